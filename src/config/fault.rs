@@ -1,0 +1,110 @@
+//! What is wrong with a file, where, and what was probably meant.
+
+/// A place in a file: both count from one. Columns count characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// Line.
+    pub line: usize,
+    /// Column.
+    pub column: usize,
+}
+
+/// How bad a fault is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// The file cannot be used.
+    Error,
+    /// It works, and probably not as meant.
+    Warning,
+}
+
+/// One mistake.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// How bad.
+    pub severity: Severity,
+    /// Where; `None` when the whole file is meant.
+    pub place: Option<Place>,
+    /// Key path: `properties.power.read[1].map`.
+    pub path: String,
+    /// What is wrong, as a sentence without a full stop.
+    pub message: String,
+    /// What to do, or what was probably meant.
+    pub help: Option<String>,
+}
+
+/// The mistakes of one file, in the order of their places when printed.
+#[derive(Clone, Debug, Default)]
+pub struct Faults {
+    list: Vec<Fault>,
+}
+
+impl Faults {
+    /// Adds an error at `place`.
+    pub fn error(
+        &mut self,
+        place: Option<Place>,
+        path: &str,
+        message: impl Into<String>,
+        help: Option<String>,
+    ) {
+        let message = message.into();
+        self.list.push(Fault { severity: Severity::Error, place, path: path.to_owned(), message, help });
+    }
+
+    /// Adds a warning at `place`.
+    pub fn warning(
+        &mut self,
+        place: Option<Place>,
+        path: &str,
+        message: impl Into<String>,
+        help: Option<String>,
+    ) {
+        let message = message.into();
+        self.list.push(Fault { severity: Severity::Warning, place, path: path.to_owned(), message, help });
+    }
+
+    /// Whether the file cannot be used.
+    pub fn fatal(&self) -> bool {
+        self.list.iter().any(|fault| fault.severity == Severity::Error)
+    }
+
+    /// All of them, by place.
+    pub fn sorted(mut self) -> Vec<Fault> {
+        self.list.sort_by_key(|fault| fault.place);
+        self.list
+    }
+}
+
+/// The candidate nearest to `word`, when it is near enough to be meant.
+pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let limit = (word.chars().count() / 3).max(1);
+    candidates
+        .into_iter()
+        .map(|candidate| (distance(word, candidate), candidate))
+        .filter(|(far, _)| *far <= limit)
+        .min_by_key(|(far, _)| *far)
+        .map(|(_, candidate)| candidate)
+}
+
+/// Edits (insert, delete, replace, swap of neighbours) between two words, case ignored.
+fn distance(a: &str, b: &str) -> usize {
+    let a: Vec<char> = a.to_lowercase().chars().collect();
+    let b: Vec<char> = b.to_lowercase().chars().collect();
+    let mut before_last: Vec<usize> = Vec::new();
+    let mut last: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.iter().enumerate() {
+        let mut row = vec![i + 1];
+        for (j, y) in b.iter().enumerate() {
+            let at = |row: &[usize], k: usize| row.get(k).copied().unwrap_or(usize::MAX / 2);
+            let mut best =
+                (at(&last, j) + usize::from(x != y)).min(at(&last, j + 1) + 1).min(at(&row, j) + 1);
+            if i > 0 && j > 0 && a.get(i - 1) == Some(y) && b.get(j - 1) == Some(x) {
+                best = best.min(at(&before_last, j - 1) + 1);
+            }
+            row.push(best);
+        }
+        before_last = std::mem::replace(&mut last, row);
+    }
+    last.last().copied().unwrap_or(0)
+}

@@ -1,0 +1,294 @@
+//! Files become checked values here; every fault is reported with its place and a suggestion.
+//!
+//! [`yaml`] reads text into a tree that knows where everything stands, [`home`] turns the home file
+//! into a [`Config`], and a device profile is decoded by [`crate::device::profile`].
+
+pub mod access;
+pub mod fault;
+pub mod home;
+pub mod secrets;
+pub mod yaml;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+use crate::device::profile::Model;
+
+/// A whole checked configuration: what `run` works with. Never changed in place; a reload makes a
+/// new one.
+#[derive(Debug)]
+pub struct Config {
+    /// The gateway's own name and domain.
+    pub house: HouseName,
+    /// Where phones may reach the gateway directly. Empty: no port is opened.
+    pub listen: Vec<Listen>,
+    /// Digest rules of the gateway as a server.
+    pub digest: DigestPolicy,
+    /// People and phones that may authenticate.
+    pub users: Vec<User>,
+    /// Who may see and do what.
+    pub access: access::Access,
+    /// Registrars at which the gateway registers.
+    pub upstreams: Vec<Upstream>,
+    /// Brokers, ports and line sets that drivers own. The index is the [`LinkId`].
+    pub links: Vec<Link>,
+    /// The appliances.
+    pub devices: Vec<DeviceConfig>,
+    /// Where audit lines go; `None`: to the log only.
+    pub audit: Option<std::path::PathBuf>,
+}
+
+/// What the gateway calls itself.
+#[derive(Clone, Debug)]
+pub struct HouseName {
+    /// User part of the gateway's own address (`home`).
+    pub user: String,
+    /// Domain of every address made here, and the digest realm (`home.local`).
+    pub domain: String,
+    /// For people.
+    pub title: String,
+}
+
+/// A socket that the gateway listens on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// The transport.
+    pub transport: Transport,
+    /// The local address.
+    pub addr: SocketAddr,
+}
+
+/// A SIP transport.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// Datagrams.
+    Udp,
+    /// A byte stream.
+    Tcp,
+}
+
+/// Digest rules.
+#[derive(Clone, Debug)]
+pub struct DigestPolicy {
+    /// Offer and accept MD5 after SHA-256; many desk phones know nothing else.
+    pub md5: bool,
+    /// How old a nonce may be when it moves an appliance.
+    pub control_nonce_age: Duration,
+    /// How old a nonce may be when it reads or registers.
+    pub query_nonce_age: Duration,
+}
+
+/// Somebody with a password.
+#[derive(Clone, Debug)]
+pub struct User {
+    /// The digest user name and the user part of the address.
+    pub name: String,
+    /// HA1 per algorithm as lower-case hex; never the password.
+    pub secret: UserSecret,
+}
+
+/// `H(user:realm:password)`, as good as the password itself.
+#[derive(Clone, Debug)]
+pub struct UserSecret {
+    /// Under SHA-256, 64 hex digits.
+    pub sha256: SecretString,
+    /// Under MD5, 32 hex digits; `None` where it is refused.
+    pub md5: Option<SecretString>,
+}
+
+/// A registrar somewhere else.
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    /// Name in the home file.
+    pub name: String,
+    /// Where requests go (resolved by the shell): `host:port`.
+    pub server: HostPort,
+    /// How.
+    pub transport: Transport,
+    /// The registrar's domain: Request-URI of REGISTER.
+    pub domain: String,
+    /// Wanted lifetime of a binding.
+    pub expires: Duration,
+    /// Believe one P-Asserted-Identity from this server.
+    pub trust_asserted: bool,
+    /// Addresses to register.
+    pub accounts: Vec<Account>,
+}
+
+/// A host (name or address) with a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostPort {
+    /// Name or literal address, without brackets.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+}
+
+/// One address at an [`Upstream`].
+#[derive(Clone, Debug)]
+pub struct Account {
+    /// User part of the address of record.
+    pub user: String,
+    /// Digest user name, where it differs.
+    pub auth_user: String,
+    /// The password.
+    pub password: SecretString,
+    /// The appliance behind this address; `None`: the house.
+    pub device: Option<DeviceId>,
+}
+
+/// Index into [`Config::links`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LinkId(pub usize);
+
+/// Index into [`Config::devices`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DeviceId(pub usize);
+
+/// What a driver owns.
+#[derive(Clone, Debug)]
+pub struct Link {
+    /// Name in the home file (`main`, `rs485`) or of the device that has the link to itself.
+    pub name: String,
+    /// What the driver needs to know.
+    pub settings: LinkSettings,
+}
+
+/// Settings per kind of link.
+#[derive(Clone, Debug)]
+pub enum LinkSettings {
+    /// An MQTT broker.
+    Mqtt(MqttSettings),
+    /// A serial port.
+    Serial(SerialSettings),
+    /// Lines of the Pi.
+    Gpio(GpioSettings),
+    /// A simulated wire, of the demo and of tests.
+    Sim,
+}
+
+/// How to reach an MQTT broker.
+#[derive(Clone, Debug)]
+pub struct MqttSettings {
+    /// Where the broker is.
+    pub server: HostPort,
+    /// Login name.
+    pub user: Option<String>,
+    /// Password.
+    pub password: Option<SecretString>,
+    /// MQTT client id.
+    pub client_id: String,
+}
+
+/// How to open a serial port and cut its bytes into frames.
+#[derive(Clone, Debug)]
+pub struct SerialSettings {
+    /// Device path.
+    pub path: std::path::PathBuf,
+    /// Bits per second.
+    pub baud: u32,
+    /// `8N1`, `7E1`, …
+    pub format: String,
+    /// Frame end on receive.
+    pub frame_end: Vec<u8>,
+    /// What is added to each frame that is sent.
+    pub send_end: Vec<u8>,
+    /// Longest frame; longer input is dropped up to the next end.
+    pub max_frame: usize,
+    /// Removed from both sides of a received frame.
+    pub trim: Vec<u8>,
+    /// Silence between two requests.
+    pub gap: Duration,
+    /// How long an answer may take.
+    pub timeout: Duration,
+}
+
+/// Lines that one device owns.
+#[derive(Clone, Debug)]
+pub struct GpioSettings {
+    /// The lines by the profile's name for them.
+    pub lines: Vec<GpioLine>,
+}
+
+/// One line.
+#[derive(Clone, Debug)]
+pub struct GpioLine {
+    /// The profile's name; also the channel.
+    pub name: String,
+    /// Line name over all chips (`GPIO17`).
+    pub pin: String,
+    /// Low is active.
+    pub active_low: bool,
+    /// Input or output, with what only that needs.
+    pub direction: GpioDirection,
+}
+
+/// Direction of a line.
+#[derive(Clone, Debug)]
+pub enum GpioDirection {
+    /// Read.
+    In {
+        /// Pull resistor.
+        pull: Pull,
+        /// The level must be stable this long.
+        debounce: Duration,
+    },
+    /// Driven.
+    Out {
+        /// Level at start; there is no default on purpose.
+        initial: bool,
+        /// Level at exit, where it is to be changed.
+        at_exit: Option<bool>,
+    },
+}
+
+/// Pull resistor of an input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pull {
+    /// To the supply.
+    Up,
+    /// To ground.
+    Down,
+    /// Off.
+    None,
+}
+
+/// One appliance of the house.
+#[derive(Clone, Debug)]
+pub struct DeviceConfig {
+    /// Id: user part of its address.
+    pub id: String,
+    /// For people.
+    pub name: String,
+    /// Room, for people.
+    pub room: Option<String>,
+    /// Numbers that reach it, each with what dialling it does.
+    pub numbers: Vec<Number>,
+    /// The profile with params filled in and overrides applied.
+    pub model: Arc<Model>,
+    /// The link that it hangs on.
+    pub link: LinkId,
+}
+
+/// A number that can be dialled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Number {
+    /// The digits.
+    pub digits: String,
+    /// What a call to it does.
+    pub press: Press,
+}
+
+/// What dialling a number does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Press {
+    /// The profile's `phone: press`.
+    Profile,
+    /// Nothing: the answer tells the state.
+    Tell,
+    /// A command in the words of a MESSAGE (`on`, `set target 21`).
+    Words(String),
+}

@@ -1,0 +1,1 @@
+//! Secrets live outside the main file.
