@@ -7,3 +7,14 @@ pub const HEADER_BYTES: usize = 16 * 1024;
 pub const HEADERS: usize = 128;
 /// Longest body in bytes; more is answered 513 and, on a stream, the connection is closed.
 pub const BODY_BYTES: usize = 64 * 1024;
+/// Nonces that were used and are remembered; when it is full, the oldest and all of its age become
+/// void, and their users are challenged again.
+pub const NONCES: usize = 8192;
+/// Pairs of user name and source whose wrong guesses are counted; when it is full of fresh ones, any
+/// of them is forgotten.
+pub const GUESSERS: usize = 1024;
+/// Wrong guesses before the next is made to wait.
+pub const FREE_GUESSES: u32 = 5;
+/// Server transactions that are remembered; when it is full, the oldest answered one that moved
+/// nothing is forgotten, and where there is none, the request gets 503.
+pub const SERVER_TRANSACTIONS: usize = 4096;
