@@ -1,5 +1,9 @@
 //! What is wrong with a file, where, and what was probably meant.
 
+mod render;
+
+pub use render::Style;
+
 /// A place in a file: both count from one. Columns count characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
@@ -69,6 +73,11 @@ impl Faults {
         self.list.iter().any(|fault| fault.severity == Severity::Error)
     }
 
+    /// Whether nothing is wrong at all.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
     /// All of them, by place.
     pub fn sorted(mut self) -> Vec<Fault> {
         self.list.sort_by_key(|fault| fault.place);
@@ -107,4 +116,29 @@ fn distance(a: &str, b: &str) -> usize {
         before_last = std::mem::replace(&mut last, row);
     }
     last.last().copied().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_typing_error_finds_the_word_that_was_meant() {
+        let words = ["power", "temperature", "on"];
+        assert_eq!(nearest("powr", words), Some("power"));
+        assert_eq!(nearest("pwoer", words), Some("power"));
+        assert_eq!(nearest("Temprature", words), Some("temperature"));
+        assert_eq!(nearest("humidity", words), None);
+        assert_eq!(nearest("x", ["yz"]), None);
+    }
+
+    #[test]
+    fn faults_come_in_the_order_of_the_file() {
+        let mut faults = Faults::default();
+        faults.error(Some(Place { line: 7, column: 1 }), "", "late", None);
+        faults.warning(Some(Place { line: 2, column: 9 }), "", "early", None);
+        assert!(faults.fatal());
+        let messages: Vec<String> = faults.sorted().into_iter().map(|fault| fault.message).collect();
+        assert_eq!(messages, ["early", "late"]);
+    }
 }

@@ -1,6 +1,16 @@
-//! YAML text as a tree that remembers where everything stands. The only file that names a YAML crate.
+//! YAML text as a tree that remembers where everything stands.
+//!
+//! [`parse()`] makes the tree, [`MapReader`] takes typed values out of it. Every getter reports what
+//! does not fit with its place, its key path and a suggestion, and goes on: one run shows all faults.
 
-use super::fault::{Faults, Place, nearest};
+mod parse;
+mod read;
+mod scalar;
+
+pub use parse::{DEPTH, FILE_BYTES, parse};
+pub use read::{MapReader, duration};
+
+use super::fault::Place;
 
 /// One value with its place.
 #[derive(Clone, Debug, PartialEq)]
@@ -9,6 +19,8 @@ pub struct Node {
     pub place: Place,
     /// What it is.
     pub data: Data,
+    /// A scalar as it was written, where the value alone does not tell (`0x0C`, `021`, `1.50`).
+    pub raw: Option<Box<str>>,
 }
 
 /// The kinds of value. Scalars follow the YAML 1.2 core schema: `on`, `off`, `yes` and `no` are text.
@@ -60,84 +72,15 @@ impl Node {
 
     /// The scalar as the text that a person wrote; `None` for lists, maps and nothing.
     pub fn scalar(&self) -> Option<String> {
+        if let Some(raw) = &self.raw {
+            return Some(raw.to_string());
+        }
         match &self.data {
             Data::Bool(value) => Some(value.to_string()),
             Data::Int(value) => Some(value.to_string()),
             Data::Float(value) => Some(value.to_string()),
             Data::Text { text, .. } => Some(text.clone()),
             Data::Null | Data::List(_) | Data::Map(_) => None,
-        }
-    }
-}
-
-/// Takes keys out of a map one by one; [`MapReader::finish`] reports those that nobody took, with a
-/// suggestion out of those that were asked for.
-pub struct MapReader<'a> {
-    /// Key path of the map itself.
-    pub path: String,
-    /// Place of the map.
-    pub place: Place,
-    entries: Vec<(&'a Key, &'a Node, bool)>,
-    asked: Vec<&'static str>,
-}
-
-impl<'a> MapReader<'a> {
-    /// A reader over `node`; when it is no map, that is a fault and `None`.
-    pub fn new(node: &'a Node, path: &str, faults: &mut Faults) -> Option<Self> {
-        match &node.data {
-            Data::Map(entries) => Some(Self {
-                path: path.to_owned(),
-                place: node.place,
-                entries: entries.iter().map(|(key, value)| (key, value, false)).collect(),
-                asked: Vec::new(),
-            }),
-            _ => {
-                faults.error(
-                    Some(node.place),
-                    path,
-                    format!("a block of keys is expected here, not {}", node.kind()),
-                    None,
-                );
-                None
-            }
-        }
-    }
-
-    /// The value of `key`, where it is present.
-    pub fn take(&mut self, key: &'static str) -> Option<&'a Node> {
-        self.asked.push(key);
-        let entry = self.entries.iter_mut().find(|(name, _, _)| name.text == key)?;
-        entry.2 = true;
-        Some(entry.1)
-    }
-
-    /// The value of `key`; its absence is a fault.
-    pub fn require(&mut self, key: &'static str, faults: &mut Faults) -> Option<&'a Node> {
-        let found = self.take(key);
-        if found.is_none() {
-            faults.error(Some(self.place), &self.path, format!("`{key}:` is missing"), None);
-        }
-        found
-    }
-
-    /// Key path of a member.
-    pub fn at(&self, key: &str) -> String {
-        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
-    }
-
-    /// Reports every key that was not taken.
-    pub fn finish(self, faults: &mut Faults) {
-        for (key, _, taken) in &self.entries {
-            if !taken {
-                let help = nearest(&key.text, self.asked.iter().copied())
-                    .map(|word| format!("did you mean `{word}`?"));
-                faults.error(
-                    Some(key.place),
-                    &self.at(&key.text),
-                    format!("unknown key `{}`", key.text),
-                    help,
-                );
-            }
         }
     }
 }

@@ -1,1 +1,3 @@
-//! To come.
+//! What people say to the house.
+
+pub mod words;

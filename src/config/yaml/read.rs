@@ -1,0 +1,367 @@
+//! Typed values out of a tree.
+
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::{Data, Key, Node};
+use crate::config::HostPort;
+use crate::config::fault::{Faults, Place, nearest};
+
+/// Takes keys out of a map one by one; [`MapReader::finish`] reports those that nobody took, with a
+/// suggestion out of those that were asked for.
+pub struct MapReader<'a> {
+    /// Key path of the map itself.
+    pub path: String,
+    /// Place of the map.
+    pub place: Place,
+    entries: Vec<(&'a Key, &'a Node, bool)>,
+    asked: Vec<&'static str>,
+}
+
+impl<'a> MapReader<'a> {
+    /// A reader over `node`; when it is no map, that is a fault and `None`.
+    pub fn new(node: &'a Node, path: &str, faults: &mut Faults) -> Option<Self> {
+        match &node.data {
+            Data::Map(entries) => Some(Self {
+                path: path.to_owned(),
+                place: node.place,
+                entries: entries.iter().map(|(key, value)| (key, value, false)).collect(),
+                asked: Vec::new(),
+            }),
+            _ => {
+                faults.error(
+                    Some(node.place),
+                    path,
+                    format!("a block of keys is expected here, not {}", node.kind()),
+                    None,
+                );
+                None
+            }
+        }
+    }
+
+    /// The value of `key`, where it is present.
+    pub fn take(&mut self, key: &'static str) -> Option<&'a Node> {
+        self.asked.push(key);
+        let entry = self.entries.iter_mut().find(|(name, _, _)| name.text == key)?;
+        entry.2 = true;
+        Some(entry.1)
+    }
+
+    /// The value of `key`; its absence is a fault.
+    pub fn require(&mut self, key: &'static str, faults: &mut Faults) -> Option<&'a Node> {
+        let found = self.take(key);
+        if found.is_none() {
+            faults.error(Some(self.place), &self.path, format!("`{key}:` is missing"), None);
+        }
+        found
+    }
+
+    /// Key path of a member.
+    pub fn at(&self, key: &str) -> String {
+        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+    }
+
+    /// Reports every key that was not taken.
+    pub fn finish(self, faults: &mut Faults) {
+        for (key, _, taken) in &self.entries {
+            if !taken {
+                let help = match nearest(&key.text, self.asked.iter().copied()) {
+                    Some(word) => format!("did you mean `{word}`?"),
+                    None => format!("known keys here: {}", self.known()),
+                };
+                faults.error(
+                    Some(key.place),
+                    &self.at(&key.text),
+                    format!("unknown key `{}`", key.text),
+                    Some(help),
+                );
+            }
+        }
+    }
+
+    fn known(&self) -> String {
+        let mut known: Vec<&str> = Vec::new();
+        for word in &self.asked {
+            if !known.contains(word) {
+                known.push(word);
+            }
+        }
+        known.join(", ")
+    }
+
+    /// A text; numbers and true/false count as what was written.
+    pub fn text(&mut self, key: &'static str, faults: &mut Faults) -> Option<String> {
+        let path = self.at(key);
+        self.take(key)?.text(&path, faults)
+    }
+
+    /// `true` or `false`.
+    pub fn bool(&mut self, key: &'static str, faults: &mut Faults) -> Option<bool> {
+        let path = self.at(key);
+        self.take(key)?.bool(&path, faults)
+    }
+
+    /// A whole number within `range`.
+    pub fn int(&mut self, key: &'static str, range: RangeInclusive<i64>, faults: &mut Faults) -> Option<i64> {
+        let path = self.at(key);
+        self.take(key)?.int(range, &path, faults)
+    }
+
+    /// A finite number.
+    pub fn float(&mut self, key: &'static str, faults: &mut Faults) -> Option<f64> {
+        let path = self.at(key);
+        self.take(key)?.float(&path, faults)
+    }
+
+    /// A time with its unit (`50ms`, `30s`, `5m`, `1h`).
+    pub fn duration(&mut self, key: &'static str, faults: &mut Faults) -> Option<Duration> {
+        let path = self.at(key);
+        self.take(key)?.duration(&path, faults)
+    }
+
+    /// A list of texts, each with its place; a single text is a list of one.
+    pub fn texts(&mut self, key: &'static str, faults: &mut Faults) -> Option<Vec<(Place, String)>> {
+        let path = self.at(key);
+        self.take(key)?.texts(&path, faults)
+    }
+
+    /// A block of texts.
+    pub fn text_map(&mut self, key: &'static str, faults: &mut Faults) -> Option<Vec<(&'a Key, String)>> {
+        let path = self.at(key);
+        self.take(key)?.text_map(&path, faults)
+    }
+
+    /// An address with a port: `192.0.2.1:5060`, `[::]:5060`.
+    pub fn socket_addr(&mut self, key: &'static str, faults: &mut Faults) -> Option<SocketAddr> {
+        let path = self.at(key);
+        self.take(key)?.socket_addr(&path, faults)
+    }
+
+    /// A host name or address with a port; without one, `default_port` counts.
+    pub fn host_port(
+        &mut self,
+        key: &'static str,
+        default_port: u16,
+        faults: &mut Faults,
+    ) -> Option<HostPort> {
+        let path = self.at(key);
+        self.take(key)?.host_port(default_port, &path, faults)
+    }
+}
+
+/// The same getters on a single value.
+impl Node {
+    fn unfit<T>(&self, path: &str, wanted: &str, help: Option<String>, faults: &mut Faults) -> Option<T> {
+        let found = match &self.data {
+            Data::Text { text, .. } => format!("`{}`", shorten(text)),
+            _ => self.scalar().map_or_else(|| self.kind().to_owned(), |text| format!("`{text}`")),
+        };
+        faults.error(Some(self.place), path, format!("{wanted} is expected here, not {found}"), help);
+        None
+    }
+
+    /// A text; numbers and true/false count as what was written.
+    pub fn text(&self, path: &str, faults: &mut Faults) -> Option<String> {
+        match self.scalar() {
+            Some(text) => Some(text),
+            None => self.unfit(path, "text", None, faults),
+        }
+    }
+
+    /// `true` or `false`.
+    pub fn bool(&self, path: &str, faults: &mut Faults) -> Option<bool> {
+        if let Data::Bool(value) = self.data {
+            return Some(value);
+        }
+        let meant = match self.scalar().unwrap_or_default().to_ascii_lowercase().as_str() {
+            "on" | "yes" | "true" | "1" | "enabled" => Some("true"),
+            "off" | "no" | "false" | "0" | "disabled" => Some("false"),
+            _ => None,
+        };
+        let help = meant.map(|word| format!("write {word}, without quotes"));
+        self.unfit(path, "true or false", help, faults)
+    }
+
+    /// A whole number within `range`.
+    pub fn int(&self, range: RangeInclusive<i64>, path: &str, faults: &mut Faults) -> Option<i64> {
+        match &self.data {
+            Data::Int(value) if range.contains(value) => Some(*value),
+            Data::Int(value) => {
+                let message = format!("{value} is outside {} to {}", range.start(), range.end());
+                faults.error(Some(self.place), path, message, None);
+                None
+            }
+            Data::Text { text, quoted: true } if text.parse::<i64>().is_ok() => {
+                let help = format!("write {text} without quotes");
+                self.unfit(path, "a whole number", Some(help), faults)
+            }
+            _ => self.unfit(path, "a whole number", None, faults),
+        }
+    }
+
+    /// A finite number.
+    pub fn float(&self, path: &str, faults: &mut Faults) -> Option<f64> {
+        match &self.data {
+            // Whole numbers in home files are far below the 2^53 that a float holds exactly.
+            Data::Int(value) => Some(*value as f64),
+            Data::Float(value) if value.is_finite() => Some(*value),
+            Data::Text { text, .. }
+                if text.contains(',') && text.replace(',', ".").parse::<f64>().is_ok() =>
+            {
+                let help = format!("write {}", text.replace(',', "."));
+                self.unfit(path, "a number", Some(help), faults)
+            }
+            Data::Text { text, quoted: true } if text.parse::<f64>().is_ok() => {
+                let help = format!("write {text} without quotes");
+                self.unfit(path, "a number", Some(help), faults)
+            }
+            _ => self.unfit(path, "a number", None, faults),
+        }
+    }
+
+    /// A time with its unit (`50ms`, `30s`, `5m`, `1h`).
+    pub fn duration(&self, path: &str, faults: &mut Faults) -> Option<Duration> {
+        let text = self.scalar().unwrap_or_default();
+        if let Some(value) = duration(&text) {
+            return Some(value);
+        }
+        let help = match &self.data {
+            Data::Int(0) => "write 0s".to_owned(),
+            Data::Int(value) => format!("add the unit: {value}s, {value}ms or {value}m"),
+            _ => "write a number and ms, s, m, h or d, without a space: 30s".to_owned(),
+        };
+        self.unfit(path, "a time with a unit", Some(help), faults)
+    }
+
+    /// A list of texts, each with its place; a single text is a list of one.
+    pub fn texts(&self, path: &str, faults: &mut Faults) -> Option<Vec<(Place, String)>> {
+        let Data::List(items) = &self.data else {
+            return match self.scalar() {
+                Some(text) => Some(vec![(self.place, text)]),
+                None => self.unfit(path, "a list of texts", None, faults),
+            };
+        };
+        let mut texts = Vec::with_capacity(items.len());
+        for (index, item) in items.iter().enumerate() {
+            if let Some(text) = item.text(&format!("{path}[{index}]"), faults) {
+                texts.push((item.place, text));
+            }
+        }
+        Some(texts)
+    }
+
+    /// The items of a list, each with its key path.
+    pub fn items(&self, path: &str, faults: &mut Faults) -> Option<Vec<(String, &Node)>> {
+        match &self.data {
+            Data::List(items) => Some(
+                items.iter().enumerate().map(|(index, item)| (format!("{path}[{index}]"), item)).collect(),
+            ),
+            _ => {
+                let help = Some("begin each item with `- `, or write [a, b]".to_owned());
+                self.unfit(path, "a list", help, faults)
+            }
+        }
+    }
+
+    /// The entries of a block with free keys; `null` is an empty block.
+    pub fn entries(&self, path: &str, faults: &mut Faults) -> Option<&[(Key, Node)]> {
+        match &self.data {
+            Data::Map(entries) => Some(entries),
+            Data::Null => Some(&[]),
+            _ => self.unfit(path, "a block of keys", None, faults),
+        }
+    }
+
+    /// A block of texts.
+    pub fn text_map(&self, path: &str, faults: &mut Faults) -> Option<Vec<(&Key, String)>> {
+        let mut texts = Vec::new();
+        for (key, value) in self.entries(path, faults)? {
+            if let Some(text) = value.text(&format!("{path}.{}", key.text), faults) {
+                texts.push((key, text));
+            }
+        }
+        Some(texts)
+    }
+
+    /// An address with a port: `192.0.2.1:5060`, `[::]:5060`.
+    pub fn socket_addr(&self, path: &str, faults: &mut Faults) -> Option<SocketAddr> {
+        let text = self.scalar().unwrap_or_default();
+        match text.parse() {
+            Ok(addr) => Some(addr),
+            Err(_) => {
+                let help = Some("write address:port, as 0.0.0.0:5060 or \"[::]:5060\"".to_owned());
+                self.unfit(path, "an address with a port", help, faults)
+            }
+        }
+    }
+
+    /// A host name or address with a port; without one, `default_port` counts.
+    pub fn host_port(&self, default_port: u16, path: &str, faults: &mut Faults) -> Option<HostPort> {
+        let text = self.scalar().unwrap_or_default();
+        if let Some(found) = host_port(&text, default_port) {
+            return Some(found);
+        }
+        let help = match text.split_once("://") {
+            Some((_, rest)) => format!("leave the scheme out: {rest}"),
+            None => format!("write host:port, as server.example.org:{default_port}"),
+        };
+        self.unfit(path, "a host with a port", Some(help), faults)
+    }
+}
+
+/// A time with its unit: `50ms`, `1.5s`, `5m`, `1h`, `2d`.
+pub fn duration(text: &str) -> Option<Duration> {
+    let split = text.find(|c: char| c.is_ascii_alphabetic())?;
+    let (number, unit) = text.split_at_checked(split)?;
+    if !number.starts_with(|c: char| c.is_ascii_digit())
+        || !number.bytes().all(|b| b.is_ascii_digit() || b == b'.')
+    {
+        return None;
+    }
+    let seconds = match unit {
+        "ms" => 0.001,
+        "s" => 1.0,
+        "m" | "min" => 60.0,
+        "h" => 3600.0,
+        "d" => 86_400.0,
+        _ => return None,
+    };
+    let time = Duration::try_from_secs_f64(number.parse::<f64>().ok()? * seconds).ok()?;
+    // Whole microseconds: 0.1s is 100 ms and not 99.999999 ms.
+    let micros = u64::try_from(time.as_nanos().saturating_add(500) / 1000).ok()?;
+    (micros <= 366 * 86_400 * 1_000_000).then(|| Duration::from_micros(micros))
+}
+
+fn host_port(text: &str, default_port: u16) -> Option<HostPort> {
+    let (host, port) = if let Some(rest) = text.strip_prefix('[') {
+        let (host, port) = rest.split_once(']')?;
+        host.parse::<std::net::Ipv6Addr>().ok()?;
+        (host, port.strip_prefix(':').or(port.is_empty().then_some("")))
+    } else if text.parse::<std::net::Ipv6Addr>().is_ok() {
+        (text, Some(""))
+    } else {
+        let (host, port) = text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port)));
+        let name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+        if host.is_empty() || host.len() > 253 || !host.chars().all(name) {
+            return None;
+        }
+        if port == Some("") {
+            return None;
+        }
+        (host, port.or(Some("")))
+    };
+    let port = match port? {
+        "" => default_port,
+        digits => digits.parse().ok().filter(|port| *port != 0)?,
+    };
+    Some(HostPort { host: host.to_owned(), port })
+}
+
+fn shorten(text: &str) -> String {
+    match text.char_indices().nth(40) {
+        Some((at, _)) => format!("{}…", text.get(..at).unwrap_or_default()),
+        None => text.to_owned(),
+    }
+}
