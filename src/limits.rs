@@ -18,3 +18,11 @@ pub const FREE_GUESSES: u32 = 5;
 /// Server transactions that are remembered; when it is full, the oldest answered one that moved
 /// nothing is forgotten, and where there is none, the request gets 503.
 pub const SERVER_TRANSACTIONS: usize = 4096;
+/// Subscriptions in all; one more is answered 503.
+pub const SUBSCRIPTIONS: usize = 32 * 1024;
+/// Subscriptions of one user; one more is answered 403. A phone that restarts replaces its own.
+pub const SUBSCRIPTIONS_PER_USER: usize = 24 * 1024;
+/// The longest Retry-After that is obeyed, in seconds.
+pub const RETRY_AFTER: u32 = 3600;
+/// Contacts of one user at the registrar; one more is answered 403.
+pub const CONTACTS_PER_USER: usize = 10;

@@ -4,6 +4,9 @@
 
 pub mod auth;
 pub mod dialog;
+pub mod notifier;
+pub mod registrar;
+pub mod registration;
 pub mod transaction;
 pub mod wire;
 
@@ -85,4 +88,15 @@ impl Rejection {
         self.fields.push_str("\r\n");
         self
     }
+}
+
+/// Who sent a request, and so who hears of its response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum User {
+    /// The notifier, for a subscription.
+    Notify(notifier::SubscriptionId),
+    /// A registration at an upstream registrar.
+    Register(registration::RegistrationId),
+    /// Nobody: the outcome of a reply MESSAGE is only counted.
+    Page,
 }

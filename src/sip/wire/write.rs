@@ -56,6 +56,12 @@ impl Writer {
         self
     }
 
+    /// Adds a parameter to the field that was written last.
+    pub fn append_param(&mut self, name: &str, value: &str) -> &mut Self {
+        self.0.truncate(self.0.len().saturating_sub(2));
+        self.parts(&[";", name, "=", value])
+    }
+
     /// Whole fields that were written before.
     pub fn raw(&mut self, fields: &[u8]) -> &mut Self {
         self.0.extend_from_slice(fields);
@@ -138,8 +144,7 @@ pub fn response(
         writer.echo(name.as_str(), value);
         let untagged = name == Name::To && request.to().is_ok_and(|to| to.tag().is_none());
         if let Some(tag) = to_tag.filter(|_| untagged) {
-            writer.0.truncate(writer.0.len() - 2);
-            writer.parts(&[";tag=", tag]);
+            writer.append_param("tag", tag);
         }
     }
     writer
