@@ -223,16 +223,16 @@ impl Node {
 
     /// A time with its unit (`50ms`, `30s`, `5m`, `1h`).
     pub fn duration(&self, path: &str, faults: &mut Faults) -> Option<Duration> {
-        let text = self.scalar().unwrap_or_default();
-        if let Some(value) = duration(&text) {
-            return Some(value);
-        }
-        let help = match &self.data {
-            Data::Int(0) => "write 0s".to_owned(),
-            Data::Int(value) => format!("add the unit: {value}s, {value}ms or {value}m"),
-            _ => "write a number and ms, s, m, h or d, without a space: 30s".to_owned(),
+        let Some(text) = self.scalar() else {
+            return self.unfit(path, "a time with a unit", Some("write 30s".to_owned()), faults);
         };
-        self.unfit(path, "a time with a unit", Some(help), faults)
+        match crate::device::profile::duration(&text) {
+            Ok(value) => Some(value),
+            Err(why) => {
+                faults.error(Some(self.place), path, why, None);
+                None
+            }
+        }
     }
 
     /// A list of texts, each with its place; a single text is a list of one.
@@ -311,30 +311,8 @@ impl Node {
     }
 }
 
-/// A time with its unit: `50ms`, `1.5s`, `5m`, `1h`, `2d`.
-pub fn duration(text: &str) -> Option<Duration> {
-    let split = text.find(|c: char| c.is_ascii_alphabetic())?;
-    let (number, unit) = text.split_at_checked(split)?;
-    if !number.starts_with(|c: char| c.is_ascii_digit())
-        || !number.bytes().all(|b| b.is_ascii_digit() || b == b'.')
-    {
-        return None;
-    }
-    let seconds = match unit {
-        "ms" => 0.001,
-        "s" => 1.0,
-        "m" | "min" => 60.0,
-        "h" => 3600.0,
-        "d" => 86_400.0,
-        _ => return None,
-    };
-    let time = Duration::try_from_secs_f64(number.parse::<f64>().ok()? * seconds).ok()?;
-    // Whole microseconds: 0.1s is 100 ms and not 99.999999 ms.
-    let micros = u64::try_from(time.as_nanos().saturating_add(500) / 1000).ok()?;
-    (micros <= 366 * 86_400 * 1_000_000).then(|| Duration::from_micros(micros))
-}
-
-fn host_port(text: &str, default_port: u16) -> Option<HostPort> {
+/// `server.example.org:5060`, `192.0.2.1`, `[2001:db8::1]:5060`; without a port, `default_port` counts.
+pub fn host_port(text: &str, default_port: u16) -> Option<HostPort> {
     let (host, port) = if let Some(rest) = text.strip_prefix('[') {
         let (host, port) = rest.split_once(']')?;
         host.parse::<std::net::Ipv6Addr>().ok()?;
