@@ -40,7 +40,12 @@ pub fn load(path: &Path, shipped: &Profiles) -> (Option<Config>, Vec<Report>) {
 
 /// The same out of texts: no file is read, `secrets` stands for the secrets file and `name` for the
 /// home file in reports.
-pub fn from_text(name: &Path, home: &str, secrets: &str, shipped: &Profiles) -> (Option<Config>, Vec<Report>) {
+pub fn from_text(
+    name: &Path,
+    home: &str,
+    secrets: &str,
+    shipped: &Profiles,
+) -> (Option<Config>, Vec<Report>) {
     let _ = (name, home, secrets, shipped);
     (None, Vec::new())
 }
