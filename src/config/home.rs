@@ -72,7 +72,7 @@ pub fn from_text(
 
 /// Where the files around a home file are.
 #[derive(Clone)]
-pub(super) enum Around<'a> {
+pub(crate) enum Around<'a> {
     /// On disk: relative paths begin at `base`.
     Disk {
         /// The directory of the home file.
@@ -194,7 +194,7 @@ pub(crate) fn read_text(path: &Path) -> Result<String, String> {
 
 /// Whether anybody but the owner may read the file.
 #[cfg(unix)]
-pub(super) fn others_may_read(path: &Path) -> Option<u32> {
+pub(crate) fn others_may_read(path: &Path) -> Option<u32> {
     use std::os::unix::fs::PermissionsExt as _;
     let mode = std::fs::metadata(path).ok()?.permissions().mode() & 0o777;
     (mode & 0o077 != 0).then_some(mode)
@@ -202,6 +202,6 @@ pub(super) fn others_may_read(path: &Path) -> Option<u32> {
 
 /// Where there are no modes, nothing is known against the file.
 #[cfg(not(unix))]
-pub(super) fn others_may_read(_: &Path) -> Option<u32> {
+pub(crate) fn others_may_read(_: &Path) -> Option<u32> {
     None
 }

@@ -30,6 +30,11 @@ impl Profiles {
         Self::default()
     }
 
+    /// Those that come with the program.
+    pub fn shipped() -> Self {
+        Self::default()
+    }
+
     /// Adds a profile; `path` names it in reports. The one that was there before is replaced.
     pub fn add(&mut self, id: &str, path: impl Into<PathBuf>, text: impl Into<String>) {
         self.texts.insert(id.to_owned(), Text { path: path.into(), text: text.into() });

@@ -223,16 +223,16 @@ impl Node {
 
     /// A time with its unit (`50ms`, `30s`, `5m`, `1h`).
     pub fn duration(&self, path: &str, faults: &mut Faults) -> Option<Duration> {
-        let Some(text) = self.scalar() else {
-            return self.unfit(path, "a time with a unit", Some("write 30s".to_owned()), faults);
-        };
-        match crate::device::profile::duration(&text) {
-            Ok(value) => Some(value),
-            Err(why) => {
-                faults.error(Some(self.place), path, why, None);
-                None
-            }
+        let text = self.scalar().unwrap_or_default();
+        if let Some(value) = duration(&text) {
+            return Some(value);
         }
+        let help = match &self.data {
+            Data::Int(0) => "write 0s".to_owned(),
+            Data::Int(value) => format!("add the unit: {value}ms, {value}s or {value}m"),
+            _ => "write a number and ms, s, m, h or d: 500ms, 30s, 5m".to_owned(),
+        };
+        self.unfit(path, "a time with a unit", Some(help), faults)
     }
 
     /// A list of texts, each with its place; a single text is a list of one.
@@ -309,6 +309,27 @@ impl Node {
         };
         self.unfit(path, "a host with a port", Some(help), faults)
     }
+}
+
+/// A time with its unit: `50ms`, `1.5s`, `5m`, `1h`, `2d`; a year at most.
+pub fn duration(text: &str) -> Option<Duration> {
+    const YEAR: f64 = 366.0 * 86_400.0;
+    let (number, unit) = text.split_at_checked(text.find(|c: char| c.is_ascii_alphabetic())?)?;
+    let digits = number.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    if !digits || !number.starts_with(|c: char| c.is_ascii_digit()) {
+        return None;
+    }
+    let factor = match unit {
+        "ms" => 0.001,
+        "s" => 1.0,
+        "m" | "min" => 60.0,
+        "h" => 3600.0,
+        "d" => 86_400.0,
+        _ => return None,
+    };
+    let seconds = number.parse::<f64>().ok()? * factor;
+    // Rounded to microseconds: 0.3s is 300 ms and not 299.999999 ms.
+    (seconds <= YEAR).then(|| Duration::from_micros((seconds * 1e6).round() as u64))
 }
 
 /// `server.example.org:5060`, `192.0.2.1`, `[2001:db8::1]:5060`; without a port, `default_port` counts.
