@@ -1,5 +1,8 @@
 //! Commands.
 
+pub mod check;
+pub mod passwd;
+
 use std::process::ExitCode;
 
 /// Runs the command that the arguments name.

@@ -68,6 +68,11 @@ impl Faults {
         self.list.push(Fault { severity: Severity::Warning, place, path: path.to_owned(), message, help });
     }
 
+    /// Adds all of `other`.
+    pub fn append(&mut self, other: Self) {
+        self.list.extend(other.list);
+    }
+
     /// Whether the file cannot be used.
     pub fn fatal(&self) -> bool {
         self.list.iter().any(|fault| fault.severity == Severity::Error)

@@ -8,7 +8,7 @@ mod read;
 mod scalar;
 
 pub use parse::{DEPTH, FILE_BYTES, parse};
-pub use read::{MapReader, duration};
+pub use read::{MapReader, duration, host_port};
 
 use super::fault::Place;
 

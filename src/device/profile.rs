@@ -3,14 +3,17 @@
 //! A [`Profile`] is one file of `device-profiles/`. [`Profile::instantiate`] fills in its params and
 //! the overrides of the home file and makes a [`Model`], which is all that the house works with.
 
+mod actions;
 mod cases;
 mod decode;
 mod duration;
 mod fill;
-
+mod linking;
 mod map;
-
+mod properties;
 mod template;
+mod transport;
+mod typed;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +22,7 @@ use regex::Regex;
 use sipliance_driver::Channel;
 
 pub use cases::{Case, Drive, Expect, Given, Level, Sends, Stimulus};
-pub use duration::{duration, spell};
+pub use duration::spell;
 pub use map::Map;
 pub use template::{Body, Hole, HoleForm, Template};
 

@@ -229,8 +229,8 @@ impl Node {
         }
         let help = match &self.data {
             Data::Int(0) => "write 0s".to_owned(),
-            Data::Int(value) => format!("add the unit: {value}s, {value}ms or {value}m"),
-            _ => "write a number and ms, s, m, h or d, without a space: 30s".to_owned(),
+            Data::Int(value) => format!("add the unit: {value}ms, {value}s or {value}m"),
+            _ => "write a number and ms, s, m, h or d: 500ms, 30s, 5m".to_owned(),
         };
         self.unfit(path, "a time with a unit", Some(help), faults)
     }
@@ -311,16 +311,15 @@ impl Node {
     }
 }
 
-/// A time with its unit: `50ms`, `1.5s`, `5m`, `1h`, `2d`.
+/// A time with its unit: `50ms`, `1.5s`, `5m`, `1h`, `2d`; a year at most.
 pub fn duration(text: &str) -> Option<Duration> {
-    let split = text.find(|c: char| c.is_ascii_alphabetic())?;
-    let (number, unit) = text.split_at_checked(split)?;
-    if !number.starts_with(|c: char| c.is_ascii_digit())
-        || !number.bytes().all(|b| b.is_ascii_digit() || b == b'.')
-    {
+    const YEAR: f64 = 366.0 * 86_400.0;
+    let (number, unit) = text.split_at_checked(text.find(|c: char| c.is_ascii_alphabetic())?)?;
+    let digits = number.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    if !digits || !number.starts_with(|c: char| c.is_ascii_digit()) {
         return None;
     }
-    let seconds = match unit {
+    let factor = match unit {
         "ms" => 0.001,
         "s" => 1.0,
         "m" | "min" => 60.0,
@@ -328,13 +327,13 @@ pub fn duration(text: &str) -> Option<Duration> {
         "d" => 86_400.0,
         _ => return None,
     };
-    let time = Duration::try_from_secs_f64(number.parse::<f64>().ok()? * seconds).ok()?;
-    // Whole microseconds: 0.1s is 100 ms and not 99.999999 ms.
-    let micros = u64::try_from(time.as_nanos().saturating_add(500) / 1000).ok()?;
-    (micros <= 366 * 86_400 * 1_000_000).then(|| Duration::from_micros(micros))
+    let seconds = number.parse::<f64>().ok()? * factor;
+    // Rounded to microseconds: 0.3s is 300 ms and not 299.999999 ms.
+    (seconds <= YEAR).then(|| Duration::from_micros((seconds * 1e6).round() as u64))
 }
 
-fn host_port(text: &str, default_port: u16) -> Option<HostPort> {
+/// `server.example.org:5060`, `192.0.2.1`, `[2001:db8::1]:5060`; without a port, `default_port` counts.
+pub fn host_port(text: &str, default_port: u16) -> Option<HostPort> {
     let (host, port) = if let Some(rest) = text.strip_prefix('[') {
         let (host, port) = rest.split_once(']')?;
         host.parse::<std::net::Ipv6Addr>().ok()?;

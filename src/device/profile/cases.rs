@@ -3,7 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::fault::Place;
+use super::Model;
+use super::linking::health_kind;
+use super::properties::{conditions, no_property};
+use super::typed::value;
+use crate::config::fault::{Faults, Place};
+use crate::config::yaml::{self, Data, MapReader, Node};
 use crate::device::command::Order;
 use crate::device::value::Value;
 
@@ -95,4 +100,215 @@ pub enum Sends {
     Json(String, serde_json::Value),
     /// Bytes on the serial port.
     Bytes(String),
+}
+
+/// `tests:`
+pub(super) fn cases(node: &Node, model: &Model, faults: &mut Faults) -> Vec<Case> {
+    let items = node.items("tests", faults).unwrap_or_default();
+    items.iter().filter_map(|(path, node)| case(node, path, model, faults)).collect()
+}
+
+fn case(node: &Node, path: &str, model: &Model, faults: &mut Faults) -> Option<Case> {
+    let mut map = MapReader::new(node, path, faults)?;
+    let given = map
+        .take("given")
+        .map(|node| conditions(node, &model.properties, &map.at("given"), faults))
+        .unwrap_or_default();
+    let after = map.text("after", faults);
+    let until = map.duration("until", faults);
+    let stimulus = stimulus(&mut map, model, faults);
+    let expect = map.take("expect").map(|node| expect(node, &map.at("expect"), model, faults));
+    let sends = map.take("sends").and_then(|node| sends(node, &map.at("sends"), faults));
+    let drives = map.take("drives").and_then(|node| levels(node, &map.at("drives"), faults));
+    let refused = map.text("refused", faults);
+    map.finish(faults);
+    let drives: Vec<Drive> =
+        drives.unwrap_or_default().into_iter().map(|(line, levels)| Drive { line, levels }).collect();
+    let stimulus = stimulus?;
+    if expect.is_none() && sends.is_none() && drives.is_empty() && refused.is_none() {
+        let message = "a test says what comes of it: `expect`, `sends`, `drives` or `refused`";
+        faults.error(Some(node.place), path, message, None);
+    }
+    Some(Case {
+        place: node.place,
+        given,
+        after,
+        until: until.unwrap_or_else(|| end_of(&stimulus, &drives)),
+        stimulus,
+        expect,
+        sends,
+        drives,
+        refused,
+    })
+}
+
+/// Without `until`, a test looks right after the last thing that happens in it.
+fn end_of(stimulus: &Stimulus, drives: &[Drive]) -> Duration {
+    let inputs = match stimulus {
+        Stimulus::Levels(lines) => lines.iter().flat_map(|(_, levels)| levels).map(|level| level.at).max(),
+        _ => None,
+    };
+    let outputs = drives.iter().flat_map(|drive| &drive.levels).map(|level| level.at).max();
+    inputs.max(outputs).unwrap_or(Duration::ZERO)
+}
+
+fn stimulus(map: &mut MapReader<'_>, model: &Model, faults: &mut Faults) -> Option<Stimulus> {
+    let mqtt = map.take("mqtt").map(|node| message(node, &map.at("mqtt"), faults));
+    let rx = map.text("rx", faults).map(|text| Some(Stimulus::Rx(text)));
+    let lines = map.take("levels").map(|node| levels(node, &map.at("levels"), faults).map(Stimulus::Levels));
+    let set = map.take("set").map(|node| {
+        let (property, value) = conditions(node, &model.properties, &map.at("set"), faults).pop()?;
+        let property = model.properties.get(property)?.id.clone();
+        Some(Stimulus::Order(Order::Set { property, value }))
+    });
+    let start = map.bool("start", faults).map(|_| Some(Stimulus::Start));
+    let args = map.take("args");
+    let action = map.take("do").map(|node| action(node, args, &map.at("do"), model, faults));
+    let mut found = [mqtt, rx, lines, set, start, action].into_iter().flatten();
+    let (Some(stimulus), None) = (found.next(), found.next()) else {
+        let message = "a test begins with exactly one of mqtt, rx, levels, set, do and start";
+        faults.error(Some(map.place), &map.path, message, None);
+        return None;
+    };
+    stimulus
+}
+
+fn message(node: &Node, path: &str, faults: &mut Faults) -> Option<Stimulus> {
+    let mut map = MapReader::new(node, path, faults)?;
+    let topic = map.require("topic", faults).and_then(|node| node.text(&map.at("topic"), faults));
+    let payload = map.require("payload", faults).and_then(|node| node.text(&map.at("payload"), faults));
+    let retained = map.bool("retained", faults).unwrap_or(false);
+    map.finish(faults);
+    Some(Stimulus::Mqtt { topic: topic?, payload: payload?, retained })
+}
+
+fn action(
+    node: &Node,
+    args: Option<&Node>,
+    path: &str,
+    model: &Model,
+    faults: &mut Faults,
+) -> Option<Stimulus> {
+    let word = node.text(path, faults)?;
+    let Some(action) = model.actions.iter().find(|action| *action.id == *word) else {
+        faults.error(Some(node.place), path, format!("there is no action `{word}`"), None);
+        return None;
+    };
+    let mut given = Vec::new();
+    for (key, node) in args.and_then(|node| node.entries(path, faults)).unwrap_or_default() {
+        match action.args.iter().find(|arg| *arg.id == *key.text) {
+            Some(arg) => {
+                given.extend(value(node, &arg.kind, path, faults).map(|value| (arg.id.clone(), value)))
+            }
+            None => {
+                faults.error(Some(key.place), path, format!("`{word}` has no argument `{}`", key.text), None)
+            }
+        }
+    }
+    Some(Stimulus::Order(Order::Do { action: action.id.clone(), args: given }))
+}
+
+fn levels(node: &Node, path: &str, faults: &mut Faults) -> Option<Vec<(String, Vec<Level>)>> {
+    let mut out = Vec::new();
+    for (key, node) in node.entries(path, faults)? {
+        let at = format!("{path}.{}", key.text);
+        let text = node.text(&at, faults)?;
+        let levels: Option<Vec<Level>> = text.split_whitespace().map(level).collect();
+        match levels {
+            Some(levels) => out.push((key.text.clone(), levels)),
+            None => faults.error(Some(node.place), &at, "levels are written as 0@0ms 1@500ms", None),
+        }
+    }
+    Some(out)
+}
+
+fn level(word: &str) -> Option<Level> {
+    let (level, at) = word.split_once('@')?;
+    let high = match level {
+        "1" => true,
+        "0" => false,
+        _ => return None,
+    };
+    Some(Level { high, at: yaml::duration(at)? })
+}
+
+fn expect(node: &Node, path: &str, model: &Model, faults: &mut Faults) -> Expect {
+    let mut expect = Expect::default();
+    for (key, node) in node.entries(path, faults).unwrap_or_default() {
+        let at = format!("{path}.{}", key.text);
+        match key.text.as_str() {
+            "online" => {
+                expect.online =
+                    value(node, &health_kind(), &at, faults).map(|value| value.plain().as_str().into());
+            }
+            "event" => expect.event = one_event(node, &at, model, faults),
+            "changes" => {
+                for (key, node) in node.entries(&at, faults).unwrap_or_default() {
+                    let count =
+                        node.int(0..=i64::from(u32::MAX), &at, faults).and_then(|n| u32::try_from(n).ok());
+                    match model.property(&key.text) {
+                        Some(index) => expect.changes.extend(count.map(|count| (index, count))),
+                        None => no_property(&key.text, key.place, &model.properties, &at, faults),
+                    }
+                }
+            }
+            word => {
+                match model.property(word).and_then(|index| Some((index, model.properties.get(index)?))) {
+                    Some((index, property)) => {
+                        expect
+                            .values
+                            .extend(value(node, &property.kind, &at, faults).map(|value| (index, value)));
+                    }
+                    None => no_property(word, key.place, &model.properties, &at, faults),
+                }
+            }
+        }
+    }
+    expect
+}
+
+fn one_event(node: &Node, path: &str, model: &Model, faults: &mut Faults) -> Option<(Arc<str>, Arc<str>)> {
+    let (key, node) = node.entries(path, faults)?.first()?;
+    let Some(event) = model.events.iter().find(|event| *event.id == *key.text) else {
+        faults.error(Some(key.place), path, format!("there is no event `{}`", key.text), None);
+        return None;
+    };
+    let word = node.text(path, faults)?;
+    Some((event.id.clone(), word.as_str().into()))
+}
+
+fn sends(node: &Node, path: &str, faults: &mut Faults) -> Option<Vec<Sends>> {
+    match &node.data {
+        Data::List(items) => Some(items.iter().filter_map(|item| one_sent(item, path, faults)).collect()),
+        _ => one_sent(node, path, faults).map(|one| vec![one]),
+    }
+}
+
+fn one_sent(node: &Node, path: &str, faults: &mut Faults) -> Option<Sends> {
+    if !matches!(node.data, Data::Map(_)) {
+        return node.text(path, faults).map(Sends::Bytes);
+    }
+    let mut map = MapReader::new(node, path, faults)?;
+    let topic = map.require("topic", faults).and_then(|node| node.text(&map.at("topic"), faults));
+    let json = map.take("json").map(json);
+    let payload = map.text("payload", faults);
+    map.finish(faults);
+    Some(match json {
+        Some(json) => Sends::Json(topic?, json),
+        None => Sends::Text(topic?, payload.unwrap_or_default()),
+    })
+}
+
+fn json(node: &Node) -> serde_json::Value {
+    match &node.data {
+        Data::Null => serde_json::Value::Null,
+        Data::Bool(value) => (*value).into(),
+        Data::Int(value) => (*value).into(),
+        Data::Float(value) => (*value).into(),
+        Data::Text { text, .. } => text.as_str().into(),
+        Data::List(items) => items.iter().map(json).collect(),
+        Data::Map(entries) => serde_json::Value::Object(
+            entries.iter().map(|(key, node)| (key.text.clone(), json(node))).collect(),
+        ),
+    }
 }

@@ -1,0 +1,420 @@
+//! `read:`, `write:` and the steps of `do:` in the words of each driver.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sipliance_driver::{Channel, MAX_PULSE};
+
+use super::template::{Piece, pieces};
+use super::typed::{fault, map_in, map_out, pattern, wire};
+use super::{Body, DriverKind, MAX_STEPS, MAX_WAIT, Map, Read, Source, Target, Template, Write};
+use crate::config::fault::{Faults, nearest};
+use crate::config::yaml::{Data, MapReader, Node};
+use crate::config::{GpioDirection, GpioLine};
+use crate::device::value::Kind;
+
+/// What reads and writes of one profile have in common.
+pub(super) struct Scope<'a> {
+    pub(super) driver: DriverKind,
+    /// `link: topic`
+    pub(super) topic: Option<Channel>,
+    pub(super) lines: &'a [GpioLine],
+}
+
+/// A placeholder's name and the type of what goes there.
+pub(super) type Holes<'a> = &'a [(Arc<str>, Kind)];
+
+impl Scope<'_> {
+    /// `read:`: one, or alternatives.
+    pub(super) fn reads(&self, node: &Node, kind: &Kind, path: &str, faults: &mut Faults) -> Vec<Read> {
+        let Data::List(items) = &node.data else {
+            return self.read(node, kind, path, faults).into_iter().collect();
+        };
+        if items.is_empty() || items.len() > MAX_STEPS {
+            fault(node, path, format!("between 1 and {MAX_STEPS} alternatives are possible"), faults);
+        }
+        let one = |(index, item)| self.read(item, kind, &format!("{path}[{index}]"), faults);
+        items.iter().enumerate().filter_map(one).collect()
+    }
+
+    pub(super) fn read(&self, node: &Node, kind: &Kind, path: &str, faults: &mut Faults) -> Option<Read> {
+        let mut map = MapReader::new(node, path, faults)?;
+        let read = self.source_of(&mut map, kind, faults);
+        map.finish(faults);
+        read
+    }
+
+    /// The keys of a read; the caller finishes the map.
+    pub(super) fn source_of(
+        &self,
+        map: &mut MapReader<'_>,
+        kind: &Kind,
+        faults: &mut Faults,
+    ) -> Option<Read> {
+        let source = match self.driver {
+            DriverKind::Mqtt => self.topic_source(map, faults),
+            DriverKind::Serial => frame_source(map, faults),
+            DriverKind::Gpio => self.line_source(map, faults),
+        };
+        let retained = self.driver != DriverKind::Mqtt || retained(map, faults);
+        let values = map.take("map").and_then(|node| map_in(node, kind, &map.at("map"), faults));
+        let invalid = map.texts("invalid", faults).unwrap_or_default();
+        let (scale, offset) = (map.take("scale"), map.take("offset"));
+        let number = |node: Option<&Node>, key: &str, faults: &mut Faults| {
+            let node = node?;
+            if !matches!(kind, Kind::Int | Kind::Float) {
+                fault(
+                    node,
+                    &map.at(key),
+                    format!("`{key}:` needs int or float, not {}", kind.word()),
+                    faults,
+                );
+            }
+            node.float(&map.at(key), faults)
+        };
+        let (scale, offset) = (number(scale, "scale", faults), number(offset, "offset", faults));
+        Some(Read {
+            source: source?,
+            map: values,
+            scale,
+            offset,
+            invalid: invalid.into_iter().map(|(_, text)| text).collect(),
+            retained,
+        })
+    }
+
+    fn topic_source(&self, map: &mut MapReader<'_>, faults: &mut Faults) -> Option<Source> {
+        let pointer = map.take("json").and_then(|node| pointer(node, &map.at("json"), faults));
+        let channel = match map.take("topic") {
+            Some(node) => topic(node, &map.at("topic"), faults),
+            None => {
+                if self.topic.is_none() {
+                    let help = "give it here, or once for all as `link: topic`".to_owned();
+                    faults.error(Some(map.place), &map.path, "`topic:` is missing", Some(help));
+                }
+                self.topic.clone()
+            }
+        };
+        Some(Source::Topic { channel: channel?, pointer })
+    }
+
+    fn line_source(&self, map: &mut MapReader<'_>, faults: &mut Faults) -> Option<Source> {
+        let node = map.require("line", faults);
+        let line = self.line(node?, &map.at("line"), faults);
+        let hold = map.duration("hold", faults);
+        let line = line?;
+        let output = match line.direction {
+            GpioDirection::Out { initial, .. } => Some(initial),
+            GpioDirection::In { .. } => None,
+        };
+        Some(Source::Line { channel: Channel::new(&line.name), hold, output })
+    }
+
+    fn line(&self, node: &Node, path: &str, faults: &mut Faults) -> Option<&GpioLine> {
+        let name = node.text(path, faults)?;
+        let found = self.lines.iter().find(|line| line.name == name);
+        if found.is_none() {
+            let names = || self.lines.iter().map(|line| line.name.as_str());
+            let help = match nearest(&name, names()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("the lines are {}", names().collect::<Vec<_>>().join(", ")),
+            };
+            faults.error(Some(node.place), path, format!("`link: lines` has no `{name}`"), Some(help));
+        }
+        found
+    }
+
+    fn output_line(&self, node: &Node, path: &str, faults: &mut Faults) -> Option<Channel> {
+        let line = self.line(node, path, faults)?;
+        if matches!(line.direction, GpioDirection::In { .. }) {
+            fault(node, path, format!("`{}` is an input and cannot be driven", line.name), faults);
+            return None;
+        }
+        Some(Channel::new(&line.name))
+    }
+
+    /// `write:` of a property.
+    pub(super) fn write(&self, node: &Node, kind: &Kind, path: &str, faults: &mut Faults) -> Option<Write> {
+        let mut map = MapReader::new(node, path, faults)?;
+        let holes = [(Arc::from("value"), kind.clone())];
+        let target = match self.driver {
+            DriverKind::Mqtt => self.topic_target(&mut map, Some("<value>"), &holes, faults),
+            DriverKind::Serial => frame_target(&mut map, &holes, faults),
+            DriverKind::Gpio => {
+                let node = map.require("line", faults)?;
+                if *kind != Kind::Bool {
+                    fault(node, &map.at("line"), format!("a line takes a bool, not {}", kind.word()), faults);
+                }
+                self.output_line(node, &map.at("line"), faults).map(Target::Line)
+            }
+        };
+        let out = map.take("map").and_then(|node| map_out(node, kind, &map.at("map"), faults));
+        let (timeout, done) = reply(self.driver, &mut map, faults);
+        map.finish(faults);
+        Some(Write {
+            target: target?,
+            maps: out.map(|out| (Arc::from("value"), out)).into_iter().collect(),
+            timeout,
+            done,
+        })
+    }
+
+    /// One step of `do:`.
+    pub(super) fn step(
+        &self,
+        node: &Node,
+        holes: Holes<'_>,
+        path: &str,
+        faults: &mut Faults,
+    ) -> Option<Write> {
+        let mut map = MapReader::new(node, path, faults)?;
+        let target = match self.driver {
+            DriverKind::Mqtt => map.require("send", faults).and_then(|node| {
+                let mut inner = MapReader::new(node, &map.at("send"), faults)?;
+                let target = self.topic_target(&mut inner, None, holes, faults);
+                inner.finish(faults);
+                target
+            }),
+            DriverKind::Serial => frame_target(&mut map, holes, faults),
+            DriverKind::Gpio => self.pulse(&mut map, faults),
+        };
+        let maps =
+            map.take("map").map(|node| arg_maps(node, holes, &map.at("map"), faults)).unwrap_or_default();
+        let (timeout, done) = reply(self.driver, &mut map, faults);
+        map.finish(faults);
+        Some(Write { target: target?, maps, timeout, done })
+    }
+
+    fn pulse(&self, map: &mut MapReader<'_>, faults: &mut Faults) -> Option<Target> {
+        let line =
+            map.require("pulse", faults).and_then(|node| self.output_line(node, &map.at("pulse"), faults));
+        let node = map.require("for", faults)?;
+        let on = node.duration(&map.at("for"), faults)?;
+        if on.is_zero() || on > MAX_PULSE {
+            let message = format!("a pulse lasts between 1 ms and {} s", MAX_PULSE.as_secs());
+            fault(node, &map.at("for"), message, faults);
+            return None;
+        }
+        Some(Target::Pulse(line?, on))
+    }
+
+    fn topic_target(
+        &self,
+        map: &mut MapReader<'_>,
+        default: Option<&str>,
+        holes: Holes<'_>,
+        faults: &mut Faults,
+    ) -> Option<Target> {
+        if let Some(node) = map.take("retain") {
+            let help =
+                "leave it out: a retained command acts again whenever the device reconnects".to_owned();
+            faults.error(Some(node.place), &map.at("retain"), "commands are never retained", Some(help));
+        }
+        let channel = map.require("topic", faults).and_then(|node| topic(node, &map.at("topic"), faults));
+        let payload = map.take("payload").map(|node| (node, map.at("payload")));
+        let body = map.take("body").map(|node| (node, map.at("body")));
+        match (payload, body) {
+            (Some(_), Some((node, at))) => {
+                fault(node, &at, "give one of `payload` and `body`", faults);
+                None
+            }
+            (Some((node, at)), None) => {
+                let text = template(node, &at, holes, faults)?;
+                Some(Target::Topic(channel?, text))
+            }
+            (None, Some((node, at))) => {
+                let body = body_of(node, &at, holes, faults)?;
+                Some(Target::Json(channel?, body))
+            }
+            (None, None) => match default.and_then(|text| Template::read(text).ok()) {
+                Some(text) => Some(Target::Topic(channel?, text)),
+                None => {
+                    faults.error(Some(map.place), &map.path, "`payload:` or `body:` is missing", None);
+                    None
+                }
+            },
+        }
+    }
+}
+
+fn reply(
+    driver: DriverKind,
+    map: &mut MapReader<'_>,
+    faults: &mut Faults,
+) -> (Option<Duration>, Option<regex::Regex>) {
+    if driver != DriverKind::Serial {
+        return (None, None);
+    }
+    let timeout = wait(map, "timeout", faults);
+    let done = map.take("done").and_then(|node| pattern(node, &map.at("done"), faults));
+    (timeout, done)
+}
+
+/// A duration of at most [`MAX_WAIT`].
+pub(super) fn wait(map: &mut MapReader<'_>, key: &'static str, faults: &mut Faults) -> Option<Duration> {
+    let place = map.place;
+    let time = map.duration(key, faults)?;
+    if time > MAX_WAIT || time.is_zero() {
+        let message = format!("this waits at most {}", super::spell(MAX_WAIT));
+        faults.error(Some(place), &map.at(key), message, None);
+        return None;
+    }
+    Some(time)
+}
+
+fn arg_maps(node: &Node, holes: Holes<'_>, path: &str, faults: &mut Faults) -> Vec<(Arc<str>, Map)> {
+    let mut maps = Vec::new();
+    for (key, node) in node.entries(path, faults).unwrap_or_default() {
+        let at = format!("{path}.{}", key.text);
+        match holes.iter().find(|(name, _)| **name == *key.text) {
+            Some((name, kind)) => {
+                maps.extend(map_out(node, kind, &at, faults).map(|map| (name.clone(), map)))
+            }
+            None => {
+                faults.error(Some(key.place), &at, format!("the action has no argument `{}`", key.text), None)
+            }
+        }
+    }
+    maps
+}
+
+fn frame_source(map: &mut MapReader<'_>, faults: &mut Faults) -> Option<Source> {
+    let pattern = map.require("match", faults).and_then(|node| pattern(node, &map.at("match"), faults));
+    let ask = map.take("ask").and_then(|node| {
+        let at = map.at("ask");
+        wire(node, &at, faults).and_then(|text| literal(text, node, &at, faults))
+    });
+    let every = map.take("every");
+    let at = map.at("every");
+    let every = every.and_then(|node| {
+        if ask.is_none() {
+            fault(node, &at, "`every:` needs `ask:`, the query that is repeated", faults);
+        }
+        let every = node.duration(&at, faults)?;
+        if every < Duration::from_millis(100) {
+            fault(node, &at, "a query is asked at most ten times a second", faults);
+            return None;
+        }
+        Some(every)
+    });
+    Some(Source::Frame { ask: ask.map(|ask| (ask.as_str().into(), every)), pattern: pattern? })
+}
+
+fn frame_target(map: &mut MapReader<'_>, holes: Holes<'_>, faults: &mut Faults) -> Option<Target> {
+    let node = map.require("send", faults)?;
+    let at = map.at("send");
+    wire(node, &at, faults)?;
+    template(node, &at, holes, faults).map(Target::Frame)
+}
+
+/// Whether retained copies count: `retained: use` (the default) or `ignore`.
+fn retained(map: &mut MapReader<'_>, faults: &mut Faults) -> bool {
+    let Some(node) = map.take("retained") else { return true };
+    let at = map.at("retained");
+    match node.text(&at, faults).as_deref() {
+        Some("use") | None => true,
+        Some("ignore") => false,
+        Some(other) => {
+            fault(node, &at, format!("`{other}` is unknown here; write use or ignore"), faults);
+            true
+        }
+    }
+}
+
+/// A topic without wildcards or placeholders.
+pub(super) fn topic(node: &Node, path: &str, faults: &mut Faults) -> Option<Channel> {
+    let text = node.text(path, faults).and_then(|text| literal(text, node, path, faults))?;
+    let message = if text.is_empty() || text.len() > 1024 {
+        "a topic has between 1 and 1024 bytes"
+    } else if text.contains(['+', '#', '\0']) {
+        "a topic cannot hold the wildcards + and # here"
+    } else {
+        return Some(Channel::new(&text));
+    };
+    fault(node, path, message, faults);
+    None
+}
+
+/// Text in which every param was put in already.
+fn literal(text: String, node: &Node, path: &str, faults: &mut Faults) -> Option<String> {
+    let unknown = pieces(&text).into_iter().find_map(|piece| match piece {
+        Piece::Hole { name, .. } => Some(name.to_owned()),
+        Piece::Text(_) => None,
+    });
+    match unknown {
+        None => Some(text),
+        Some(name) => {
+            unknown_hole(&name, &[], node, path, faults);
+            None
+        }
+    }
+}
+
+fn unknown_hole(name: &str, holes: Holes<'_>, node: &Node, path: &str, faults: &mut Faults) {
+    let help = match nearest(name, holes.iter().map(|(name, _)| &**name)) {
+        Some(near) => format!("did you mean <{near}>?"),
+        None if holes.is_empty() => "only names under `params:` can stand here".to_owned(),
+        None => {
+            let names: Vec<String> = holes.iter().map(|(name, _)| format!("<{name}>")).collect();
+            format!("names under `params:` and {} can stand here", names.join(", "))
+        }
+    };
+    faults.error(Some(node.place), path, format!("unknown placeholder <{name}>"), Some(help));
+}
+
+fn template(node: &Node, path: &str, holes: Holes<'_>, faults: &mut Faults) -> Option<Template> {
+    let text = node.text(path, faults)?;
+    match Template::read(&text) {
+        Err(why) => {
+            fault(node, path, why, faults);
+            None
+        }
+        Ok(template) => {
+            let mut whole = true;
+            for hole in template.holes().filter(|hole| !holes.iter().any(|(name, _)| *name == hole.name)) {
+                unknown_hole(&hole.name, holes, node, path, faults);
+                whole = false;
+            }
+            whole.then_some(template)
+        }
+    }
+}
+
+fn body_of(node: &Node, path: &str, holes: Holes<'_>, faults: &mut Faults) -> Option<Body> {
+    Some(match &node.data {
+        Data::Null => Body::Fixed(serde_json::Value::Null),
+        Data::Bool(value) => Body::Fixed((*value).into()),
+        Data::Int(value) => Body::Fixed((*value).into()),
+        Data::Float(value) => Body::Fixed((*value).into()),
+        Data::Text { .. } => {
+            let template = template(node, path, holes, faults)?;
+            match template.lone_hole() {
+                Some(hole) => Body::Hole(hole.clone()),
+                None => Body::Text(template),
+            }
+        }
+        Data::List(items) => {
+            let item = |(index, item)| body_of(item, &format!("{path}[{index}]"), holes, faults);
+            Body::List(items.iter().enumerate().map(item).collect::<Option<_>>()?)
+        }
+        Data::Map(entries) => {
+            let mut out = Vec::new();
+            for (key, node) in entries {
+                out.push((key.text.clone(), body_of(node, &format!("{path}.{}", key.text), holes, faults)?));
+            }
+            Body::Map(out)
+        }
+    })
+}
+
+/// A JSON Pointer (RFC 6901).
+fn pointer(node: &Node, path: &str, faults: &mut Faults) -> Option<String> {
+    let text = node.text(path, faults)?;
+    if text.is_empty() || text.starts_with('/') {
+        return Some(text);
+    }
+    let help = format!("write /{}", text.trim_start_matches("$.").replace('.', "/"));
+    let message = format!("`{text}` is no JSON Pointer, which begins with /");
+    faults.error(Some(node.place), path, message, Some(help));
+    None
+}
