@@ -26,3 +26,17 @@ pub const SUBSCRIPTIONS_PER_USER: usize = 24 * 1024;
 pub const RETRY_AFTER: u32 = 3600;
 /// Contacts of one user at the registrar; one more is answered 403.
 pub const CONTACTS_PER_USER: usize = 10;
+/// Momentary events that wait for one watcher; when it is full, the oldest is lost to that watcher.
+pub const MOMENTS: usize = 16;
+/// How long a message on a stream may take to become complete; then the connection is closed.
+pub const MESSAGE_DEADLINE: std::time::Duration = std::time::Duration::from_secs(10);
+/// How long a connection may stay without anybody proving a name over it; then it is closed.
+pub const UNPROVEN_IDLE: std::time::Duration = std::time::Duration::from_secs(30);
+/// Commands that are remembered, so that the second branch of a fork is refused; the oldest is forgotten.
+pub const RECENT_COMMANDS: usize = 1024;
+/// How old a command may be by its own Date, in milliseconds, when it has no Expires.
+pub const COMMAND_AGE_MS: i64 = 10_000;
+/// Longest text of one reply MESSAGE in bytes, so that it fits a datagram (RFC 3428 §8).
+pub const REPLY_BYTES: usize = 700;
+/// Words of a spoken appliance name that are looked at.
+pub const NAME_WORDS: usize = 6;

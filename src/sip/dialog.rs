@@ -42,7 +42,12 @@ impl Dialog {
     ///
     /// # Errors
     /// When the request has no usable Contact.
-    pub fn accept(request: &Message<'_>, hop: Hop, local_tag: String, contact: &str) -> Result<Self, DialogFault> {
+    pub fn accept(
+        request: &Message<'_>,
+        hop: Hop,
+        local_tag: String,
+        contact: &str,
+    ) -> Result<Self, DialogFault> {
         let target = contact_of(request)?;
         let mut routes = Writer::default();
         for value in request.list(Name::RecordRoute) {
@@ -115,7 +120,10 @@ impl Dialog {
 
 /// Our Via on `hop`. `rport` asks for the port that the peer sees (RFC 3581).
 pub fn via(writer: &mut Writer, hop: Hop, branch: &str) {
-    writer.field_fmt("Via", format_args!("SIP/2.0/{} {};branch={branch};rport", hop.transport.via(), hop.local));
+    writer.field_fmt(
+        "Via",
+        format_args!("SIP/2.0/{} {};branch={branch};rport", hop.transport.via(), hop.local),
+    );
 }
 
 /// Our Contact URI on `hop` for the address `user`.

@@ -39,10 +39,22 @@ pub struct Document {
     pub body: Bytes,
 }
 
+/// Something that happened and is over: said once to each watcher of that time, and to nobody later.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// What happened.
+    pub name: std::sync::Arc<str>,
+    /// What it says.
+    pub value: std::sync::Arc<str>,
+    /// When, in milliseconds since 1970.
+    pub at_ms: i64,
+}
+
 /// What the notifier asks of the application.
 pub trait Source {
-    /// The state of `resource` now, as the `nth` document (from 0) of a subscription to `entity`.
-    fn document(&mut self, resource: Resource, nth: u32, entity: &str) -> Document;
+    /// The state of `resource` now, as the `nth` document (from 0) of a subscription to `entity`,
+    /// with what happened since the last one.
+    fn document(&mut self, resource: Resource, nth: u32, entity: &str, moments: &[Moment]) -> Document;
 }
 
 /// Names a subscription. Stale ones find nothing.
@@ -133,6 +145,10 @@ struct Subscription {
     last: Option<Instant>,
     end: Option<End>,
     sent: u32,
+    /// Not yet acknowledged, oldest first.
+    moments: VecDeque<Moment>,
+    /// How many of them are in the NOTIFY that is outstanding.
+    moments_sent: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -196,6 +212,8 @@ impl Notifier {
             last: None,
             end,
             sent: 0,
+            moments: VecDeque::new(),
+            moments_sent: 0,
         });
         if end.is_none() {
             self.deadlines.set(expires + GRACE, (id, Wake::Expire));
@@ -210,7 +228,8 @@ impl Notifier {
         let mut parts = to.tag()?.split('.');
         let index = usize::from_str_radix(parts.next()?, 16).ok()?;
         let serial = u64::from_str_radix(parts.next()?, 16).ok()?;
-        let subscription = self.subscriptions.get(index).filter(|subscription| subscription.serial == serial)?;
+        let subscription =
+            self.subscriptions.get(index).filter(|subscription| subscription.serial == serial)?;
         subscription.dialog.is_of(request).then_some(SubscriptionId { index, serial })
     }
 
@@ -235,7 +254,14 @@ impl Notifier {
     ///
     /// # Errors
     /// When the request does not continue the dialog.
-    pub fn refresh(&mut self, id: SubscriptionId, request: &Message<'_>, hop: Hop, expires: Duration, now: Now) -> Result<(), DialogFault> {
+    pub fn refresh(
+        &mut self,
+        id: SubscriptionId,
+        request: &Message<'_>,
+        hop: Hop,
+        expires: Duration,
+        now: Now,
+    ) -> Result<(), DialogFault> {
         let Some(subscription) = self.get_mut(id) else { return Ok(()) };
         subscription.dialog.on_request(request, hop)?;
         subscription.lost = false;
@@ -256,6 +282,21 @@ impl Notifier {
     pub fn changed(&mut self, subject: usize, now: Now) {
         let Some(ids) = self.by_subject.get(&subject) else { return };
         for id in ids.clone() {
+            self.mark(id, now);
+        }
+    }
+
+    /// Something happened to `subject`: its watchers hear of it with their next NOTIFY.
+    pub fn happened(&mut self, subject: usize, moment: &Moment, now: Now) {
+        let Some(ids) = self.by_subject.get(&subject) else { return };
+        for id in ids.clone() {
+            let Some(subscription) = self.get_mut(id) else { continue };
+            if subscription.moments.len() >= limits::MOMENTS {
+                // Full: the watcher does not answer; the oldest is lost to it.
+                subscription.moments.pop_front();
+                subscription.moments_sent = subscription.moments_sent.saturating_sub(1);
+            }
+            subscription.moments.push_back(moment.clone());
             self.mark(id, now);
         }
     }
@@ -296,6 +337,10 @@ impl Notifier {
     pub fn on_answer(&mut self, id: SubscriptionId, status: u16, retry_after: Option<u32>, now: Now) {
         let Some(subscription) = self.get_mut(id) else { return };
         subscription.outstanding = false;
+        let told = std::mem::take(&mut subscription.moments_sent);
+        if status < 300 {
+            subscription.moments.drain(..told.min(subscription.moments.len()));
+        }
         if subscription.end.is_some() && !subscription.dirty {
             self.remove(id);
             return;
@@ -324,7 +369,9 @@ impl Notifier {
     pub fn on_flow_closed(&mut self, flow: FlowId) {
         let ids: Vec<_> = self.ids().collect();
         for id in ids {
-            let Some(subscription) = self.get_mut(id).filter(|it| it.dialog.hop.flow == flow) else { continue };
+            let Some(subscription) = self.get_mut(id).filter(|it| it.dialog.hop.flow == flow) else {
+                continue;
+            };
             subscription.outstanding = false;
             subscription.dirty = true;
             subscription.lost = true;
@@ -360,7 +407,9 @@ impl Notifier {
     }
 
     fn ids(&self) -> impl Iterator<Item = SubscriptionId> + '_ {
-        self.subscriptions.iter().map(|(index, subscription)| SubscriptionId { index, serial: subscription.serial })
+        self.subscriptions
+            .iter()
+            .map(|(index, subscription)| SubscriptionId { index, serial: subscription.serial })
     }
 
     fn get(&self, id: SubscriptionId) -> Option<&Subscription> {
@@ -470,8 +519,16 @@ fn twin_of(wanted: &Wanted) -> u64 {
 }
 
 impl Subscription {
-    fn send(&mut self, id: SubscriptionId, transactions: &mut Transactions<User>, source: &mut dyn Source, now: Now) {
-        let document = source.document(self.resource, self.sent, &self.entity);
+    fn send(
+        &mut self,
+        id: SubscriptionId,
+        transactions: &mut Transactions<User>,
+        source: &mut dyn Source,
+        now: Now,
+    ) {
+        let moments = self.moments.make_contiguous();
+        let document = source.document(self.resource, self.sent, &self.entity, moments);
+        self.moments_sent = moments.len();
         let left = self.expires.saturating_duration_since(now.mono).as_secs();
         let (end, event, dialog) = (self.end, &self.event, &mut self.dialog);
         transactions.send(dialog.hop, Method::Notify, User::Notify(id), now.mono, |branch| {

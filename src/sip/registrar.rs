@@ -46,11 +46,20 @@ impl Registrar {
     ///
     /// # Errors
     /// The response that refuses it.
-    pub fn register(&mut self, user: &str, request: &Message<'_>, hop: Hop, now: Now) -> Result<String, Rejection> {
+    pub fn register(
+        &mut self,
+        user: &str,
+        request: &Message<'_>,
+        hop: Hop,
+        now: Now,
+    ) -> Result<String, Rejection> {
         let contacts: Vec<&[u8]> = request.list(Name::Contact).collect();
         let mut bindings = self.users.get(user).cloned().unwrap_or_default();
         bindings.retain(|binding| binding.expires > now.mono);
-        let order = Order { call_id: request.call_id().unwrap_or_default(), cseq: request.cseq().map_or(0, |cseq| cseq.number) };
+        let order = Order {
+            call_id: request.call_id().unwrap_or_default(),
+            cseq: request.cseq().map_or(0, |cseq| cseq.number),
+        };
         if contacts.iter().any(|contact| *contact == b"*") {
             if contacts.len() != 1 || request.expires() != Some(0) {
                 return Err(Rejection::new(400, "Contact * Needs Expires 0 And Nothing Else"));
@@ -112,7 +121,14 @@ impl Order<'_> {
     }
 }
 
-fn update(bindings: &mut Vec<Binding>, contact: &[u8], expires: Option<u32>, order: &Order<'_>, hop: Hop, now: Now) -> Result<(), Rejection> {
+fn update(
+    bindings: &mut Vec<Binding>,
+    contact: &[u8],
+    expires: Option<u32>,
+    order: &Order<'_>,
+    hop: Hop,
+    now: Now,
+) -> Result<(), Rejection> {
     let address = Address::parse(contact).map_err(|_| Rejection::new(400, "Malformed Contact"))?;
     let wanted = address.params.get("expires").flatten().and_then(seconds).or(expires).unwrap_or(DEFAULT);
     if wanted != 0 && wanted < SHORTEST {
@@ -122,7 +138,9 @@ fn update(bindings: &mut Vec<Binding>, contact: &[u8], expires: Option<u32>, ord
         .params
         .text("+sip.instance")
         .map(|instance| format!("{instance};{}", address.params.text("reg-id").unwrap_or_default()));
-    let same = |binding: &Binding| binding.contact == address.uri.raw || (instance.is_some() && binding.instance == instance);
+    let same = |binding: &Binding| {
+        binding.contact == address.uri.raw || (instance.is_some() && binding.instance == instance)
+    };
     if let Some(old) = bindings.iter().find(|binding| same(binding)) {
         order.check(old)?;
     }

@@ -188,7 +188,13 @@ impl Registration {
     }
 
     /// A final response to our REGISTER.
-    pub fn on_response(&mut self, response: &Message<'_>, transactions: &mut Transactions<User>, rng: &mut ChaCha8Rng, now: Now) {
+    pub fn on_response(
+        &mut self,
+        response: &Message<'_>,
+        transactions: &mut Transactions<User>,
+        rng: &mut ChaCha8Rng,
+        now: Now,
+    ) {
         let Start::Response { status, reason } = response.start else { return };
         match status {
             200..300 if self.leaving => self.on_flow_down(),
@@ -197,7 +203,10 @@ impl Registration {
             423 => self.too_brief(response, transactions, rng, now),
             _ => {
                 let why = format!("{status} {}", String::from_utf8_lossy(reason));
-                let wait = response.first(Name::RetryAfter).and_then(retry_after).or((status == 403).then_some(REFUSED_WAIT));
+                let wait = response
+                    .first(Name::RetryAfter)
+                    .and_then(retry_after)
+                    .or((status == 403).then_some(REFUSED_WAIT));
                 self.fail(why, wait, rng, now);
             }
         }
@@ -215,7 +224,8 @@ impl Registration {
         let since_ms = *self.since_ms.get_or_insert(now.wall_ms);
         self.failures = 0;
         self.challenges = 0;
-        self.standing = Standing::Registered { since_ms, until: now.mono + Duration::from_secs(u64::from(granted)) };
+        self.standing =
+            Standing::Registered { since_ms, until: now.mono + Duration::from_secs(u64::from(granted)) };
         let share = rng.random_range(0.5..0.9);
         self.wake = Some(now.mono + Duration::from_secs_f64(f64::from(granted) * share));
     }
@@ -225,26 +235,47 @@ impl Registration {
         let ours = contact_uri(&self.identity.contact_user, self.hop?);
         let mut contacts = response.list(Name::Contact).filter_map(|value| Address::parse(value).ok());
         let own = contacts.find(|contact| contact.uri.address() == ours.as_str() || contact.uri.raw == ours);
-        own.and_then(|contact| contact.params.get("expires").flatten().and_then(seconds)).or_else(|| response.expires())
+        own.and_then(|contact| contact.params.get("expires").flatten().and_then(seconds))
+            .or_else(|| response.expires())
     }
 
-    fn challenged(&mut self, response: &Message<'_>, transactions: &mut Transactions<User>, rng: &mut ChaCha8Rng, now: Now) {
+    fn challenged(
+        &mut self,
+        response: &Message<'_>,
+        transactions: &mut Transactions<User>,
+        rng: &mut ChaCha8Rng,
+        now: Now,
+    ) {
         use secrecy::ExposeSecret as _;
         self.challenges += 1;
         let uri = format!("sip:{}", self.identity.domain);
         let cnonce = format!("{:016x}", rng.random::<u64>());
-        let login = Login { user: &self.identity.auth_user, password: self.identity.password.expose_secret() };
+        let login =
+            Login { user: &self.identity.auth_user, password: self.identity.password.expose_secret() };
         match auth::answer(response, login, "REGISTER", &uri, &cnonce, 1) {
             // One answer per challenge, three more when only the nonce was old.
             Some(answer) if self.challenges == 1 || (answer.stale && self.challenges <= 4) => {
                 self.send(transactions, Some(&answer.field), now);
             }
-            Some(_) => self.fail("the registrar refuses the password".to_owned(), Some(REFUSED_WAIT), rng, now),
-            None => self.fail("the registrar asks for a kind of login that is not supported".to_owned(), Some(REFUSED_WAIT), rng, now),
+            Some(_) => {
+                self.fail("the registrar refuses the password".to_owned(), Some(REFUSED_WAIT), rng, now)
+            }
+            None => self.fail(
+                "the registrar asks for a kind of login that is not supported".to_owned(),
+                Some(REFUSED_WAIT),
+                rng,
+                now,
+            ),
         }
     }
 
-    fn too_brief(&mut self, response: &Message<'_>, transactions: &mut Transactions<User>, rng: &mut ChaCha8Rng, now: Now) {
+    fn too_brief(
+        &mut self,
+        response: &Message<'_>,
+        transactions: &mut Transactions<User>,
+        rng: &mut ChaCha8Rng,
+        now: Now,
+    ) {
         match response.first(Name::MinExpires).and_then(seconds).filter(|least| *least > self.expires) {
             Some(least) => {
                 self.expires = least;
@@ -286,7 +317,8 @@ impl Registration {
             writer.field_fmt("To", format_args!("<sip:{user}@{domain}>"));
             writer.field("Call-ID", &[call_id]);
             writer.field_fmt("CSeq", format_args!("{cseq} REGISTER"));
-            writer.field_fmt("Contact", format_args!("<{}>;expires={expires}", contact_uri(contact_user, hop)));
+            writer
+                .field_fmt("Contact", format_args!("<{}>;expires={expires}", contact_uri(contact_user, hop)));
             writer.field_fmt("Expires", format_args!("{expires}"));
             writer.raw(credentials.unwrap_or_default().as_bytes());
             writer.finish()
