@@ -6,6 +6,8 @@
 mod parse;
 mod read;
 mod scalar;
+#[cfg(test)]
+mod tests;
 
 pub use parse::{DEPTH, FILE_BYTES, parse};
 pub use read::{MapReader, duration, host_port};

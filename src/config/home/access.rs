@@ -40,7 +40,7 @@ pub(super) fn access(node: Option<&Node>, known: &Known<'_>, build: &mut Build<'
             if !rules.iter().any(|rule| rule.who.contains(&named)) {
                 let path = format!("users.{}", user.name);
                 let message = format!("no access rule names `{}`, who may see and do nothing", user.name);
-                build.faults.warning(None, &path, message, None);
+                build.faults.warning(build.names.place(&user.name), &path, message, None);
             }
         }
     }
@@ -146,6 +146,7 @@ fn grant(
         return None;
     }
     if known.devices.iter().any(|device| device.id == text) {
+        check_ambiguity(text, place, path, known, build);
         return Some(Grant::Device(text.to_owned()));
     }
     // Ids may hold points; the item follows the last one.
@@ -170,6 +171,19 @@ fn grant(
     None
 }
 
+/// Ids may hold points, so that `garage.open` could be a device or an item; a grant must be clear.
+fn check_ambiguity(text: &str, place: Place, path: &str, known: &Known<'_>, build: &mut Build<'_>) {
+    let Some((id, item)) = text.rsplit_once('.') else { return };
+    let has_item = |device: &DeviceConfig| {
+        let model = &device.model;
+        model.property(item).is_some() || model.actions.iter().any(|action| &*action.id == item)
+    };
+    if known.devices.iter().any(|device| device.id == id && has_item(device)) {
+        let message = format!("`{text}` is a device, and `{item}` of the device `{id}`, too");
+        build.faults.error(Some(place), path, message, Some("give one of the devices another id".to_owned()));
+    }
+}
+
 /// `plug.power`: to see, a property or an event; to do, a property that can be set or an action.
 fn item_grant(
     device: &DeviceConfig,
@@ -184,21 +198,21 @@ fn item_grant(
     let doable: Vec<&str> = settable.chain(model.actions.iter().map(|action| &*action.id)).collect();
     let properties = model.properties.iter().map(|property| &*property.id);
     let visible: Vec<&str> = properties.chain(model.events.iter().map(|event| &*event.id)).collect();
-    let (good, other, word) = match right {
-        Right::See => (&visible, &doable, "seen"),
-        Right::Do => (&doable, &visible, "done"),
+    let (good, other, what) = match right {
+        Right::See => (&visible, &doable, "is an action, which `do:` grants"),
+        Right::Do => (&doable, &visible, "can only be seen"),
     };
     if good.contains(&item) {
         return Some(Grant::Item { device: device.id.clone(), item: item.to_owned() });
     }
     let message = if other.contains(&item) {
-        format!("`{item}` of `{}` cannot be {word}", device.id)
+        format!("`{item}` of `{}` {what}", device.id)
     } else {
         format!("`{}` has no `{item}`", device.id)
     };
     let help = match nearest(item, good.iter().copied()) {
         Some(near) => format!("did you mean `{}.{near}`?", device.id),
-        None if good.is_empty() => format!("nothing of it can be {word}"),
+        None if good.is_empty() => "the profile has nothing of the kind".to_owned(),
         None => format!("it has {}", good.join(", ")),
     };
     build.faults.error(Some(place), path, message, Some(help));

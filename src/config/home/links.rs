@@ -117,14 +117,10 @@ impl Links {
         for line in lines {
             match self.lines.iter().find(|(pin, _, _)| *pin == line.pin) {
                 Some((pin, other, place)) => {
-                    let message = if other == asking.id {
-                        format!("the line {pin} is used twice by `{other}`")
-                    } else {
-                        format!(
-                            "the line {pin} already belongs to `{other}` at line {}, column {}",
-                            place.line, place.column
-                        )
-                    };
+                    let message = format!(
+                        "the line {pin} already belongs to `{other}` at line {}, column {}",
+                        place.line, place.column
+                    );
                     let help = Some("each line belongs to one device".to_owned());
                     build.faults.error(Some(asking.place), asking.path, message, help);
                 }

@@ -74,6 +74,10 @@ impl<'a> Library<'a> {
         let dirs = node.and_then(|node| node.texts("profiles", faults)).unwrap_or_default();
         for (index, (place, dir)) in dirs.into_iter().enumerate() {
             let path = format!("profiles[{index}]");
+            if matches!(around, Around::Texts { .. }) {
+                faults.error(Some(place), &path, "no directory can be read here", None);
+                continue;
+            }
             match files(&around.resolve(&dir)) {
                 Ok(files) => {
                     files.iter().for_each(|file| library.add_file(file, &path, place, faults, reports))

@@ -54,7 +54,12 @@ fn login(
                 Secret::Password(password) => {
                     let password = password.expose_secret();
                     if let Some(weak) = weakness(user, password) {
-                        build.faults.error(Some(place), &path, weak, Some("choose a longer one".to_owned()));
+                        build.faults.error(
+                            Some(place),
+                            &path,
+                            weak,
+                            Some("choose one that nobody would guess".to_owned()),
+                        );
                         return None;
                     }
                     Some(ha1(user, &house.domain, password))

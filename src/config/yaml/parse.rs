@@ -245,23 +245,43 @@ impl Tree<'_> {
     /// Says in plain words what the parser found.
     fn syntax(&mut self, error: &ScanError) {
         let mut at = place(*error.marker());
-        let (message, help) = words(error.info());
+        let (mut message, help) = words(error.info());
         let mut help = help.map(str::to_owned);
         if let Some(found) = self.tab_in_indentation(at.line) {
             at = found;
             self.error(at, "a tab in the indentation", Some("indent with spaces"));
             return;
         }
-        if error.info().starts_with("while parsing a flow")
-            && let Some(Open::List { place, .. } | Open::Map { place, .. }) = self.open.last()
+        let before = Place { column: at.column.saturating_sub(1), ..at };
+        if matches!(self.char_at(before), Some('}' | ']')) && self.bracket().is_none() {
+            message = "something follows the closing bracket".to_owned();
+            help = Some(
+                "text that begins with `{` or `[` needs quotes; a placeholder is written `<name>`".to_owned(),
+            );
+        } else if (error.info().contains("flow") || error.info().contains("illegal placement"))
+            && let Some((place, sign)) = self.bracket()
         {
-            help = Some(format!(
-                "the bracket opened at line {}, column {}; text with `, [ ] {{ }}` inside needs quotes",
-                place.line, place.column
-            ));
+            message = format!("this `{sign}` is not closed, or text in it needs quotes");
+            help = Some(
+                "separate with `,`, close the bracket, and quote text that contains `: , [ ] { }`".to_owned(),
+            );
+            at = place;
         }
         let path = self.path();
         self.faults.error(Some(at), &path, message, help);
+    }
+
+    /// The innermost bracket that is still open.
+    fn bracket(&self) -> Option<(Place, char)> {
+        self.open.iter().rev().find_map(|open| {
+            let (Open::List { place, .. } | Open::Map { place, .. }) = open;
+            self.char_at(*place).filter(|c| matches!(c, '[' | '{')).map(|c| (*place, c))
+        })
+    }
+
+    fn char_at(&self, place: Place) -> Option<char> {
+        let line = self.text.lines().nth(place.line.checked_sub(1)?)?;
+        line.chars().nth(place.column.checked_sub(1)?)
     }
 
     /// The first tab before the text of `line`.
@@ -315,8 +335,6 @@ fn words(info: &str) -> (String, Option<&'static str>) {
             Some("\\x takes two hex digits, \\u four, \\U eight"),
         ),
         ("invalid Unicode character", "an escape that names no character", None),
-        ("flow sequence", "this list in brackets lacks a `,` or its `]`", None),
-        ("flow mapping", "this block in braces lacks a `,` or its `}`", None),
         (
             "indentation in flow construct",
             "too little indentation inside brackets",

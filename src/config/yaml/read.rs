@@ -34,7 +34,7 @@ impl<'a> MapReader<'a> {
                     Some(node.place),
                     path,
                     format!("a block of keys is expected here, not {}", node.kind()),
-                    None,
+                    missing_space(node),
                 );
                 None
             }
@@ -356,6 +356,14 @@ pub fn host_port(text: &str, default_port: u16) -> Option<HostPort> {
         digits => digits.parse().ok().filter(|port| *port != 0)?,
     };
     Some(HostPort { host: host.to_owned(), port })
+}
+
+/// `title:Our house` is one text to YAML.
+fn missing_space(node: &Node) -> Option<String> {
+    let Data::Text { text, quoted: false } = &node.data else { return None };
+    let (key, value) = text.split_once(':')?;
+    let word = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    word.then(|| format!("a space belongs after the `:`, as in `{key}: {value}`"))
 }
 
 fn shorten(text: &str) -> String {
