@@ -1,6 +1,9 @@
 //! `sipliance check` over deliberately broken files: the golden text beside each says what a person
 //! must be told. `UPDATE_GOLDEN=1 cargo test --test check` writes the texts anew; read the diff.
 
+// Helpers of tests may fail loudly, too.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -6,6 +6,7 @@
 mod parse;
 mod read;
 mod scalar;
+mod syntax;
 #[cfg(test)]
 mod tests;
 

@@ -134,16 +134,7 @@ fn grant(
         return Some(Grant::Everything);
     }
     if let Some(room) = text.strip_prefix("room:") {
-        let mut rooms = known.devices.iter().filter_map(|device| device.room.as_deref());
-        if rooms.any(|other| same_room(other, room)) {
-            return Some(Grant::Room(room_id(room)));
-        }
-        if !build.names.is_room(&room_id(room)) {
-            let rooms = known.devices.iter().filter_map(|device| device.room.as_deref());
-            let help = nearest(room, rooms).map(|name| format!("did you mean `room:{}`?", room_id(name)));
-            build.faults.error(Some(place), path, format!("no device is in the room `{room}`"), help);
-        }
-        return None;
+        return room_grant(room, place, path, known, build);
     }
     if known.devices.iter().any(|device| device.id == text) {
         check_ambiguity(text, place, path, known, build);
@@ -155,20 +146,42 @@ fn grant(
     {
         return item_grant(device, item, place, path, right, build);
     }
-    let id = text.rsplit_once('.').map_or(text, |(id, _)| id);
-    if !build.names.is_device(text) && !build.names.is_device(id) {
-        let ids = || known.devices.iter().map(|device| device.id.as_str());
-        let help = match (
-            nearest(id, ids()),
-            known.devices.iter().find(|d| d.room.as_deref().is_some_and(|r| same_room(r, text))),
-        ) {
-            (_, Some(_)) => Some(format!("a room is written `room:{}`", room_id(text))),
-            (Some(near), None) => Some(format!("did you mean `{near}`?")),
-            (None, None) => None,
-        };
-        build.faults.error(Some(place), path, format!("there is no device `{id}`"), help);
+    unknown_device(text, place, path, known, build);
+    None
+}
+
+fn room_grant(
+    room: &str,
+    place: Place,
+    path: &str,
+    known: &Known<'_>,
+    build: &mut Build<'_>,
+) -> Option<Grant> {
+    let rooms = || known.devices.iter().filter_map(|device| device.room.as_deref());
+    if rooms().any(|other| same_room(other, room)) {
+        return Some(Grant::Room(room_id(room)));
+    }
+    // The room of a device with faults of its own is not unknown.
+    if !build.names.is_room(&room_id(room)) {
+        let help = nearest(room, rooms()).map(|name| format!("did you mean `room:{}`?", room_id(name)));
+        build.faults.error(Some(place), path, format!("no device is in the room `{room}`"), help);
     }
     None
+}
+
+/// A device with faults of its own is not unknown.
+fn unknown_device(text: &str, place: Place, path: &str, known: &Known<'_>, build: &mut Build<'_>) {
+    let id = text.rsplit_once('.').map_or(text, |(id, _)| id);
+    if build.names.is_device(text) || build.names.is_device(id) {
+        return;
+    }
+    let help = if build.names.is_room(&room_id(text)) {
+        Some(format!("a room is written `room:{}`", room_id(text)))
+    } else {
+        nearest(id, known.devices.iter().map(|device| device.id.as_str()))
+            .map(|near| format!("did you mean `{near}`?"))
+    };
+    build.faults.error(Some(place), path, format!("there is no device `{id}`"), help);
 }
 
 /// Ids may hold points, so that `garage.open` could be a device or an item; a grant must be clear.

@@ -188,7 +188,7 @@ fn broker(name: &str, mut map: MapReader<'_>, build: &mut Build<'_>) -> Option<M
             None
         }
     });
-    let user = map.text("user", &mut build.faults);
+    let user = map.line("user", &mut build.faults);
     let password_path = map.at("password");
     let password_node = map.take("password");
     let password = password_node.and_then(|node| password(node, &password_path, "mqtt", build));
@@ -196,7 +196,7 @@ fn broker(name: &str, mut map: MapReader<'_>, build: &mut Build<'_>) -> Option<M
         let message = "a password without `user:`";
         build.faults.error(Some(node.place), &password_path, message, None);
     }
-    let client_id = map.text("client_id", &mut build.faults).unwrap_or_else(|| format!("sipliance-{name}"));
+    let client_id = map.line("client_id", &mut build.faults).unwrap_or_else(|| format!("sipliance-{name}"));
     map.finish(&mut build.faults);
     Some(MqttSettings { server: server?, user, password, client_id })
 }

@@ -160,6 +160,20 @@ impl<'a> Library<'a> {
         self.own.texts.keys().chain(self.shipped.texts.keys()).map(String::as_str)
     }
 
+    /// For help: some of the ids.
+    pub(super) fn known(&self) -> String {
+        const SHOWN: usize = 20;
+        let ids: Vec<&str> = self.ids().take(SHOWN + 1).collect();
+        match ids.as_slice() {
+            [] => "name a directory with profiles: `profiles: [profiles]`".to_owned(),
+            ids if ids.len() <= SHOWN => format!("there are {}", ids.join(", ")),
+            _ => format!(
+                "there are {} and more",
+                ids.iter().take(SHOWN).copied().collect::<Vec<_>>().join(", ")
+            ),
+        }
+    }
+
     /// The faults of the profiles that were used.
     pub(super) fn reports(self) -> Vec<Report> {
         self.reports

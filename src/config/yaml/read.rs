@@ -8,6 +8,9 @@ use super::{Data, Key, Node};
 use crate::config::HostPort;
 use crate::config::fault::{Faults, Place, nearest};
 
+/// Longest text for a header or a screen, in characters.
+const LINE_CHARS: usize = 128;
+
 /// Takes keys out of a map one by one; [`MapReader::finish`] reports those that nobody took, with a
 /// suggestion out of those that were asked for.
 pub struct MapReader<'a> {
@@ -97,6 +100,12 @@ impl<'a> MapReader<'a> {
         self.take(key)?.text(&path, faults)
     }
 
+    /// A text for a header or a screen: one line without control characters, and not too long.
+    pub fn line(&mut self, key: &'static str, faults: &mut Faults) -> Option<String> {
+        let path = self.at(key);
+        self.take(key)?.line(&path, faults)
+    }
+
     /// `true` or `false`.
     pub fn bool(&mut self, key: &'static str, faults: &mut Faults) -> Option<bool> {
         let path = self.at(key);
@@ -168,6 +177,22 @@ impl Node {
             Some(text) => Some(text),
             None => self.unfit(path, "text", None, faults),
         }
+    }
+
+    /// A text for a header or a screen: one line without control characters, and not too long.
+    pub fn line(&self, path: &str, faults: &mut Faults) -> Option<String> {
+        let text = self.text(path, faults)?;
+        let message = if text.trim().is_empty() {
+            "the text is empty".to_owned()
+        } else if text.chars().count() > LINE_CHARS {
+            format!("the text has more than {LINE_CHARS} characters")
+        } else if text.chars().any(char::is_control) {
+            "control characters and line ends cannot stand here".to_owned()
+        } else {
+            return Some(text);
+        };
+        faults.error(Some(self.place), path, message, None);
+        None
     }
 
     /// `true` or `false`.
