@@ -121,7 +121,8 @@ fn read(name: &Path, text: &str, around: Around<'_>, shipped: &Profiles) -> (Opt
 /// Every section in turn; each reports its own faults and goes on.
 fn sections(mut map: MapReader<'_>, library: &mut Library<'_>, build: &mut Build<'_>) -> Option<Config> {
     let house = house::name(map.take("house"), build);
-    let listen = house::listen(map.take("listen"), build);
+    let listen_node = map.take("listen");
+    let listen = house::listen(listen_node, build);
     let digest = house::digest(map.take("digest"), build);
     let users = users::users(map.take("users"), &house, digest.md5, build);
     let mut links = links::Links::read(map.take("mqtt"), map.take("serial"), build);
@@ -135,10 +136,10 @@ fn sections(mut map: MapReader<'_>, library: &mut Library<'_>, build: &mut Build
     let links = links.finish(devices_node.is_some(), build);
     if !listen.is_empty() && users.is_empty() {
         build.faults.warning(
-            None,
+            listen_node.map(|node| node.place),
             "listen",
             "phones can reach the gateway, and no user may log in",
-            Some("add users:".to_owned()),
+            Some("add `users:`".to_owned()),
         );
     }
     Some(Config { house, listen, digest, users, access, upstreams, links, devices, audit })

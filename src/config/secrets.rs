@@ -64,15 +64,18 @@ pub fn weakness(user: &str, password: &str) -> Option<String> {
         Some("the password is empty".to_owned())
     } else if password.chars().count() < SHORTEST_PASSWORD {
         Some(format!("the password is shorter than {SHORTEST_PASSWORD} characters"))
-    } else if TRIED_FIRST.contains(&lower.as_str())
-        || lower.contains(&user.to_lowercase()) && lower.len() < user.len() + 4
-    {
+    } else if TRIED_FIRST.contains(&lower.as_str()) || is_name(user, &lower) {
         Some("the password is one of those that are tried first".to_owned())
     } else if lower.chars().all(|c| lower.starts_with(c)) {
         Some("the password is one character again and again".to_owned())
     } else {
         None
     }
+}
+
+/// Whether a password is the user's name with a few characters around it.
+fn is_name(user: &str, lower: &str) -> bool {
+    user.len() >= 3 && lower.contains(user) && lower.replace(user, "").chars().count() < 5
 }
 
 /// Lower-case hex.
@@ -146,7 +149,13 @@ impl Secrets {
             self.readable = false;
             return;
         };
-        for (key, value) in root.entries("", faults).unwrap_or_default() {
+        // Nothing below quotes what stands in this file, except names.
+        let Data::Map(entries) = &root.data else {
+            faults.error(Some(root.place), "", "write one `name: \"secret\"` per line", None);
+            self.readable = false;
+            return;
+        };
+        for (key, value) in entries {
             if let Some(secret) = secret(value, &key.text, faults) {
                 self.entries.push((key.text.clone(), secret));
             }
@@ -194,10 +203,19 @@ fn only_one(value: &Node, path: &str, faults: &mut Faults) -> Option<Secret> {
 
 /// `{sha256: …, md5: …}`
 pub(super) fn ha1_node(node: &Node, path: &str, faults: &mut Faults) -> Option<UserSecret> {
+    let known = |key: &str| key == "sha256" || key == "md5";
+    if !matches!(&node.data, Data::Map(entries) if entries.iter().all(|(key, _)| known(&key.text))) {
+        faults.error(
+            Some(node.place),
+            path,
+            "`sha256:` and `md5:` are expected here, and nothing else",
+            None,
+        );
+        return None;
+    }
     let mut map = MapReader::new(node, path, faults)?;
     let sha256 = map.require("sha256", faults);
     let md5 = map.take("md5");
-    map.finish(faults);
     let sha256 = sha256.and_then(|node| digits(node, &format!("{path}.sha256"), 64, faults));
     let md5 = md5.map(|node| digits(node, &format!("{path}.md5"), 32, faults));
     match (sha256, md5) {
@@ -217,4 +235,70 @@ fn digits(node: &Node, path: &str, count: usize, faults: &mut Faults) -> Option<
     let help = "`sipliance passwd USER` prints these lines".to_owned();
     faults.error(Some(node.place), path, message, Some(help));
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use secrecy::ExposeSecret as _;
+    use std::path::Path;
+
+    use crate::config::home::{Profiles, from_text};
+
+    /// The example of RFC 7616 section 3.9.1 has this user, realm and password.
+    #[test]
+    fn ha1_is_the_one_that_phones_compute() {
+        let secret = ha1("Mufasa", "http-auth@example.org", "Circle of Life");
+        let md5 = secret.md5.unwrap();
+        assert_eq!(md5.expose_secret(), "3d78807defe7de2157e2b0b6573a855f");
+        assert_eq!(
+            secret.sha256.expose_secret(),
+            "7987c64c30e25f1b74be53f966b49b90f2808aa92faf9a00262392d7b4794232"
+        );
+    }
+
+    #[test]
+    fn weak_passwords_are_refused_and_good_ones_are_not() {
+        for password in ["", "1234567", "Password", "RASPBERRY", "annaanna", "anna1234", "aaaaaaaaaa"] {
+            assert!(weakness("anna", password).is_some(), "{password}");
+        }
+        for password in ["correct horse", "pasword-of-anna", "9f8e7d6c", "日本語のパスワード"] {
+            assert_eq!(weakness("anna", password), None, "{password}");
+        }
+    }
+
+    /// However a secrets file is broken, no report repeats what stands in it.
+    #[test]
+    fn no_fault_repeats_a_secret() {
+        let home = "format: 1\nusers:\n  anna: {password: {secret: anna}}\n";
+        for secrets in [
+            "hunter2hunter2",
+            "anna:hunter2hunter2",
+            "- hunter2hunter2",
+            "anna: [hunter2hunter2]",
+            "anna: {hunter2hunter2}",
+            "anna: {password: hunter2hunter2, hunter2hunter2: 1}",
+            "anna: {password: [hunter2hunter2]}",
+            "anna: {ha1: hunter2hunter2}",
+            "anna: {ha1: {hunter2hunter2}}",
+            "anna: {ha1: {sha256: hunter2hunter2, md5: hunter2hunter2}}",
+            "anna: 'hunter2hunter2\\r",
+            "anna: !secret hunter2hunter2",
+            "anna: \"hunter2hunter2\" hunter2hunter2",
+            "anna: {password: hunter2hunter2",
+            "anna: *hunter2hunter2",
+            "anna: &hunter2hunter2 x",
+            "anna: hunter2hunter2: hunter2hunter2",
+        ] {
+            let (config, reports) = from_text(Path::new("home.yaml"), home, secrets, &Profiles::new());
+            assert!(config.is_none(), "{secrets}");
+            let text = format!("{:?}", reports.iter().map(|report| &report.faults).collect::<Vec<_>>());
+            assert!(!text.contains("hunter2"), "{secrets}\n{text}");
+            assert!(
+                reports
+                    .iter()
+                    .all(|report| report.path != Path::new("secrets.yaml") || report.source.is_none())
+            );
+        }
+    }
 }

@@ -40,7 +40,7 @@ pub(super) fn access(node: Option<&Node>, known: &Known<'_>, build: &mut Build<'
             if !rules.iter().any(|rule| rule.who.contains(&named)) {
                 let path = format!("users.{}", user.name);
                 let message = format!("no access rule names `{}`, who may see and do nothing", user.name);
-                build.faults.warning(None, &path, message, None);
+                build.faults.warning(build.names.place(&user.name), &path, message, None);
             }
         }
     }
@@ -134,18 +134,10 @@ fn grant(
         return Some(Grant::Everything);
     }
     if let Some(room) = text.strip_prefix("room:") {
-        let mut rooms = known.devices.iter().filter_map(|device| device.room.as_deref());
-        if rooms.any(|other| same_room(other, room)) {
-            return Some(Grant::Room(room_id(room)));
-        }
-        if !build.names.is_room(&room_id(room)) {
-            let rooms = known.devices.iter().filter_map(|device| device.room.as_deref());
-            let help = nearest(room, rooms).map(|name| format!("did you mean `room:{}`?", room_id(name)));
-            build.faults.error(Some(place), path, format!("no device is in the room `{room}`"), help);
-        }
-        return None;
+        return room_grant(room, place, path, known, build);
     }
     if known.devices.iter().any(|device| device.id == text) {
+        check_ambiguity(text, place, path, known, build);
         return Some(Grant::Device(text.to_owned()));
     }
     // Ids may hold points; the item follows the last one.
@@ -154,20 +146,55 @@ fn grant(
     {
         return item_grant(device, item, place, path, right, build);
     }
-    let id = text.rsplit_once('.').map_or(text, |(id, _)| id);
-    if !build.names.is_device(text) && !build.names.is_device(id) {
-        let ids = || known.devices.iter().map(|device| device.id.as_str());
-        let help = match (
-            nearest(id, ids()),
-            known.devices.iter().find(|d| d.room.as_deref().is_some_and(|r| same_room(r, text))),
-        ) {
-            (_, Some(_)) => Some(format!("a room is written `room:{}`", room_id(text))),
-            (Some(near), None) => Some(format!("did you mean `{near}`?")),
-            (None, None) => None,
-        };
-        build.faults.error(Some(place), path, format!("there is no device `{id}`"), help);
+    unknown_device(text, place, path, known, build);
+    None
+}
+
+fn room_grant(
+    room: &str,
+    place: Place,
+    path: &str,
+    known: &Known<'_>,
+    build: &mut Build<'_>,
+) -> Option<Grant> {
+    let rooms = || known.devices.iter().filter_map(|device| device.room.as_deref());
+    if rooms().any(|other| same_room(other, room)) {
+        return Some(Grant::Room(room_id(room)));
+    }
+    // The room of a device with faults of its own is not unknown.
+    if !build.names.is_room(&room_id(room)) {
+        let help = nearest(room, rooms()).map(|name| format!("did you mean `room:{}`?", room_id(name)));
+        build.faults.error(Some(place), path, format!("no device is in the room `{room}`"), help);
     }
     None
+}
+
+/// A device with faults of its own is not unknown.
+fn unknown_device(text: &str, place: Place, path: &str, known: &Known<'_>, build: &mut Build<'_>) {
+    let id = text.rsplit_once('.').map_or(text, |(id, _)| id);
+    if build.names.is_device(text) || build.names.is_device(id) {
+        return;
+    }
+    let help = if build.names.is_room(&room_id(text)) {
+        Some(format!("a room is written `room:{}`", room_id(text)))
+    } else {
+        nearest(id, known.devices.iter().map(|device| device.id.as_str()))
+            .map(|near| format!("did you mean `{near}`?"))
+    };
+    build.faults.error(Some(place), path, format!("there is no device `{id}`"), help);
+}
+
+/// Ids may hold points, so that `garage.open` could be a device or an item; a grant must be clear.
+fn check_ambiguity(text: &str, place: Place, path: &str, known: &Known<'_>, build: &mut Build<'_>) {
+    let Some((id, item)) = text.rsplit_once('.') else { return };
+    let has_item = |device: &DeviceConfig| {
+        let model = &device.model;
+        model.property(item).is_some() || model.actions.iter().any(|action| &*action.id == item)
+    };
+    if known.devices.iter().any(|device| device.id == id && has_item(device)) {
+        let message = format!("`{text}` is a device, and `{item}` of the device `{id}`, too");
+        build.faults.error(Some(place), path, message, Some("give one of the devices another id".to_owned()));
+    }
 }
 
 /// `plug.power`: to see, a property or an event; to do, a property that can be set or an action.
@@ -184,21 +211,21 @@ fn item_grant(
     let doable: Vec<&str> = settable.chain(model.actions.iter().map(|action| &*action.id)).collect();
     let properties = model.properties.iter().map(|property| &*property.id);
     let visible: Vec<&str> = properties.chain(model.events.iter().map(|event| &*event.id)).collect();
-    let (good, other, word) = match right {
-        Right::See => (&visible, &doable, "seen"),
-        Right::Do => (&doable, &visible, "done"),
+    let (good, other, what) = match right {
+        Right::See => (&visible, &doable, "is an action, which `do:` grants"),
+        Right::Do => (&doable, &visible, "can only be seen"),
     };
     if good.contains(&item) {
         return Some(Grant::Item { device: device.id.clone(), item: item.to_owned() });
     }
     let message = if other.contains(&item) {
-        format!("`{item}` of `{}` cannot be {word}", device.id)
+        format!("`{item}` of `{}` {what}", device.id)
     } else {
         format!("`{}` has no `{item}`", device.id)
     };
     let help = match nearest(item, good.iter().copied()) {
         Some(near) => format!("did you mean `{}.{near}`?", device.id),
-        None if good.is_empty() => format!("nothing of it can be {word}"),
+        None if good.is_empty() => "the profile has nothing of the kind".to_owned(),
         None => format!("it has {}", good.join(", ")),
     };
     build.faults.error(Some(place), path, message, Some(help));

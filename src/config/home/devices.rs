@@ -46,7 +46,7 @@ fn device(
 ) -> Option<DeviceConfig> {
     let path = format!("devices.{}", key.text);
     let mut map = MapReader::new(value, &path, &mut build.faults)?;
-    let name = map.text("name", &mut build.faults).unwrap_or_else(|| key.text.clone());
+    let name = map.line("name", &mut build.faults).unwrap_or_else(|| key.text.clone());
     let room = room(&mut map, build);
     let profile = profile(&mut map, key, library, build);
     let (params, overrides) = (map.take("params"), map.take("properties"));
@@ -101,7 +101,7 @@ fn profile(
         Found::Unknown => {
             let help = match nearest(&id, library.ids()) {
                 Some(known) => format!("did you mean `{known}`?"),
-                None => "`sipliance profiles` lists those that come with the program".to_owned(),
+                None => library.known(),
             };
             build.faults.error(Some(node.place), &path, format!("there is no profile `{id}`"), Some(help));
             None

@@ -32,7 +32,7 @@ pub(super) fn name(node: Option<&Node>, build: &mut Build<'_>) -> HouseName {
         {
             house.domain = domain;
         }
-        if let Some(title) = map.text("title", &mut build.faults) {
+        if let Some(title) = map.line("title", &mut build.faults) {
             house.title = title;
         }
         map.finish(&mut build.faults);

@@ -117,14 +117,10 @@ impl Links {
         for line in lines {
             match self.lines.iter().find(|(pin, _, _)| *pin == line.pin) {
                 Some((pin, other, place)) => {
-                    let message = if other == asking.id {
-                        format!("the line {pin} is used twice by `{other}`")
-                    } else {
-                        format!(
-                            "the line {pin} already belongs to `{other}` at line {}, column {}",
-                            place.line, place.column
-                        )
-                    };
+                    let message = format!(
+                        "the line {pin} already belongs to `{other}` at line {}, column {}",
+                        place.line, place.column
+                    );
                     let help = Some("each line belongs to one device".to_owned());
                     build.faults.error(Some(asking.place), asking.path, message, help);
                 }
@@ -192,7 +188,7 @@ fn broker(name: &str, mut map: MapReader<'_>, build: &mut Build<'_>) -> Option<M
             None
         }
     });
-    let user = map.text("user", &mut build.faults);
+    let user = map.line("user", &mut build.faults);
     let password_path = map.at("password");
     let password_node = map.take("password");
     let password = password_node.and_then(|node| password(node, &password_path, "mqtt", build));
@@ -200,7 +196,7 @@ fn broker(name: &str, mut map: MapReader<'_>, build: &mut Build<'_>) -> Option<M
         let message = "a password without `user:`";
         build.faults.error(Some(node.place), &password_path, message, None);
     }
-    let client_id = map.text("client_id", &mut build.faults).unwrap_or_else(|| format!("sipliance-{name}"));
+    let client_id = map.line("client_id", &mut build.faults).unwrap_or_else(|| format!("sipliance-{name}"));
     map.finish(&mut build.faults);
     Some(MqttSettings { server: server?, user, password, client_id })
 }

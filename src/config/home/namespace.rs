@@ -49,6 +49,11 @@ impl Namespace {
         self.is(id, Owner::Room)
     }
 
+    /// Where a name stands.
+    pub(super) fn place(&self, name: &str) -> Option<Place> {
+        self.taken.get(name).and_then(|(_, place)| *place)
+    }
+
     fn is(&self, name: &str, owner: Owner) -> bool {
         self.taken.get(name).is_some_and(|(other, _)| *other == owner)
     }
@@ -72,7 +77,7 @@ impl Namespace {
         }
         let first =
             first.map_or_else(String::new, |at| format!(" at line {}, column {}", at.line, at.column));
-        let message = format!("`{name}` is {} here and {}{first}", owner.word(), other.word());
+        let message = format!("`{name}` is {} here, and already {}{first}", owner.word(), other.word());
         let help = "each name makes one address: devices, users, rooms, numbers and the house must differ";
         faults.error(place, path, message, Some(help.to_owned()));
     }

@@ -74,6 +74,10 @@ impl<'a> Library<'a> {
         let dirs = node.and_then(|node| node.texts("profiles", faults)).unwrap_or_default();
         for (index, (place, dir)) in dirs.into_iter().enumerate() {
             let path = format!("profiles[{index}]");
+            if matches!(around, Around::Texts { .. }) {
+                faults.error(Some(place), &path, "no directory can be read here", None);
+                continue;
+            }
             match files(&around.resolve(&dir)) {
                 Ok(files) => {
                     files.iter().for_each(|file| library.add_file(file, &path, place, faults, reports))
@@ -154,6 +158,20 @@ impl<'a> Library<'a> {
     /// Every id that could have been meant.
     pub(super) fn ids(&self) -> impl Iterator<Item = &str> {
         self.own.texts.keys().chain(self.shipped.texts.keys()).map(String::as_str)
+    }
+
+    /// For help: some of the ids.
+    pub(super) fn known(&self) -> String {
+        const SHOWN: usize = 20;
+        let ids: Vec<&str> = self.ids().take(SHOWN + 1).collect();
+        match ids.as_slice() {
+            [] => "name a directory with profiles: `profiles: [profiles]`".to_owned(),
+            ids if ids.len() <= SHOWN => format!("there are {}", ids.join(", ")),
+            _ => format!(
+                "there are {} and more",
+                ids.iter().take(SHOWN).copied().collect::<Vec<_>>().join(", ")
+            ),
+        }
     }
 
     /// The faults of the profiles that were used.

@@ -111,7 +111,7 @@ fn account(item: &Node, path: &str, devices: &[DeviceConfig], build: &mut Build<
     let user_path = map.at("user");
     let user = map.require("user", &mut build.faults);
     let user = user.and_then(|node| user_part(node, &user_path, build));
-    let auth_user = map.text("auth_user", &mut build.faults);
+    let auth_user = map.line("auth_user", &mut build.faults);
     let password_path = map.at("password");
     let password_node = map.require("password", &mut build.faults);
     let device_path = map.at("device");

@@ -46,34 +46,8 @@ fn login(
     let hash = map.take("ha1");
     map.finish(&mut build.faults);
     match (password, hash) {
-        (Some(node), None) => {
-            let path = format!("{path}.password");
-            let (place, secret) = reference(node, &path, user, build)?;
-            match secret {
-                Secret::Ha1(secret) => Some(secret),
-                Secret::Password(password) => {
-                    let password = password.expose_secret();
-                    if let Some(weak) = weakness(user, password) {
-                        build.faults.error(Some(place), &path, weak, Some("choose a longer one".to_owned()));
-                        return None;
-                    }
-                    Some(ha1(user, &house.domain, password))
-                }
-            }
-        }
-        (None, Some(node)) => {
-            if let Around::Disk { home, .. } = build.around
-                && let Some(mode) = others_may_read(home)
-            {
-                build.faults.warning(
-                    Some(node.place),
-                    &format!("{path}.ha1"),
-                    format!("an HA1 is worth as much as the password, and others may read this file (mode {mode:03o})"),
-                    Some("move it to the secrets file".to_owned()),
-                );
-            }
-            ha1_node(node, &format!("{path}.ha1"), &mut build.faults)
-        }
+        (Some(node), None) => from_password(user, node, &format!("{path}.password"), house, build),
+        (None, Some(node)) => from_ha1(node, &format!("{path}.ha1"), build),
         _ => {
             let message = "exactly one of `password:` and `ha1:` is needed";
             let help = format!("write password: {{secret: {user}}}");
@@ -81,6 +55,40 @@ fn login(
             None
         }
     }
+}
+
+/// The password itself is forgotten here.
+fn from_password(
+    user: &str,
+    node: &Node,
+    path: &str,
+    house: &HouseName,
+    build: &mut Build<'_>,
+) -> Option<UserSecret> {
+    let (place, secret) = reference(node, path, user, build)?;
+    let password = match secret {
+        Secret::Ha1(secret) => return Some(secret),
+        Secret::Password(password) => password,
+    };
+    if let Some(weak) = weakness(user, password.expose_secret()) {
+        let help = Some("choose one that nobody would guess".to_owned());
+        build.faults.error(Some(place), path, weak, help);
+        return None;
+    }
+    Some(ha1(user, &house.domain, password.expose_secret()))
+}
+
+fn from_ha1(node: &Node, path: &str, build: &mut Build<'_>) -> Option<UserSecret> {
+    if let Around::Disk { home, .. } = build.around
+        && let Some(mode) = others_may_read(home)
+    {
+        let message = format!(
+            "an HA1 is worth as much as the password, and others may read this file (mode {mode:03o})"
+        );
+        let help = Some("move it to the secrets file".to_owned());
+        build.faults.warning(Some(node.place), path, message, help);
+    }
+    ha1_node(node, path, &mut build.faults)
 }
 
 /// A password for somebody else's server; HA1 does not help there.

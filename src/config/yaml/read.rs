@@ -8,6 +8,9 @@ use super::{Data, Key, Node};
 use crate::config::HostPort;
 use crate::config::fault::{Faults, Place, nearest};
 
+/// Longest text for a header or a screen, in characters.
+const LINE_CHARS: usize = 128;
+
 /// Takes keys out of a map one by one; [`MapReader::finish`] reports those that nobody took, with a
 /// suggestion out of those that were asked for.
 pub struct MapReader<'a> {
@@ -34,7 +37,7 @@ impl<'a> MapReader<'a> {
                     Some(node.place),
                     path,
                     format!("a block of keys is expected here, not {}", node.kind()),
-                    None,
+                    missing_space(node),
                 );
                 None
             }
@@ -95,6 +98,12 @@ impl<'a> MapReader<'a> {
     pub fn text(&mut self, key: &'static str, faults: &mut Faults) -> Option<String> {
         let path = self.at(key);
         self.take(key)?.text(&path, faults)
+    }
+
+    /// A text for a header or a screen: one line without control characters, and not too long.
+    pub fn line(&mut self, key: &'static str, faults: &mut Faults) -> Option<String> {
+        let path = self.at(key);
+        self.take(key)?.line(&path, faults)
     }
 
     /// `true` or `false`.
@@ -168,6 +177,22 @@ impl Node {
             Some(text) => Some(text),
             None => self.unfit(path, "text", None, faults),
         }
+    }
+
+    /// A text for a header or a screen: one line without control characters, and not too long.
+    pub fn line(&self, path: &str, faults: &mut Faults) -> Option<String> {
+        let text = self.text(path, faults)?;
+        let message = if text.trim().is_empty() {
+            "the text is empty".to_owned()
+        } else if text.chars().count() > LINE_CHARS {
+            format!("the text has more than {LINE_CHARS} characters")
+        } else if text.chars().any(char::is_control) {
+            "control characters and line ends cannot stand here".to_owned()
+        } else {
+            return Some(text);
+        };
+        faults.error(Some(self.place), path, message, None);
+        None
     }
 
     /// `true` or `false`.
@@ -356,6 +381,14 @@ pub fn host_port(text: &str, default_port: u16) -> Option<HostPort> {
         digits => digits.parse().ok().filter(|port| *port != 0)?,
     };
     Some(HostPort { host: host.to_owned(), port })
+}
+
+/// `title:Our house` is one text to YAML.
+fn missing_space(node: &Node) -> Option<String> {
+    let Data::Text { text, quoted: false } = &node.data else { return None };
+    let (key, value) = text.split_once(':')?;
+    let word = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    word.then(|| format!("a space belongs after the `:`, as in `{key}: {value}`"))
 }
 
 fn shorten(text: &str) -> String {
