@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import json
 import os
 import pathlib
 import re
@@ -84,7 +85,8 @@ class Program:
         return self.process.poll() is None
 
     def output(self):
-        return self.log.read_text("utf-8", "replace")
+        """What the program has printed so far, without the colours."""
+        return re.sub(r"\x1b\[[\d;]*m", "", self.log.read_text("utf-8", "replace"))
 
     def rss_kb(self):
         status = pathlib.Path(f"/proc/{self.pid}/status").read_text()
@@ -108,14 +110,17 @@ class Program:
         except subprocess.TimeoutExpired:
             raise sip.Timeout(f"{self.name} did not end within {timeout:g} s") from None
 
+    def tell(self, number):
+        """To the program and everything it started."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, number)
+
     def stop(self, how=signal.SIGTERM, patience=5.0):
         """Ends the program and everything it started."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.pid, how)
+        self.tell(how)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(patience)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
+        self.tell(signal.SIGKILL)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(patience)
 
@@ -189,8 +194,11 @@ class Lab:
         for closer in self.closers:
             with contextlib.suppress(Exception):
                 closer()
-        for program in reversed(self.programs):
-            program.stop()
+        for program in self.programs:
+            program.tell(signal.SIGTERM)
+        end = time.monotonic() + 3
+        for program in self.programs:
+            program.stop(patience=max(0.1, end - time.monotonic()))
         sip.Ua.made.clear()
 
 
@@ -259,7 +267,6 @@ def power(phone, appliance="plug"):
 
 def record(notify, name):
     """The value of one property in a SenML document; None when the document does not hold it."""
-    import json
     base = ""
     for entry in json.loads(notify.text):
         base = entry.get("bn", base)

@@ -105,11 +105,17 @@ class Baresip:
 
 
 def sipp(lab, scenario, server, user, password, name=None, transport="u1", timeout=40, port=None, host="127.0.0.1", **keys):
-    """Runs a sipp scenario once. A failure carries sipp's own words and the messages it saw."""
+    """Runs a sipp scenario once; a failure carries sipp's own words.
+
+    A key is `[key]` in a message; in a regular expression, where sipp does not look for keys, it is `%key%`.
+    """
     lab.need("sipp")
     name = name or scenario
+    text = (HERE / "sipp" / f"{scenario}.xml").read_text()
+    for key, value in keys.items():
+        text = text.replace(f"%{key}%", re.escape(value) if key in ("event", "accept") else value)
     local = port or free_port(host)
-    argv = ["sipp", f"{server[0]}:{server[1]}", "-sf", HERE / "sipp" / f"{scenario}.xml", "-i", host, "-p", local,
+    argv = ["sipp", f"{server[0]}:{server[1]}", "-sf", lab.write(f"sipp-{name}.xml", text), "-i", host, "-p", local,
             "-t", transport, "-m", "1", "-l", "1", "-nostdin", "-timeout", f"{timeout}s", "-timeout_error", "-recv_timeout", "10000",
             "-trace_msg", "-message_file", lab.folder / f"sipp-{name}.messages", "-trace_err", "-error_file",
             lab.folder / f"sipp-{name}.errors", "-s", user, "-au", user, "-ap", password]
