@@ -1,7 +1,8 @@
 """Proves the tools themselves, without the gateway: ua.py, sipp and baresip against Kamailio and each other."""
 
-from lab import check, equal
-from peers import Baresip, Kamailio, sipp
+from lab import check, equal, until
+from mqtt_plug import Plug
+from peers import Baresip, Kamailio, Mosquitto, sipp
 
 PASSWORD = "quiet-lamp-7"
 
@@ -57,6 +58,7 @@ def run(lab):
         kamailio.begin()
         equal(phone["udp"].message("sip:tcpphone@example.com", "anyone?").status, 404, "MESSAGE after the restart")
         equal(phone["udp"].register().status, 200, "REGISTER after the restart")
+    played_plug(lab)
 
 
 def exchange(one, other):
@@ -78,3 +80,24 @@ def watch_baresip(phone):
     watch.wait("the document after the refresh", since=count)
     check(watch.unsubscribe().status in (200, 202), f"unsubscribe: {watch.answer.start}")
     watch.wait("terminated", lambda n: n.get("Subscription-State").startswith("terminated"))
+
+
+def played_plug(lab):
+    lab.need("mosquitto_pub", "mosquitto_sub")
+    broker = Mosquitto(lab)
+    plug = Plug(broker.address, "plug1")
+    lab.closers.append(plug.close)
+    client = ["-h", broker.address[0], "-p", broker.address[1]]
+    with lab.case("the played plug obeys mosquitto_pub and reports to mosquitto_sub"):
+        check(plug.online.wait(10), "the plug did not connect")
+        ear = lab.start("mosquitto_sub", ["mosquitto_sub", *client, "-v", "-t", "stat/#", "-t", "tele/#"])
+        ear.see("tele/plug1/LWT Online")
+        lab.start("mosquitto_pub", ["mosquitto_pub", *client, "-t", "cmnd/plug1/POWER", "-m", "ON"]).wait(10)
+        ear.see("stat/plug1/POWER ON")
+        equal([text for _, text in plug.orders()], ["ON"], "orders")
+    with lab.case("the broker dies and forgets what was not delivered; the played plug comes back"):
+        broker.kill()
+        until("the plug to notice", lambda: not plug.online.is_set(), 5)
+        broker.begin()
+        check(plug.online.wait(10), "the plug did not come back")
+        equal(len(plug.orders()), 1, "orders")

@@ -116,6 +116,16 @@ def commands(lab, house, owner):
         answer = owner.message(owner.uri("plug"), "make me a sandwich")
         check(answer.status < 500, answer.start)
         equal(power(owner), before, "the plug")
+    with lab.case("Require of an unknown extension: 420 with Unsupported; an unknown body: 415 with Accept"):
+        uri, before = owner.uri("plug"), power(owner)
+        plain = [("Content-Type", "text/plain")]
+        answer = owner.request("MESSAGE", uri, plain + [("Require", "teleport")], "toggle", contact=False)
+        equal(answer.status, 420, "MESSAGE with Require")
+        check("teleport" in answer.get("Unsupported"), f"Unsupported: {answer.get('Unsupported')!r}")
+        answer = owner.message(uri, "<on/>", "application/tea-menu")
+        equal(answer.status, 415, "MESSAGE with an unknown body")
+        check("text/plain" in answer.get("Accept"), f"Accept: {answer.get('Accept')!r}")
+        equal(power(owner), before, "the plug")
     with lab.case("a phone over TCP hears what a phone over UDP did"):
         other = house.phone(transport="tcp")
         watch = other.subscribe(other.uri("plug"), "appliance", SENML, 600)
