@@ -4,7 +4,7 @@ use super::Gateway;
 use crate::config::access::Identity;
 use crate::control::target::Target;
 use crate::event::ALLOW_EVENTS;
-use crate::sip::auth::{Purpose, Verdict, credentials};
+use crate::sip::auth::{Offer, Purpose, Verdict, credentials};
 use crate::sip::transaction::{Arrival, ServerKey, Weight};
 use crate::sip::wire::check::request_fault;
 use crate::sip::wire::{Message, Method, Name, Uri, Writer, write};
@@ -102,7 +102,8 @@ impl Gateway {
             Verdict::Is(user) => user,
             Verdict::Unknown | Verdict::Stale | Verdict::Slowed => {
                 self.counters.challenges += 1;
-                let fields = self.auth.challenge(source, verdict == Verdict::Stale, now);
+                let offer = Offer::to(request.message);
+                let fields = self.auth.challenge(source, verdict == Verdict::Stale, offer, now);
                 return Err(Rejection { status: 401, reason: "Unauthorized".into(), fields });
             }
         };
