@@ -2,6 +2,7 @@
 //! want to see.
 
 pub mod control;
+pub mod drivers;
 pub mod run;
 pub mod tcp;
 pub mod udp;
