@@ -1,1 +1,4 @@
-//! To come.
+//! The shell: sockets, drivers, files, signals and the real clock. It decides nothing that a test
+//! would want to see.
+
+pub mod drivers;
