@@ -13,6 +13,9 @@ use crate::io::control;
 use crate::io::drivers::Supervisor;
 use crate::io::run::{Parts, Shell, Signal, now};
 
+/// See [`Service::ready`].
+pub type Ready = Box<dyn FnOnce(&[Listen])>;
+
 /// What differs between them.
 pub struct Service {
     /// The house.
@@ -26,7 +29,7 @@ pub struct Service {
     /// Hears every notice.
     pub notices: Box<dyn FnMut(&Notice)>,
     /// Called with the addresses that are listened on, when everything is up.
-    pub ready: Box<dyn FnOnce(&[Listen])>,
+    pub ready: Ready,
 }
 
 /// Runs until SIGINT or SIGTERM.
