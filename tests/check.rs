@@ -7,11 +7,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use proptest::prelude::*;
 use secrecy::ExposeSecret as _;
 use sipliance::cli::check::{Form, Tally, check};
 use sipliance::config::access::Identity;
 use sipliance::config::fault::{Faults, Style};
-use sipliance::config::home::{Profiles, load};
+use sipliance::config::home::{Profiles, Report, from_text, load};
 use sipliance::config::secrets::ha1;
 use sipliance::config::yaml::{self, Data, Node};
 use sipliance::config::{DeviceId, LinkSettings, Number, Press, Transport};
@@ -214,5 +215,62 @@ fn same(ours: &Node, theirs: &serde_yaml::Value, path: &str) {
         (Data::Int(a), Value::Number(b)) => assert_eq!(Some(*a), b.as_i64(), "{path}"),
         (Data::Float(a), Value::Number(b)) => assert_eq!(Some(*a), b.as_f64(), "{path}"),
         (a, b) => panic!("{path}: {a:?} is not {b:?}"),
+    }
+}
+
+#[test]
+fn a_secrets_file_that_is_checked_by_mistake_is_not_shown() {
+    let dir = corpus("secrets").join("home");
+    fs::write(dir.join("my-secrets.yaml"), "anna: \"correct horse\nben: x\n").unwrap();
+    for name in ["secrets.yaml", "my-secrets.yaml"] {
+        let (tally, text) = run(&dir.join(name), PLAIN);
+        assert_eq!(tally.exit_code(), 1);
+        assert!(!text.contains("horse") && !text.contains("mosquitto"), "{text}");
+    }
+}
+
+/// The good home as texts, with its profiles as if they were shipped.
+fn texts() -> (String, String, Profiles) {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus/home");
+    let text = |name: &str| fs::read_to_string(dir.join(name)).unwrap();
+    let mut profiles = Profiles::new();
+    for id in ["plug", "door"] {
+        profiles.add(id, format!("{id}.yaml"), text(&format!("profiles/{id}.yaml")));
+    }
+    (text("house.yaml").replace("profiles: [profiles]\n", ""), text("secrets.yaml"), profiles)
+}
+
+#[test]
+fn a_home_of_texts_needs_no_file() {
+    let (home, secrets, profiles) = texts();
+    let (config, reports) = from_text(Path::new("demo"), &home, &secrets, &profiles);
+    assert_eq!(config.unwrap().devices.len(), 2, "{reports:?}");
+    let (config, reports) = from_text(Path::new("demo"), &format!("{home}profiles: [/etc]\n"), "", &profiles);
+    assert!(config.is_none() && reports[0].faults.iter().any(|fault| fault.message.contains("directory")));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    /// Damage to a home file is either harmless or reported as an error; it never panics, and there
+    /// is a configuration exactly when there is no error.
+    #[test]
+    fn damage_is_harmless_or_reported(
+        cuts in prop::collection::vec((0usize..2000, 0usize..40, "[a-z:{}\\[\\] \"'#\n0-9-]{0,6}"), 1..4)
+    ) {
+        let (mut home, secrets, profiles) = texts();
+        for (at, length, insert) in cuts {
+            let chars: Vec<char> = home.chars().collect();
+            let at = at.min(chars.len());
+            let end = (at + length).min(chars.len());
+            home = chars[..at].iter().collect::<String>() + &insert + &chars[end..].iter().collect::<String>();
+        }
+        let (config, reports) = from_text(Path::new("home.yaml"), &home, &secrets, &profiles);
+        prop_assert_eq!(config.is_some(), !reports.iter().any(Report::fatal), "{}", home);
+        for report in &reports {
+            for fault in &report.faults {
+                fault.render("home.yaml", report.source.as_deref(), Style { colour: true });
+            }
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Around, Report, read_text};
+use super::{Around, Report, open_text};
 use crate::config::fault::{Faults, Place};
 use crate::config::yaml::{self, Data, Node};
 use crate::device::profile::Profile;
@@ -98,7 +98,7 @@ impl<'a> Library<'a> {
         reports: &mut Vec<Report>,
     ) {
         let mut found = Faults::default();
-        let text = read_text(file);
+        let text = open_text(file).map(|opened| opened.text);
         match &text {
             Err(why) => found.error(None, "", why.clone(), None),
             Ok(text) => {

@@ -3,7 +3,7 @@
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::namespace::{Owner, check_id};
-use super::{Around, Build, others_may_read};
+use super::{Around, Build};
 use crate::config::fault::{Place, nearest};
 use crate::config::secrets::{Secret, ha1, ha1_node, weakness};
 use crate::config::yaml::{Data, MapReader, Node};
@@ -79,9 +79,7 @@ fn from_password(
 }
 
 fn from_ha1(node: &Node, path: &str, build: &mut Build<'_>) -> Option<UserSecret> {
-    if let Around::Disk { home, .. } = build.around
-        && let Some(mode) = others_may_read(home)
-    {
+    if let Around::Disk { exposed: Some(mode), .. } = build.around {
         let message = format!(
             "an HA1 is worth as much as the password, and others may read this file (mode {mode:03o})"
         );
