@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::config::{DeviceConfig, DeviceId};
+use crate::config::{DeviceConfig, DeviceId, LinkId};
+use crate::device::codec::Dropped;
+use crate::device::house::Session;
 use crate::device::profile::{Model, Property};
 use crate::device::shadow::{Health, Shadow};
 use crate::device::value::Value;
@@ -27,7 +29,9 @@ pub struct Device {
     name: Arc<str>,
     room: Option<Arc<str>>,
     model: Arc<Model>,
+    link: LinkId,
     pub(crate) shadow: Shadow,
+    pub(crate) session: Session,
 }
 
 /// Longest [`Device::summary`] in characters: it must fit a SIP reason phrase.
@@ -41,7 +45,9 @@ impl Device {
             name: config.name.as_str().into(),
             room: config.room.as_deref().map(Into::into),
             shadow: Shadow::new(config.model.properties.len(), wall_ms),
+            session: Session::new(&config.model),
             model: config.model.clone(),
+            link: config.link,
         }
     }
 
@@ -68,6 +74,30 @@ impl Device {
     /// What it can do.
     pub fn model(&self) -> &Model {
         &self.model
+    }
+
+    pub(crate) fn model_arc(&self) -> Arc<Model> {
+        self.model.clone()
+    }
+
+    /// The link that it hangs on.
+    pub fn link(&self) -> LinkId {
+        self.link
+    }
+
+    /// Whether a command is under way.
+    pub fn busy(&self) -> bool {
+        self.session.busy()
+    }
+
+    /// How many payloads gave no value, by reason.
+    pub fn dropped(&self) -> impl Iterator<Item = (Dropped, u64)> {
+        self.session.dropped()
+    }
+
+    /// How often a known value of a property changed.
+    pub fn changes(&self, property: usize) -> u32 {
+        self.session.changes(property)
     }
 
     /// What was heard from it.
