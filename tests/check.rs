@@ -274,3 +274,72 @@ proptest! {
         }
     }
 }
+
+/// The `yaml` and `console` blocks of a document.
+fn blocks(text: &str, language: &str) -> Vec<String> {
+    let fence = format!("```{language}\n");
+    text.split(&fence).skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn the_documented_examples_work() {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/home.md")).unwrap();
+    let yaml = blocks(&text, "yaml");
+    let [smallest, whole, secrets] = &yaml[..] else { panic!("{} blocks", yaml.len()) };
+    let shipped = Profiles::shipped();
+    for home in [smallest, whole] {
+        let (config, reports) = from_text(Path::new("home.yaml"), home, secrets, &shipped);
+        assert!(reports.is_empty(), "{reports:#?}");
+        assert!(config.is_some());
+    }
+    let anna = ha1("anna", "home.example", "an example password");
+    assert!(secrets.contains(anna.sha256.expose_secret()), "{}", anna.sha256.expose_secret());
+    assert!(secrets.contains(anna.md5.unwrap().expose_secret()));
+
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("docs");
+    fs::create_dir_all(&dir).unwrap();
+    let file = dir.join("home.yaml");
+    fs::write(&file, smallest.replace("tasmota-plug", "tasmota-plugg")).unwrap();
+    let mut out = Vec::new();
+    check(&[file], PLAIN, &shipped, &mut out).unwrap();
+    let out = String::from_utf8(out).unwrap().replace(&format!("{}/", dir.display()), "");
+    let console = blocks(&text, "console");
+    assert_eq!(console[0], format!("$ sipliance check home.yaml\n{out}"));
+}
+
+/// Every key that the loader asks for is in the table of the document.
+#[test]
+fn the_table_of_keys_is_complete() {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/home.md")).unwrap();
+    let mut faults = Vec::new();
+    let probe = "zzzzzz: 0\n";
+    for (section, home) in [
+        ("", probe.to_owned()),
+        ("house.", format!("house: {{{}}}\n", probe.trim())),
+        ("digest.", format!("digest: {{{}}}\n", probe.trim())),
+        ("mqtt.NAME.", format!("mqtt: {{a: {{{}}}}}\n", probe.trim())),
+        ("serial.NAME.", format!("serial: {{a: {{{}}}}}\n", probe.trim())),
+        ("upstream.NAME.", format!("upstream: {{a: {{{}}}}}\n", probe.trim())),
+        ("upstream.NAME.accounts[].", format!("upstream: {{a: {{accounts: [{{{}}}]}}}}\n", probe.trim())),
+        ("users.NAME.", format!("users: {{a: {{{}}}}}\n", probe.trim())),
+        ("devices.ID.", format!("devices: {{a: {{{}}}}}\n", probe.trim())),
+        ("devices.ID.numbers[].", format!("devices: {{a: {{numbers: [{{{}}}]}}}}\n", probe.trim())),
+        ("access[].", format!("access: [{{{}}}]\n", probe.trim())),
+    ] {
+        let home = format!("format: 1\n{home}");
+        let (_, reports) = from_text(Path::new("home.yaml"), &home, "", &Profiles::new());
+        let unknown = reports[0].faults.iter().find(|fault| fault.message == "unknown key `zzzzzz`");
+        let help =
+            unknown.and_then(|fault| fault.help.clone()).unwrap_or_else(|| panic!("{home}{reports:?}"));
+        for key in help.trim_start_matches("known keys here: ").split(", ") {
+            let documented = text.contains(&format!("`{section}{key}`"))
+                || text.contains(&format!("`{section}{key}."))
+                || text.contains(&format!("`{section}{key}[]"))
+                || key == "password" && text.contains(&format!("`{section}user`, `.password`"));
+            if !documented && !(section.is_empty() && ["users", "mqtt", "serial"].contains(&key)) {
+                faults.push(format!("{section}{key}"));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "not in docs/home.md: {faults:?}");
+}

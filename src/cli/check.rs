@@ -3,11 +3,14 @@
 use std::io::{IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::config::fault::{Faults, Severity, Style};
 use crate::config::home::{self, Opened, Profiles, Report};
 use crate::config::yaml::{self, Data, Node};
+use crate::device::fixture;
 use crate::device::profile::Profile;
+use crate::timer::Now;
 
 /// How a check ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -121,10 +124,22 @@ fn is_secret(file: &Path) -> bool {
     file.file_name().is_some_and(|name| name.to_string_lossy().contains("secret"))
 }
 
-/// Checks a profile and runs its tests.
+/// Checks a profile and runs its tests. Those of a profile with faults would only confuse.
 fn profile(node: &Node, faults: &mut Faults, tally: &mut Tally) {
     let Some(profile) = Profile::read(node, faults) else { return };
-    let _ = (&profile, tally);
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    let now = Now { mono: Instant::now(), wall_ms: i64::try_from(wall).unwrap_or(0) };
+    for (index, result) in fixture::run(&profile, now).into_iter().enumerate() {
+        tally.tests += 1;
+        if let Err(why) = result.outcome {
+            let message = format!("the test `{}` failed: {why}", result.title);
+            faults.error(Some(result.place), &format!("tests[{index}]"), message, None);
+        }
+    }
+    if profile.cases.is_empty() {
+        let help = "a recorded payload and what it means makes a test: docs/profiles.md".to_owned();
+        faults.warning(None, "tests", "the profile has no tests", Some(help));
+    }
 }
 
 fn print(report: &Report, form: Form, tally: &mut Tally, out: &mut dyn Write) -> std::io::Result<()> {

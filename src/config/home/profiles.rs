@@ -32,7 +32,11 @@ impl Profiles {
 
     /// Those that come with the program.
     pub fn shipped() -> Self {
-        Self::default()
+        let mut profiles = Self::new();
+        for (id, text) in crate::device::shipped::SHIPPED {
+            profiles.add(id, format!("{id}.yaml"), *text);
+        }
+        profiles
     }
 
     /// Adds a profile; `path` names it in reports. The one that was there before is replaced.
