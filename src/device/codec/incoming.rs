@@ -117,6 +117,14 @@ pub(crate) fn value(read: &Read, kind: &Kind, payload: &Payload<'_>) -> Result<V
     if read.invalid.iter().any(|sentinel| sentinel == trimmed) {
         return Err(Dropped::Invalid);
     }
+    if let Some(limit) = read.above {
+        let number = match raw {
+            Raw::Number(number) => number.as_f64(),
+            Raw::Text(text) => decimal(text.trim()),
+            Raw::Bool(_) => None,
+        };
+        return number.map(|number| Value::Bool(number > limit)).ok_or(Dropped::WrongType);
+    }
     if let Some(map) = &read.map {
         let mapped = map.value(trimmed).ok_or(Dropped::Unknown)?;
         return match mapped.number() {
@@ -161,6 +169,7 @@ fn raw<'p>(read: &Read, payload: &'p Payload<'_>) -> Result<Raw<'p>, Dropped> {
             Ok(Raw::Text(group.as_str()))
         }
         Source::Line { .. } => payload.level().map(Raw::Bool),
+        Source::Property(_) => Err(Dropped::NotMine),
     }
 }
 
@@ -199,6 +208,8 @@ mod tests {
             scale: None,
             offset: None,
             invalid: Vec::new(),
+            above: None,
+            hold: None,
             retained: true,
         }
     }

@@ -85,6 +85,7 @@ pub(super) fn wires(devices: &[Device], links: usize) -> Vec<Wire> {
                     routes.entry(channel.clone()).or_default().push(route);
                 }
                 Source::Frame { .. } => frames.push(route),
+                Source::Property(_) => {}
             }
         }
         polls(wire, index, model);
