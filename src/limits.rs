@@ -7,3 +7,36 @@ pub const HEADER_BYTES: usize = 16 * 1024;
 pub const HEADERS: usize = 128;
 /// Longest body in bytes; more is answered 513 and, on a stream, the connection is closed.
 pub const BODY_BYTES: usize = 64 * 1024;
+/// Nonces that were used and are remembered; when it is full, the oldest and all of its age become
+/// void, and their users are challenged again.
+pub const NONCES: usize = 8192;
+/// Pairs of user name and source whose wrong guesses are counted; when it is full of fresh ones, any
+/// of them is forgotten.
+pub const GUESSERS: usize = 1024;
+/// Wrong guesses before the next is made to wait.
+pub const FREE_GUESSES: u32 = 5;
+/// Server transactions that are remembered; when it is full, the oldest answered one that moved
+/// nothing is forgotten, and where there is none, the request gets 503.
+pub const SERVER_TRANSACTIONS: usize = 4096;
+/// Subscriptions in all; one more is answered 503.
+pub const SUBSCRIPTIONS: usize = 32 * 1024;
+/// Subscriptions of one user; one more is answered 403. A phone that restarts replaces its own.
+pub const SUBSCRIPTIONS_PER_USER: usize = 24 * 1024;
+/// The longest Retry-After that is obeyed, in seconds.
+pub const RETRY_AFTER: u32 = 3600;
+/// Contacts of one user at the registrar; one more is answered 403.
+pub const CONTACTS_PER_USER: usize = 10;
+/// Momentary events that wait for one watcher; when it is full, the oldest is lost to that watcher.
+pub const MOMENTS: usize = 16;
+/// How long a message on a stream may take to become complete; then the connection is closed.
+pub const MESSAGE_DEADLINE: std::time::Duration = std::time::Duration::from_secs(10);
+/// How long a connection may stay without anybody proving a name over it; then it is closed.
+pub const UNPROVEN_IDLE: std::time::Duration = std::time::Duration::from_secs(30);
+/// Commands that are remembered, so that the second branch of a fork is refused; the oldest is forgotten.
+pub const RECENT_COMMANDS: usize = 1024;
+/// How old a command may be by its own Date, in milliseconds, when it has no Expires.
+pub const COMMAND_AGE_MS: i64 = 10_000;
+/// Longest text of one reply MESSAGE in bytes, so that it fits a datagram (RFC 3428 §8).
+pub const REPLY_BYTES: usize = 700;
+/// Words of a spoken appliance name that are looked at.
+pub const NAME_WORDS: usize = 6;

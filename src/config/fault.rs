@@ -4,8 +4,10 @@ mod render;
 
 pub use render::Style;
 
+use std::collections::HashSet;
+
 /// A place in a file: both count from one. Columns count characters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Place {
     /// Line.
     pub line: usize,
@@ -83,8 +85,18 @@ impl Faults {
         self.list.is_empty()
     }
 
-    /// All of them, by place.
+    /// All of them, by place. A warning about a value that has an error, too, would only repeat it
+    /// and is left out.
     pub fn sorted(mut self) -> Vec<Fault> {
+        let wrong: HashSet<(Option<Place>, String)> = self
+            .list
+            .iter()
+            .filter(|fault| fault.severity == Severity::Error && fault.place.is_some())
+            .map(|fault| (fault.place, fault.path.clone()))
+            .collect();
+        self.list.retain(|fault| {
+            fault.severity == Severity::Error || !wrong.contains(&(fault.place, fault.path.clone()))
+        });
         self.list.sort_by_key(|fault| fault.place);
         self.list
     }
@@ -135,6 +147,17 @@ mod tests {
         assert_eq!(nearest("Temprature", words), Some("temperature"));
         assert_eq!(nearest("humidity", words), None);
         assert_eq!(nearest("x", ["yz"]), None);
+    }
+
+    #[test]
+    fn an_error_silences_the_warning_about_the_same_value() {
+        let place = Some(Place { line: 3, column: 9 });
+        let mut faults = Faults::default();
+        faults.warning(place, "digest.md5", "read as true elsewhere", None);
+        faults.error(place, "digest.md5", "no switch", None);
+        faults.warning(place, "digest", "stays", None);
+        let messages: Vec<String> = faults.sorted().into_iter().map(|fault| fault.message).collect();
+        assert_eq!(messages, ["no switch", "stays"]);
     }
 
     #[test]

@@ -1,13 +1,25 @@
 //! The home file: what is installed in this house, who may use it, and where phones find it.
 
+mod access;
+mod devices;
+mod house;
+mod links;
+mod namespace;
+mod numbers;
 mod profiles;
+mod upstream;
+mod users;
 
 pub use profiles::Profiles;
 
 use std::path::{Path, PathBuf};
 
 use super::Config;
-use super::fault::{Fault, Severity};
+use super::fault::{Fault, Faults, Severity};
+use super::secrets::Secrets;
+use super::yaml::{self, FILE_BYTES, MapReader};
+use namespace::Namespace;
+use profiles::Library;
 
 /// What was found in one file.
 #[derive(Clone, Debug)]
@@ -34,8 +46,17 @@ impl Report {
 /// directories come first. The reports name every file that has a fault, and warnings may come with
 /// a configuration.
 pub fn load(path: &Path, shipped: &Profiles) -> (Option<Config>, Vec<Report>) {
-    let _ = (path, shipped);
-    (None, Vec::new())
+    match read_text(path) {
+        Ok(text) => {
+            let base = path.parent().unwrap_or(Path::new("")).to_owned();
+            read(path, &text, Around::Disk { base, home: path }, shipped)
+        }
+        Err(why) => {
+            let mut faults = Faults::default();
+            faults.error(None, "", why, None);
+            (None, vec![Report { path: path.to_owned(), source: None, faults: faults.sorted() }])
+        }
+    }
 }
 
 /// The same out of texts: no file is read, `secrets` stands for the secrets file and `name` for the
@@ -46,6 +67,142 @@ pub fn from_text(
     secrets: &str,
     shipped: &Profiles,
 ) -> (Option<Config>, Vec<Report>) {
-    let _ = (name, home, secrets, shipped);
-    (None, Vec::new())
+    read(name, home, Around::Texts { secrets }, shipped)
+}
+
+/// Where the files around a home file are.
+#[derive(Clone)]
+pub(crate) enum Around<'a> {
+    /// On disk: relative paths begin at `base`.
+    Disk {
+        /// The directory of the home file.
+        base: PathBuf,
+        /// The home file.
+        home: &'a Path,
+    },
+    /// Given as text.
+    Texts {
+        /// The secrets file.
+        secrets: &'a str,
+    },
+}
+
+/// What the sections of a home file share while they are read.
+struct Build<'a> {
+    around: Around<'a>,
+    faults: Faults,
+    secrets: Secrets,
+    names: Namespace,
+}
+
+fn read(name: &Path, text: &str, around: Around<'_>, shipped: &Profiles) -> (Option<Config>, Vec<Report>) {
+    let mut reports = Vec::new();
+    let mut faults = Faults::default();
+    let config = yaml::parse(text, &mut faults).and_then(|root| {
+        let mut map = MapReader::new(&root, "", &mut faults)?;
+        format(&mut map, &mut faults);
+        let secrets = Secrets::open(map.take("secrets"), &around, &mut faults, &mut reports);
+        let mut library = Library::open(shipped, map.take("profiles"), &around, &mut faults, &mut reports);
+        let mut build =
+            Build { around, faults: std::mem::take(&mut faults), secrets, names: Namespace::default() };
+        let config = sections(map, &mut library, &mut build);
+        faults = build.faults;
+        reports.extend(library.reports());
+        config
+    });
+    let fatal = faults.fatal() || reports.iter().any(Report::fatal);
+    if !faults.is_empty() {
+        let report = Report { path: name.to_owned(), source: Some(text.to_owned()), faults: faults.sorted() };
+        reports.insert(0, report);
+    }
+    (config.filter(|_| !fatal), reports)
+}
+
+/// Every section in turn; each reports its own faults and goes on.
+fn sections(mut map: MapReader<'_>, library: &mut Library<'_>, build: &mut Build<'_>) -> Option<Config> {
+    let house = house::name(map.take("house"), build);
+    let listen_node = map.take("listen");
+    let listen = house::listen(listen_node, build);
+    let digest = house::digest(map.take("digest"), build);
+    let users = users::users(map.take("users"), &house, digest.md5, build);
+    let mut links = links::Links::read(map.take("mqtt"), map.take("serial"), build);
+    let devices_node = map.take("devices");
+    let devices = devices::devices(devices_node, library, &mut links, build);
+    let upstreams = upstream::upstreams(map.take("upstream"), &devices, build);
+    let known = access::Known { users: &users, devices: &devices, upstreams: &upstreams };
+    let access = access::access(map.take("access"), &known, build);
+    let audit = map.text("audit", &mut build.faults).map(|path| build.resolve(&path));
+    map.finish(&mut build.faults);
+    let links = links.finish(devices_node.is_some(), build);
+    if !listen.is_empty() && users.is_empty() {
+        build.faults.warning(
+            listen_node.map(|node| node.place),
+            "listen",
+            "phones can reach the gateway, and no user may log in",
+            Some("add `users:`".to_owned()),
+        );
+    }
+    Some(Config { house, listen, digest, users, access, upstreams, links, devices, audit })
+}
+
+impl Build<'_> {
+    /// A path of the home file, relative to its directory.
+    fn resolve(&self, path: &str) -> PathBuf {
+        self.around.resolve(path)
+    }
+}
+
+impl Around<'_> {
+    pub(super) fn resolve(&self, path: &str) -> PathBuf {
+        match self {
+            Around::Disk { base, .. } => base.join(path),
+            Around::Texts { .. } => PathBuf::from(path),
+        }
+    }
+}
+
+fn format(map: &mut MapReader<'_>, faults: &mut Faults) {
+    let Some(node) = map.take("format") else {
+        faults.error(Some(map.place), "", "`format:` is missing", Some("begin with `format: 1`".to_owned()));
+        return;
+    };
+    if let Some(format) = node.int(0..=i64::MAX, "format", faults)
+        && format != 1
+    {
+        let help = Some("this version reads format 1".to_owned());
+        faults.error(Some(node.place), "format", format!("format {format} is not known"), help);
+    }
+}
+
+/// The text of a file; the error says what is wrong with it.
+pub(crate) fn read_text(path: &Path) -> Result<String, String> {
+    use std::io::Read as _;
+    let cannot = |error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::NotFound => "there is no such file".to_owned(),
+        std::io::ErrorKind::PermissionDenied => "this user may not read the file".to_owned(),
+        _ => format!("cannot be read: {error}"),
+    };
+    let file = std::fs::File::open(path).map_err(cannot)?;
+    let mut bytes = Vec::new();
+    // One byte over the bound, so that a file which is too long is seen to be.
+    file.take(FILE_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(cannot)?;
+    String::from_utf8(bytes).map_err(|error| {
+        let good = error.utf8_error().valid_up_to();
+        let line = error.as_bytes().iter().take(good).filter(|byte| **byte == b'\n').count() + 1;
+        format!("line {line} is not UTF-8; save the file as UTF-8")
+    })
+}
+
+/// Whether anybody but the owner may read the file.
+#[cfg(unix)]
+pub(crate) fn others_may_read(path: &Path) -> Option<u32> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mode = std::fs::metadata(path).ok()?.permissions().mode() & 0o777;
+    (mode & 0o077 != 0).then_some(mode)
+}
+
+/// Where there are no modes, nothing is known against the file.
+#[cfg(not(unix))]
+pub(crate) fn others_may_read(_: &Path) -> Option<u32> {
+    None
 }

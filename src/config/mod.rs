@@ -17,6 +17,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 use crate::device::profile::Model;
+pub use crate::sip::Transport;
 
 /// A whole checked configuration: what `run` works with. Never changed in place; a reload makes a
 /// new one.
@@ -60,15 +61,6 @@ pub struct Listen {
     pub transport: Transport,
     /// The local address.
     pub addr: SocketAddr,
-}
-
-/// A SIP transport.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Transport {
-    /// Datagrams.
-    Udp,
-    /// A byte stream.
-    Tcp,
 }
 
 /// Digest rules.

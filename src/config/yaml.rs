@@ -6,9 +6,12 @@
 mod parse;
 mod read;
 mod scalar;
+mod syntax;
+#[cfg(test)]
+mod tests;
 
 pub use parse::{DEPTH, FILE_BYTES, parse};
-pub use read::{MapReader, duration};
+pub use read::{MapReader, duration, host_port};
 
 use super::fault::Place;
 

@@ -1,3 +1,7 @@
-//! What people say to the house.
+//! From a request to exactly one final answer: what is asked of which appliance, and by whom.
 
+pub mod answer;
+pub mod body;
+pub mod senml;
+pub mod target;
 pub mod words;

@@ -163,6 +163,8 @@ impl House {
             Event::Read { channel, payload, retained } => {
                 self.heard(link.0, &channel, &payload, retained, now);
             }
+            // What is never read stays unknown, which is what watchers are told.
+            Event::Unwatched { .. } => {}
             Event::Done { id, result } => self.done(link.0, id, &result, now),
         }
         self.report(now);

@@ -1,1 +1,102 @@
-//! To come.
+//! SIP without sockets: messages, transactions, dialogs, subscriptions, registrations.
+//!
+//! Nothing here names an appliance; [`crate::gateway`] brings the two together.
+
+pub mod auth;
+pub mod dialog;
+pub mod notifier;
+pub mod registrar;
+pub mod registration;
+pub mod transaction;
+pub mod wire;
+
+use std::net::SocketAddr;
+
+/// A SIP transport.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// Datagrams.
+    Udp,
+    /// A byte stream.
+    Tcp,
+}
+
+impl Transport {
+    /// The word in Via.
+    pub fn via(self) -> &'static str {
+        match self {
+            Self::Udp => "UDP",
+            Self::Tcp => "TCP",
+        }
+    }
+
+    /// The URI parameter that selects it, with its `;`; empty for UDP, the default.
+    pub fn uri_param(self) -> &'static str {
+        match self {
+            Self::Udp => "",
+            Self::Tcp => ";transport=tcp",
+        }
+    }
+
+    /// Whether the transport itself repeats what was lost.
+    pub fn is_reliable(self) -> bool {
+        self != Self::Udp
+    }
+}
+
+/// A socket of the shell: a UDP socket, or one TCP connection. Never used twice in one run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FlowId(pub u64);
+
+/// Where a message came from, and so where its answer goes: the same flow, back to the source of
+/// the packet. Via's `maddr` and sent-by never redirect an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Hop {
+    /// The socket.
+    pub flow: FlowId,
+    /// How.
+    pub transport: Transport,
+    /// Our address on it.
+    pub local: SocketAddr,
+    /// The far end.
+    pub peer: SocketAddr,
+}
+
+/// Why a request is not served: becomes its final response.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejection {
+    /// Status code.
+    pub status: u16,
+    /// Reason phrase.
+    pub reason: std::borrow::Cow<'static, str>,
+    /// Whole header fields, each with its line end.
+    pub fields: String,
+}
+
+impl Rejection {
+    /// A rejection without further fields.
+    pub const fn new(status: u16, reason: &'static str) -> Self {
+        Self { status, reason: std::borrow::Cow::Borrowed(reason), fields: String::new() }
+    }
+
+    /// Adds a header field. `value` holds no line end.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.fields.push_str(name);
+        self.fields.push_str(": ");
+        self.fields.push_str(value);
+        self.fields.push_str("\r\n");
+        self
+    }
+}
+
+/// Who sent a request, and so who hears of its response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum User {
+    /// The notifier, for a subscription.
+    Notify(notifier::SubscriptionId),
+    /// A registration at an upstream registrar.
+    Register(registration::RegistrationId),
+    /// Nobody: the outcome of a reply MESSAGE is only counted.
+    Page,
+}

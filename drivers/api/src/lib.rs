@@ -3,6 +3,17 @@
 //! A driver owns one *link*: a broker, a serial port, a set of GPIO lines. It moves bytes and keeps
 //! the time that hardware needs; it does not know what the bytes mean, nor who asked for them.
 //! The gateway sends [`Op`]s, the driver answers with [`Event`]s, both over bounded channels.
+//!
+//! Every driver reports through an [`Outbox`], which never waits for the gateway, and comes back
+//! from trouble by a [`Backoff`].
+
+mod backoff;
+#[cfg(feature = "conformance")]
+pub mod conformance;
+mod outbox;
+
+pub use backoff::Backoff;
+pub use outbox::{BACKLOG, BACKLOG_BYTES, Outbox};
 
 use std::fmt;
 use std::future::Future;
@@ -88,6 +99,26 @@ pub enum Op {
     },
 }
 
+impl Op {
+    /// The number that its [`Event::Done`] will carry; `None` for a watch, which has no end.
+    pub fn id(&self) -> Option<OpId> {
+        match self {
+            Op::Watch { .. } => None,
+            Op::Write { id, .. } | Op::Ask { id, .. } | Op::Pulse { id, .. } => Some(*id),
+        }
+    }
+
+    /// Where the op is aimed at.
+    pub fn channel(&self) -> &Channel {
+        match self {
+            Op::Watch { channel }
+            | Op::Write { channel, .. }
+            | Op::Ask { channel, .. }
+            | Op::Pulse { channel, .. } => channel,
+        }
+    }
+}
+
 /// The longest pulse that a driver will time.
 pub const MAX_PULSE: Duration = Duration::from_secs(60);
 
@@ -108,7 +139,16 @@ pub enum Event {
         /// A stored copy of unknown age rather than something that happens now (MQTT retain flag).
         retained: bool,
     },
-    /// The fate of an [`Op`] that carried an id: exactly one per op.
+    /// The far end will not let the link watch `channel` (an access list, a malformed filter, no
+    /// such line): nothing will ever be read there. Said once per (re)connect.
+    Unwatched {
+        /// What was asked for.
+        channel: Channel,
+        /// Why, for a person.
+        why: Why,
+    },
+    /// The fate of an [`Op`] that carried an id: exactly one per op. A pulse is done when its line
+    /// has been driven active; its release is the driver's promise.
     Done {
         /// The op's number.
         id: OpId,
@@ -121,6 +161,13 @@ pub enum Event {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Why(pub String);
+
+impl Why {
+    /// Words for a person.
+    pub fn new(words: impl Into<String>) -> Self {
+        Self(words.into())
+    }
+}
 
 /// Why an operation did not happen.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,1 +1,292 @@
-//! The mqtt driver.
+//! The MQTT driver: one task owns one broker connection (MQTT 3.1.1).
+//!
+//! ```text
+//! run: ┌─> connect (5 s) ──ok──> serve ──┬─ port closed ─> goodbye, Exit::Closed
+//!      │        │ fail                   │ lost
+//!      └── pause (0.5 s … 30 s) <────────┘  Down(why), ops under way: Broken
+//! ```
+//!
+//! The packets and their bookkeeping are `rumqttc`'s; the socket and the time are ours, so that a
+//! broker that accepts and then falls silent, floods, or sends garbage costs nothing but its own
+//! connection. A write is published once (QoS 1, never retained) or fails at once: nothing is ever
+//! kept for a later connection, because a command that arrives late opens a door nobody expects.
+//!
+//! A `Done(Ok)` says that the broker took the message. MQTT 3.1.1 brokers also acknowledge what
+//! their access list then drops, so only the appliance's own report proves that it acted.
+
+mod connect;
+mod packets;
+mod session;
+mod topic;
+
+use std::time::Duration;
+
+use secrecy::SecretString;
+use sipliance_driver::{Backoff, Channel, Driver, Event, Exit, Failure, Op, Outbox, Port, Why};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use connect::{Connection, Stream};
+use session::Session;
+
+/// How to reach a broker.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Name or address.
+    pub host: String,
+    /// Port, 1883 as a rule.
+    pub port: u16,
+    /// Login name.
+    pub user: Option<String>,
+    /// Password; used only with a user.
+    pub password: Option<SecretString>,
+    /// MQTT client id; two clients with one id throw each other out.
+    pub client_id: String,
+}
+
+impl Settings {
+    /// Where the gateway says `online` and `offline`, retained.
+    pub fn status_topic(&self) -> String {
+        format!("sipliance/{}/status", self.client_id)
+    }
+
+    fn broker(&self) -> String {
+        match self.host.contains(':') {
+            true => format!("[{}]:{}", self.host, self.port),
+            false => format!("{}:{}", self.host, self.port),
+        }
+    }
+}
+
+/// How many filters one link may watch; one more is refused in words.
+pub const MAX_WATCHES: usize = 1024;
+
+/// The driver of `mqtt` links.
+#[derive(Debug)]
+pub struct Mqtt;
+
+impl Driver for Mqtt {
+    const KIND: &'static str = "mqtt";
+    type Settings = Settings;
+
+    async fn run(settings: Settings, port: Port) -> Exit {
+        run(settings, port).await
+    }
+}
+
+/// The first and the longest pause between two attempts.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+
+/// A connection that lived this long starts the pauses anew.
+const STABLE: Duration = Duration::from_secs(10);
+
+/// How long a goodbye may take.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// At most one line about payloads that gave way to newer ones in this time.
+const FOLD_LOG: Duration = Duration::from_secs(60);
+
+/// Keeps one broker connected until the port closes.
+pub async fn run(settings: Settings, port: Port) -> Exit {
+    let mut link = Link {
+        settings,
+        ops: port.ops,
+        outbox: Outbox::new(port.events),
+        watches: Vec::new(),
+        said: None,
+        folds_logged: None,
+    };
+    let mut backoff = Backoff::new(PAUSES.0, PAUSES.1);
+    loop {
+        let settings = link.settings.clone();
+        let why = match link.meanwhile(connect::connect(&settings)).await {
+            None => return Exit::Closed,
+            Some(Err(why)) => why,
+            Some(Ok(connection)) => {
+                let began = Instant::now();
+                match link.serve(connection).await {
+                    None => return Exit::Closed,
+                    Some(why) => {
+                        if began.elapsed() >= STABLE {
+                            backoff.reset();
+                        }
+                        link.said = None;
+                        why
+                    }
+                }
+            }
+        };
+        link.down(why);
+        if link.meanwhile(tokio::time::sleep(backoff.pause())).await.is_none() {
+            return Exit::Closed;
+        }
+    }
+}
+
+/// What outlives a connection.
+struct Link {
+    settings: Settings,
+    ops: mpsc::Receiver<Op>,
+    outbox: Outbox,
+    watches: Vec<Channel>,
+    /// The reason that the gateway has heard last; repeats are not news.
+    said: Option<Why>,
+    folds_logged: Option<Instant>,
+}
+
+impl Link {
+    /// Waits for `work` while there is no connection: watches are noted, writes fail at once. `None`
+    /// when the port closes.
+    async fn meanwhile<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+        let mut work = std::pin::pin!(work);
+        loop {
+            tokio::select! {
+                done = &mut work => return Some(done),
+                op = self.ops.recv() => match op? {
+                    Op::Watch { channel } => { self.note(channel); }
+                    op => {
+                        if let Some(id) = op.id() {
+                            self.outbox.done(id, Err(Failure::NotConnected));
+                        }
+                    }
+                },
+                () = self.outbox.flush(), if !self.outbox.is_empty() => {}
+            }
+        }
+    }
+
+    /// Serves a connection until it is lost; `None` when the port closes.
+    async fn serve(&mut self, connection: Connection) -> Option<Why> {
+        let Connection { mut stream, packets } = connection;
+        let broker = self.settings.broker();
+        tracing::info!(broker, watches = self.watches.len(), "connected to the broker");
+        let now = Instant::now();
+        let mut session = Session::new(broker, packets, &self.watches, now);
+        session.status(&self.settings.status_topic(), "online", now);
+        let end = self.exchange(&mut stream, &mut session).await;
+        session.fail(&mut self.outbox);
+        if end.is_none() {
+            session.status(&self.settings.status_topic(), "offline", Instant::now());
+            goodbye(stream, session).await;
+        }
+        end
+    }
+
+    async fn exchange(&mut self, stream: &mut Box<dyn Stream>, session: &mut Session) -> Option<Why> {
+        let (mut reader, mut writer) = tokio::io::split(stream);
+        if let Err(why) = session.proceed(Instant::now(), &mut self.outbox) {
+            return Some(why);
+        }
+        loop {
+            session.packets.bytes.reserve(READ);
+            let (wants_bytes, has_bytes) = (session.wants_bytes(), !session.out.is_empty());
+            let deadline = session.deadline();
+            let result = tokio::select! {
+                op = self.ops.recv() => { self.op(op?, session); Ok(()) }
+                read = reader.read_buf(&mut session.packets.bytes), if wants_bytes => match read {
+                    Ok(0) => Err(self.closed_by_broker()),
+                    Ok(_) => session.received(Instant::now(), &mut self.outbox),
+                    Err(error) => Err(self.lost(&error)),
+                },
+                wrote = writer.write_buf(&mut session.out), if has_bytes => match wrote {
+                    Ok(0) => Err(self.closed_by_broker()),
+                    Ok(_) => Ok(()),
+                    Err(error) => Err(self.lost(&error)),
+                },
+                () = self.outbox.flush(), if !self.outbox.is_empty() => { self.log_folds(); Ok(()) }
+                () = sleep_until(deadline) => session.tick(Instant::now(), &mut self.outbox),
+            };
+            if let Err(why) = result {
+                return Some(why);
+            }
+        }
+    }
+
+    fn op(&mut self, op: Op, session: &mut Session) {
+        match op {
+            Op::Watch { channel } => {
+                if self.note(channel.clone()) {
+                    session.watch(channel, Instant::now());
+                }
+            }
+            Op::Write { id, channel, payload } => {
+                session.write(id, &channel, payload, Instant::now(), &mut self.outbox);
+            }
+            Op::Ask { id, .. } => self
+                .outbox
+                .done(id, Err(refused("MQTT has no question and answer: watch a topic, write another"))),
+            Op::Pulse { id, .. } => self.outbox.done(id, Err(refused("MQTT has no lines to pulse"))),
+        }
+    }
+
+    /// Remembers a watch for every connection to come; whether it is new and possible.
+    fn note(&mut self, channel: Channel) -> bool {
+        if self.watches.contains(&channel) {
+            return false;
+        }
+        let fault = match topic::check_filter(channel.as_str()) {
+            Ok(()) if self.watches.len() < MAX_WATCHES => {
+                self.watches.push(channel);
+                return true;
+            }
+            Ok(()) => format!("one link may watch {MAX_WATCHES} topics"),
+            Err(fault) => fault,
+        };
+        self.outbox.push(Event::Unwatched { channel, why: Why(fault) });
+        false
+    }
+
+    fn down(&mut self, why: Why) {
+        if self.said.as_ref() == Some(&why) {
+            return tracing::debug!("still: {why}");
+        }
+        tracing::warn!("{why}");
+        self.outbox.push(Event::Down(why.clone()));
+        self.said = Some(why);
+    }
+
+    fn closed_by_broker(&self) -> Why {
+        Why(format!(
+            "broker {}: it closed the connection – was it stopped, or does another client use the id {:?}?",
+            self.settings.broker(),
+            self.settings.client_id
+        ))
+    }
+
+    fn lost(&self, error: &std::io::Error) -> Why {
+        Why(format!("broker {}: connection lost ({error})", self.settings.broker()))
+    }
+
+    fn log_folds(&mut self) {
+        if self.folds_logged.is_some_and(|at| at.elapsed() < FOLD_LOG) {
+            return;
+        }
+        let folded = self.outbox.take_folded();
+        if folded > 0 {
+            self.folds_logged = Some(Instant::now());
+            tracing::warn!(
+                broker = self.settings.broker(),
+                folded,
+                "messages came too fast: only the newest per topic were kept"
+            );
+        }
+    }
+}
+
+/// Room for one read from the socket.
+const READ: usize = 16 * 1024;
+
+fn refused(words: &str) -> Failure {
+    Failure::Refused(words.to_owned())
+}
+
+async fn goodbye(mut stream: Box<dyn Stream>, mut session: Session) {
+    let write = async {
+        if rumqttc::Disconnect.write(&mut session.out).is_ok() {
+            let _ = stream.write_all_buf(&mut session.out).await;
+            let _ = stream.shutdown().await;
+        }
+    };
+    let _ = timeout(GOODBYE, write).await;
+}

@@ -1,1 +1,216 @@
-//! The serial driver.
+//! The serial driver: one task owns one port.
+//!
+//! It cuts what arrives at a delimiter, sends one thing at a time with a pause between, and pairs a
+//! question with the next frame. What the frames mean is the profile's business. A port that goes
+//! away (unplugged: end of file or EIO) is closed at once, or else it would come back under another
+//! name, and is opened again by its path.
+
+mod desk;
+mod framer;
+mod open;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use sipliance_driver::{Backoff, Driver, Event, Exit, Failure, Op, Outbox, Port, Why};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+use tokio_serial::{ClearBuffer, SerialPort, SerialStream};
+
+use desk::Desk;
+
+/// The channel of frames that nobody asked for.
+pub const UNSOLICITED: &str = "rx";
+
+/// How to open a serial port and cut its bytes into frames.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Device path; best one of `/dev/serial/by-id`.
+    pub path: PathBuf,
+    /// Bits per second.
+    pub baud: u32,
+    /// `8N1`, `7E1`, …
+    pub format: String,
+    /// Frame end on receive; must not be empty.
+    pub frame_end: Vec<u8>,
+    /// What is added to each frame that is sent.
+    pub send_end: Vec<u8>,
+    /// Longest frame; longer input is dropped up to the next end.
+    pub max_frame: usize,
+    /// Removed from both sides of a received frame.
+    pub trim: Vec<u8>,
+    /// Silence between two requests.
+    pub gap: Duration,
+}
+
+impl Settings {
+    /// 9600 baud 8N1, lines that end with CR LF.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            baud: 9600,
+            format: "8N1".into(),
+            frame_end: b"\r\n".to_vec(),
+            send_end: b"\r\n".to_vec(),
+            max_frame: 1024,
+            trim: Vec::new(),
+            gap: Duration::ZERO,
+        }
+    }
+
+    /// How long so many bytes need on the line, with start, parity and stop bits.
+    fn time_for(&self, bytes: usize) -> Duration {
+        Duration::from_secs_f64(bytes as f64 * 12.0 / f64::from(self.baud.max(1)))
+    }
+}
+
+/// The driver of `serial` links.
+#[derive(Debug)]
+pub struct Serial;
+
+impl Driver for Serial {
+    const KIND: &'static str = "serial";
+    type Settings = Settings;
+
+    async fn run(settings: Settings, port: Port) -> Exit {
+        run(settings, port).await
+    }
+}
+
+/// The first and the longest pause between two attempts to open.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
+
+/// A port that stayed this long starts the pauses anew.
+const STABLE: Duration = Duration::from_secs(5);
+
+/// Room for one read from the port.
+const READ: usize = 4096;
+
+/// Keeps one port open until the gateway closes its end.
+pub async fn run(settings: Settings, port: Port) -> Exit {
+    if settings.frame_end.is_empty() {
+        let why = format!("serial port {}: the profile names no frame end", settings.path.display());
+        return Exit::Lost(Why(why));
+    }
+    let mut link = Link { settings, ops: port.ops, outbox: Outbox::new(port.events), said: None };
+    let mut backoff = Backoff::new(PAUSES.0, PAUSES.1);
+    loop {
+        let why = match open::open(&link.settings) {
+            Err(why) => why,
+            Ok(port) => {
+                let began = Instant::now();
+                match link.serve(port).await {
+                    None => return Exit::Closed,
+                    Some(why) => {
+                        if began.elapsed() >= STABLE {
+                            backoff.reset();
+                        }
+                        link.said = None;
+                        why
+                    }
+                }
+            }
+        };
+        link.down(why);
+        if link.pause(Instant::now() + backoff.pause()).await.is_none() {
+            return Exit::Closed;
+        }
+    }
+}
+
+/// What outlives an open port.
+struct Link {
+    settings: Settings,
+    ops: mpsc::Receiver<Op>,
+    outbox: Outbox,
+    /// The reason that the gateway has heard last; repeats are not news.
+    said: Option<Why>,
+}
+
+impl Link {
+    /// Answers ops without a port; `None` when the gateway closes its end.
+    async fn pause(&mut self, until: Instant) -> Option<()> {
+        loop {
+            tokio::select! {
+                () = sleep_until(until) => return Some(()),
+                op = self.ops.recv() => if let Some(id) = op?.id() {
+                    self.outbox.done(id, Err(Failure::NotConnected));
+                },
+                () = self.outbox.flush(), if !self.outbox.is_empty() => {}
+            }
+        }
+    }
+
+    /// Serves an open port until it is gone; `None` when the gateway closes its end.
+    async fn serve(&mut self, mut port: SerialStream) -> Option<Why> {
+        tracing::info!(path = %self.settings.path.display(), baud = self.settings.baud, "serial port open");
+        self.outbox.push(Event::Up);
+        let mut desk = Desk::new(self.settings.clone());
+        let end = self.exchange(&mut port, &mut desk).await;
+        // What has not left yet must not leave later.
+        let _ = port.clear(ClearBuffer::Output);
+        desk.fail(&mut self.outbox);
+        end
+    }
+
+    async fn exchange(&mut self, port: &mut SerialStream, desk: &mut Desk) -> Option<Why> {
+        let mut input = BytesMut::new();
+        loop {
+            input.clear();
+            input.reserve(READ);
+            let deadline = desk.deadline();
+            let sending = !desk.out.is_empty();
+            tokio::select! {
+                op = self.ops.recv() => desk.op(op?, Instant::now(), &mut self.outbox),
+                io = move_bytes(port, &mut input, &mut desk.out, sending) => match io {
+                    Ok(Moved::In(0)) => return Some(self.words("it is gone – was the cable pulled?")),
+                    Ok(Moved::In(_)) => desk.received(&input, Instant::now(), &mut self.outbox),
+                    Ok(Moved::Out) if desk.out.is_empty() => desk.taken(Instant::now()),
+                    Ok(Moved::Out) => {}
+                    Err(error) => return Some(self.words(&format!("it is gone ({error}) – was the cable pulled?"))),
+                },
+                () = self.outbox.flush(), if !self.outbox.is_empty() => {}
+                () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
+                    let unsent = port.bytes_to_write().unwrap_or(0) as usize;
+                    if desk.tick(unsent, Instant::now(), &mut self.outbox).is_err() {
+                        return Some(self.words("it takes no more bytes – is the appliance on, is the flow control right?"));
+                    }
+                }
+            }
+        }
+    }
+
+    fn down(&mut self, why: Why) {
+        if self.said.as_ref() == Some(&why) {
+            return tracing::debug!("still: {why}");
+        }
+        tracing::warn!("{why}");
+        self.outbox.push(Event::Down(why.clone()));
+        self.said = Some(why);
+    }
+
+    fn words(&self, text: &str) -> Why {
+        Why(format!("serial port {}: {text}", self.settings.path.display()))
+    }
+}
+
+enum Moved {
+    In(usize),
+    Out,
+}
+
+/// Reads, or writes where there is something to write, whatever the port is ready for first.
+async fn move_bytes(
+    port: &mut SerialStream,
+    input: &mut BytesMut,
+    out: &mut BytesMut,
+    sending: bool,
+) -> std::io::Result<Moved> {
+    let (mut reader, mut writer) = tokio::io::split(port);
+    tokio::select! {
+        read = reader.read_buf(input) => read.map(Moved::In),
+        wrote = writer.write_buf(out), if sending => wrote.map(|_| Moved::Out),
+    }
+}

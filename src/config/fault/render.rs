@@ -24,7 +24,8 @@ impl Fault {
     ///    = help: did you mean `pull`?
     /// ```
     ///
-    /// `source` is the text of the file; without it no line is shown.
+    /// `source` is the text of the file; without it no line is shown. Nor is the line of a
+    /// `password`, because what is printed gets pasted into bug reports.
     pub fn render(&self, file: &str, source: Option<&str>, style: Style) -> String {
         let paint = |code: &str, text: &str| match style.colour {
             true => format!("\x1b[{code}m{text}\x1b[0m"),
@@ -44,6 +45,7 @@ impl Fault {
         let number = self.place.map_or(0, |at| at.line).to_string();
         let margin = " ".repeat(number.len().max(1));
         let bar = paint("34", "|");
+        let source = source.filter(|_| !self.path.ends_with("password"));
         if let Some((line, caret)) = self.place.zip(source).and_then(|(at, text)| snippet(text, at)) {
             out.push_str(&format!("{margin} {bar}\n{} {bar} {line}\n", paint("34", &number)));
             out.push_str(&format!("{margin} {bar} {}\n", paint(colour, &caret)));
@@ -103,8 +105,9 @@ fn token(rest: &[char]) -> usize {
         return close.map_or(1, |at| at + 2);
     }
     let ends = |at: usize, c: &char| match c {
-        ' ' | '\t' | ',' | ']' | '}' | '[' | '{' => true,
+        '\t' | ',' | ']' | '}' | '[' | '{' => true,
         ':' => matches!(rest.get(at + 1), None | Some(' ')),
+        ' ' => matches!(rest.get(at + 1), None | Some(' ' | '#')),
         _ => false,
     };
     rest.iter().enumerate().position(|(at, c)| ends(at, c)).unwrap_or(rest.len())
@@ -181,6 +184,14 @@ mod tests {
             let text = fault(place.0, place.1).render("a.yaml", Some("x: 1"), PLAIN);
             assert!(!text.contains('|'), "{text}");
         }
+    }
+
+    #[test]
+    fn the_line_of_a_password_is_not_shown() {
+        let mut fault = fault(1, 18);
+        fault.path = "users.anna.password".into();
+        let text = fault.render("a.yaml", Some("anna: {password: correct horse}"), PLAIN);
+        assert!(text.starts_with("a.yaml:1:18: error") && !text.contains("horse"), "{text}");
     }
 
     #[test]

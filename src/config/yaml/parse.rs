@@ -6,8 +6,8 @@
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span, Tag};
 
-use super::scalar;
 use super::{Data, Key, Node};
+use super::{scalar, syntax};
 use crate::config::fault::{Faults, Place};
 
 /// Longest file in bytes; a longer one is refused as a whole.
@@ -28,6 +28,11 @@ pub fn parse(text: &str, faults: &mut Faults) -> Option<Node> {
         return None;
     }
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    if let Some(place) = unprintable(text) {
+        let help = Some("write it as an escape in double quotes: \"\\x02\"".to_owned());
+        faults.error(Some(place), "", "a control character, which cannot be seen", help);
+        return None;
+    }
     let mut tree = Tree { text, open: Vec::new(), root: None, faults };
     let mut parser = Parser::new_from_str(text);
     loop {
@@ -44,6 +49,15 @@ pub fn parse(text: &str, faults: &mut Faults) -> Option<Node> {
         tree.faults.error(None, "", "the file is empty", None);
     }
     tree.root
+}
+
+/// The first character that YAML does not allow as such (section 5.1).
+fn unprintable(text: &str) -> Option<Place> {
+    let refused = |c: char| c.is_control() && !matches!(c, '\t' | '\n' | '\r' | '\u{85}');
+    text.lines().enumerate().find_map(|(line, text)| {
+        let column = text.chars().position(refused)? + 1;
+        Some(Place { line: line + 1, column })
+    })
 }
 
 /// A collection whose end was not seen yet.
@@ -244,136 +258,43 @@ impl Tree<'_> {
 
     /// Says in plain words what the parser found.
     fn syntax(&mut self, error: &ScanError) {
-        let mut at = place(*error.marker());
-        let (message, help) = words(error.info());
-        let mut help = help.map(str::to_owned);
-        if let Some(found) = self.tab_in_indentation(at.line) {
-            at = found;
-            self.error(at, "a tab in the indentation", Some("indent with spaces"));
-            return;
-        }
-        if error.info().starts_with("while parsing a flow")
-            && let Some(Open::List { place, .. } | Open::Map { place, .. }) = self.open.last()
-        {
-            help = Some(format!(
-                "the bracket opened at line {}, column {}; text with `, [ ] {{ }}` inside needs quotes",
-                place.line, place.column
-            ));
-        }
+        let at = place(*error.marker());
+        let before = Place { column: at.column.saturating_sub(1), ..at };
         let path = self.path();
-        self.faults.error(Some(at), &path, message, help);
+        let mut say = |at, (message, help): (&str, Option<&str>)| {
+            self.faults.error(Some(at), &path, message, help.map(str::to_owned));
+        };
+        if let Some(tab) = tab_in_indentation(self.text, at.line) {
+            return say(tab, syntax::TAB);
+        }
+        match bracket(self.text, &self.open) {
+            None if matches!(char_at(self.text, before), Some('}' | ']')) => say(at, syntax::AFTER_BRACKET),
+            Some(place) if syntax::in_brackets(error.info()) => say(place, syntax::BRACKET),
+            _ => say(at, syntax::words(error.info())),
+        }
     }
+}
 
-    /// The first tab before the text of `line`.
-    fn tab_in_indentation(&self, line: usize) -> Option<Place> {
-        let line_text = self.text.lines().nth(line.checked_sub(1)?)?;
-        let indent = line_text.chars().take_while(|c| *c == ' ').count();
-        (line_text.chars().nth(indent) == Some('\t')).then_some(Place { line, column: indent + 1 })
-    }
+/// The innermost bracket that is still open.
+fn bracket(text: &str, open: &[Open]) -> Option<Place> {
+    open.iter().rev().find_map(|open| {
+        let (Open::List { place, .. } | Open::Map { place, .. }) = open;
+        matches!(char_at(text, *place), Some('[' | '{')).then_some(*place)
+    })
+}
+
+fn char_at(text: &str, place: Place) -> Option<char> {
+    let line = text.lines().nth(place.line.checked_sub(1)?)?;
+    line.chars().nth(place.column.checked_sub(1)?)
+}
+
+/// The first tab before the text of `line`.
+fn tab_in_indentation(text: &str, line: usize) -> Option<Place> {
+    let line_text = text.lines().nth(line.checked_sub(1)?)?;
+    let indent = line_text.chars().take_while(|c| *c == ' ').count();
+    (line_text.chars().nth(indent) == Some('\t')).then_some(Place { line, column: indent + 1 })
 }
 
 fn place(marker: Marker) -> Place {
     Place { line: marker.line(), column: marker.col() + 1 }
-}
-
-/// The parser's finding in the words of somebody who writes a home file.
-fn words(info: &str) -> (String, Option<&'static str>) {
-    let table: &[(&str, &str, Option<&str>)] = &[
-        (
-            "mapping values are not allowed",
-            "a `:` where no key can stand",
-            Some("align the keys of a block in one column; text that contains `: ` needs quotes"),
-        ),
-        (
-            "found unexpected end of stream",
-            "a quote that is opened here is never closed",
-            Some("close it with the same kind of quote"),
-        ),
-        (
-            "found unexpected document indicator",
-            "a quote that is opened here is never closed",
-            Some("close it with the same kind of quote"),
-        ),
-        (
-            "indentation in quoted scalar",
-            "text in quotes that goes on in a line with too little indentation",
-            Some("is the closing quote missing?"),
-        ),
-        (
-            "trailing content after double-quoted",
-            "something follows the closing quote",
-            Some("inside double quotes write \\\" for a quote, inside single quotes ''"),
-        ),
-        (
-            "unknown escape character",
-            "an unknown escape in double quotes",
-            Some("write \\\\ for a backslash, or use single quotes"),
-        ),
-        (
-            "hexadecimal number",
-            "an incomplete escape in double quotes",
-            Some("\\x takes two hex digits, \\u four, \\U eight"),
-        ),
-        ("invalid Unicode character", "an escape that names no character", None),
-        ("flow sequence", "this list in brackets lacks a `,` or its `]`", None),
-        ("flow mapping", "this block in braces lacks a `,` or its `}`", None),
-        (
-            "indentation in flow construct",
-            "too little indentation inside brackets",
-            Some("is the closing bracket missing?"),
-        ),
-        ("misplaced bracket", "a closing bracket without an opening one", None),
-        (
-            "block mapping, did not find expected key",
-            "this line does not fit the block around it",
-            Some("align the keys of a block in one column; is a quote or bracket before it left open?"),
-        ),
-        (
-            "did not find expected '-'",
-            "this line does not fit the list around it",
-            Some("begin each item with `- ` in the same column"),
-        ),
-        (
-            "block sequence entries",
-            "a list item (`- `) where none can stand",
-            Some("put the list below its key, indented"),
-        ),
-        (
-            "simple key expect",
-            "a key without its `:`",
-            Some("write `key: value`, with a space after the `:`"),
-        ),
-        (
-            "simple key expected",
-            "a key without its `:`",
-            Some("write `key: value`, with a space after the `:`"),
-        ),
-        ("anchor or alias, did not find", "a bare `*` or `&`", Some("put it in quotes: \"*\"")),
-        (
-            "unknown anchor",
-            "references (`*name`) are not read",
-            Some("write the value out, or put text that begins with `*` in quotes"),
-        ),
-        ("unexpected character", "text cannot begin with this character", Some("put the text in quotes")),
-        ("mapping keys are not allowed", "a `?` where none can stand", Some("put the text in quotes")),
-        ("tab", "a tab where spaces are needed", Some("use spaces")),
-        (
-            "unprintable",
-            "a character that cannot be printed",
-            Some("write it as an escape in double quotes: \"\\x02\""),
-        ),
-        ("recursion limit", "nested too deeply", None),
-        (
-            "handle wasn't declared",
-            "type marks (`!name`) are not read",
-            Some("put text that begins with `!` in quotes"),
-        ),
-        ("tag", "type marks (`!name`) are not read", Some("put text that begins with `!` in quotes")),
-        ("invalid indentation", "wrong indentation", Some("align the keys of a block in one column")),
-    ];
-    table
-        .iter()
-        .find(|(part, _, _)| info.contains(part))
-        .map(|(_, message, help)| ((*message).to_owned(), *help))
-        .unwrap_or_else(|| (format!("not readable as YAML: {info}"), None))
 }

@@ -8,6 +8,9 @@ use super::{Data, Key, Node};
 use crate::config::HostPort;
 use crate::config::fault::{Faults, Place, nearest};
 
+/// Longest text for a header or a screen, in characters.
+const LINE_CHARS: usize = 128;
+
 /// Takes keys out of a map one by one; [`MapReader::finish`] reports those that nobody took, with a
 /// suggestion out of those that were asked for.
 pub struct MapReader<'a> {
@@ -34,7 +37,7 @@ impl<'a> MapReader<'a> {
                     Some(node.place),
                     path,
                     format!("a block of keys is expected here, not {}", node.kind()),
-                    None,
+                    missing_space(node),
                 );
                 None
             }
@@ -95,6 +98,12 @@ impl<'a> MapReader<'a> {
     pub fn text(&mut self, key: &'static str, faults: &mut Faults) -> Option<String> {
         let path = self.at(key);
         self.take(key)?.text(&path, faults)
+    }
+
+    /// A text for a header or a screen: one line without control characters, and not too long.
+    pub fn line(&mut self, key: &'static str, faults: &mut Faults) -> Option<String> {
+        let path = self.at(key);
+        self.take(key)?.line(&path, faults)
     }
 
     /// `true` or `false`.
@@ -170,6 +179,22 @@ impl Node {
         }
     }
 
+    /// A text for a header or a screen: one line without control characters, and not too long.
+    pub fn line(&self, path: &str, faults: &mut Faults) -> Option<String> {
+        let text = self.text(path, faults)?;
+        let message = if text.trim().is_empty() {
+            "the text is empty".to_owned()
+        } else if text.chars().count() > LINE_CHARS {
+            format!("the text has more than {LINE_CHARS} characters")
+        } else if text.chars().any(char::is_control) {
+            "control characters and line ends cannot stand here".to_owned()
+        } else {
+            return Some(text);
+        };
+        faults.error(Some(self.place), path, message, None);
+        None
+    }
+
     /// `true` or `false`.
     pub fn bool(&self, path: &str, faults: &mut Faults) -> Option<bool> {
         if let Data::Bool(value) = self.data {
@@ -229,8 +254,8 @@ impl Node {
         }
         let help = match &self.data {
             Data::Int(0) => "write 0s".to_owned(),
-            Data::Int(value) => format!("add the unit: {value}s, {value}ms or {value}m"),
-            _ => "write a number and ms, s, m, h or d, without a space: 30s".to_owned(),
+            Data::Int(value) => format!("add the unit: {value}ms, {value}s or {value}m"),
+            _ => "write a number and ms, s, m, h or d: 500ms, 30s, 5m".to_owned(),
         };
         self.unfit(path, "a time with a unit", Some(help), faults)
     }
@@ -311,16 +336,15 @@ impl Node {
     }
 }
 
-/// A time with its unit: `50ms`, `1.5s`, `5m`, `1h`, `2d`.
+/// A time with its unit: `50ms`, `1.5s`, `5m`, `1h`, `2d`; a year at most.
 pub fn duration(text: &str) -> Option<Duration> {
-    let split = text.find(|c: char| c.is_ascii_alphabetic())?;
-    let (number, unit) = text.split_at_checked(split)?;
-    if !number.starts_with(|c: char| c.is_ascii_digit())
-        || !number.bytes().all(|b| b.is_ascii_digit() || b == b'.')
-    {
+    const YEAR: f64 = 366.0 * 86_400.0;
+    let (number, unit) = text.split_at_checked(text.find(|c: char| c.is_ascii_alphabetic())?)?;
+    let digits = number.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    if !digits || !number.starts_with(|c: char| c.is_ascii_digit()) {
         return None;
     }
-    let seconds = match unit {
+    let factor = match unit {
         "ms" => 0.001,
         "s" => 1.0,
         "m" | "min" => 60.0,
@@ -328,13 +352,13 @@ pub fn duration(text: &str) -> Option<Duration> {
         "d" => 86_400.0,
         _ => return None,
     };
-    let time = Duration::try_from_secs_f64(number.parse::<f64>().ok()? * seconds).ok()?;
-    // Whole microseconds: 0.1s is 100 ms and not 99.999999 ms.
-    let micros = u64::try_from(time.as_nanos().saturating_add(500) / 1000).ok()?;
-    (micros <= 366 * 86_400 * 1_000_000).then(|| Duration::from_micros(micros))
+    let seconds = number.parse::<f64>().ok()? * factor;
+    // Rounded to microseconds: 0.3s is 300 ms and not 299.999999 ms.
+    (seconds <= YEAR).then(|| Duration::from_micros((seconds * 1e6).round() as u64))
 }
 
-fn host_port(text: &str, default_port: u16) -> Option<HostPort> {
+/// `server.example.org:5060`, `192.0.2.1`, `[2001:db8::1]:5060`; without a port, `default_port` counts.
+pub fn host_port(text: &str, default_port: u16) -> Option<HostPort> {
     let (host, port) = if let Some(rest) = text.strip_prefix('[') {
         let (host, port) = rest.split_once(']')?;
         host.parse::<std::net::Ipv6Addr>().ok()?;
@@ -357,6 +381,14 @@ fn host_port(text: &str, default_port: u16) -> Option<HostPort> {
         digits => digits.parse().ok().filter(|port| *port != 0)?,
     };
     Some(HostPort { host: host.to_owned(), port })
+}
+
+/// `title:Our house` is one text to YAML.
+fn missing_space(node: &Node) -> Option<String> {
+    let Data::Text { text, quoted: false } = &node.data else { return None };
+    let (key, value) = text.split_once(':')?;
+    let word = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    word.then(|| format!("a space belongs after the `:`, as in `{key}: {value}`"))
 }
 
 fn shorten(text: &str) -> String {

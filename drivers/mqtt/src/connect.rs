@@ -1,0 +1,203 @@
+//! From a configured broker to a logged-in stream, or to words that say what is wrong.
+
+use std::io;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use rumqttc::{Connect, ConnectReturnCode, LastWill, Login, Packet, QoS};
+use secrecy::ExposeSecret;
+use sipliance_driver::Why;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::Settings;
+use crate::packets::{MAX_PACKET, Next, Packets};
+
+/// How long name, TCP and login may take together.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What the broker is told about our silence (MQTT 3.1.1 §3.1.2.10); we speak sooner.
+const KEEP_ALIVE_SECS: u16 = 30;
+
+/// A byte stream to a broker: TCP today, TLS over it when that comes.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// A logged-in connection, with the bytes that came behind the CONNACK.
+pub(crate) struct Connection {
+    pub stream: Box<dyn Stream>,
+    pub packets: Packets,
+}
+
+/// Dials and logs in.
+///
+/// # Errors
+/// What is wrong and what to do, for a person.
+pub(crate) async fn connect(settings: &Settings) -> Result<Connection, Why> {
+    let broker = settings.broker();
+    let attempt = async {
+        let stream = dial(settings).await?;
+        login(settings, stream).await
+    };
+    timeout(PATIENCE, attempt).await.unwrap_or_else(|_| {
+        Err(Why(format!(
+            "broker {broker}: no answer in {} s – is the host on, is the address right?",
+            PATIENCE.as_secs()
+        )))
+    })
+}
+
+async fn dial(settings: &Settings) -> Result<Box<dyn Stream>, Why> {
+    let stream = TcpStream::connect((settings.host.as_str(), settings.port)).await;
+    let stream = stream
+        .map_err(|e| Why(format!("broker {}: {}", settings.broker(), dial_words(&e, &settings.host))))?;
+    // A lost option costs milliseconds, not the connection.
+    let _ = stream.set_nodelay(true);
+    Ok(Box::new(stream))
+}
+
+fn dial_words(error: &io::Error, host: &str) -> String {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => "connection refused – is mosquitto running?".into(),
+        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
+            format!("{error} – is the network up, is the address right?")
+        }
+        _ if error.raw_os_error().is_none() => {
+            format!(
+                "the name {host:?} cannot be resolved ({error}) – write the broker's address, or mend DNS"
+            )
+        }
+        _ => error.to_string(),
+    }
+}
+
+async fn login(settings: &Settings, mut stream: Box<dyn Stream>) -> Result<Connection, Why> {
+    let broker = settings.broker();
+    let lost = |e: io::Error| Why(format!("broker {broker}: lost during login ({e})"));
+    let mut hello = BytesMut::new();
+    Packet::Connect(hello_packet(settings))
+        .write(&mut hello, MAX_PACKET)
+        .map_err(|e| Why(format!("broker {broker}: the login cannot be written: {e}")))?;
+    stream.write_all_buf(&mut hello).await.map_err(lost)?;
+    stream.flush().await.map_err(lost)?;
+
+    let mut packets = Packets::default();
+    loop {
+        match packets.next() {
+            Ok(Next::Packet(Packet::ConnAck(ack))) if ack.code == ConnectReturnCode::Success => {
+                return Ok(Connection { stream, packets });
+            }
+            Ok(Next::Packet(Packet::ConnAck(ack))) => return Err(Why(refusal(settings, ack.code))),
+            Ok(Next::Starved) => {}
+            Ok(_) | Err(_) => return Err(not_mqtt(&broker)),
+        }
+        packets.bytes.reserve(1024);
+        if stream.read_buf(&mut packets.bytes).await.map_err(lost)? > 0 {
+            continue;
+        }
+        return Err(match packets.bytes.is_empty() {
+            false => not_mqtt(&broker),
+            true => Why(format!(
+                "broker {broker}: it closed the connection during login – does this port want TLS?"
+            )),
+        });
+    }
+}
+
+fn not_mqtt(broker: &str) -> Why {
+    Why(format!("broker {broker}: it answers, but not in MQTT 3.1.1 – is the port right?"))
+}
+
+/// The CONNECT packet: clean session, and a last will that tells the house when the gateway is gone.
+fn hello_packet(settings: &Settings) -> Connect {
+    let mut hello = Connect::new(settings.client_id.as_str());
+    hello.keep_alive = KEEP_ALIVE_SECS;
+    hello.clean_session = true;
+    hello.last_will = Some(LastWill::new(settings.status_topic(), "offline", QoS::AtLeastOnce, true));
+    if let Some(user) = &settings.user {
+        let password = settings.password.as_ref().map(ExposeSecret::expose_secret).unwrap_or_default();
+        hello.login = Some(Login::new(user.as_str(), password));
+    }
+    hello
+}
+
+fn refusal(settings: &Settings, code: ConnectReturnCode) -> String {
+    let broker = settings.broker();
+    let words = match code {
+        ConnectReturnCode::BadUserNamePassword | ConnectReturnCode::NotAuthorized => match &settings.user {
+            Some(user) => format!("login refused for user {user:?} – check user and password"),
+            None => "login refused – the broker wants a user and a password".into(),
+        },
+        ConnectReturnCode::BadClientId => format!("it refuses the client id {:?}", settings.client_id),
+        ConnectReturnCode::ServiceUnavailable => "it is not available right now".into(),
+        ConnectReturnCode::RefusedProtocolVersion => "it does not speak MQTT 3.1.1".into(),
+        ConnectReturnCode::Success => "it accepted and refused at once".into(),
+    };
+    format!("broker {broker}: {words}")
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    fn settings(port: u16) -> Settings {
+        Settings {
+            host: "127.0.0.1".into(),
+            port,
+            user: Some("gw".into()),
+            password: Some("secret-word".into()),
+            client_id: "test".into(),
+        }
+    }
+
+    async fn answer(bytes: &'static [u8]) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let broker = async {
+            let (mut peer, _) = listener.accept().await.unwrap();
+            let mut hello = [0; 256];
+            let _ = peer.read(&mut hello).await.unwrap();
+            peer.write_all(bytes).await.unwrap();
+        };
+        let settings = settings(port);
+        let (result, ()) = tokio::join!(connect(&settings), broker);
+        result.err().map(|why| why.0).unwrap_or_default()
+    }
+
+    #[tokio::test]
+    async fn each_refusal_says_what_to_do() {
+        assert_eq!(answer(&[0x20, 2, 0, 0]).await, "");
+        for (bytes, word) in [
+            (&[0x20, 2, 0, 4][..], "check user and password"),
+            (&[0x20, 2, 0, 5], "check user and password"),
+            (&[0x20, 2, 0, 2], "client id"),
+            (&[0x20, 2, 0, 1], "3.1.1"),
+            (b"HTTP/1.1 400 Bad Request\r\n\r\n", "not in MQTT"),
+            (b"", "closed the connection during login"),
+        ] {
+            let words = answer(bytes).await;
+            assert!(words.contains(word) && words.starts_with("broker 127.0.0.1:"), "{words}");
+            assert!(!words.contains("secret-word"));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_port_without_a_broker_asks_for_mosquitto() {
+        let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+        let why = connect(&settings(port)).await.err().unwrap();
+        assert_eq!(why.0, format!("broker 127.0.0.1:{port}: connection refused – is mosquitto running?"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_broker_is_given_up_after_five_seconds() {
+        let (ours, _theirs) = tokio::io::duplex(4096);
+        let settings = settings(1883);
+        let before = tokio::time::Instant::now();
+        let result = timeout(PATIENCE, login(&settings, Box::new(ours))).await;
+        assert!(result.is_err() && before.elapsed() == PATIENCE);
+    }
+}

@@ -1,0 +1,461 @@
+//! One connection's life after login: bytes and time in, bytes and events out. No socket here.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use rumqttc::{
+    Event as Trace, MqttState, Packet, PingReq, PubAck, Publish, QoS, Request, SubAck, Subscribe,
+    SubscribeFilter, SubscribeReasonCode,
+};
+use sipliance_driver::{Channel, Event, Failure, OpId, Outbox, Why};
+use tokio::time::Instant;
+
+use crate::packets::{MAX_PACKET, Next, Oversized, Packets};
+use crate::topic::check_topic;
+
+/// How many writes may wait for their PUBACK; one more is answered `Busy`.
+pub(crate) const MAX_IN_FLIGHT: u16 = 32;
+
+/// How long the broker may take to acknowledge anything.
+pub(crate) const ACK_PATIENCE: Duration = Duration::from_secs(5);
+
+/// After this much silence in either direction the broker is pinged (keep-alive is 30 s).
+pub(crate) const QUIET: Duration = Duration::from_secs(24);
+
+/// How many bytes may wait for the socket; beyond, writes are `Busy` and reading pauses.
+const MAX_OUT: usize = MAX_PACKET;
+
+/// Filters per SUBSCRIBE packet.
+const FILTERS: usize = 64;
+
+/// How many topics with retained payloads may arrive before the link is up; then the oldest gives way.
+const MAX_EARLY: usize = 256;
+
+/// SUBSCRIBE packets are numbered from here, apart from the PUBLISH packets.
+const FIRST_SUBSCRIBE: u16 = 1024;
+
+/// What a broker was asked and has not answered.
+#[derive(Debug)]
+struct Subscribing {
+    pkid: u16,
+    channels: Vec<Channel>,
+    since: Instant,
+    /// Part of the watches that must stand before the link is up.
+    initial: bool,
+}
+
+pub(crate) struct Session {
+    broker: String,
+    state: MqttState,
+    /// Bytes from the socket.
+    pub packets: Packets,
+    /// Bytes to the socket.
+    pub out: BytesMut,
+    in_flight: HashMap<u16, (OpId, Instant)>,
+    subscribing: VecDeque<Subscribing>,
+    next_subscribe: u16,
+    up: bool,
+    /// Retained payloads may overtake the SUBACK (MQTT 3.1.1 §3.8.4); they are told after `Up`.
+    early: VecDeque<Event>,
+    heard: Instant,
+    spoke: Instant,
+    pinged: Option<Instant>,
+    oversized: Option<String>,
+}
+
+impl Session {
+    /// Begins: asks for every watch again.
+    pub fn new(broker: String, packets: Packets, watches: &[Channel], now: Instant) -> Self {
+        let mut session = Self {
+            broker,
+            state: MqttState::new(MAX_IN_FLIGHT, false),
+            packets,
+            out: BytesMut::new(),
+            in_flight: HashMap::new(),
+            subscribing: VecDeque::new(),
+            next_subscribe: FIRST_SUBSCRIBE,
+            up: false,
+            early: VecDeque::new(),
+            heard: now,
+            spoke: now,
+            pinged: None,
+            oversized: None,
+        };
+        for some in watches.chunks(FILTERS) {
+            session.subscribe(some.to_vec(), true, now);
+        }
+        session
+    }
+
+    /// Whether the socket should be read: not while the broker takes nothing back.
+    pub fn wants_bytes(&self) -> bool {
+        self.out.len() < MAX_OUT
+    }
+
+    /// Watches one more filter.
+    pub fn watch(&mut self, channel: Channel, now: Instant) {
+        self.subscribe(vec![channel], !self.up, now);
+    }
+
+    /// Publishes once, QoS 1, never retained. The PUBACK becomes the op's `Done`.
+    pub fn write(&mut self, id: OpId, channel: &Channel, payload: Bytes, now: Instant, outbox: &mut Outbox) {
+        match self.publish(channel, payload) {
+            Ok(pkid) => {
+                self.in_flight.insert(pkid, (id, now));
+                self.spoke = now;
+            }
+            Err(failure) => outbox.done(id, Err(failure)),
+        }
+    }
+
+    /// Tells the house about the gateway: QoS 0, retained.
+    pub fn status(&mut self, topic: &str, word: &'static str, now: Instant) {
+        let mut publish = Publish::from_bytes(topic, QoS::AtMostOnce, Bytes::from_static(word.as_bytes()));
+        publish.retain = true;
+        self.put(&Packet::Publish(publish));
+        self.spoke = now;
+    }
+
+    /// Takes what the socket brought.
+    ///
+    /// # Errors
+    /// The connection is worthless, for this reason.
+    pub fn received(&mut self, now: Instant, outbox: &mut Outbox) -> Result<(), Why> {
+        self.heard = now;
+        self.proceed(now, outbox)
+    }
+
+    /// Works through the bytes at hand, and reports `Up` when every watch stands.
+    ///
+    /// # Errors
+    /// The broker does not keep to MQTT.
+    pub fn proceed(&mut self, now: Instant, outbox: &mut Outbox) -> Result<(), Why> {
+        loop {
+            if !self.up && !self.subscribing.iter().any(|s| s.initial) {
+                self.up = true;
+                outbox.push(Event::Up);
+                self.early.drain(..).for_each(|event| outbox.push(event));
+            }
+            match self.packets.next() {
+                Ok(Next::Packet(packet)) => self.packet(packet, now, outbox)?,
+                Ok(Next::Skipped(oversized)) => self.skipped(&oversized),
+                Ok(Next::Starved) => return Ok(()),
+                Err(error) => return Err(self.nonsense(&error)),
+            }
+        }
+    }
+
+    /// When [`Session::tick`] has something to do.
+    pub fn deadline(&self) -> Instant {
+        let acks = self.in_flight.values().map(|(_, since)| *since);
+        let subscribes = self.subscribing.iter().map(|s| s.since);
+        let due = acks.chain(subscribes).chain(self.pinged).min().map(|since| since + ACK_PATIENCE);
+        let ping = self.heard.min(self.spoke) + QUIET;
+        match (due, self.pinged) {
+            (Some(due), Some(_)) => due,
+            (Some(due), None) => due.min(ping),
+            (None, _) => ping,
+        }
+    }
+
+    /// Pings a quiet broker, gives up a silent one.
+    ///
+    /// # Errors
+    /// The broker took too long over something.
+    pub fn tick(&mut self, now: Instant, outbox: &mut Outbox) -> Result<(), Why> {
+        let late = |since: Instant| now.duration_since(since) >= ACK_PATIENCE;
+        let expired: Vec<u16> =
+            self.in_flight.iter().filter(|(_, (_, since))| late(*since)).map(|(pkid, _)| *pkid).collect();
+        for pkid in &expired {
+            if let Some((id, _)) = self.in_flight.remove(pkid) {
+                outbox.done(id, Err(Failure::Timeout));
+            }
+        }
+        let silent = !expired.is_empty()
+            || self.subscribing.iter().any(|s| late(s.since))
+            || self.pinged.is_some_and(late);
+        if silent {
+            let secs = ACK_PATIENCE.as_secs();
+            return Err(Why(format!(
+                "broker {}: connected, but no answer in {secs} s – is it overloaded or stopped?",
+                self.broker
+            )));
+        }
+        if self.pinged.is_none() && now.duration_since(self.heard.min(self.spoke)) >= QUIET {
+            self.ping(now)?;
+        }
+        Ok(())
+    }
+
+    /// The connection is over: whatever was under way has an unknown fate.
+    pub fn fail(&mut self, outbox: &mut Outbox) {
+        for (_, (id, _)) in self.in_flight.drain() {
+            outbox.done(id, Err(Failure::Broken));
+        }
+    }
+
+    fn subscribe(&mut self, channels: Vec<Channel>, initial: bool, now: Instant) {
+        let pkid = self.next_subscribe;
+        self.next_subscribe = pkid.checked_add(1).unwrap_or(FIRST_SUBSCRIBE);
+        let filters = channels.iter().map(|c| SubscribeFilter::new(c.as_str().to_owned(), QoS::AtLeastOnce));
+        let mut subscribe = Subscribe::new_many(filters);
+        subscribe.pkid = pkid;
+        self.put(&Packet::Subscribe(subscribe));
+        self.spoke = now;
+        self.subscribing.push_back(Subscribing { pkid, channels, since: now, initial });
+    }
+
+    fn publish(&mut self, channel: &Channel, payload: Bytes) -> Result<u16, Failure> {
+        check_topic(channel.as_str()).map_err(Failure::Refused)?;
+        if payload.len() + channel.as_str().len() > MAX_PACKET - 16 {
+            return Err(Failure::Refused(format!(
+                "{} bytes are more than one message may carry",
+                payload.len()
+            )));
+        }
+        let free = (1..=MAX_IN_FLIGHT).find(|pkid| !self.in_flight.contains_key(pkid));
+        let pkid = free.filter(|_| self.out.len() < MAX_OUT).ok_or(Failure::Busy)?;
+        let mut publish = Publish::from_bytes(channel.as_str(), QoS::AtLeastOnce, payload);
+        publish.pkid = pkid;
+        let packet = self.state.handle_outgoing_packet(Request::Publish(publish));
+        self.state.events.clear();
+        match packet {
+            Ok(Some(packet)) => {
+                self.put(&packet);
+                Ok(pkid)
+            }
+            Ok(None) | Err(_) => Err(Failure::Busy),
+        }
+    }
+
+    fn ping(&mut self, now: Instant) -> Result<(), Why> {
+        let packet = self.state.handle_outgoing_packet(Request::PingReq(PingReq));
+        self.state.events.clear();
+        let packet = packet.map_err(|error| self.nonsense(&error))?;
+        packet.iter().for_each(|p| self.put(p));
+        self.spoke = now;
+        self.pinged = Some(now);
+        Ok(())
+    }
+
+    fn packet(&mut self, packet: Packet, now: Instant, outbox: &mut Outbox) -> Result<(), Why> {
+        let answer = self.state.handle_incoming_packet(packet);
+        if let Some(answer) = answer.map_err(|error| self.nonsense(&error))? {
+            self.put(&answer);
+            self.spoke = now;
+        }
+        while let Some(trace) = self.state.events.pop_front() {
+            match trace {
+                Trace::Incoming(Packet::Publish(publish)) => self.published(&publish, outbox),
+                Trace::Incoming(Packet::PubAck(ack)) => self.acknowledged(ack, outbox),
+                Trace::Incoming(Packet::SubAck(ack)) => self.subscribed(&ack, outbox),
+                Trace::Incoming(Packet::PingResp) => self.pinged = None,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn published(&mut self, publish: &Publish, outbox: &mut Outbox) {
+        // Copied: a slice of the receive buffer would keep all of it in memory.
+        let payload = Bytes::copy_from_slice(&publish.payload);
+        let channel = Channel::new(&publish.topic);
+        if !self.up {
+            let same = |old: &Event| matches!(old, Event::Read { channel: old, .. } if *old == channel);
+            self.early.retain(|old| !same(old));
+            if self.early.len() == MAX_EARLY {
+                self.early.pop_front();
+            }
+        }
+        let event = Event::Read { channel, payload, retained: publish.retain };
+        match self.up {
+            true => outbox.push(event),
+            false => self.early.push_back(event),
+        }
+    }
+
+    fn acknowledged(&mut self, ack: PubAck, outbox: &mut Outbox) {
+        if let Some((id, _)) = self.in_flight.remove(&ack.pkid) {
+            outbox.done(id, Ok(()));
+        }
+    }
+
+    fn subscribed(&mut self, ack: &SubAck, outbox: &mut Outbox) {
+        let Some(at) = self.subscribing.iter().position(|s| s.pkid == ack.pkid) else { return };
+        let Some(asked) = self.subscribing.remove(at) else { return };
+        for (n, channel) in asked.channels.into_iter().enumerate() {
+            if matches!(ack.return_codes.get(n), Some(SubscribeReasonCode::Success(_))) {
+                continue;
+            }
+            let why = Why(format!(
+                "broker {}: it does not let us read {channel} – check the access list of the gateway's user",
+                self.broker
+            ));
+            tracing::warn!("{why}");
+            outbox.push(Event::Unwatched { channel, why });
+        }
+    }
+
+    fn skipped(&mut self, oversized: &Oversized) {
+        if let Some(pkid) = oversized.pkid {
+            self.put(&Packet::PubAck(PubAck::new(pkid)));
+        }
+        if self.oversized.as_ref() != Some(&oversized.topic) {
+            tracing::warn!(
+                broker = self.broker,
+                topic = oversized.topic,
+                bytes = oversized.size,
+                "a message larger than {MAX_PACKET} bytes is ignored"
+            );
+            self.oversized = Some(oversized.topic.clone());
+        }
+    }
+
+    fn put(&mut self, packet: &Packet) {
+        if let Err(error) = packet.write(&mut self.out, 2 * MAX_PACKET) {
+            tracing::error!(broker = self.broker, %error, "a packet cannot be written");
+        }
+    }
+
+    fn nonsense(&self, error: &dyn std::fmt::Display) -> Why {
+        Why(format!("broker {}: it broke the rules of MQTT ({error})", self.broker))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rumqttc::{PubAck, SubAck};
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    struct Bench {
+        session: Session,
+        outbox: Outbox,
+        events: mpsc::Receiver<Event>,
+        now: Instant,
+    }
+
+    fn bench(watches: &[&str]) -> Bench {
+        let (tx, events) = mpsc::channel(1_000);
+        let watches: Vec<_> = watches.iter().map(|w| Channel::new(w)).collect();
+        let now = Instant::now();
+        let session = Session::new("b:1883".into(), Packets::default(), &watches, now);
+        Bench { session, outbox: Outbox::new(tx), events, now }
+    }
+
+    impl Bench {
+        fn sent(&mut self) -> Vec<Packet> {
+            let mut packets = Vec::new();
+            while let Ok(packet) = Packet::read(&mut self.session.out, MAX_PACKET) {
+                packets.push(packet);
+            }
+            packets
+        }
+
+        fn broker(&mut self, packet: &Packet) -> Result<(), Why> {
+            packet.write(&mut self.session.packets.bytes, MAX_PACKET).unwrap();
+            self.session.received(self.now, &mut self.outbox)
+        }
+
+        fn write(&mut self, id: u64, topic: &str) {
+            let payload = Bytes::from_static(b"ON");
+            self.session.write(OpId(id), &Channel::new(topic), payload, self.now, &mut self.outbox);
+        }
+
+        fn events(&mut self) -> Vec<Event> {
+            std::iter::from_fn(|| self.events.try_recv().ok()).collect()
+        }
+    }
+
+    fn done(id: u64, result: Result<(), Failure>) -> Event {
+        Event::Done { id: OpId(id), result }
+    }
+
+    #[test]
+    fn up_comes_after_every_watch_stands_and_before_what_was_read() {
+        let mut b = bench(&["stat/#", "secret/#"]);
+        let Some(Packet::Subscribe(subscribe)) = b.sent().pop() else { panic!("no SUBSCRIBE") };
+        let mut publish = Publish::new("stat/plug/POWER", QoS::AtMostOnce, "ON");
+        publish.retain = true;
+        b.broker(&Packet::Publish(publish)).unwrap();
+        assert_eq!(b.events(), []);
+        let codes = vec![SubscribeReasonCode::Success(QoS::AtLeastOnce), SubscribeReasonCode::Failure];
+        b.broker(&Packet::SubAck(SubAck::new(subscribe.pkid, codes))).unwrap();
+        let events = b.events();
+        let [Event::Unwatched { channel, why }, Event::Up, Event::Read { retained: true, .. }] = &events[..]
+        else {
+            panic!("{events:?}");
+        };
+        assert_eq!(channel.as_str(), "secret/#");
+        assert!(why.0.contains("access list"), "{why}");
+    }
+
+    #[test]
+    fn a_write_is_qos_1_never_retained_and_done_on_its_puback() {
+        let mut b = bench(&[]);
+        b.write(7, "cmnd/plug/POWER");
+        let Some(Packet::Publish(publish)) = b.sent().pop() else { panic!("no PUBLISH") };
+        assert_eq!((publish.qos, publish.retain, publish.dup), (QoS::AtLeastOnce, false, false));
+        b.broker(&Packet::PubAck(PubAck::new(publish.pkid))).unwrap();
+        assert_eq!(b.events(), [Event::Up, done(7, Ok(()))]);
+        assert!(b.broker(&Packet::PubAck(PubAck::new(publish.pkid))).is_err(), "an ack twice is nonsense");
+    }
+
+    #[test]
+    fn pubacks_in_any_order_free_their_place_and_a_full_table_is_busy() {
+        let mut b = bench(&[]);
+        let max = u64::from(MAX_IN_FLIGHT);
+        (0..=max).for_each(|id| b.write(id, "t"));
+        assert_eq!(b.events(), [done(max, Err(Failure::Busy))]);
+        for publish in b.sent().into_iter().rev() {
+            let Packet::Publish(publish) = publish else { panic!("{publish:?}") };
+            b.broker(&Packet::PubAck(PubAck::new(publish.pkid))).unwrap();
+            b.write(100 + u64::from(publish.pkid), "t");
+        }
+        let events = b.events();
+        assert_eq!(events.iter().filter(|e| matches!(e, Event::Done { result: Ok(()), .. })).count(), 32);
+        assert_eq!(b.sent().len(), 32);
+    }
+
+    #[test]
+    fn a_lost_puback_ends_the_connection_and_says_so_once_per_op() {
+        let mut b = bench(&[]);
+        b.write(1, "t");
+        b.now += Duration::from_secs(1);
+        b.write(2, "t");
+        b.now += Duration::from_secs(4);
+        assert_eq!(b.session.deadline(), b.now);
+        let why = b.session.tick(b.now, &mut b.outbox).unwrap_err();
+        b.session.fail(&mut b.outbox);
+        assert!(why.0.contains("no answer in 5 s"), "{why}");
+        assert_eq!(b.events(), [done(1, Err(Failure::Timeout)), done(2, Err(Failure::Broken))]);
+    }
+
+    #[test]
+    fn a_quiet_broker_is_pinged_and_given_up_without_a_pong() {
+        let mut b = bench(&[]);
+        b.now = b.session.deadline();
+        b.session.tick(b.now, &mut b.outbox).unwrap();
+        assert_eq!(b.sent(), [Packet::PingReq]);
+        b.broker(&Packet::PingResp).unwrap();
+        b.now = b.session.deadline();
+        b.session.tick(b.now, &mut b.outbox).unwrap();
+        b.now += ACK_PATIENCE;
+        assert!(b.session.deadline() <= b.now);
+        assert!(b.session.tick(b.now, &mut b.outbox).is_err());
+    }
+
+    #[test]
+    fn writes_to_wildcards_or_with_huge_payloads_are_refused() {
+        let mut b = bench(&[]);
+        b.write(1, "cmnd/+/POWER");
+        let payload = Bytes::from(vec![0; MAX_PACKET]);
+        b.session.write(OpId(2), &Channel::new("t"), payload, b.now, &mut b.outbox);
+        let events = b.events();
+        let refused = |e: &Event| matches!(e, Event::Done { result: Err(Failure::Refused(_)), .. });
+        assert!(events.len() == 2 && events.iter().all(refused), "{events:?}");
+        assert_eq!(b.sent(), []);
+    }
+}

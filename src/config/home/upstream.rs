@@ -1,0 +1,157 @@
+//! `upstream:`, the registrars at which the gateway registers.
+
+use std::time::Duration;
+
+use super::Build;
+use super::house::{domain, transport};
+use super::users::password;
+use crate::config::fault::nearest;
+use crate::config::yaml::{MapReader, Node};
+use crate::config::{Account, DeviceConfig, DeviceId, Transport, Upstream};
+
+/// Lifetime of a binding that is asked for.
+const EXPIRES: Duration = Duration::from_secs(600);
+/// Most accounts at one registrar; more is a fault.
+const MOST_ACCOUNTS: usize = 128;
+
+/// Every registrar that could be read.
+pub(super) fn upstreams(
+    node: Option<&Node>,
+    devices: &[DeviceConfig],
+    build: &mut Build<'_>,
+) -> Vec<Upstream> {
+    let entries = node.and_then(|node| node.entries("upstream", &mut build.faults)).unwrap_or_default();
+    let read = |(key, value): &(crate::config::yaml::Key, Node)| upstream(&key.text, value, devices, build);
+    entries.iter().filter_map(read).collect()
+}
+
+fn upstream(name: &str, value: &Node, devices: &[DeviceConfig], build: &mut Build<'_>) -> Option<Upstream> {
+    let path = format!("upstream.{name}");
+    let mut map = MapReader::new(value, &path, &mut build.faults)?;
+    let server_path = map.at("server");
+    let server = map.require("server", &mut build.faults);
+    let server = server.and_then(|node| node.host_port(5060, &server_path, &mut build.faults));
+    let transport = way(&mut map, build);
+    let domain_path = map.at("domain");
+    let wanted = map.take("domain").and_then(|node| domain(node, &domain_path, &mut build.faults));
+    let expires = expires(&mut map, build).unwrap_or(EXPIRES);
+    let trust_asserted = trust(&mut map, transport, build);
+    let accounts_path = map.at("accounts");
+    let accounts = map.require("accounts", &mut build.faults);
+    map.finish(&mut build.faults);
+    let accounts = accounts.map(|node| accounts_of(node, &accounts_path, devices, build)).unwrap_or_default();
+    let server = server?;
+    let domain = wanted.unwrap_or_else(|| server.host.to_ascii_lowercase());
+    Some(Upstream { name: name.to_owned(), server, transport, domain, expires, trust_asserted, accounts })
+}
+
+fn way(map: &mut MapReader<'_>, build: &mut Build<'_>) -> Transport {
+    let path = map.at("transport");
+    let Some(node) = map.take("transport") else { return Transport::Udp };
+    let Some(word) = node.text(&path, &mut build.faults) else { return Transport::Udp };
+    transport(&word).unwrap_or_else(|why| {
+        build.faults.error(Some(node.place), &path, why, None);
+        Transport::Udp
+    })
+}
+
+fn expires(map: &mut MapReader<'_>, build: &mut Build<'_>) -> Option<Duration> {
+    let node = map.take("expires")?;
+    let path = map.at("expires");
+    let expires = node.duration(&path, &mut build.faults)?;
+    if (Duration::from_secs(60)..=Duration::from_secs(86_400)).contains(&expires) {
+        return Some(expires);
+    }
+    build.faults.error(Some(node.place), &path, "outside 60s to 24h", None);
+    None
+}
+
+/// Nothing protects the word of a server on these transports, which the owner should know.
+fn trust(map: &mut MapReader<'_>, transport: Transport, build: &mut Build<'_>) -> bool {
+    let path = map.at("trust_asserted");
+    let Some(node) = map.take("trust_asserted") else { return false };
+    let trusted = node.bool(&path, &mut build.faults).unwrap_or(false);
+    if trusted {
+        let word = match transport {
+            Transport::Udp => "UDP",
+            Transport::Tcp => "TCP",
+        };
+        build.faults.warning(
+            Some(node.place),
+            &path,
+            format!("over {word} anybody on the way to this server can claim to be anybody"),
+            Some("use it only for a server in your own network, and grant nothing sensitive".to_owned()),
+        );
+    }
+    trusted
+}
+
+fn accounts_of(node: &Node, path: &str, devices: &[DeviceConfig], build: &mut Build<'_>) -> Vec<Account> {
+    let items = node.items(path, &mut build.faults).unwrap_or_default();
+    if items.len() > MOST_ACCOUNTS {
+        let message = format!("{} accounts; at most {MOST_ACCOUNTS} are registered", items.len());
+        build.faults.error(Some(node.place), path, message, None);
+        return Vec::new();
+    }
+    let mut accounts: Vec<Account> = Vec::new();
+    for (path, item) in items {
+        let Some(account) = account(item, &path, devices, build) else { continue };
+        if accounts.iter().any(|other| other.user == account.user) {
+            let message = format!("the account `{}` stands here twice", account.user);
+            build.faults.error(Some(item.place), &path, message, None);
+            continue;
+        }
+        accounts.push(account);
+    }
+    accounts
+}
+
+fn account(item: &Node, path: &str, devices: &[DeviceConfig], build: &mut Build<'_>) -> Option<Account> {
+    let mut map = MapReader::new(item, path, &mut build.faults)?;
+    let user_path = map.at("user");
+    let user = map.require("user", &mut build.faults);
+    let user = user.and_then(|node| user_part(node, &user_path, build));
+    let auth_user = map.line("auth_user", &mut build.faults);
+    let password_path = map.at("password");
+    let password_node = map.require("password", &mut build.faults);
+    let device_path = map.at("device");
+    let device_node = map.take("device");
+    map.finish(&mut build.faults);
+    let hint = user.as_deref().unwrap_or("upstream");
+    let password = password_node.and_then(|node| password(node, &password_path, hint, build));
+    let device = device_node.map(|node| device(node, &device_path, devices, build));
+    let user = user?;
+    let auth_user = auth_user.unwrap_or_else(|| user.clone());
+    let device = match device {
+        None => None,
+        Some(found) => Some(found?),
+    };
+    Some(Account { auth_user, password: password?, device, user })
+}
+
+/// The user part of an address (RFC 3261 section 25.1), without escapes.
+fn user_part(node: &Node, path: &str, build: &mut Build<'_>) -> Option<String> {
+    let user = node.text(path, &mut build.faults)?;
+    let fits = |c: char| c.is_ascii_alphanumeric() || "-_.!~*'()&=+$,;?/".contains(c);
+    if !user.is_empty() && user.len() <= 128 && user.chars().all(fits) {
+        return Some(user);
+    }
+    let message = format!("`{user}` cannot be the user part of an address");
+    let help = "write what stands between `sip:` and `@`".to_owned();
+    build.faults.error(Some(node.place), path, message, Some(help));
+    None
+}
+
+fn device(node: &Node, path: &str, devices: &[DeviceConfig], build: &mut Build<'_>) -> Option<DeviceId> {
+    let id = node.text(path, &mut build.faults)?;
+    if let Some(index) = devices.iter().position(|device| device.id == id) {
+        return Some(DeviceId(index));
+    }
+    // A device with faults of its own is not unknown.
+    if !build.names.is_device(&id) {
+        let help = nearest(&id, devices.iter().map(|device| device.id.as_str()))
+            .map(|known| format!("did you mean `{known}`?"));
+        build.faults.error(Some(node.place), path, format!("there is no device `{id}`"), help);
+    }
+    None
+}

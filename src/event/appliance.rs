@@ -1,0 +1,121 @@
+//! `appliance`: every property as SenML (RFC 8428), or in words.
+//!
+//! A property that can be believed stands under its own name. One that cannot (its device is
+//! offline, its link is down, or it is too old) stands under its name with `.last` behind it, so
+//! that nobody takes it for the truth. `health` and `link` say why.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value as Json, json};
+
+use super::package::{Package, View};
+use crate::device::value::Value;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Appliance;
+
+impl Package for Appliance {
+    fn name(&self) -> &'static str {
+        "appliance"
+    }
+
+    fn content_types(&self) -> &'static [&'static str] {
+        &["application/senml+json", "text/plain"]
+    }
+
+    fn interval(&self) -> Duration {
+        Duration::from_millis(200)
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    fn document(&self, view: &View<'_>) -> String {
+        if view.form == 0 { senml(view) } else { words(view) }
+    }
+}
+
+fn senml(view: &View<'_>) -> String {
+    let shadow = view.device.shadow();
+    let mut records = Vec::new();
+    let mut base = Map::new();
+    base.insert("bn".into(), json!(format!("{}/{}/", view.domain, view.device.id())));
+    let newest = view.properties().filter_map(|(index, _)| shadow.reading(index)?.at_ms).max();
+    let newest = newest.unwrap_or_else(|| shadow.health_since_ms());
+    base.insert("bt".into(), seconds(newest));
+    base.insert("n".into(), json!("health"));
+    base.insert("vs".into(), json!(shadow.health().word()));
+    records.push(Json::Object(base));
+    records.push(json!({"n": "link", "vb": shadow.link_up()}));
+    for (index, property) in view.properties() {
+        let Some(reading) = shadow.reading(index) else { continue };
+        let believed = shadow.believed(index).is_some();
+        let mut record = Map::new();
+        let name = if believed { property.id.to_string() } else { format!("{}.last", property.id) };
+        record.insert("n".into(), json!(name));
+        if let Some(unit) = property.unit.as_deref() {
+            record.insert("u".into(), json!(senml_unit(unit)));
+        }
+        if let Some(at) = reading.at_ms.filter(|at| *at < newest) {
+            record.insert("t".into(), seconds(at - newest));
+        }
+        put(&mut record, &reading.value);
+        records.push(Json::Object(record));
+        if let Some(goal) = shadow.target(index) {
+            let mut record = Map::new();
+            record.insert("n".into(), json!(format!("{}.target", property.id)));
+            put(&mut record, goal);
+            records.push(Json::Object(record));
+        }
+    }
+    for moment in view.moments {
+        records.push(json!({"n": &*moment.name, "vs": &*moment.value, "t": seconds(moment.at_ms - newest)}));
+    }
+    Json::Array(records).to_string()
+}
+
+fn put(record: &mut Map<String, Json>, value: &Value) {
+    let (key, value) = match value {
+        Value::Bool(value) => ("vb", json!(value)),
+        Value::Int(value) => ("v", json!(value)),
+        Value::Float(value) => ("v", json!(value)),
+        Value::Enum(value) | Value::Text(value) => ("vs", json!(&**value)),
+    };
+    record.insert(key.into(), value);
+}
+
+/// Seconds with as many decimals as they need.
+fn seconds(ms: i64) -> Json {
+    if ms % 1000 == 0 { json!(ms / 1000) } else { json!(ms as f64 / 1000.0) }
+}
+
+/// The registered name of a unit (RFC 8428 §12.1, RFC 8798); unknown ones as they are.
+fn senml_unit(unit: &str) -> &str {
+    match unit {
+        "°C" => "Cel",
+        "°F" => "DEG_F",
+        "%" => "/100",
+        "m³" => "m3",
+        other => other,
+    }
+}
+
+fn words(view: &View<'_>) -> String {
+    use crate::device::appliance::show;
+    let shadow = view.device.shadow();
+    let mut text = format!("{}: {}\r\n", view.device.name(), shadow.health().word());
+    if !shadow.link_up() {
+        text.push_str("link: down\r\n");
+    }
+    for (index, property) in view.properties() {
+        let Some(reading) = shadow.reading(index) else { continue };
+        let was = if shadow.believed(index).is_some() { "" } else { "was " };
+        text.push_str(&format!("{}: {was}{}\r\n", property.id, show(property, &reading.value)));
+    }
+    for moment in view.moments {
+        text.push_str(&format!("{}: {}\r\n", moment.name, moment.value));
+    }
+    text
+}

@@ -1,0 +1,51 @@
+//! `dialog` (RFC 4235): the appliance as a call, so that a desk phone's key lights.
+//!
+//! Lit is a confirmed dialog, dark a terminated one. There is always exactly one `<dialog>` with the
+//! same id, and always the full state: phones need both. An appliance that cannot be believed is
+//! dark; the display name says why.
+
+use std::time::Duration;
+
+use super::package::{Package, View, escape};
+use crate::device::appliance::Lamp;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Dialog;
+
+impl Package for Dialog {
+    fn name(&self) -> &'static str {
+        "dialog"
+    }
+
+    fn content_types(&self) -> &'static [&'static str] {
+        &["application/dialog-info+xml"]
+    }
+
+    fn interval(&self) -> Duration {
+        Duration::from_millis(200)
+    }
+
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    fn document(&self, view: &View<'_>) -> String {
+        let state = match view.device.lamp() {
+            Lamp::Lit => "confirmed",
+            Lamp::Dark | Lamp::Unknown => "terminated",
+        };
+        let entity = escape(view.entity);
+        let id = escape(view.device.id());
+        let display = view.summary();
+        let display = escape(&display);
+        let version = view.nth;
+        format!(
+            "<?xml version=\"1.0\"?>\r\n\
+             <dialog-info xmlns=\"urn:ietf:params:xml:ns:dialog-info\" version=\"{version}\" state=\"full\" entity=\"{entity}\">\r\n\
+             <dialog id=\"{id}\" direction=\"recipient\"><state>{state}</state>\
+             <remote><identity display=\"{display}\">{entity}</identity><target uri=\"{entity}\"/></remote></dialog>\r\n\
+             </dialog-info>\r\n"
+        )
+    }
+}

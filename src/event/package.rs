@@ -1,0 +1,71 @@
+//! What an event package is.
+
+use std::time::Duration;
+
+use crate::device::appliance::Device;
+use crate::device::profile::Property;
+use crate::sip::notifier::Moment;
+use crate::timer::Now;
+
+/// One event package (RFC 6665 §5).
+pub trait Package: Sync {
+    /// Its token.
+    fn name(&self) -> &'static str;
+    /// The media types that it can write; the first is the default.
+    fn content_types(&self) -> &'static [&'static str];
+    /// Lifetime of a subscription that asks for none.
+    fn default_expires(&self) -> Duration {
+        Duration::from_secs(3600)
+    }
+    /// Least time between two NOTIFYs of one subscription.
+    fn interval(&self) -> Duration;
+    /// Whether every watcher of the same form and view gets the same bytes.
+    fn is_shared(&self) -> bool;
+    /// The state as a document.
+    fn document(&self, view: &View<'_>) -> String;
+}
+
+/// What a document is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    /// The appliance.
+    pub device: &'a Device,
+    /// Index into [`Package::content_types`].
+    pub form: usize,
+    /// Properties that the watcher may see, one bit each by index.
+    pub visible: u64,
+    /// How many documents this subscription got before.
+    pub nth: u32,
+    /// The address as it was subscribed to.
+    pub entity: &'a str,
+    /// The gateway's domain.
+    pub domain: &'a str,
+    /// What happened since the last document.
+    pub moments: &'a [Moment],
+    /// The time.
+    pub now: Now,
+}
+
+impl<'a> View<'a> {
+    /// The properties that the watcher may see, with their index.
+    pub fn properties(&self) -> impl Iterator<Item = (usize, &'a Property)> {
+        let visible = self.visible;
+        self.device
+            .model()
+            .properties
+            .iter()
+            .enumerate()
+            .filter(move |(index, _)| *index < 64 && visible >> index & 1 == 1)
+    }
+
+    /// The state in a line for people. Somebody who may not see everything is told no summary.
+    pub fn summary(&self) -> String {
+        let all = self.properties().count() == self.device.model().properties.len();
+        if all { self.device.summary(self.now) } else { String::new() }
+    }
+}
+
+/// Text for an XML attribute or element.
+pub fn escape(text: &str) -> std::borrow::Cow<'_, str> {
+    quick_xml::escape::escape(text)
+}

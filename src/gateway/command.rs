@@ -1,0 +1,428 @@
+//! MESSAGE, DO and INVITE: from a request to a command, and back to exactly one final answer.
+
+use std::collections::{HashMap, VecDeque};
+
+use bytes::Bytes;
+use rand::Rng as _;
+
+use super::request::Request;
+use super::subscribe::key_of;
+use super::{Gateway, Output};
+use crate::config::access::Identity;
+use crate::config::{DeviceId, Press};
+use crate::control::answer::{self, Answer};
+use crate::control::body::{self, Content};
+use crate::control::target::{Target, press_of};
+use crate::control::{senml, words};
+use crate::device::command::{CommandId, Order, Outcome};
+use crate::limits;
+use crate::sip::auth::Purpose;
+use crate::sip::dialog::via;
+use crate::sip::transaction::{ServerKey, Weight};
+use crate::sip::wire::{Message, Method, Name, Writer};
+use crate::sip::{Hop, Rejection, User};
+use crate::timer::Now;
+
+/// A command whose outcome somebody waits for.
+#[derive(Debug)]
+pub(super) struct Pending {
+    asker: Asker,
+    device: DeviceId,
+    what: String,
+    /// The call was cancelled: the answer is out already.
+    cancelled: bool,
+}
+
+/// Who asked, and how to answer him.
+#[derive(Debug)]
+struct Asker {
+    key: ServerKey,
+    hop: Hop,
+    /// The request, for the fields that a response copies.
+    request: Bytes,
+    kind: Kind,
+    who: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// The answer goes into a reply MESSAGE.
+    Message,
+    /// The answer goes into the body of the 200.
+    Do,
+    /// The answer goes into the reason phrase.
+    Call,
+}
+
+/// Requests that moved something, by Call-ID, CSeq and From tag: the second branch of a fork is
+/// refused with 482 (RFC 3261 §8.2.2.2).
+#[derive(Debug, Default)]
+pub(super) struct Recent {
+    known: HashMap<u64, ()>,
+    order: VecDeque<u64>,
+}
+
+impl Recent {
+    /// False when it was there already. When full, the oldest is forgotten.
+    fn add(&mut self, hash: u64) -> bool {
+        if self.known.insert(hash, ()).is_some() {
+            return false;
+        }
+        self.order.push_back(hash);
+        if self.order.len() > limits::RECENT_COMMANDS
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+        true
+    }
+}
+
+/// What a request asks for, once it is read.
+enum Wish {
+    Order(DeviceId, Order),
+    /// A text, and no command.
+    Tell(Answer),
+    /// Nothing is to be said.
+    Silence,
+}
+
+impl Gateway {
+    /// MESSAGE, DO or INVITE outside a dialog.
+    pub(super) fn command(&mut self, request: &Request<'_>, now: Now) -> Result<(), Rejection> {
+        let kind = match request.method {
+            Method::Message => Kind::Message,
+            Method::Do => Kind::Do,
+            _ => Kind::Call,
+        };
+        if kind == Kind::Call
+            && request.message.content_type().is_some_and(|kind| {
+                !kind.eq_ignore_ascii_case("application/sdp") && !kind.starts_with("multipart/")
+            })
+        {
+            return Err(Rejection::new(415, "Unsupported Media Type").with("Accept", "application/sdp"));
+        }
+        let who = self.prove(request, Purpose::Control, now)?;
+        let target = self.resolve(&request.uri, request.hop);
+        let target = target.filter(|target| target.device().is_none_or(|device| self.may_see(&who, device)));
+        let target = target.ok_or(Rejection::new(404, "No Such Appliance"))?;
+        check_age(request.message, now)?;
+        if !self.recent.add(self.fork_hash(request.message)) {
+            return Err(Rejection::new(482, "Merged Request"));
+        }
+        let wish = self.wish(kind, request, target, &who, now)?;
+        let key = self.open(request, Weight::Heavy)?;
+        let asker = Asker {
+            key,
+            hop: request.hop,
+            request: Bytes::copy_from_slice(request.bytes),
+            kind,
+            who: key_of(&who),
+        };
+        match wish {
+            Wish::Silence => self.answer(&asker, &Answer::new(200, "OK", ""), None, now),
+            Wish::Tell(answer) => self.answer(&asker, &answer, target.device(), now),
+            Wish::Order(device, order) => self.order(asker, &who, device, order, now),
+        }
+        Ok(())
+    }
+
+    /// The caller hung up: the command goes on, the call is over.
+    pub(super) fn cancel_call(&mut self, invite: ServerKey, now: Now) {
+        let Some(pending) = self.pending.values_mut().find(|pending| pending.asker.key == invite) else {
+            return;
+        };
+        pending.cancelled = true;
+        let (request, hop) = (pending.asker.request.clone(), pending.asker.hop);
+        self.respond(invite, &request, hop, 487, "Request Terminated", None, now);
+    }
+
+    /// A command ended.
+    pub(super) fn on_finished(&mut self, command: CommandId, outcome: &Outcome, now: Now) {
+        let Some(pending) = self.pending.remove(&command) else { return };
+        let Some(device) = self.house.device(pending.device) else { return };
+        let answer = answer::of_outcome(outcome, device, now);
+        let line = audit_line(
+            "ended",
+            &pending.asker.who,
+            device.id(),
+            &pending.what,
+            &format!("{} {}", answer.status, answer.words),
+            pending.asker.hop,
+            now,
+        );
+        self.outputs.push_back(Output::Audit(line));
+        if !pending.cancelled {
+            self.answer(&pending.asker, &answer, Some(pending.device), now);
+        }
+    }
+
+    fn may_see(&self, who: &Identity, device: DeviceId) -> bool {
+        self.house
+            .device(device)
+            .is_some_and(|device| self.config.access.may_see(who, device.id(), device.room()))
+    }
+
+    /// Understands the request.
+    fn wish(
+        &self,
+        kind: Kind,
+        request: &Request<'_>,
+        target: Target,
+        who: &Identity,
+        now: Now,
+    ) -> Result<Wish, Rejection> {
+        let content = match kind {
+            Kind::Message => body::message(request.message)?,
+            Kind::Do => body::action(request.message)?,
+            Kind::Call => return Ok(self.wish_of_call(target, who, now)),
+        };
+        match (content, target.device()) {
+            (Content::Chatter, _) => Ok(Wish::Silence),
+            (Content::Words(text), Some(device)) => Ok(self.understand(device, &text, now)),
+            (Content::Words(text), None) => Ok(self.understand_house(&text, who, now)),
+            (Content::SenMl(text), Some(id)) => {
+                let device = self.house.device(id).ok_or(Rejection::new(404, "No Such Appliance"))?;
+                senml::order(device, text).map(|order| Wish::Order(id, order)).map_err(|why| Rejection {
+                    status: 488,
+                    reason: why.into(),
+                    fields: String::new(),
+                })
+            }
+            (Content::SenMl(_), None) => Err(Rejection::new(404, "No Such Appliance")),
+        }
+    }
+
+    fn wish_of_call(&self, target: Target, who: &Identity, now: Now) -> Wish {
+        let Some(id) = target.device() else { return self.understand_house("status", who, now) };
+        let words = match press_of(&self.config, target) {
+            Press::Tell => None,
+            Press::Words(words) => Some(words),
+            Press::Profile => self
+                .house
+                .device(id)
+                .and_then(|device| device.model().phone.press.as_deref().map(ToOwned::to_owned)),
+        };
+        match words {
+            Some(words) => self.understand(id, &words, now),
+            None => self.understand(id, "status", now),
+        }
+    }
+
+    fn understand(&self, id: DeviceId, text: &str, now: Now) -> Wish {
+        let Some(device) = self.house.device(id) else {
+            return Wish::Tell(Answer::new(404, "Not Found", "there is no such appliance"));
+        };
+        match words::understand(device, text) {
+            Ok(words::Said::Order(order)) => Wish::Order(id, order),
+            Ok(words::Said::Status) => Wish::Tell(Answer::new(200, "OK", answer::state(device, now))),
+            Ok(words::Said::Help) => Wish::Tell(Answer::new(200, "OK", words::help(device))),
+            Err(why) => {
+                Wish::Tell(Answer::new(488, "Not Acceptable Here", format!("{}: {why}", device.name())))
+            }
+        }
+    }
+
+    /// Words to the house: an appliance's name first, or a question about all of them.
+    fn understand_house(&self, text: &str, who: &Identity, now: Now) -> Wish {
+        let visible: Vec<_> = self.house.devices().filter(|(id, _)| self.may_see(who, *id)).collect();
+        let lower = text.trim().to_lowercase();
+        if lower.is_empty() || lower == "status" {
+            let lines: Vec<String> = visible.iter().map(|(_, device)| answer::state(device, now)).collect();
+            return Wish::Tell(Answer::new(200, "OK", cut(&lines)));
+        }
+        if lower == "help" {
+            let lines = visible.iter().map(|(_, device)| device.id()).collect::<Vec<_>>().join(", ");
+            let text = format!(
+                "Say the name of an appliance first: {lines}. For example `{} help`.",
+                visible.first().map_or("plug", |(_, device)| device.id())
+            );
+            return Wish::Tell(Answer::new(200, "OK", text));
+        }
+        // The longest name that fits: "garage door" before "garage".
+        let said: Vec<&str> = text.split_whitespace().collect();
+        for length in (1..=said.len().min(limits::NAME_WORDS)).rev() {
+            let (name, rest) = said.split_at(length);
+            let name = name.join(" ").to_lowercase();
+            let name = name.trim_end_matches(':');
+            let found = visible
+                .iter()
+                .find(|(_, device)| device.id() == name || device.name().to_lowercase() == name);
+            if let Some((id, _)) = found {
+                return self.understand(*id, &rest.join(" "), now);
+            }
+        }
+        Wish::Tell(Answer::new(488, "Not Acceptable Here", "I know no appliance of that name; say `help`"))
+    }
+
+    /// Rights, audit, act; in this order.
+    fn order(&mut self, asker: Asker, who: &Identity, id: DeviceId, order: Order, now: Now) {
+        let Some(device) = self.house.device(id) else { return };
+        let (name, room, item) =
+            (device.id().to_owned(), device.room().map(ToOwned::to_owned), order.subject().clone());
+        let sensitive = is_sensitive(device, &order);
+        let what = describe(&order);
+        self.counters.commands += 1;
+        if !self.config.access.may_do(who, &name, room.as_deref(), &item, sensitive) {
+            self.counters.forbidden += 1;
+            let line = audit_line("refused", &asker.who, &name, &what, "no right", asker.hop, now);
+            self.outputs.push_back(Output::Audit(line));
+            let words = format!("{}: you may not do that", device.name());
+            return self.answer(&asker, &Answer::new(403, "Forbidden", words), Some(id), now);
+        }
+        let line = audit_line("ordered", &asker.who, &name, &what, "", asker.hop, now);
+        self.outputs.push_back(Output::Audit(line));
+        match self.house.order(id, order, now) {
+            Ok(command) => {
+                if asker.kind == Kind::Call {
+                    let (key, request, hop) = (asker.key, asker.request.clone(), asker.hop);
+                    self.respond(key, &request, hop, 100, "Trying", None, now);
+                }
+                self.pending.insert(command, Pending { asker, device: id, what, cancelled: false });
+            }
+            Err(refusal) => {
+                let Some(device) = self.house.device(id) else { return };
+                let answer = answer::of_refusal(&refusal, device);
+                let line = audit_line(
+                    "ended",
+                    &asker.who,
+                    &name,
+                    &what,
+                    &format!("{} {}", answer.status, answer.words),
+                    asker.hop,
+                    now,
+                );
+                self.outputs.push_back(Output::Audit(line));
+                self.answer(&asker, &answer, Some(id), now);
+            }
+        }
+    }
+
+    fn answer(&mut self, asker: &Asker, answer: &Answer, device: Option<DeviceId>, now: Now) {
+        let (key, request, hop) = (asker.key, &asker.request, asker.hop);
+        match asker.kind {
+            Kind::Call => self.respond(key, request, hop, answer.call_status(), &answer.words, None, now),
+            Kind::Do => {
+                self.respond(key, request, hop, answer.status, answer.reason, Some(&answer.words), now)
+            }
+            Kind::Message => {
+                self.respond(key, request, hop, answer.status, answer.reason, None, now);
+                if !answer.words.is_empty() {
+                    self.reply(asker, &answer.words, device, now);
+                }
+            }
+        }
+    }
+
+    fn respond(
+        &mut self,
+        key: ServerKey,
+        request: &Bytes,
+        hop: Hop,
+        status: u16,
+        reason: &str,
+        body: Option<&str>,
+        now: Now,
+    ) {
+        let Ok(message) = Message::parse(request) else { return };
+        let tag = (status > 100).then(|| self.stateless_tag(&message));
+        let writer = self.response(&message, hop, status, reason, tag.as_deref());
+        let bytes = match body.filter(|body| !body.is_empty()) {
+            Some(body) => writer.body("text/plain;charset=UTF-8", body.as_bytes()),
+            None => writer.finish(),
+        };
+        self.transactions.answer(key, status, bytes, now.mono);
+    }
+
+    /// The result in words, as a MESSAGE back to who asked, over the flow that he asked on.
+    fn reply(&mut self, asker: &Asker, text: &str, device: Option<DeviceId>, now: Now) {
+        let Ok(request) = Message::parse(&asker.request) else { return };
+        let (Ok(from), Ok(to)) = (request.from(), request.to()) else { return };
+        let hop = asker.hop;
+        // A phone at home is addressed by what it registered over this flow.
+        let bound = self
+            .registrar
+            .reach(&asker.who, now)
+            .find(|binding| binding.hop.flow == hop.flow && binding.hop.peer == hop.peer);
+        let target = bound.map_or_else(|| from.uri.raw.to_owned(), |binding| binding.contact.clone());
+        let sender = self
+            .account_of(hop.flow, device.map(|device| device.0))
+            .unwrap_or_else(|| to.uri.address().into_owned());
+        let (tag, call_id): (u64, u128) = (self.rng.random(), self.rng.random());
+        self.transactions.send(hop, Method::Message, User::Page, now.mono, |branch| {
+            let mut writer = Writer::request(Method::Message, &target);
+            via(&mut writer, hop, branch);
+            writer.raw(b"Max-Forwards: 70\r\n");
+            writer.field_fmt("From", format_args!("<{sender}>;tag={tag:016x}"));
+            writer.field("To", &["<", &from.uri.address(), ">"]);
+            writer.field_fmt("Call-ID", format_args!("{call_id:032x}"));
+            writer.raw(b"CSeq: 1 MESSAGE\r\n");
+            writer.body("text/plain;charset=UTF-8", text.as_bytes())
+        });
+    }
+
+    fn fork_hash(&self, message: &Message<'_>) -> u64 {
+        use std::hash::Hasher as _;
+        let mut hasher = siphasher::sip::SipHasher13::new_with_key(&self.tag_key);
+        hasher.write(message.call_id().unwrap_or_default());
+        hasher.write_u32(message.cseq().map_or(0, |cseq| cseq.number));
+        hasher.write(message.from().ok().and_then(|from| from.tag()).unwrap_or_default().as_bytes());
+        hasher.finish()
+    }
+}
+
+/// A command whose Date says that it is old, or whose Expires has passed, moves nothing
+/// (RFC 3428 §8 and draft-moyer-sip-appliances-framework §6.1.3).
+fn check_age(message: &Message<'_>, now: Now) -> Result<(), Rejection> {
+    let Some(sent) = message.first(Name::Date).and_then(|date| std::str::from_utf8(date).ok()) else {
+        return Ok(());
+    };
+    let Ok(sent) = jiff::fmt::rfc2822::parse(sent) else { return Ok(()) };
+    let age = now.wall_ms - sent.timestamp().as_millisecond();
+    let life = message.expires().map_or(limits::COMMAND_AGE_MS, |seconds| i64::from(seconds) * 1000);
+    if age > life { Err(Rejection::new(400, "This Command Is Too Old")) } else { Ok(()) }
+}
+
+fn is_sensitive(device: &crate::device::appliance::Device, order: &Order) -> bool {
+    let model = device.model();
+    match order {
+        Order::Set { property, .. } => {
+            model.properties.iter().any(|known| known.id == *property && known.sensitive)
+        }
+        Order::Do { action, .. } => model.actions.iter().any(|known| known.id == *action && known.sensitive),
+    }
+}
+
+fn describe(order: &Order) -> String {
+    match order {
+        Order::Set { property, value } => format!("{property}={}", value.show(None, None)),
+        Order::Do { action, args } => {
+            let args: Vec<String> =
+                args.iter().map(|(name, value)| format!("{name}={}", value.show(None, None))).collect();
+            format!("{action}({})", args.join(","))
+        }
+    }
+}
+
+/// One JSON line; whatever a peer wrote is escaped in it.
+fn audit_line(step: &str, who: &str, device: &str, what: &str, result: &str, hop: Hop, now: Now) -> String {
+    let at = jiff::Timestamp::from_millisecond(now.wall_ms).map(|at| at.to_string()).unwrap_or_default();
+    serde_json::json!({
+        "at": at, "step": step, "who": who, "from": hop.peer.to_string(), "device": device, "what": what, "result": result,
+    })
+    .to_string()
+}
+
+/// Lines that fit one MESSAGE (RFC 3428 §8: 1300 bytes).
+fn cut(lines: &[String]) -> String {
+    let mut text = String::new();
+    for line in lines {
+        if text.len() + line.len() > limits::REPLY_BYTES {
+            text.push('…');
+            break;
+        }
+        text.push_str(line);
+        text.push('\n');
+    }
+    text.trim_end().to_owned()
+}

@@ -1,0 +1,39 @@
+//! REGISTER: phones at home.
+
+use super::Gateway;
+use super::request::Request;
+use crate::config::access::Identity;
+use crate::sip::Rejection;
+use crate::sip::auth::Purpose;
+use crate::sip::transaction::Weight;
+use crate::timer::Now;
+
+impl Gateway {
+    /// Binds a user's Contacts. Only at home, only its own address.
+    pub(super) fn register(&mut self, request: &Request<'_>, now: Now) -> Result<(), Rejection> {
+        let upstream = self.flows.get(&request.hop.flow).and_then(|flow| flow.upstream);
+        if upstream.is_some() {
+            return Err(Rejection::new(405, "Method Not Allowed"));
+        }
+        let Identity::User(user) = self.prove(request, Purpose::Query, now)? else {
+            return Err(Rejection::new(403, "Forbidden"));
+        };
+        let of = request.message.to().ok().and_then(|to| to.uri.user_text());
+        if of.as_deref() != Some(user.as_str()) {
+            self.counters.forbidden += 1;
+            return Err(Rejection::new(403, "Not Your Address"));
+        }
+        let contacts = self.registrar.register(&user, request.message, request.hop, now)?;
+        let key = self.open(request, Weight::Light)?;
+        let tag = self.stateless_tag(request.message);
+        let mut writer = self.response(request.message, request.hop, 200, "OK", Some(&tag));
+        writer.raw(contacts.as_bytes());
+        let date = jiff::Timestamp::from_millisecond(now.wall_ms)
+            .map(|at| at.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string());
+        if let Ok(date) = date {
+            writer.field("Date", &[&date]);
+        }
+        self.transactions.answer(key, 200, writer.finish(), now.mono);
+        Ok(())
+    }
+}

@@ -1,0 +1,233 @@
+//! Every request that no transaction knows: checked, proven, dispatched, answered.
+
+use super::Gateway;
+use crate::config::access::Identity;
+use crate::control::target::Target;
+use crate::event::ALLOW_EVENTS;
+use crate::sip::auth::{Offer, Purpose, Verdict, credentials};
+use crate::sip::transaction::{Arrival, ServerKey, Weight};
+use crate::sip::wire::check::request_fault;
+use crate::sip::wire::{Message, Method, Name, Uri, Writer, write};
+use crate::sip::{Hop, Rejection};
+use crate::timer::Now;
+
+/// What the gateway does, for Allow.
+const ALLOW: &str = "OPTIONS, REGISTER, SUBSCRIBE, MESSAGE, DO, INVITE, ACK, CANCEL, BYE";
+
+/// A request on its way through the gateway.
+#[derive(Clone, Copy)]
+pub(super) struct Request<'a> {
+    pub message: &'a Message<'a>,
+    pub bytes: &'a [u8],
+    pub method: Method<'a>,
+    pub uri: Uri<'a>,
+    pub hop: Hop,
+}
+
+impl Request<'_> {
+    /// Whether it claims to belong to a dialog.
+    pub fn in_dialog(&self) -> bool {
+        self.message.to().is_ok_and(|to| to.tag().is_some())
+    }
+}
+
+impl Gateway {
+    pub(super) fn on_request(&mut self, message: &Message<'_>, bytes: &[u8], hop: Hop, now: Now) {
+        match self.transactions.on_request(message, now.mono) {
+            Arrival::Absorbed => return,
+            Arrival::Cancels(invite) => return self.cancel(message, hop, invite, now),
+            Arrival::New => {}
+        }
+        let Some((method, uri)) = message.request() else { return };
+        if method == Method::Ack {
+            return;
+        }
+        if let Some(fault) = request_fault(message) {
+            self.counters.malformed += 1;
+            return self.refuse(message, hop, &Rejection::new(fault.status, fault.reason));
+        }
+        let Ok(uri) = Uri::parse(uri) else { return };
+        let request = Request { message, bytes, method, uri, hop };
+        if let Err(rejection) = self.dispatch(&request, now) {
+            self.refuse(message, hop, &rejection);
+        }
+    }
+
+    /// An error means: this stateless answer, and nothing was remembered.
+    fn dispatch(&mut self, request: &Request<'_>, now: Now) -> Result<(), Rejection> {
+        check_require(request.message)?;
+        match request.method {
+            Method::Options => {
+                self.options(request);
+                Ok(())
+            }
+            Method::Register if !request.in_dialog() => self.register(request, now),
+            Method::Subscribe if request.in_dialog() => self.resubscribe(request, now),
+            Method::Subscribe => self.subscribe(request, now),
+            Method::Message | Method::Do | Method::Invite if !request.in_dialog() => {
+                self.command(request, now)
+            }
+            Method::Message | Method::Do | Method::Invite | Method::Register => Err(gone()),
+            Method::Bye | Method::Notify | Method::Info | Method::Update | Method::Prack | Method::Cancel => {
+                Err(gone())
+            }
+            Method::Refer => Err(Rejection::new(603, "Decline")),
+            Method::Publish | Method::Qauth => {
+                Err(Rejection::new(405, "Method Not Allowed").with("Allow", ALLOW))
+            }
+            Method::Ack | Method::Other(_) => {
+                Err(Rejection::new(501, "Not Implemented").with("Allow", ALLOW))
+            }
+        }
+    }
+
+    /// Who asks. Nobody else than a proven name gets past this.
+    ///
+    /// # Errors
+    /// The challenge, built from the request alone; or 403 for somebody who speaks as another.
+    pub(super) fn prove(
+        &mut self,
+        request: &Request<'_>,
+        purpose: Purpose,
+        now: Now,
+    ) -> Result<Identity, Rejection> {
+        let upstream = self.flows.get(&request.hop.flow).and_then(|flow| flow.upstream);
+        if let Some(identity) = upstream.and_then(|upstream| self.asserted(upstream, request)) {
+            return Ok(identity);
+        }
+        let source = request.hop.peer.ip();
+        let verdict =
+            self.auth.verify(request.message, request.method.as_str(), source, purpose, &self.secrets, now);
+        let user = match verdict {
+            Verdict::Is(user) => user,
+            Verdict::Unknown | Verdict::Stale | Verdict::Slowed => {
+                self.counters.challenges += 1;
+                let offer = Offer::to(request.message);
+                let fields = self.auth.challenge(source, verdict == Verdict::Stale, offer, now);
+                return Err(Rejection { status: 401, reason: "Unauthorized".into(), fields });
+            }
+        };
+        self.check_digest_uri(request)?;
+        // Behind a provider From is the caller's address there; at home it is the user.
+        let from = request.message.from().ok().and_then(|from| from.uri.user_text());
+        if upstream.is_none() && from.as_deref() != Some(user) {
+            self.counters.forbidden += 1;
+            return Err(Rejection::new(403, "From Is Somebody Else"));
+        }
+        if let Some(flow) = self.flows.get_mut(&request.hop.flow) {
+            flow.trusted = true;
+            flow.deadline = None;
+        }
+        Ok(Identity::User(user.to_owned()))
+    }
+
+    /// The digest covers a URI: it must mean what the request asks for. A provider on the way
+    /// rewrites the Request-URI to our Contact, so both are compared by what they name.
+    fn check_digest_uri(&self, request: &Request<'_>) -> Result<(), Rejection> {
+        let Some(covered) =
+            credentials(request.message, &self.config.house.domain).and_then(|digest| digest.uri)
+        else {
+            return Ok(());
+        };
+        if covered == request.uri.raw
+            || (request.method == Method::Register && Uri::parse(covered).is_ok_and(|uri| uri.user.is_none()))
+        {
+            return Ok(());
+        }
+        let named = |uri: &Uri<'_>| self.resolve(uri, request.hop);
+        let same = Uri::parse(covered).is_ok_and(|covered| {
+            named(&covered).and_then(Target::device) == named(&request.uri).and_then(Target::device)
+                && named(&covered).is_some()
+        });
+        if same { Ok(()) } else { Err(Rejection::new(400, "The Digest Covers Another URI")) }
+    }
+
+    /// What a Request-URI names, as it arrived on `hop`: behind an upstream its account names count.
+    pub(super) fn resolve(&self, uri: &Uri<'_>, hop: Hop) -> Option<Target> {
+        let upstream = self.flows.get(&hop.flow).and_then(|flow| flow.upstream);
+        if let (Some(upstream), Some(user)) =
+            (upstream.and_then(|index| self.config.upstreams.get(index)), uri.user_text())
+            && let Some(account) = upstream.accounts.iter().find(|account| account.user == user)
+        {
+            return Some(account.device.map_or(Target::House, Target::Device));
+        }
+        self.names.resolve(uri)
+    }
+
+    fn options(&mut self, request: &Request<'_>) {
+        let tag = self.stateless_tag(request.message);
+        let mut writer = self.response(request.message, request.hop, 200, "OK", Some(&tag));
+        writer.field("Allow", &[ALLOW]).field("Allow-Events", &[ALLOW_EVENTS]);
+        writer.field("Accept", &["text/plain, application/senml+json"]);
+        self.transactions.send_once(request.hop, writer.finish());
+    }
+
+    fn cancel(&mut self, message: &Message<'_>, hop: Hop, invite: ServerKey, now: Now) {
+        let tag = self.stateless_tag(message);
+        let writer = self.response(message, hop, 200, "OK", Some(&tag));
+        self.transactions.send_once(hop, writer.finish());
+        self.cancel_call(invite, now);
+    }
+
+    /// Answers without remembering anything.
+    pub(super) fn refuse(&mut self, message: &Message<'_>, hop: Hop, rejection: &Rejection) {
+        if message.request().is_none_or(|(method, _)| method == Method::Ack)
+            || message.first(Name::Via).is_none()
+        {
+            return;
+        }
+        let tag = self.stateless_tag(message);
+        let mut writer = self.response(message, hop, rejection.status, &rejection.reason, Some(&tag));
+        writer.raw(rejection.fields.as_bytes());
+        self.transactions.send_once(hop, writer.finish());
+    }
+
+    /// Begins a server transaction; 503 when there is no room.
+    pub(super) fn open(&mut self, request: &Request<'_>, weight: Weight) -> Result<ServerKey, Rejection> {
+        let busy = || Rejection::new(503, "Service Unavailable").with("Retry-After", "5");
+        self.transactions.open(request.message, request.hop, weight).ok_or_else(busy)
+    }
+
+    /// The common fields of a response.
+    pub(super) fn response(
+        &self,
+        message: &Message<'_>,
+        hop: Hop,
+        status: u16,
+        reason: &str,
+        tag: Option<&str>,
+    ) -> Writer {
+        let source = (!hop.transport.is_reliable()).then_some(hop.peer);
+        write::response(message, status, reason, tag, source)
+    }
+
+    /// A To tag that is the same for every repetition of a request, without remembering it.
+    pub(super) fn stateless_tag(&self, message: &Message<'_>) -> String {
+        use std::hash::Hasher as _;
+        let mut hasher = siphasher::sip::SipHasher13::new_with_key(&self.tag_key);
+        hasher.write(message.call_id().unwrap_or_default());
+        hasher.write(message.list(Name::Via).next().unwrap_or_default());
+        format!("{:016x}", hasher.finish())
+    }
+}
+
+/// Extensions that a request insists on: there is none that the gateway has (RFC 3261 §8.2.2.3).
+fn check_require(message: &Message<'_>) -> Result<(), Rejection> {
+    let mut unknown = String::new();
+    for option in message.list(Name::Require).filter_map(|option| std::str::from_utf8(option).ok()) {
+        if !unknown.is_empty() {
+            unknown.push_str(", ");
+        }
+        unknown.extend(option.chars().filter(|c| !c.is_control()));
+    }
+    if unknown.is_empty() {
+        Ok(())
+    } else {
+        Err(Rejection::new(420, "Bad Extension").with("Unsupported", &unknown))
+    }
+}
+
+/// The request belongs to a dialog or transaction that does not exist.
+pub(super) fn gone() -> Rejection {
+    Rejection::new(481, "Call/Transaction Does Not Exist")
+}

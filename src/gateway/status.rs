@@ -1,0 +1,115 @@
+//! How everything stands, for `sipliance status`.
+
+use serde::Serialize;
+
+use super::Gateway;
+use crate::sip::registration::Standing;
+use crate::timer::Now;
+
+/// A snapshot.
+#[derive(Clone, Debug, Serialize)]
+pub struct Status {
+    /// The appliances.
+    pub devices: Vec<DeviceStatus>,
+    /// The registrations elsewhere.
+    pub registrations: Vec<RegistrationStatus>,
+    /// Subscriptions that are held.
+    pub subscriptions: usize,
+    /// Contacts of phones at home.
+    pub contacts: usize,
+    /// Transactions as client and as server.
+    pub transactions: (usize, usize),
+    /// Commands since the start.
+    pub commands: u64,
+    /// Packets that were no SIP, malformed requests, challenges and refusals since the start.
+    pub refused: [u64; 4],
+}
+
+/// One appliance.
+#[derive(Clone, Debug, Serialize)]
+pub struct DeviceStatus {
+    /// Its id.
+    pub id: String,
+    /// For people.
+    pub name: String,
+    /// The numbers that reach it.
+    pub numbers: Vec<String>,
+    /// online, offline, asleep or unknown.
+    pub health: &'static str,
+    /// Whether the link is up.
+    pub link_up: bool,
+    /// In a line.
+    pub summary: String,
+    /// Label by label.
+    pub details: Vec<(String, String)>,
+}
+
+/// One registration.
+#[derive(Clone, Debug, Serialize)]
+pub struct RegistrationStatus {
+    /// The address.
+    pub address: String,
+    /// registered, trying, failed, or no flow.
+    pub state: &'static str,
+    /// In words: since when, why not, when again.
+    pub words: String,
+}
+
+impl Gateway {
+    /// How everything stands now.
+    pub fn status(&self, now: Now) -> Status {
+        let counters = self.counters;
+        Status {
+            devices: self.device_status(now),
+            registrations: self
+                .registrations
+                .iter()
+                .map(|registration| registration_status(registration, now))
+                .collect(),
+            subscriptions: self.notifier.len(),
+            contacts: self.registrar.len(),
+            transactions: self.transactions.counts(),
+            commands: counters.commands,
+            refused: [counters.not_sip, counters.malformed, counters.challenges, counters.forbidden],
+        }
+    }
+
+    fn device_status(&self, now: Now) -> Vec<DeviceStatus> {
+        let status =
+            |(id, device): (crate::config::DeviceId, &crate::device::appliance::Device)| DeviceStatus {
+                id: device.id().to_owned(),
+                name: device.name().to_owned(),
+                numbers: self
+                    .config
+                    .devices
+                    .get(id.0)
+                    .into_iter()
+                    .flat_map(|device| &device.numbers)
+                    .map(|number| number.digits.clone())
+                    .collect(),
+                health: device.shadow().health().word(),
+                link_up: device.shadow().link_up(),
+                summary: device.summary(now),
+                details: device.describe(now),
+            };
+        self.house.devices().map(status).collect()
+    }
+}
+
+fn registration_status(
+    registration: &crate::sip::registration::Registration,
+    now: Now,
+) -> RegistrationStatus {
+    let left = |at: std::time::Instant| at.saturating_duration_since(now.mono).as_secs();
+    let (state, words) = match registration.standing() {
+        Standing::NoFlow => ("no flow", "no way to the registrar now; trying again".to_owned()),
+        Standing::Trying => ("trying", "asked, no answer yet".to_owned()),
+        Standing::Registered { since_ms, until } => {
+            let since =
+                jiff::Timestamp::from_millisecond(*since_ms).map(|at| at.to_string()).unwrap_or_default();
+            ("registered", format!("since {since}, good for {} s", left(*until)))
+        }
+        Standing::Failed { why, again } => ("failed", format!("{why}; trying again in {} s", left(*again))),
+    };
+    RegistrationStatus { address: registration.address(), state, words }
+}

@@ -1,0 +1,517 @@
+//! Digest access authentication, both sides (RFC 3261 §22, RFC 7616, RFC 8760).
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hmac::{Hmac, Mac};
+use md5::Md5;
+use sha2::Sha256;
+use subtle::ConstantTimeEq as _;
+
+use super::wire::text::{List, split_outside, trim, unquote};
+use super::wire::{Message, Name};
+use crate::limits;
+use crate::timer::Now;
+
+/// A digest algorithm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Algorithm {
+    /// The default of RFC 8760.
+    Sha256,
+    /// For phones that know nothing else.
+    Md5,
+}
+
+impl Algorithm {
+    /// The token on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sha256 => "SHA-256",
+            Self::Md5 => "MD5",
+        }
+    }
+
+    fn new(token: &str) -> Option<Self> {
+        [Self::Sha256, Self::Md5].into_iter().find(|known| known.as_str().eq_ignore_ascii_case(token))
+    }
+}
+
+/// A hash as lower-case hex, on the stack.
+#[derive(Clone, Copy)]
+pub struct Hex {
+    digits: [u8; 64],
+    len: usize,
+}
+
+impl Hex {
+    /// The digits.
+    pub fn as_str(&self) -> &str {
+        self.digits.get(..self.len).and_then(|digits| std::str::from_utf8(digits).ok()).unwrap_or_default()
+    }
+}
+
+/// Hashes the parts with colons between them.
+pub fn hash(algorithm: Algorithm, parts: &[&[u8]]) -> Hex {
+    fn run<D: sha2::Digest>(parts: &[&[u8]]) -> Hex {
+        let mut digest = D::new();
+        for (nth, part) in parts.iter().enumerate() {
+            if nth > 0 {
+                digest.update(b":");
+            }
+            digest.update(part);
+        }
+        let mut hex = Hex { digits: [0; 64], len: 0 };
+        let nibble = |value: u8| if value < 10 { b'0' + value } else { b'a' + value - 10 };
+        let out = digest.finalize();
+        for (byte, pair) in out.iter().zip(hex.digits.chunks_exact_mut(2)) {
+            pair.copy_from_slice(&[nibble(byte >> 4), nibble(byte & 15)]);
+            hex.len += 2;
+        }
+        hex
+    }
+    match algorithm {
+        Algorithm::Sha256 => run::<Sha256>(parts),
+        Algorithm::Md5 => run::<Md5>(parts),
+    }
+}
+
+/// The fields of an Authorization or a challenge, as written.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Digest<'a> {
+    /// User name.
+    pub username: Option<&'a str>,
+    /// Realm.
+    pub realm: Option<&'a str>,
+    /// Nonce.
+    pub nonce: Option<&'a str>,
+    /// digest-uri.
+    pub uri: Option<&'a str>,
+    /// The proof.
+    pub response: Option<&'a str>,
+    /// Algorithm token.
+    pub algorithm: Option<&'a str>,
+    /// Quality of protection: one token in credentials, a list in a challenge.
+    pub qop: Option<&'a str>,
+    /// Nonce count.
+    pub nc: Option<&'a str>,
+    /// Client nonce.
+    pub cnonce: Option<&'a str>,
+    /// Opaque.
+    pub opaque: Option<&'a str>,
+    /// Whether only the nonce was old.
+    pub stale: bool,
+}
+
+impl<'a> Digest<'a> {
+    /// Reads a header value; `None` for another scheme than Digest.
+    pub fn parse(value: &'a [u8]) -> Option<Self> {
+        let value = trim(value);
+        let rest =
+            value.get(..7).filter(|scheme| scheme.eq_ignore_ascii_case(b"Digest ")).and(value.get(7..))?;
+        let mut digest = Self::default();
+        for part in List::new(rest) {
+            let (name, Some(value)) = split_outside(part, b'=') else { continue };
+            let Ok(text) = std::str::from_utf8(unquote(trim(value))) else { continue };
+            let slot = match trim(name).to_ascii_lowercase_array::<9>().as_slice() {
+                b"username" => &mut digest.username,
+                b"realm" => &mut digest.realm,
+                b"nonce" => &mut digest.nonce,
+                b"uri" => &mut digest.uri,
+                b"response" => &mut digest.response,
+                b"algorithm" => &mut digest.algorithm,
+                b"qop" => &mut digest.qop,
+                b"nc" => &mut digest.nc,
+                b"cnonce" => &mut digest.cnonce,
+                b"opaque" => &mut digest.opaque,
+                b"stale" => {
+                    digest.stale = text.eq_ignore_ascii_case("true");
+                    continue;
+                }
+                _ => continue,
+            };
+            // A repeated field is an attempt to be read in two ways: the first one counts.
+            slot.get_or_insert(text);
+        }
+        Some(digest)
+    }
+}
+
+trait LowerCase {
+    fn to_ascii_lowercase_array<const N: usize>(&self) -> arrayvec::ArrayVec<u8, N>;
+}
+impl LowerCase for [u8] {
+    /// The bytes in lower case; longer names than any known one come out empty.
+    fn to_ascii_lowercase_array<const N: usize>(&self) -> arrayvec::ArrayVec<u8, N> {
+        if self.len() > N {
+            arrayvec::ArrayVec::new()
+        } else {
+            self.iter().map(u8::to_ascii_lowercase).collect()
+        }
+    }
+}
+
+/// `H(user:realm:password)` of a known user, per algorithm, as lower-case hex.
+pub trait Secrets {
+    /// The HA1 of `user`; `None` for an unknown user or an algorithm that is refused to it.
+    fn ha1(&self, user: &str, algorithm: Algorithm) -> Option<&str>;
+}
+
+/// How a challenge is written, for phones that cannot read every form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offer {
+    /// SHA-256, then MD5 (RFC 8760 §2.4).
+    Both,
+    /// The same, with blanks around the `=` of SHA-256's algorithm (legal: RFC 3261 §25.1 EQUAL).
+    /// sipp 3.6 takes the first `algorithm=` that it finds for that of all challenges, and knows MD5
+    /// alone; this way it finds MD5's.
+    Spaced,
+    /// MD5 alone: baresip before 2.0 gives up on a 401 that names any other algorithm.
+    Md5,
+}
+
+impl Offer {
+    /// The form that the sender of `request` can read. It changes how a challenge is written and
+    /// never what is accepted.
+    pub fn to(request: &Message<'_>) -> Self {
+        match request.first(Name::UserAgent) {
+            None => Self::Spaced,
+            Some(agent) if agent.to_ascii_lowercase().starts_with(b"sipp") => Self::Spaced,
+            Some(agent) if agent.starts_with(b"baresip v0.") || agent.starts_with(b"baresip v1.") => {
+                Self::Md5
+            }
+            Some(_) => Self::Both,
+        }
+    }
+}
+
+/// What a request is about to do decides how fresh its proof must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Reads or registers: a nonce may be used again with a rising count.
+    Query,
+    /// Moves an appliance: the nonce is young, and was never used for that before.
+    Control,
+}
+
+/// The result of looking at a request's credentials.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict<'a> {
+    /// Proven: the digest user.
+    Is(&'a str),
+    /// No usable credentials, or wrong ones: challenge. Unknown users and wrong passwords look alike.
+    Unknown,
+    /// Right once, but the nonce is old, foreign or used up: challenge with `stale=true`.
+    Stale,
+    /// Too many wrong guesses for this user from this source: challenge, nothing was looked at.
+    Slowed,
+}
+
+/// The gateway as digest server. Keeps no memory for strangers but a bounded count of wrong guesses.
+#[derive(Debug)]
+pub struct Server {
+    realm: String,
+    key: [u8; 32],
+    md5: bool,
+    query_age_ms: i64,
+    control_age_ms: i64,
+    serial: u32,
+    seen: HashMap<Issued, Seen>,
+    order: std::collections::VecDeque<Issued>,
+    /// Nonces issued before this moment are void unless they are still in `seen`.
+    floor_ms: i64,
+    guesses: HashMap<(u64, IpAddr), Guesses>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Issued {
+    at_ms: i64,
+    serial: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    count: u32,
+    spent: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Guesses {
+    wrong: u32,
+    until_ms: i64,
+}
+
+impl Server {
+    /// A server for `realm`. `key` is fresh per run, so that every nonce of an earlier run is void.
+    pub fn new(realm: &str, key: [u8; 32], md5: bool, query_age_ms: i64, control_age_ms: i64) -> Self {
+        Self {
+            realm: realm.to_owned(),
+            key,
+            md5,
+            query_age_ms,
+            control_age_ms,
+            serial: 0,
+            seen: HashMap::new(),
+            order: std::collections::VecDeque::new(),
+            floor_ms: i64::MIN,
+            guesses: HashMap::new(),
+        }
+    }
+
+    /// WWW-Authenticate fields, the strongest algorithm first (RFC 8760 §2.4).
+    pub fn challenge(&mut self, source: IpAddr, stale: bool, offer: Offer, now: Now) -> String {
+        self.serial = self.serial.wrapping_add(1);
+        let issued = Issued { at_ms: now.wall_ms, serial: self.serial };
+        let nonce = self.nonce(issued, source);
+        let stale = if stale { ", stale=true" } else { "" };
+        let realm = &self.realm;
+        let mut fields = String::with_capacity(280);
+        let offered = [Algorithm::Sha256, Algorithm::Md5].into_iter().filter(|algorithm| match algorithm {
+            Algorithm::Sha256 => offer != Offer::Md5 || !self.md5,
+            Algorithm::Md5 => self.md5,
+        });
+        for algorithm in offered {
+            let equal = if offer == Offer::Spaced && algorithm == Algorithm::Sha256 { " = " } else { "=" };
+            fields.push_str("WWW-Authenticate: Digest realm=\"");
+            let name = algorithm.as_str();
+            for part in
+                [realm, "\", nonce=\"", &nonce, "\", qop=\"auth\", algorithm", equal, name, stale, "\r\n"]
+            {
+                fields.push_str(part);
+            }
+        }
+        fields
+    }
+
+    /// Looks at the credentials of `request`. `method` is its method name; that the digest uri fits
+    /// the Request-URI is for the caller to see ([`credentials`]).
+    pub fn verify<'a>(
+        &mut self,
+        request: &Message<'a>,
+        method: &str,
+        source: IpAddr,
+        purpose: Purpose,
+        secrets: &dyn Secrets,
+        now: Now,
+    ) -> Verdict<'a> {
+        let Some(digest) = credentials(request, &self.realm) else { return Verdict::Unknown };
+        let (Some(user), Some(nonce), Some(uri), Some(proof), Some(qop), Some(nc), Some(cnonce)) = (
+            digest.username,
+            digest.nonce,
+            digest.uri,
+            digest.response,
+            digest.qop,
+            digest.nc,
+            digest.cnonce,
+        ) else {
+            return Verdict::Unknown;
+        };
+        let Some(algorithm) = Algorithm::new(digest.algorithm.unwrap_or("MD5"))
+            .filter(|algorithm| self.md5 || *algorithm != Algorithm::Md5)
+        else {
+            return Verdict::Unknown;
+        };
+        let Some(count) = Some(nc).filter(|nc| nc.len() == 8).and_then(|nc| u32::from_str_radix(nc, 16).ok())
+        else {
+            return Verdict::Unknown;
+        };
+        let guesser = (self.short(user), source);
+        if self.guesses.get(&guesser).is_some_and(|guesses| guesses.until_ms > now.wall_ms) {
+            return Verdict::Slowed;
+        }
+        // A foreign or old nonce says nothing about the password: no work, and no guess counted.
+        let Some(issued) = self.read_nonce(nonce, source) else { return Verdict::Stale };
+        // The same work for a user that does not exist.
+        let ha1 = secrets.ha1(user, algorithm);
+        let body_hash = hash(algorithm, &[request.body]);
+        let ha2 = match qop {
+            "auth" => hash(algorithm, &[method.as_bytes(), uri.as_bytes()]),
+            "auth-int" => {
+                hash(algorithm, &[method.as_bytes(), uri.as_bytes(), body_hash.as_str().as_bytes()])
+            }
+            _ => return Verdict::Unknown,
+        };
+        let secret = ha1.unwrap_or("0000000000000000000000000000000000000000000000000000000000000000");
+        let parts = [secret, nonce, nc, cnonce, qop, ha2.as_str()].map(str::as_bytes);
+        let right = hash(algorithm, &parts);
+        let proven = bool::from(right.as_str().as_bytes().ct_eq(proof.as_bytes()));
+        if !proven || ha1.is_none() {
+            self.wrong_guess(guesser, now);
+            return Verdict::Unknown;
+        }
+        self.guesses.remove(&guesser);
+        if self.use_nonce(issued, count, purpose, now) { Verdict::Is(user) } else { Verdict::Stale }
+    }
+
+    /// Whether the nonce may still be used so, and that it now was.
+    fn use_nonce(&mut self, issued: Issued, count: u32, purpose: Purpose, now: Now) -> bool {
+        let age = now.wall_ms.saturating_sub(issued.at_ms);
+        let limit = if purpose == Purpose::Control { self.control_age_ms } else { self.query_age_ms };
+        if age < -1000 || age > limit {
+            return false;
+        }
+        let control = purpose == Purpose::Control;
+        if let Some(seen) = self.seen.get_mut(&issued) {
+            if count <= seen.count || (control && seen.spent) {
+                return false;
+            }
+            *seen = Seen { count, spent: seen.spent || control };
+            return true;
+        }
+        if issued.at_ms <= self.floor_ms {
+            return false;
+        }
+        if self.order.len() >= limits::NONCES {
+            // Full: the oldest is forgotten, and with it every nonce of its age becomes void.
+            if let Some(oldest) = self.order.pop_front() {
+                self.seen.remove(&oldest);
+                self.floor_ms = self.floor_ms.max(oldest.at_ms);
+            }
+        }
+        self.order.push_back(issued);
+        self.seen.insert(issued, Seen { count, spent: control });
+        true
+    }
+
+    fn wrong_guess(&mut self, guesser: (u64, IpAddr), now: Now) {
+        if self.guesses.len() >= limits::GUESSERS && !self.guesses.contains_key(&guesser) {
+            self.guesses.retain(|_, guesses| guesses.until_ms > now.wall_ms);
+            if self.guesses.len() >= limits::GUESSERS {
+                // Full of guessers that are being slowed: forget one, whichever.
+                if let Some(any) = self.guesses.keys().next().copied() {
+                    self.guesses.remove(&any);
+                }
+            }
+        }
+        let guesses = self.guesses.entry(guesser).or_insert(Guesses { wrong: 0, until_ms: 0 });
+        guesses.wrong += 1;
+        if let Some(over) = guesses.wrong.checked_sub(limits::FREE_GUESSES) {
+            guesses.until_ms = now.wall_ms + (500i64 << over.min(7));
+        }
+    }
+
+    fn nonce(&self, issued: Issued, source: IpAddr) -> String {
+        let mut bytes = [0u8; 24];
+        let (head, mac) = bytes.split_at_mut(12);
+        head.copy_from_slice(&head_of(issued));
+        mac.copy_from_slice(&self.mac(&head_of(issued), source));
+        URL_SAFE_NO_PAD.encode(bytes)
+    }
+
+    fn read_nonce(&self, nonce: &str, source: IpAddr) -> Option<Issued> {
+        let mut bytes = [0u8; 24];
+        let len = URL_SAFE_NO_PAD.decode_slice(nonce, &mut bytes).ok()?;
+        let (head, mac) = bytes.split_at(12);
+        let head: [u8; 12] = head.try_into().ok()?;
+        if len != 24 || !bool::from(self.mac(&head, source).ct_eq(mac)) {
+            return None;
+        }
+        let (at, serial) = head.split_at(8);
+        Some(Issued {
+            at_ms: i64::from_be_bytes(at.try_into().ok()?),
+            serial: u32::from_be_bytes(serial.try_into().ok()?),
+        })
+    }
+
+    /// Binds a nonce to where it was asked for.
+    fn mac(&self, head: &[u8; 12], source: IpAddr) -> [u8; 12] {
+        let mut out = [0u8; 12];
+        // HMAC takes keys of any length.
+        if let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.key) {
+            mac.update(head);
+            match source.to_canonical() {
+                IpAddr::V4(address) => mac.update(&address.octets()),
+                IpAddr::V6(address) => mac.update(&address.octets()),
+            }
+            let full = mac.finalize().into_bytes();
+            out.iter_mut().zip(full).for_each(|(to, from)| *to = from);
+        }
+        out
+    }
+
+    fn short(&self, user: &str) -> u64 {
+        use std::hash::Hasher as _;
+        let key: [u8; 16] = self.key.first_chunk().copied().unwrap_or_default();
+        let mut hasher = siphasher::sip::SipHasher13::new_with_key(&key);
+        hasher.write(user.as_bytes());
+        hasher.finish()
+    }
+}
+
+fn head_of(issued: Issued) -> [u8; 12] {
+    let mut head = [0u8; 12];
+    let (at, serial) = head.split_at_mut(8);
+    at.copy_from_slice(&issued.at_ms.to_be_bytes());
+    serial.copy_from_slice(&issued.serial.to_be_bytes());
+    head
+}
+
+/// The Digest credentials of a request for `realm`; other schemes and realms are passed over.
+pub fn credentials<'a>(request: &Message<'a>, realm: &str) -> Option<Digest<'a>> {
+    request.all(Name::Authorization).filter_map(Digest::parse).find(|digest| digest.realm == Some(realm))
+}
+
+/// Who we are at somebody else's registrar.
+#[derive(Clone, Copy, Debug)]
+pub struct Login<'a> {
+    /// Digest user name.
+    pub user: &'a str,
+    /// Password.
+    pub password: &'a str,
+}
+
+/// Answers a 401 or 407 of a server that we registered to: the topmost challenge whose algorithm we
+/// know (RFC 8760 §2.5). Returns the whole header field; `None` when no challenge can be answered.
+pub fn answer(
+    challenge: &Message<'_>,
+    login: Login<'_>,
+    method: &str,
+    uri: &str,
+    cnonce: &str,
+    count: u32,
+) -> Option<Answer> {
+    let (name, field) = match challenge.count(Name::WwwAuthenticate) {
+        0 => (Name::ProxyAuthenticate, "Proxy-Authorization"),
+        _ => (Name::WwwAuthenticate, "Authorization"),
+    };
+    let (digest, algorithm) = challenge.all(name).filter_map(Digest::parse).find_map(|digest| {
+        let algorithm = Algorithm::new(digest.algorithm.unwrap_or("MD5"))?;
+        Some((digest, algorithm))
+    })?;
+    let (realm, nonce) = (digest.realm?, digest.nonce?);
+    let ha1 = hash(algorithm, &[login.user.as_bytes(), realm.as_bytes(), login.password.as_bytes()]);
+    let ha2 = hash(algorithm, &[method.as_bytes(), uri.as_bytes()]);
+    let qop =
+        digest.qop.is_some_and(|list| list.split(',').any(|qop| qop.trim().eq_ignore_ascii_case("auth")));
+    let nc = format!("{count:08x}");
+    let proof = if qop {
+        hash(algorithm, &[ha1.as_str(), nonce, &nc, cnonce, "auth", ha2.as_str()].map(str::as_bytes))
+    } else {
+        hash(algorithm, &[ha1.as_str(), nonce, ha2.as_str()].map(str::as_bytes))
+    };
+    let (user, algorithm) = (login.user, algorithm.as_str());
+    let mut value = format!(
+        "{field}: Digest username=\"{user}\", realm=\"{realm}\", nonce=\"{nonce}\", uri=\"{uri}\", response=\"{}\", algorithm={algorithm}",
+        proof.as_str()
+    );
+    if qop {
+        value.push_str(&format!(", qop=auth, nc={nc}, cnonce=\"{cnonce}\""));
+    }
+    if let Some(opaque) = digest.opaque {
+        value.push_str(&format!(", opaque=\"{opaque}\""));
+    }
+    value.push_str("\r\n");
+    Some(Answer { field: value, realm: realm.to_owned(), stale: digest.stale })
+}
+
+/// See [`answer`].
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The header field with its line end.
+    pub field: String,
+    /// The realm that asked.
+    pub realm: String,
+    /// Whether the server only minded the age of the nonce.
+    pub stale: bool,
+}

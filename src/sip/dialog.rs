@@ -1,0 +1,140 @@
+//! A dialog from the side that accepted it (RFC 3261 §12.1.1, RFC 6665 §4.4.1).
+
+use super::Hop;
+use super::wire::{Address, Message, Method, Name, Writer};
+
+/// What the two ends of a dialog must agree on, and the fields that each of our requests in it repeats.
+#[derive(Clone, Debug)]
+pub struct Dialog {
+    /// Call-ID.
+    pub call_id: Vec<u8>,
+    /// Our tag.
+    pub local_tag: String,
+    /// The peer's tag; empty for a peer of RFC 2543.
+    pub remote_tag: String,
+    /// The peer's Contact, and so the Request-URI of our requests.
+    pub target: String,
+    /// The flow that the peer was last heard on.
+    pub hop: Hop,
+    /// CSeq of our last request.
+    pub local_seq: u32,
+    /// CSeq of the peer's last request.
+    pub remote_seq: u32,
+    /// Max-Forwards, Route, From, To, Call-ID and Contact, written once.
+    fields: Vec<u8>,
+    routes: Vec<u8>,
+}
+
+/// Why a request cannot make or continue a dialog.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DialogFault {
+    /// A dialog needs exactly one usable Contact.
+    #[error("Exactly One Contact Is Needed")]
+    Contact,
+    /// The CSeq is not above the last one (§12.2.2: 500).
+    #[error("CSeq Out Of Order")]
+    Order,
+}
+
+impl Dialog {
+    /// The dialog that `request` makes when it is accepted with `local_tag`. `contact` is our own
+    /// Contact URI in it.
+    ///
+    /// # Errors
+    /// When the request has no usable Contact.
+    pub fn accept(
+        request: &Message<'_>,
+        hop: Hop,
+        local_tag: String,
+        contact: &str,
+    ) -> Result<Self, DialogFault> {
+        let target = contact_of(request)?;
+        let mut routes = Writer::default();
+        for value in request.list(Name::RecordRoute) {
+            routes.echo("Route", value);
+        }
+        let remote_tag = request.from().ok().and_then(|from| from.tag()).unwrap_or_default().to_owned();
+        let mut dialog = Self {
+            call_id: request.call_id().unwrap_or_default().to_vec(),
+            local_tag,
+            remote_tag,
+            target: target.to_owned(),
+            hop,
+            local_seq: 0,
+            remote_seq: request.cseq().map_or(0, |cseq| cseq.number),
+            fields: Vec::new(),
+            routes: routes.into_fields(),
+        };
+        dialog.write_fields(request, contact);
+        Ok(dialog)
+    }
+
+    /// Whether `request` belongs to this dialog. Compares bytes, allocates nothing.
+    pub fn is_of(&self, request: &Message<'_>) -> bool {
+        let from = request.from().ok().and_then(|from| from.tag()).unwrap_or_default();
+        let to = request.to().ok().and_then(|to| to.tag()).unwrap_or_default();
+        request.call_id() == Some(&self.call_id[..]) && from == self.remote_tag && to == self.local_tag
+    }
+
+    /// A request of the peer in this dialog: its order is checked, its flow and Contact are taken
+    /// over (target refresh, §12.2.2).
+    ///
+    /// # Errors
+    /// When its CSeq does not rise, or its Contact is unusable.
+    pub fn on_request(&mut self, request: &Message<'_>, hop: Hop) -> Result<(), DialogFault> {
+        let number = request.cseq().map_or(0, |cseq| cseq.number);
+        if number <= self.remote_seq {
+            return Err(DialogFault::Order);
+        }
+        if request.first(Name::Contact).is_some() {
+            contact_of(request)?.clone_into(&mut self.target);
+        }
+        self.remote_seq = number;
+        self.hop = hop;
+        Ok(())
+    }
+
+    /// The next request of ours in this dialog.
+    pub fn request(&mut self, method: Method<'_>, branch: &str) -> Writer {
+        self.local_seq += 1;
+        let mut writer = Writer::request(method, &self.target);
+        via(&mut writer, self.hop, branch);
+        writer.raw(&self.fields);
+        writer.field_fmt("CSeq", format_args!("{} {}", self.local_seq, method.as_str()));
+        writer
+    }
+
+    fn write_fields(&mut self, request: &Message<'_>, contact: &str) {
+        let mut writer = Writer::default();
+        writer.raw(b"Max-Forwards: 70\r\n").raw(&self.routes);
+        writer.echo("From", request.first(Name::To).unwrap_or_default());
+        if request.to().is_ok_and(|to| to.tag().is_none()) {
+            writer.append_param("tag", &self.local_tag);
+        }
+        writer.echo("To", request.first(Name::From).unwrap_or_default());
+        writer.echo("Call-ID", &self.call_id);
+        writer.field("Contact", &["<", contact, ">"]);
+        self.fields = writer.into_fields();
+    }
+}
+
+/// Our Via on `hop`. `rport` asks for the port that the peer sees (RFC 3581).
+pub fn via(writer: &mut Writer, hop: Hop, branch: &str) {
+    writer.field_fmt(
+        "Via",
+        format_args!("SIP/2.0/{} {};branch={branch};rport", hop.transport.via(), hop.local),
+    );
+}
+
+/// Our Contact URI on `hop` for the address `user`.
+pub fn contact_uri(user: &str, hop: Hop) -> String {
+    let param = hop.transport.uri_param();
+    format!("sip:{user}@{}{param}", hop.local)
+}
+
+fn contact_of<'a>(request: &Message<'a>) -> Result<&'a str, DialogFault> {
+    let mut contacts = request.list(Name::Contact);
+    let (Some(value), None) = (contacts.next(), contacts.next()) else { return Err(DialogFault::Contact) };
+    let address = Address::parse(value).map_err(|_| DialogFault::Contact)?;
+    if address.uri.is_sip() { Ok(address.uri.raw) } else { Err(DialogFault::Contact) }
+}

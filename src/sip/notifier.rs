@@ -1,0 +1,549 @@
+//! The notifier of RFC 6665: subscriptions, and when each of them hears something.
+//!
+//! It knows no package and no body format: a [`Source`] writes the documents. It keeps one NOTIFY
+//! outstanding per subscription, sends always the newest state, and never faster than the package
+//! allows; what changed meanwhile is one dirty flag, not a queue.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use slab::Slab;
+
+use super::dialog::{Dialog, DialogFault};
+use super::transaction::Transactions;
+use super::wire::{Message, Method};
+use super::{FlowId, Hop, User};
+use crate::limits;
+use crate::timer::{Deadlines, Now};
+
+/// What a subscription watches, as its [`Source`] numbers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Resource {
+    /// Which appliance.
+    pub subject: usize,
+    /// Which event package.
+    pub package: usize,
+    /// Which body format of the package.
+    pub form: usize,
+    /// Which parts this watcher may see, one bit each.
+    pub view: u64,
+}
+
+/// A body for a NOTIFY.
+#[derive(Clone, Debug)]
+pub struct Document {
+    /// Its media type.
+    pub content_type: &'static str,
+    /// Its bytes; shared by all watchers of the same resource where the format allows it.
+    pub body: Bytes,
+}
+
+/// Something that happened and is over: said once to each watcher of that time, and to nobody later.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// What happened.
+    pub name: std::sync::Arc<str>,
+    /// What it says.
+    pub value: std::sync::Arc<str>,
+    /// When, in milliseconds since 1970.
+    pub at_ms: i64,
+}
+
+/// What the notifier asks of the application.
+pub trait Source {
+    /// The state of `resource` now, as the `nth` document (from 0) of a subscription to `entity`,
+    /// with what happened since the last one.
+    fn document(&mut self, resource: Resource, nth: u32, entity: &str, moments: &[Moment]) -> Document;
+}
+
+/// Names a subscription. Stale ones find nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SubscriptionId {
+    index: usize,
+    serial: u64,
+}
+
+/// Why a subscription ends (RFC 6665 §4.1.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It expired or was unsubscribed.
+    Timeout,
+    /// The notifier stops; the subscriber should come back at once.
+    Deactivated,
+    /// The right to watch is gone.
+    Rejected,
+    /// The appliance is gone.
+    NoResource,
+}
+
+impl End {
+    fn reason(self) -> &'static str {
+        match self {
+            Self::Timeout => "timeout",
+            Self::Deactivated => "deactivated",
+            Self::Rejected => "rejected",
+            Self::NoResource => "noresource",
+        }
+    }
+}
+
+/// An accepted SUBSCRIBE.
+#[derive(Debug)]
+pub struct Wanted {
+    /// What is watched.
+    pub resource: Resource,
+    /// Who watches: the proven name.
+    pub who: String,
+    /// The dialog.
+    pub dialog: Dialog,
+    /// The Event field of each NOTIFY: the package, and `;id=` where it was given.
+    pub event: String,
+    /// URI that documents name: the address as it was subscribed to.
+    pub entity: String,
+    /// Granted lifetime; zero for a fetch.
+    pub expires: Duration,
+    /// Least time between two NOTIFYs.
+    pub interval: Duration,
+}
+
+/// Everything that the notifier remembers.
+#[derive(Debug, Default)]
+pub struct Notifier {
+    subscriptions: Slab<Subscription>,
+    by_subject: HashMap<usize, Vec<SubscriptionId>>,
+    by_who: HashMap<String, usize>,
+    ready: VecDeque<SubscriptionId>,
+    deadlines: Deadlines<(SubscriptionId, Wake)>,
+    /// Newest subscription per user, subject, package and Contact.
+    twins: HashMap<u64, SubscriptionId>,
+    serial: u64,
+}
+
+#[derive(Debug)]
+struct Subscription {
+    serial: u64,
+    resource: Resource,
+    who: String,
+    dialog: Dialog,
+    event: String,
+    entity: String,
+    expires: Instant,
+    interval: Duration,
+    /// Something changed since the last NOTIFY was written.
+    dirty: bool,
+    /// The next NOTIFY goes out whatever the interval: the answer to a SUBSCRIBE, or the last one.
+    at_once: bool,
+    outstanding: bool,
+    /// In `ready`.
+    queued: bool,
+    /// The connection is gone: nothing can be said until the phone refreshes over another.
+    lost: bool,
+    /// Place in `by_subject`; `None` once it watches nothing any more.
+    slot: Option<usize>,
+    twin: u64,
+    last: Option<Instant>,
+    end: Option<End>,
+    sent: u32,
+    /// Not yet acknowledged, oldest first.
+    moments: VecDeque<Moment>,
+    /// How many of them are in the NOTIFY that is outstanding.
+    moments_sent: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Wake {
+    /// The interval has passed, or a Retry-After.
+    Send,
+    /// The subscription may have expired.
+    Expire,
+}
+
+/// How long an expired subscription is kept for a refresh that is late on its way: phones refresh
+/// at the last moment.
+const GRACE: Duration = Duration::from_secs(32);
+
+impl Notifier {
+    /// Whether one more subscription of `who` fits.
+    pub fn has_room(&self, who: &str) -> bool {
+        self.subscriptions.len() < limits::SUBSCRIPTIONS
+            && self.by_who.get(who).copied().unwrap_or(0) < limits::SUBSCRIPTIONS_PER_USER
+    }
+
+    /// The id and tag for the next subscription; the tag leads back to it without searching.
+    pub fn next_tag(&mut self, random: u64) -> String {
+        let index = self.subscriptions.vacant_key();
+        format!("{index:x}.{:x}.{random:016x}", self.serial + 1)
+    }
+
+    /// Takes an accepted SUBSCRIBE. The 200 must have been handed over before: the first NOTIFY
+    /// goes out with the next [`Notifier::flush`].
+    ///
+    /// An older subscription of the same user to the same thing from the same Contact is one that
+    /// the phone has forgotten: it is replaced.
+    pub fn add(&mut self, wanted: Wanted, now: Now) -> SubscriptionId {
+        let twin = twin_of(&wanted);
+        self.replace_twin(twin, &wanted);
+        self.serial += 1;
+        let id = SubscriptionId { index: self.subscriptions.vacant_key(), serial: self.serial };
+        let expires = now.mono + wanted.expires;
+        let watchers = self.by_subject.entry(wanted.resource.subject).or_default();
+        let slot = Some(watchers.len());
+        watchers.push(id);
+        self.twins.insert(twin, id);
+        *self.by_who.entry(wanted.who.clone()).or_default() += 1;
+        let end = wanted.expires.is_zero().then_some(End::Timeout);
+        self.subscriptions.insert(Subscription {
+            serial: self.serial,
+            resource: wanted.resource,
+            who: wanted.who,
+            dialog: wanted.dialog,
+            event: wanted.event,
+            entity: wanted.entity,
+            expires,
+            interval: wanted.interval,
+            dirty: true,
+            at_once: true,
+            outstanding: false,
+            queued: true,
+            lost: false,
+            slot,
+            twin,
+            last: None,
+            end,
+            sent: 0,
+            moments: VecDeque::new(),
+            moments_sent: 0,
+        });
+        if end.is_none() {
+            self.deadlines.set(expires + GRACE, (id, Wake::Expire));
+        }
+        self.ready.push_back(id);
+        id
+    }
+
+    /// The subscription whose dialog `request` belongs to. Allocates nothing.
+    pub fn find(&self, request: &Message<'_>) -> Option<SubscriptionId> {
+        let to = request.to().ok()?;
+        let mut parts = to.tag()?.split('.');
+        let index = usize::from_str_radix(parts.next()?, 16).ok()?;
+        let serial = u64::from_str_radix(parts.next()?, 16).ok()?;
+        let subscription =
+            self.subscriptions.get(index).filter(|subscription| subscription.serial == serial)?;
+        subscription.dialog.is_of(request).then_some(SubscriptionId { index, serial })
+    }
+
+    /// Who holds a subscription, and what it watches.
+    pub fn holder(&self, id: SubscriptionId) -> Option<(&str, Resource)> {
+        self.get(id).map(|subscription| (subscription.who.as_str(), subscription.resource))
+    }
+
+    /// Whether the Event of a refresh is that of the subscription.
+    pub fn same_event(&self, id: SubscriptionId, package: &str, event_id: Option<&str>) -> bool {
+        self.get(id).is_some_and(|subscription| {
+            let (ours, our_id) = match subscription.event.split_once(";id=") {
+                Some((ours, our_id)) => (ours, Some(our_id)),
+                None => (subscription.event.as_str(), None),
+            };
+            ours.eq_ignore_ascii_case(package) && our_id == event_id
+        })
+    }
+
+    /// A refresh, or with zero an unsubscription. The 200 must be handed over next, before
+    /// [`Notifier::flush`].
+    ///
+    /// # Errors
+    /// When the request does not continue the dialog.
+    pub fn refresh(
+        &mut self,
+        id: SubscriptionId,
+        request: &Message<'_>,
+        hop: Hop,
+        expires: Duration,
+        now: Now,
+    ) -> Result<(), DialogFault> {
+        let Some(subscription) = self.get_mut(id) else { return Ok(()) };
+        subscription.dialog.on_request(request, hop)?;
+        subscription.lost = false;
+        subscription.expires = now.mono + expires;
+        subscription.dirty = true;
+        subscription.at_once = true;
+        if expires.is_zero() {
+            subscription.end = Some(End::Timeout);
+        } else {
+            let at = subscription.expires + GRACE;
+            self.deadlines.set(at, (id, Wake::Expire));
+        }
+        self.make_ready(id);
+        Ok(())
+    }
+
+    /// The state of `subject` changed: each of its watchers hears of it as soon as it may.
+    pub fn changed(&mut self, subject: usize, now: Now) {
+        let Some(ids) = self.by_subject.get(&subject) else { return };
+        for id in ids.clone() {
+            self.mark(id, now);
+        }
+    }
+
+    /// Something happened to `subject`: its watchers hear of it with their next NOTIFY.
+    pub fn happened(&mut self, subject: usize, moment: &Moment, now: Now) {
+        let Some(ids) = self.by_subject.get(&subject) else { return };
+        for id in ids.clone() {
+            let Some(subscription) = self.get_mut(id) else { continue };
+            if subscription.moments.len() >= limits::MOMENTS {
+                // Full: the watcher does not answer; the oldest is lost to it.
+                subscription.moments.pop_front();
+                subscription.moments_sent = subscription.moments_sent.saturating_sub(1);
+            }
+            subscription.moments.push_back(moment.clone());
+            self.mark(id, now);
+        }
+    }
+
+    /// Ends every subscription that `which` names, with a last NOTIFY.
+    pub fn end(&mut self, end: End, mut which: impl FnMut(&str, Resource) -> bool) {
+        let ids: Vec<_> = self.ids().collect();
+        for id in ids {
+            let Some(subscription) = self.get_mut(id) else { continue };
+            if which(&subscription.who, subscription.resource) && subscription.end.is_none() {
+                subscription.end = Some(end);
+                subscription.dirty = true;
+                subscription.at_once = true;
+                self.make_ready(id);
+            }
+        }
+    }
+
+    /// Sends every NOTIFY that may go out now.
+    pub fn flush(&mut self, transactions: &mut Transactions<User>, source: &mut dyn Source, now: Now) {
+        while let Some(id) = self.ready.pop_front() {
+            let Some(subscription) = self.get_mut(id) else { continue };
+            subscription.queued = false;
+            if subscription.outstanding || !subscription.dirty || subscription.lost {
+                continue;
+            }
+            subscription.send(id, transactions, source, now);
+            if subscription.end.is_some() {
+                // Kept until the last NOTIFY's transaction is over, so that it is repeated when lost;
+                // but it watches nothing any more.
+                self.forget_subject(id);
+            }
+        }
+    }
+
+    /// A NOTIFY was answered with `status`, or 408 when nobody answered; `retry_after` in seconds
+    /// where the answer named one.
+    pub fn on_answer(&mut self, id: SubscriptionId, status: u16, retry_after: Option<u32>, now: Now) {
+        let Some(subscription) = self.get_mut(id) else { return };
+        subscription.outstanding = false;
+        let told = std::mem::take(&mut subscription.moments_sent);
+        if status < 300 {
+            subscription.moments.drain(..told.min(subscription.moments.len()));
+        }
+        if subscription.end.is_some() && !subscription.dirty {
+            self.remove(id);
+            return;
+        }
+        match (status, retry_after) {
+            (..300, _) => {}
+            (_, Some(seconds)) => {
+                subscription.dirty = true;
+                let at = now.mono + Duration::from_secs(u64::from(seconds.min(limits::RETRY_AFTER)));
+                self.deadlines.set(at, (id, Wake::Send));
+                return;
+            }
+            // RFC 6665 §4.2.2: these end the subscription; so does silence (Timer F).
+            (404 | 405 | 408 | 410 | 416 | 480..=485 | 489 | 501 | 604, None) => {
+                self.remove(id);
+                return;
+            }
+            _ => {}
+        }
+        if self.get(id).is_some_and(|subscription| subscription.dirty) {
+            self.schedule(id, now);
+        }
+    }
+
+    /// A connection is gone: its watchers hear the newest state when they refresh over another one.
+    pub fn on_flow_closed(&mut self, flow: FlowId) {
+        let ids: Vec<_> = self.ids().collect();
+        for id in ids {
+            let Some(subscription) = self.get_mut(id).filter(|it| it.dialog.hop.flow == flow) else {
+                continue;
+            };
+            subscription.outstanding = false;
+            subscription.dirty = true;
+            subscription.lost = true;
+            if subscription.end.is_some() {
+                self.remove(id);
+            }
+        }
+    }
+
+    /// Deals with every deadline that has passed.
+    pub fn on_deadline(&mut self, now: Now) {
+        while let Some((id, wake)) = self.deadlines.due(now.mono) {
+            match wake {
+                Wake::Send => self.make_ready(id),
+                Wake::Expire => self.expire(id, now),
+            }
+        }
+    }
+
+    /// The next moment at which something has to be done.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.deadlines.next()
+    }
+
+    /// How many subscriptions are held.
+    pub fn len(&self) -> usize {
+        self.subscriptions.len()
+    }
+
+    /// Whether none is held.
+    pub fn is_empty(&self) -> bool {
+        self.subscriptions.is_empty()
+    }
+
+    fn ids(&self) -> impl Iterator<Item = SubscriptionId> + '_ {
+        self.subscriptions
+            .iter()
+            .map(|(index, subscription)| SubscriptionId { index, serial: subscription.serial })
+    }
+
+    fn get(&self, id: SubscriptionId) -> Option<&Subscription> {
+        self.subscriptions.get(id.index).filter(|subscription| subscription.serial == id.serial)
+    }
+
+    fn get_mut(&mut self, id: SubscriptionId) -> Option<&mut Subscription> {
+        self.subscriptions.get_mut(id.index).filter(|subscription| subscription.serial == id.serial)
+    }
+
+    fn mark(&mut self, id: SubscriptionId, now: Now) {
+        let Some(subscription) = self.get_mut(id) else { return };
+        if subscription.end.is_some() || std::mem::replace(&mut subscription.dirty, true) {
+            return;
+        }
+        if !subscription.outstanding {
+            self.schedule(id, now);
+        }
+    }
+
+    /// Now, or when the interval has passed.
+    fn schedule(&mut self, id: SubscriptionId, now: Now) {
+        let Some(subscription) = self.get(id) else { return };
+        let at = subscription.last.map(|last| last + subscription.interval);
+        match at.filter(|at| *at > now.mono && !subscription.at_once) {
+            Some(at) => self.deadlines.set(at, (id, Wake::Send)),
+            None => self.make_ready(id),
+        }
+    }
+
+    fn make_ready(&mut self, id: SubscriptionId) {
+        let Some(subscription) = self.get_mut(id) else { return };
+        if !std::mem::replace(&mut subscription.queued, true) {
+            self.ready.push_back(id);
+        }
+    }
+
+    fn expire(&mut self, id: SubscriptionId, now: Now) {
+        let Some(subscription) = self.get_mut(id) else { return };
+        if subscription.expires + GRACE > now.mono || subscription.end.is_some() {
+            return;
+        }
+        if subscription.lost {
+            self.remove(id);
+            return;
+        }
+        subscription.end = Some(End::Timeout);
+        subscription.dirty = true;
+        subscription.at_once = true;
+        self.make_ready(id);
+    }
+
+    fn replace_twin(&mut self, twin: u64, wanted: &Wanted) {
+        let Some(id) = self.twins.get(&twin).copied() else { return };
+        let same = self.get(id).is_some_and(|other| {
+            other.who == wanted.who
+                && other.resource.subject == wanted.resource.subject
+                && other.resource.package == wanted.resource.package
+                && other.dialog.target == wanted.dialog.target
+                && other.event == wanted.event
+        });
+        if same {
+            self.remove(id);
+        }
+    }
+
+    fn forget_subject(&mut self, id: SubscriptionId) {
+        let Some(subscription) = self.get_mut(id) else { return };
+        let subject = subscription.resource.subject;
+        let Some(slot) = subscription.slot.take() else { return };
+        let Some(watchers) = self.by_subject.get_mut(&subject) else { return };
+        if slot < watchers.len() {
+            watchers.swap_remove(slot);
+        }
+        if let Some(moved) = watchers.get(slot).copied()
+            && let Some(moved) = self.get_mut(moved)
+        {
+            moved.slot = Some(slot);
+        }
+    }
+
+    fn remove(&mut self, id: SubscriptionId) {
+        if self.get(id).is_none() {
+            return;
+        }
+        self.forget_subject(id);
+        let subscription = self.subscriptions.remove(id.index);
+        if self.twins.get(&subscription.twin) == Some(&id) {
+            self.twins.remove(&subscription.twin);
+        }
+        if let Some(count) = self.by_who.get_mut(&subscription.who) {
+            *count -= 1;
+            if *count == 0 {
+                self.by_who.remove(&subscription.who);
+            }
+        }
+    }
+}
+
+/// A hash over what makes two subscriptions the same one to a phone.
+fn twin_of(wanted: &Wanted) -> u64 {
+    use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+    let mut hasher = DefaultHasher::new();
+    (&wanted.who, wanted.resource.subject, wanted.resource.package).hash(&mut hasher);
+    (&wanted.dialog.target, &wanted.event).hash(&mut hasher);
+    hasher.finish()
+}
+
+impl Subscription {
+    fn send(
+        &mut self,
+        id: SubscriptionId,
+        transactions: &mut Transactions<User>,
+        source: &mut dyn Source,
+        now: Now,
+    ) {
+        let moments = self.moments.make_contiguous();
+        let document = source.document(self.resource, self.sent, &self.entity, moments);
+        self.moments_sent = moments.len();
+        let left = self.expires.saturating_duration_since(now.mono).as_secs();
+        let (end, event, dialog) = (self.end, &self.event, &mut self.dialog);
+        transactions.send(dialog.hop, Method::Notify, User::Notify(id), now.mono, |branch| {
+            let mut writer = dialog.request(Method::Notify, branch);
+            writer.field("Event", &[event]);
+            match end {
+                Some(end) => writer.field("Subscription-State", &["terminated;reason=", end.reason()]),
+                None => writer.field_fmt("Subscription-State", format_args!("active;expires={left}")),
+            };
+            writer.body(document.content_type, &document.body)
+        });
+        self.sent += 1;
+        self.dirty = false;
+        self.at_once = false;
+        self.outstanding = true;
+        self.last = Some(now.mono);
+    }
+}

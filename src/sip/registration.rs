@@ -1,0 +1,332 @@
+//! The gateway's own registrations at registrars elsewhere (RFC 3261 §10.2), one per address.
+//!
+//! A registration never gives up, never hammers, and says truthfully how it stands.
+
+use std::time::{Duration, Instant};
+
+use rand::Rng as _;
+use rand_chacha::ChaCha8Rng;
+
+use super::auth::{self, Login};
+use super::dialog::{contact_uri, via};
+use super::transaction::Transactions;
+use super::wire::text::seconds;
+use super::wire::{Address, Message, Method, Name, Start, Writer};
+use super::{Hop, User};
+use crate::limits;
+use crate::timer::Now;
+
+/// Place in the list of registrations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RegistrationId(pub usize);
+
+/// What is registered, and where.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// User part of the address of record.
+    pub user: String,
+    /// The registrar's domain.
+    pub domain: String,
+    /// Digest user name.
+    pub auth_user: String,
+    /// Password.
+    pub password: secrecy::SecretString,
+    /// User part of our Contact: what requests for this address will name.
+    pub contact_user: String,
+    /// The lifetime to ask for.
+    pub expires: Duration,
+}
+
+/// How a registration stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// There is no flow to the registrar yet.
+    NoFlow,
+    /// A REGISTER is on its way.
+    Trying,
+    /// Registered until then, unless the registrar forgets.
+    Registered {
+        /// Since when without a break.
+        since_ms: i64,
+        /// When the binding ends.
+        until: Instant,
+    },
+    /// Refused or unanswered.
+    Failed {
+        /// In words.
+        why: String,
+        /// The next attempt.
+        again: Instant,
+    },
+}
+
+/// One registration.
+///
+/// ```text
+///  NoFlow ──flow up──▶ Trying ──2xx──▶ Registered ──refresh──▶ Trying
+///     ▲                  │  ▲401 once      │
+///     └──── flow down ───┼──┴──────────────┘
+///                        └─other, silence─▶ Failed ──back-off──▶ Trying
+/// ```
+#[derive(Debug)]
+pub struct Registration {
+    id: RegistrationId,
+    identity: Identity,
+    hop: Option<Hop>,
+    standing: Standing,
+    since_ms: Option<i64>,
+    call_id: String,
+    tag: String,
+    cseq: u32,
+    challenges: u8,
+    failures: u32,
+    expires: u32,
+    /// When to send the next REGISTER by itself.
+    wake: Option<Instant>,
+    leaving: bool,
+}
+
+/// Wait before the first retry when nothing works (RFC 5626 §4.5).
+const BASE: Duration = Duration::from_secs(30);
+/// The longest wait between two tries (RFC 5626 §4.5).
+const LONGEST_WAIT: Duration = Duration::from_secs(1800);
+/// The wait after an answer that only a person can change: wrong password, forbidden.
+const REFUSED_WAIT: Duration = Duration::from_secs(600);
+
+impl Registration {
+    /// Not registered, without a flow.
+    pub fn new(id: RegistrationId, identity: Identity, rng: &mut ChaCha8Rng) -> Self {
+        let expires = u32::try_from(identity.expires.as_secs()).unwrap_or(u32::MAX);
+        Self {
+            id,
+            hop: None,
+            standing: Standing::NoFlow,
+            since_ms: None,
+            call_id: format!("{:016x}{:08x}", rng.random::<u64>(), rng.random::<u32>()),
+            tag: format!("{:08x}", rng.random::<u32>()),
+            cseq: 0,
+            challenges: 0,
+            failures: 0,
+            expires,
+            wake: None,
+            leaving: false,
+            identity,
+        }
+    }
+
+    /// The address, without its scheme.
+    pub fn address(&self) -> String {
+        format!("{}@{}", self.identity.user, self.identity.domain)
+    }
+
+    /// The address's parts and login.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// How it stands.
+    pub fn standing(&self) -> &Standing {
+        &self.standing
+    }
+
+    /// The flow that requests for this address travel on, while there is one.
+    pub fn hop(&self) -> Option<Hop> {
+        self.hop
+    }
+
+    /// A flow to the registrar is up: register after a short random wait, so that many addresses
+    /// or many gateways do not come at once.
+    pub fn on_flow_up(&mut self, hop: Hop, rng: &mut ChaCha8Rng, now: Now) {
+        self.hop = Some(hop);
+        self.standing = Standing::Trying;
+        self.wake = Some(now.mono + Duration::from_millis(rng.random_range(0..500)));
+    }
+
+    /// The flow is gone.
+    pub fn on_flow_down(&mut self) {
+        self.hop = None;
+        self.wake = None;
+        self.since_ms = None;
+        self.challenges = 0;
+        self.standing = Standing::NoFlow;
+    }
+
+    /// The peer's host says that nobody listens there.
+    pub fn on_unreachable(&mut self, why: &str, rng: &mut ChaCha8Rng, now: Now) {
+        if !matches!(self.standing, Standing::Failed { .. }) {
+            self.fail(why.to_owned(), None, rng, now);
+        }
+    }
+
+    /// Sends what is due.
+    pub fn on_deadline(&mut self, transactions: &mut Transactions<User>, now: Now) {
+        if self.wake.is_some_and(|at| at <= now.mono) {
+            self.wake = None;
+            self.challenges = 0;
+            self.send(transactions, None, now);
+        }
+    }
+
+    /// The next moment at which something has to be done.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.wake
+    }
+
+    /// Takes the binding back: the gateway stops.
+    pub fn leave(&mut self, transactions: &mut Transactions<User>, now: Now) {
+        if matches!(self.standing, Standing::Registered { .. }) {
+            self.leaving = true;
+            self.challenges = 0;
+            self.wake = None;
+            self.send(transactions, None, now);
+        }
+    }
+
+    /// Whether it is being taken back and the registrar has not answered yet.
+    pub fn is_leaving(&self) -> bool {
+        self.leaving && self.standing == Standing::Trying
+    }
+
+    /// A final response to our REGISTER.
+    pub fn on_response(
+        &mut self,
+        response: &Message<'_>,
+        transactions: &mut Transactions<User>,
+        rng: &mut ChaCha8Rng,
+        now: Now,
+    ) {
+        let Start::Response { status, reason } = response.start else { return };
+        match status {
+            200..300 if self.leaving => self.on_flow_down(),
+            200..300 => self.registered(response, rng, now),
+            401 | 407 => self.challenged(response, transactions, rng, now),
+            423 => self.too_brief(response, transactions, rng, now),
+            _ => {
+                let why = format!("{status} {}", String::from_utf8_lossy(reason));
+                let wait = response
+                    .first(Name::RetryAfter)
+                    .and_then(retry_after)
+                    .or((status == 403).then_some(REFUSED_WAIT));
+                self.fail(why, wait, rng, now);
+            }
+        }
+    }
+
+    /// Nobody answered within 32 s, or the flow broke.
+    pub fn on_timeout(&mut self, rng: &mut ChaCha8Rng, now: Now) {
+        if self.hop.is_some() {
+            self.fail("the registrar does not answer".to_owned(), None, rng, now);
+        }
+    }
+
+    fn registered(&mut self, response: &Message<'_>, rng: &mut ChaCha8Rng, now: Now) {
+        let granted = self.granted(response).unwrap_or(self.expires).max(1);
+        let since_ms = *self.since_ms.get_or_insert(now.wall_ms);
+        self.failures = 0;
+        self.challenges = 0;
+        self.standing =
+            Standing::Registered { since_ms, until: now.mono + Duration::from_secs(u64::from(granted)) };
+        let share = rng.random_range(0.5..0.9);
+        self.wake = Some(now.mono + Duration::from_secs_f64(f64::from(granted) * share));
+    }
+
+    /// The lifetime of our Contact in a 2xx.
+    fn granted(&self, response: &Message<'_>) -> Option<u32> {
+        let ours = contact_uri(&self.identity.contact_user, self.hop?);
+        let mut contacts = response.list(Name::Contact).filter_map(|value| Address::parse(value).ok());
+        let own = contacts.find(|contact| contact.uri.address() == ours.as_str() || contact.uri.raw == ours);
+        own.and_then(|contact| contact.params.get("expires").flatten().and_then(seconds))
+            .or_else(|| response.expires())
+    }
+
+    fn challenged(
+        &mut self,
+        response: &Message<'_>,
+        transactions: &mut Transactions<User>,
+        rng: &mut ChaCha8Rng,
+        now: Now,
+    ) {
+        use secrecy::ExposeSecret as _;
+        self.challenges += 1;
+        let uri = format!("sip:{}", self.identity.domain);
+        let cnonce = format!("{:016x}", rng.random::<u64>());
+        let login =
+            Login { user: &self.identity.auth_user, password: self.identity.password.expose_secret() };
+        match auth::answer(response, login, "REGISTER", &uri, &cnonce, 1) {
+            // One answer per challenge, three more when only the nonce was old.
+            Some(answer) if self.challenges == 1 || (answer.stale && self.challenges <= 4) => {
+                self.send(transactions, Some(&answer.field), now);
+            }
+            Some(_) => {
+                self.fail("the registrar refuses the password".to_owned(), Some(REFUSED_WAIT), rng, now)
+            }
+            None => self.fail(
+                "the registrar asks for a kind of login that is not supported".to_owned(),
+                Some(REFUSED_WAIT),
+                rng,
+                now,
+            ),
+        }
+    }
+
+    fn too_brief(
+        &mut self,
+        response: &Message<'_>,
+        transactions: &mut Transactions<User>,
+        rng: &mut ChaCha8Rng,
+        now: Now,
+    ) {
+        match response.first(Name::MinExpires).and_then(seconds).filter(|least| *least > self.expires) {
+            Some(least) => {
+                self.expires = least;
+                self.challenges = 0;
+                self.send(transactions, None, now);
+            }
+            None => self.fail("423 without a longer Min-Expires".to_owned(), None, rng, now),
+        }
+    }
+
+    /// Back-off of RFC 5626 §4.5: half to all of min(1800 s, 30 s · 2ⁿ).
+    fn fail(&mut self, why: String, wait: Option<Duration>, rng: &mut ChaCha8Rng, now: Now) {
+        let wait = wait.unwrap_or_else(|| {
+            let full = BASE.saturating_mul(1 << self.failures.min(6)).min(LONGEST_WAIT);
+            full.mul_f64(rng.random_range(0.5..1.0))
+        });
+        self.failures = self.failures.saturating_add(1);
+        self.since_ms = None;
+        let again = now.mono + wait;
+        self.standing = Standing::Failed { why, again };
+        self.wake = (!self.leaving).then_some(again);
+    }
+
+    fn send(&mut self, transactions: &mut Transactions<User>, credentials: Option<&str>, now: Now) {
+        let Some(hop) = self.hop else { return };
+        self.cseq += 1;
+        // A refresh of a binding that stands does not make it any less registered.
+        if !matches!(self.standing, Standing::Registered { .. }) || self.leaving {
+            self.standing = Standing::Trying;
+        }
+        let Identity { user, domain, contact_user, .. } = &self.identity;
+        let expires = if self.leaving { 0 } else { self.expires };
+        let (tag, call_id, cseq) = (&self.tag, &self.call_id, self.cseq);
+        transactions.send(hop, Method::Register, User::Register(self.id), now.mono, |branch| {
+            let mut writer = Writer::request(Method::Register, &format!("sip:{domain}"));
+            via(&mut writer, hop, branch);
+            writer.raw(b"Max-Forwards: 70\r\n");
+            writer.field_fmt("From", format_args!("<sip:{user}@{domain}>;tag={tag}"));
+            writer.field_fmt("To", format_args!("<sip:{user}@{domain}>"));
+            writer.field("Call-ID", &[call_id]);
+            writer.field_fmt("CSeq", format_args!("{cseq} REGISTER"));
+            writer
+                .field_fmt("Contact", format_args!("<{}>;expires={expires}", contact_uri(contact_user, hop)));
+            writer.field_fmt("Expires", format_args!("{expires}"));
+            writer.raw(credentials.unwrap_or_default().as_bytes());
+            writer.finish()
+        });
+    }
+}
+
+fn retry_after(value: &[u8]) -> Option<Duration> {
+    let digits = value.split(|byte| !byte.is_ascii_digit()).next()?;
+    seconds(digits).map(|wait| Duration::from_secs(u64::from(wait.min(limits::RETRY_AFTER))))
+}

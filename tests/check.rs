@@ -1,0 +1,218 @@
+//! `sipliance check` over deliberately broken files: the golden text beside each says what a person
+//! must be told. `UPDATE_GOLDEN=1 cargo test --test check` writes the texts anew; read the diff.
+
+// Helpers of tests may fail loudly, too.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use secrecy::ExposeSecret as _;
+use sipliance::cli::check::{Form, Tally, check};
+use sipliance::config::access::Identity;
+use sipliance::config::fault::{Faults, Style};
+use sipliance::config::home::{Profiles, load};
+use sipliance::config::secrets::ha1;
+use sipliance::config::yaml::{self, Data, Node};
+use sipliance::config::{DeviceId, LinkSettings, Number, Press, Transport};
+
+/// A private copy of the corpus in which secrets have the mode that they need.
+fn corpus(name: &str) -> PathBuf {
+    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus");
+    let to = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    if to.exists() {
+        fs::remove_dir_all(&to).unwrap();
+    }
+    copy(&from, &to);
+    to
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), &target).unwrap();
+            let open = entry.file_name().to_string_lossy().starts_with("open-");
+            mode(&target, if open { 0o644 } else { 0o600 });
+        }
+    }
+}
+
+fn mode(path: &Path, mode: u32) {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+fn run(file: &Path, form: Form) -> (Tally, String) {
+    let mut out = Vec::new();
+    let tally = check(&[file.to_owned()], form, &Profiles::new(), &mut out).unwrap();
+    (tally, String::from_utf8(out).unwrap())
+}
+
+const PLAIN: Form = Form::Text(Style { colour: false });
+
+#[test]
+fn every_broken_file_is_explained() {
+    let copy = corpus("broken");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus/broken");
+    let mut files: Vec<PathBuf> = fs::read_dir(copy.join("broken"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|ext| ext == "yaml"))
+        .collect();
+    files.sort();
+    assert!(files.len() >= 25, "{} files", files.len());
+    let mut wrong = Vec::new();
+    for file in &files {
+        let (tally, text) = run(file, PLAIN);
+        let text = text.replace(&format!("{}/", copy.display()), "");
+        let golden = source.join(file.file_name().unwrap()).with_extension("txt");
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            fs::write(&golden, &text).unwrap();
+        }
+        assert!(tally.errors + tally.warnings > 0, "{} has no fault:\n{text}", file.display());
+        let expected = fs::read_to_string(&golden).unwrap_or_default();
+        if expected != text {
+            wrong.push(format!("{}\n--- expected\n{expected}\n--- found\n{text}", golden.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+#[test]
+fn a_good_home_becomes_a_configuration() {
+    let dir = corpus("good").join("home");
+    let (config, reports) = load(&dir.join("house.yaml"), &Profiles::new());
+    let faults: Vec<&str> =
+        reports.iter().flat_map(|report| &report.faults).map(|fault| fault.message.as_str()).collect();
+    assert_eq!(
+        faults,
+        [
+            "over TCP anybody on the way to this server can claim to be anybody",
+            "`023` without quotes is read as an octal number by YAML 1.1 tools"
+        ]
+    );
+    let config = config.unwrap();
+
+    assert_eq!(config.house.user, "home");
+    assert_eq!(config.house.domain, "home.example");
+    assert_eq!(config.house.title, "Our house");
+    let listen: Vec<(Transport, String)> =
+        config.listen.iter().map(|l| (l.transport, l.addr.to_string())).collect();
+    assert_eq!(listen, [(Transport::Udp, "127.0.0.1:5060".into()), (Transport::Tcp, "[::1]:5060".into())]);
+    assert!(config.digest.md5);
+    assert_eq!(config.digest.control_nonce_age.as_secs(), 30);
+    assert_eq!(config.audit, Some(dir.join("log/audit.jsonl")));
+
+    // The password became an HA1 within the realm; a stored HA1 stays what it is.
+    let expected = ha1("anna", "home.example", "correct horse");
+    assert_eq!(config.users[0].secret.sha256.expose_secret(), expected.sha256.expose_secret());
+    let ben = &config.users[1].secret;
+    assert_eq!(ben.md5.as_ref().unwrap().expose_secret(), "00112233445566778899aabbccddeeff");
+
+    let provider = &config.upstreams[0];
+    assert_eq!((provider.server.host.as_str(), provider.server.port), ("sip.example.org", 5070));
+    assert_eq!((provider.transport, provider.domain.as_str()), (Transport::Tcp, "sip.example.org"));
+    assert_eq!(provider.expires.as_secs(), 1800);
+    let accounts: Vec<_> =
+        provider.accounts.iter().map(|a| (a.user.as_str(), a.auth_user.as_str(), a.device)).collect();
+    assert_eq!(accounts, [("4930123", "4930123", None), ("4930124", "x4930124", Some(DeviceId(0)))]);
+
+    let [coffee, garage] = &config.devices[..] else { panic!("{:?}", config.devices) };
+    assert_eq!((coffee.id.as_str(), coffee.room.as_deref()), ("coffee", Some("Küche")));
+    let number = |digits: &str, press| Number { digits: digits.into(), press };
+    assert_eq!(coffee.numbers, [number("21", Press::Profile), number("22", Press::Tell)]);
+    assert_eq!(garage.numbers, [number("023", Press::Profile)]);
+    let LinkSettings::Mqtt(broker) = &config.links[coffee.link.0].settings else { panic!() };
+    assert_eq!((broker.server.host.as_str(), broker.server.port), ("192.0.2.10", 1883));
+    assert_eq!(broker.password.as_ref().unwrap().expose_secret(), "0123 mosquitto");
+    let LinkSettings::Gpio(gpio) = &config.links[garage.link.0].settings else { panic!() };
+    let pins: Vec<_> = gpio.lines.iter().map(|line| (line.name.as_str(), line.pin.as_str())).collect();
+    assert_eq!(pins, [("relay", "GPIO17"), ("reed", "GPIO27")]);
+
+    let access = &config.access;
+    let anna = Identity::User("anna".into());
+    let carla = Identity::Asserted("sip:carla@example.org".into());
+    assert!(access.may_do(&anna, "coffee", Some("Küche"), "power", false));
+    assert!(access.may_do(&anna, "garage", Some("Outside"), "open", true));
+    assert!(!access.may_do(&Identity::User("ben".into()), "garage", Some("Outside"), "open", true));
+    assert!(access.may_see_property(&carla, "coffee", Some("Küche"), "watts"));
+    assert!(!access.may_see_property(&carla, "coffee", Some("Küche"), "power"));
+}
+
+#[test]
+fn secrets_show_in_no_debug_output() {
+    let dir = corpus("debug").join("home");
+    let config = load(&dir.join("house.yaml"), &Profiles::new()).0.unwrap();
+    let text = format!("{config:?}");
+    for secret in ["correct horse", "ab54a98ceb1f0ad2", "0011223344", "mosquitto", "provider password"] {
+        assert!(!text.contains(secret), "{secret}");
+    }
+}
+
+#[test]
+fn programs_read_one_object_per_line() {
+    let dir = corpus("json").join("broken");
+    let (tally, text) = run(&dir.join("unknown-keys.yaml"), Form::Json);
+    let lines: Vec<serde_json::Value> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let (last, faults) = lines.split_last().unwrap();
+    assert_eq!(faults.len(), tally.errors + tally.warnings);
+    assert_eq!(faults[0]["line"], 5);
+    assert_eq!(faults[0]["path"], "hause");
+    assert_eq!(last["errors"], tally.errors);
+}
+
+#[test]
+fn the_exit_code_tells_faults_from_files_that_are_not_there() {
+    let dir = corpus("exit");
+    let code = |files: &[&str]| {
+        let files: Vec<PathBuf> = files.iter().map(|file| dir.join(file)).collect();
+        check(&files, PLAIN, &Profiles::new(), &mut Vec::new()).unwrap().exit_code()
+    };
+    assert_eq!(code(&["home/house.yaml"]), 0);
+    assert_eq!(code(&["broken/sensitive.yaml"]), 0);
+    assert_eq!(code(&["home/house.yaml", "broken/params.yaml"]), 1);
+    assert_eq!(code(&["home/nowhere.yaml", "broken/params.yaml"]), 2);
+    assert_eq!(code(&["home"]), 2);
+}
+
+/// A second YAML reader must understand every good file of the corpus in the same way.
+#[test]
+fn another_reader_agrees() {
+    for name in ["house", "secrets", "profiles/plug", "profiles/door", "profiles/projector"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/corpus/home/{name}.yaml"));
+        let text = fs::read_to_string(path).unwrap();
+        let ours = yaml::parse(&text, &mut Faults::default()).unwrap();
+        let theirs: serde_yaml::Value = serde_yaml::from_str(&text).unwrap();
+        same(&ours, &theirs, name);
+    }
+}
+
+fn same(ours: &Node, theirs: &serde_yaml::Value, path: &str) {
+    use serde_yaml::Value;
+    match (&ours.data, theirs) {
+        (Data::Map(a), Value::Mapping(b)) => {
+            assert_eq!(a.len(), b.len(), "{path}");
+            for ((key, value), (other_key, other)) in a.iter().zip(b) {
+                assert_eq!(Some(key.text.as_str()), other_key.as_str(), "{path}");
+                same(value, other, &format!("{path}.{}", key.text));
+            }
+        }
+        (Data::List(a), Value::Sequence(b)) => {
+            assert_eq!(a.len(), b.len(), "{path}");
+            a.iter().zip(b).for_each(|(a, b)| same(a, b, path));
+        }
+        (Data::Text { text, .. }, Value::String(other)) => assert_eq!(text, other, "{path}"),
+        (Data::Bool(a), Value::Bool(b)) => assert_eq!(a, b, "{path}"),
+        // A number with a leading zero is text there; what was written is the same.
+        (Data::Int(_), Value::String(other)) => assert_eq!(ours.scalar().as_ref(), Some(other), "{path}"),
+        (Data::Int(a), Value::Number(b)) => assert_eq!(Some(*a), b.as_i64(), "{path}"),
+        (Data::Float(a), Value::Number(b)) => assert_eq!(Some(*a), b.as_f64(), "{path}"),
+        (a, b) => panic!("{path}: {a:?} is not {b:?}"),
+    }
+}
