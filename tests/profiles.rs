@@ -18,7 +18,7 @@ fn profile(id: &str, text: &str) -> Profile {
     let profile = fixture::read(text, &mut faults);
     let faults = faults.sorted();
     assert!(faults.is_empty(), "{id}: {faults:#?}");
-    profile.unwrap_or_else(|| panic!("{id} gives no profile and no fault"))
+    profile.expect("a profile without faults")
 }
 
 #[test]

@@ -152,7 +152,7 @@ pub enum LinkNeeds {
         hello: Vec<Write>,
     },
     /// A serial port.
-    Serial(SerialNeeds),
+    Serial(Box<SerialNeeds>),
     /// Lines.
     Gpio(Vec<GpioLine>),
 }
