@@ -27,7 +27,7 @@ pub struct RunArgs {
 
 /// Runs until it is told to stop. Exit code 1: the configuration has mistakes, all of them listed.
 pub fn run(args: &RunArgs) -> ExitCode {
-    journal();
+    journal("info");
     let Some(config) = load(&args.config) else { return ExitCode::FAILURE };
     let path = args.config.clone();
     let service = Service {
