@@ -80,10 +80,11 @@ fn reload(path: &Path) -> Option<Config> {
     config
 }
 
-/// Logs to standard error: plain under a service manager, which adds the time itself.
-pub fn journal() {
+/// Logs to standard error: plain under a service manager, which adds the time itself. `level` counts
+/// unless `SIPLIANCE_LOG` says otherwise.
+pub fn journal(level: &str) {
     let filter =
-        tracing_subscriber::EnvFilter::try_from_env("SIPLIANCE_LOG").unwrap_or_else(|_| "info".into());
+        tracing_subscriber::EnvFilter::try_from_env("SIPLIANCE_LOG").unwrap_or_else(|_| level.into());
     let terminal = std::io::stderr().is_terminal();
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
