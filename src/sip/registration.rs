@@ -84,6 +84,8 @@ pub struct Registration {
     /// When to send the next REGISTER by itself.
     wake: Option<Instant>,
     leaving: bool,
+    /// What was last told: registered, or failed.
+    told: Option<bool>,
 }
 
 /// Wait before the first retry when nothing works (RFC 5626 §4.5).
@@ -110,6 +112,7 @@ impl Registration {
             expires,
             wake: None,
             leaving: false,
+            told: None,
             identity,
         }
     }
@@ -127,6 +130,18 @@ impl Registration {
     /// How it stands.
     pub fn standing(&self) -> &Standing {
         &self.standing
+    }
+
+    /// Whether the standing changed since this was asked last; a refresh is no news.
+    pub fn is_news(&mut self) -> bool {
+        let good = match self.standing {
+            Standing::Registered { .. } => Some(true),
+            Standing::Failed { .. } => Some(false),
+            Standing::NoFlow | Standing::Trying => return false,
+        };
+        let news = self.told != good || good == Some(false);
+        self.told = good;
+        news
     }
 
     /// The flow that requests for this address travel on, while there is one.
@@ -149,6 +164,7 @@ impl Registration {
         self.since_ms = None;
         self.challenges = 0;
         self.standing = Standing::NoFlow;
+        self.told = None;
     }
 
     /// The peer's host says that nobody listens there.
