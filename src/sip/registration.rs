@@ -88,6 +88,8 @@ pub struct Registration {
     told: Option<bool>,
 }
 
+/// Lifetimes up to this, in seconds, are refreshed before their half.
+const SHORT: u32 = 600;
 /// Wait before the first retry when nothing works (RFC 5626 §4.5).
 const BASE: Duration = Duration::from_secs(30);
 /// The longest wait between two tries (RFC 5626 §4.5).
@@ -242,7 +244,8 @@ impl Registration {
         self.challenges = 0;
         self.standing =
             Standing::Registered { since_ms, until: now.mono + Duration::from_secs(u64::from(granted)) };
-        let share = rng.random_range(0.5..0.9);
+        // A registrar that restarts forgets us: a short lifetime is one that wants this seen soon.
+        let share = if granted <= SHORT { rng.random_range(0.4..0.5) } else { rng.random_range(0.5..0.9) };
         self.wake = Some(now.mono + Duration::from_secs_f64(f64::from(granted) * share));
     }
 
