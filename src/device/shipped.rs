@@ -15,10 +15,12 @@ pub const SHIPPED: &[(&str, &str)] = &[
     ("shelly-em", include_str!("../../device-profiles/shelly-em.yaml")),
     ("shelly-gen1-relay", include_str!("../../device-profiles/shelly-gen1-relay.yaml")),
     ("shelly-gen2-relay", include_str!("../../device-profiles/shelly-gen2-relay.yaml")),
+    ("tasmota-meter", include_str!("../../device-profiles/tasmota-meter.yaml")),
     ("tasmota-plug", include_str!("../../device-profiles/tasmota-plug.yaml")),
     ("washer-by-power", include_str!("../../device-profiles/washer-by-power.yaml")),
     ("z2m-contact", include_str!("../../device-profiles/z2m-contact.yaml")),
     ("z2m-motion", include_str!("../../device-profiles/z2m-motion.yaml")),
+    ("z2m-thermometer", include_str!("../../device-profiles/z2m-thermometer.yaml")),
     ("z2m-trv", include_str!("../../device-profiles/z2m-trv.yaml")),
 ];
 
