@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use sipliance_driver_sim::appliances::{Doorbell, Freezer, GarageDoor, Motion, RadiatorValve, SmartMeter, TasmotaPlug};
+use sipliance_driver_sim::appliances::{
+    Doorbell, Freezer, GarageDoor, Motion, RadiatorValve, SmartMeter, TasmotaPlug,
+};
 use sipliance_driver_sim::{Settings, Wire};
 
 use super::run::{journal, print_faults};
@@ -64,7 +66,9 @@ pub fn run(args: &DemoArgs) -> ExitCode {
 }
 
 fn house(args: &DemoArgs, password: &str) -> Option<Config> {
-    if args.user.is_empty() || !args.user.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)) {
+    if args.user.is_empty()
+        || !args.user.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+    {
         eprintln!("error: a user name is made of letters, digits, `-`, `_` and `.`");
         return None;
     }
@@ -76,7 +80,8 @@ fn house(args: &DemoArgs, password: &str) -> Option<Config> {
     let mut config = config?;
     let secret = secrets::ha1(&args.user, &config.house.domain, password);
     config.users = vec![User { name: args.user.clone(), secret }];
-    config.listen = [Transport::Udp, Transport::Tcp].map(|transport| Listen { transport, addr: args.listen }).to_vec();
+    config.listen =
+        [Transport::Udp, Transport::Tcp].map(|transport| Listen { transport, addr: args.listen }).to_vec();
     for link in &mut config.links {
         link.settings = LinkSettings::Sim;
     }
@@ -106,7 +111,12 @@ fn fresh_password() -> String {
     use rand::Rng as _;
     const LETTERS: &[u8] = b"abcdefghjkmnpqrstuvwxyz23456789";
     let mut rng = rand::rng();
-    let mut group = || (0..4).filter_map(|_| LETTERS.get(rng.random_range(0..LETTERS.len()))).map(|byte| char::from(*byte)).collect::<String>();
+    let mut group = || {
+        (0..4)
+            .filter_map(|_| LETTERS.get(rng.random_range(0..LETTERS.len())))
+            .map(|byte| char::from(*byte))
+            .collect::<String>()
+    };
     [group(), group(), group(), group()].join("-")
 }
 
@@ -123,12 +133,17 @@ impl Banner {
             let numbers = device.numbers.iter().map(|number| number.digits.clone()).collect();
             (device.id.clone(), device.name.clone(), numbers)
         };
-        Self { user: args.user.clone(), password: password.to_owned(), appliances: config.devices.iter().map(appliance).collect() }
+        Self {
+            user: args.user.clone(),
+            password: password.to_owned(),
+            appliances: config.devices.iter().map(appliance).collect(),
+        }
     }
 
     fn print(self, listening: &[Listen]) {
         let Some(listen) = listening.first() else { return };
-        let ip = if listen.addr.ip().is_unspecified() { own_address(listen.addr.ip()) } else { listen.addr.ip() };
+        let ip =
+            if listen.addr.ip().is_unspecified() { own_address(listen.addr.ip()) } else { listen.addr.ip() };
         let at = SocketAddr::new(ip, listen.addr.port());
         let (user, password) = (&self.user, &self.password);
         let mut out = std::io::stdout().lock();
@@ -147,8 +162,10 @@ impl Banner {
 
 /// The address that other machines would reach us at; no packet is sent to find it.
 fn own_address(any: IpAddr) -> IpAddr {
-    let (bind, far) = if any.is_ipv4() { ("0.0.0.0:0", "192.0.2.1:9") } else { ("[::]:0", "[2001:db8::1]:9") };
-    let found = UdpSocket::bind(bind).and_then(|socket| socket.connect(far).and_then(|()| socket.local_addr()));
+    let (bind, far) =
+        if any.is_ipv4() { ("0.0.0.0:0", "192.0.2.1:9") } else { ("[::]:0", "[2001:db8::1]:9") };
+    let found =
+        UdpSocket::bind(bind).and_then(|socket| socket.connect(far).and_then(|()| socket.local_addr()));
     match found.map(|addr| addr.ip()) {
         Ok(ip) if !ip.is_unspecified() => ip,
         _ if any.is_ipv4() => IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),

@@ -32,7 +32,9 @@ pub fn run(args: &RunArgs) -> ExitCode {
     let path = args.config.clone();
     let service = Service {
         config: Arc::new(config),
-        wires: Box::new(|_| sipliance_driver_sim::Settings::new(sipliance_driver_sim::Wire::broker(Vec::new()))),
+        wires: Box::new(|_| {
+            sipliance_driver_sim::Settings::new(sipliance_driver_sim::Wire::broker(Vec::new()))
+        }),
         reload: Some(Box::new(move || reload(&path))),
         control: args.control.clone().or_else(control::default_path),
         notices: Box::new(tell),
@@ -80,10 +82,19 @@ fn reload(path: &Path) -> Option<Config> {
 
 /// Logs to standard error: plain under a service manager, which adds the time itself.
 pub fn journal() {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("SIPLIANCE_LOG").unwrap_or_else(|_| "info".into());
+    let filter =
+        tracing_subscriber::EnvFilter::try_from_env("SIPLIANCE_LOG").unwrap_or_else(|_| "info".into());
     let terminal = std::io::stderr().is_terminal();
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).with_ansi(terminal);
-    let done = if std::env::var_os("JOURNAL_STREAM").is_some() { builder.without_time().try_init() } else { builder.try_init() };
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .with_ansi(terminal);
+    let done = if std::env::var_os("JOURNAL_STREAM").is_some() {
+        builder.without_time().try_init()
+    } else {
+        builder.try_init()
+    };
     // A second call keeps the first journal.
     let _ = done;
 }

@@ -38,7 +38,10 @@ pub fn run(args: &StatusArgs) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(why) => {
-            eprintln!("error: nobody answers at {}: {why}\nhelp: is the gateway running, and may you open its socket?", path.display());
+            eprintln!(
+                "error: nobody answers at {}: {why}\nhelp: is the gateway running, and may you open its socket?",
+                path.display()
+            );
             ExitCode::from(3)
         }
     }
@@ -53,14 +56,26 @@ fn ask(path: &std::path::Path) -> std::io::Result<String> {
 }
 
 fn render(status: &Value) -> String {
-    let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let text =
+        |value: &Value, key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
     let mut out = String::new();
     for registration in status.get("registrations").and_then(Value::as_array).into_iter().flatten() {
-        out.push_str(&format!("{:<28} {:<11} {}\n", text(registration, "address"), text(registration, "state"), text(registration, "words")));
+        out.push_str(&format!(
+            "{:<28} {:<11} {}\n",
+            text(registration, "address"),
+            text(registration, "state"),
+            text(registration, "words")
+        ));
     }
     for device in status.get("devices").and_then(Value::as_array).into_iter().flatten() {
-        let link = if device.get("link_up").and_then(Value::as_bool) == Some(true) { "" } else { ", link down" };
-        out.push_str(&format!("{:<16} {:<8}{link} {}\n", text(device, "id"), text(device, "health"), text(device, "summary")));
+        let link =
+            if device.get("link_up").and_then(Value::as_bool) == Some(true) { "" } else { ", link down" };
+        out.push_str(&format!(
+            "{:<16} {:<8}{link} {}\n",
+            text(device, "id"),
+            text(device, "health"),
+            text(device, "summary")
+        ));
         for detail in device.get("details").and_then(Value::as_array).into_iter().flatten() {
             let part = |nth: usize| detail.get(nth).and_then(Value::as_str).unwrap_or_default();
             out.push_str(&format!("    {:<14} {}\n", part(0), part(1)));
