@@ -21,7 +21,7 @@ use std::time::Instant;
 
 use sipliance_driver::{Event, Op, OpId};
 
-use crate::config::{Config, DeviceId, LinkId};
+use crate::config::{Config, DeviceConfig, DeviceId, LinkId};
 use crate::device::appliance::Device;
 use crate::device::command::{CommandId, Outcome};
 use crate::timer::{Deadlines, Now};
@@ -114,13 +114,17 @@ enum Owner {
 impl House {
     /// The appliances of `config`; asks every link to watch what they need. Nothing is moved.
     pub fn new(config: Arc<Config>, now: Now) -> Self {
-        let devices: Vec<Device> = config
-            .devices
+        Self::of(&config.devices, config.links.len(), now)
+    }
+
+    /// A house of these devices on so many links.
+    pub fn of(devices: &[DeviceConfig], links: usize, now: Now) -> Self {
+        let devices: Vec<Device> = devices
             .iter()
             .enumerate()
             .map(|(index, device)| Device::new(DeviceId(index), device, now.wall_ms))
             .collect();
-        let wires = wiring::wires(&devices, config.links.len());
+        let wires = wiring::wires(&devices, links);
         let mut house = Self {
             devices,
             wires,
@@ -207,6 +211,19 @@ impl House {
     /// The device with the id of the home file.
     pub fn find(&self, id: &str) -> Option<(DeviceId, &Device)> {
         self.devices().find(|(_, device)| device.id() == id)
+    }
+
+    /// Takes a value as if it had just been heard: the `given:` of a profile's tests.
+    pub(crate) fn suppose(
+        &mut self,
+        device: DeviceId,
+        property: usize,
+        value: crate::device::value::Value,
+        now: Now,
+    ) {
+        self.reading(device.0, property, value, false, now);
+        self.spoke(device.0, false, now);
+        self.report(now);
     }
 
     fn new_op(&mut self, owner: Owner) -> OpId {

@@ -11,23 +11,17 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use sipliance_driver as driver;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
 use super::control::{self, Question};
+use super::drivers::Supervisor;
 use super::tcp::{self, Connected, Report};
 use super::udp::{Batch, Udp};
-use crate::config::{Config, HostPort, LinkId, Listen};
+use crate::config::{Config, HostPort, Listen};
 use crate::gateway::{Gateway, Input, Notice, Output};
 use crate::sip::{FlowId, Hop, Transport};
 use crate::timer::Now;
-
-/// Where driver operations go.
-pub trait Drivers {
-    /// Hands over an operation without waiting.
-    fn send(&mut self, link: LinkId, op: driver::Op);
-}
 
 /// What the loop hears about besides the network.
 pub enum Signal {
@@ -38,10 +32,9 @@ pub enum Signal {
 }
 
 /// Everything that the loop owns.
-pub struct Shell<D> {
+pub struct Shell {
     gateway: Gateway,
-    drivers: D,
-    driver_events: mpsc::Receiver<(LinkId, driver::Event)>,
+    drivers: Supervisor,
     signals: mpsc::Receiver<Signal>,
     questions: mpsc::Receiver<Question>,
     notices: Box<dyn FnMut(&Notice)>,
@@ -76,13 +69,11 @@ const BURST: usize = 64;
 const FAREWELL: Duration = Duration::from_secs(2);
 
 /// What a shell is made of.
-pub struct Parts<D> {
+pub struct Parts {
     /// The core.
     pub gateway: Gateway,
     /// The drivers.
-    pub drivers: D,
-    /// What they report.
-    pub driver_events: mpsc::Receiver<(LinkId, driver::Event)>,
+    pub drivers: Supervisor,
     /// Stop and reload.
     pub signals: mpsc::Receiver<Signal>,
     /// Questions of `sipliance status`.
@@ -99,18 +90,17 @@ pub fn now() -> Now {
     Now { mono: Instant::now(), wall_ms: i64::try_from(wall.as_millis()).unwrap_or(i64::MAX) }
 }
 
-impl<D: Drivers> Shell<D> {
+impl Shell {
     /// Opens the audit file. No port is opened yet.
     ///
     /// # Errors
     /// When the audit file cannot be opened.
-    pub fn new(parts: Parts<D>) -> io::Result<Self> {
+    pub fn new(parts: Parts) -> io::Result<Self> {
         let (report_to, reports) = mpsc::channel(REPORTS);
         let audit = parts.audit.map(|path| open_audit(&path)).transpose()?;
         Ok(Self {
             gateway: parts.gateway,
             drivers: parts.drivers,
-            driver_events: parts.driver_events,
             signals: parts.signals,
             questions: parts.questions,
             notices: parts.notices,
@@ -158,7 +148,7 @@ impl<D: Drivers> Shell<D> {
             tokio::select! {
                 index = poll_fn(|cx| poll_sockets(sockets, cx)) => self.receive(index),
                 Some(report) = self.reports.recv() => self.on_report(report),
-                Some((link, event)) = self.driver_events.recv() => self.gateway.handle(Input::Driver { link, event }, now()),
+                (link, event) = self.drivers.recv() => self.gateway.handle(Input::Driver { link, event }, now()),
                 Some(question) = self.questions.recv() => control::answer(question, &self.gateway, now()),
                 signal = self.signals.recv() => match signal {
                     Some(Signal::Reload(config)) => self.gateway.handle(Input::Reload(config), now()),
@@ -172,6 +162,7 @@ impl<D: Drivers> Shell<D> {
             }
             self.drain();
         }
+        self.drivers.close().await;
     }
 
     fn new_flow(&mut self) -> FlowId {
@@ -217,7 +208,11 @@ impl<D: Drivers> Shell<D> {
                 Output::Close { flow } => {
                     self.streams.remove(&flow);
                 }
-                Output::Drive { link, op } => self.drivers.send(link, op),
+                Output::Drive { link, op } => {
+                    if let Some(event) = self.drivers.send(link, op) {
+                        self.gateway.handle(Input::Driver { link, event }, now());
+                    }
+                }
                 Output::Audit(line) => self.write_audit(&line),
                 Output::Tell(notice) => (self.notices)(&notice),
             }

@@ -13,6 +13,9 @@ const CONTROL_NONCE_AGE: Duration = Duration::from_secs(60);
 /// How old a nonce may be when it reads or registers.
 const QUERY_NONCE_AGE: Duration = Duration::from_secs(300);
 
+/// Most sockets for phones; more is a fault.
+const MOST_SOCKETS: usize = 16;
+
 /// What the gateway calls itself.
 pub(super) fn name(node: Option<&Node>, build: &mut Build<'_>) -> HouseName {
     let mut house =
@@ -70,6 +73,11 @@ pub(super) fn listen(node: Option<&Node>, build: &mut Build<'_>) -> Vec<Listen> 
         match socket(&text) {
             Ok(socket) if sockets.contains(&socket) => {
                 build.faults.error(Some(place), &path, format!("`{text}` stands here twice"), None);
+            }
+            Ok(_) if sockets.len() >= MOST_SOCKETS => {
+                let message = format!("at most {MOST_SOCKETS} sockets are opened");
+                build.faults.error(Some(place), &path, message, None);
+                break;
             }
             Ok(socket) => sockets.push(socket),
             Err(why) => {

@@ -117,6 +117,14 @@ pub(crate) fn value(read: &Read, kind: &Kind, payload: &Payload<'_>) -> Result<V
     if read.invalid.iter().any(|sentinel| sentinel == trimmed) {
         return Err(Dropped::Invalid);
     }
+    if let Some(limit) = read.above {
+        let number = match raw {
+            Raw::Number(number) => number.as_f64(),
+            Raw::Text(text) => decimal(text.trim()),
+            Raw::Bool(_) => None,
+        };
+        return number.map(|number| Value::Bool(number > limit)).ok_or(Dropped::WrongType);
+    }
     if let Some(map) = &read.map {
         let mapped = map.value(trimmed).ok_or(Dropped::Unknown)?;
         return match mapped.number() {
@@ -156,11 +164,14 @@ fn raw<'p>(read: &Read, payload: &'p Payload<'_>) -> Result<Raw<'p>, Dropped> {
             Some(serde_json::Value::Array(_) | serde_json::Value::Object(_)) => Err(Dropped::WrongType),
         },
         Source::Frame { pattern, .. } => {
-            let found = pattern.captures(payload.text()?).ok_or(Dropped::NotMine)?;
+            // An empty frame is a bare prompt.
+            let text = payload.text().map_err(|why| if why == Dropped::Empty { Dropped::NotMine } else { why })?;
+            let found = pattern.captures(text).ok_or(Dropped::NotMine)?;
             let group = found.get(1).or_else(|| found.get(0)).ok_or(Dropped::NotMine)?;
             Ok(Raw::Text(group.as_str()))
         }
         Source::Line { .. } => payload.level().map(Raw::Bool),
+        Source::Property(_) => Err(Dropped::NotMine),
     }
 }
 
@@ -199,6 +210,8 @@ mod tests {
             scale: None,
             offset: None,
             invalid: Vec::new(),
+            above: None,
+            hold: None,
             retained: true,
         }
     }

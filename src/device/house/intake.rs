@@ -46,12 +46,8 @@ impl House {
             What::Property(property, read) => {
                 let of = model.properties.get(property).and_then(|of| Some((of, of.reads.get(read)?)));
                 let Some((of, read)) = of else { return };
-                if matches!(read.source, Source::Line { .. }) {
-                    self.line(index, property, read, payload, now)
-                } else {
-                    said(read, &of.kind, payload, retained)
-                        .map(|value| self.reading(index, property, value, retained, now))
-                }
+                said(read, &of.kind, payload, retained)
+                    .map(|value| self.held(index, property, read.hold, value, retained, now))
             }
             What::Target(property) => {
                 let of = model.properties.get(property).and_then(|of| Some((of, of.target.as_ref()?)));
@@ -92,9 +88,10 @@ impl House {
             return;
         }
         let Some(state) = device.session.properties.get_mut(property) else { return };
-        if old.is_some_and(|old| old.value != value) {
-            state.changes = state.changes.saturating_add(1);
-        }
+        let changed = old.is_some_and(|old| old.value != value);
+        // A change that happened while the link was down is known, and no event.
+        let seen = changed && !retained && old.is_some_and(|old| old.since_up);
+        state.changes = state.changes.saturating_add(u32::from(changed));
         state.read_at = Some(now.mono);
         let arm = of.stale_after.filter(|_| !retained && !state.stale_timer);
         state.stale_timer |= arm.is_some();
@@ -111,8 +108,23 @@ impl House {
             self.deadlines.set(now.mono + after, Due::Stale(index, property));
         }
         self.touch(index, false);
+        if seen {
+            self.change_events(index, property, &value, now);
+        }
         if !retained {
             self.proof_heard(index, property, &value, now);
+        }
+    }
+
+    /// Events that are a change of this property.
+    fn change_events(&mut self, index: usize, property: usize, value: &Value, now: Now) {
+        let Some(model) = self.devices.get(index).map(|device| device.model_arc()) else { return };
+        for (event, of) in model.events.iter().enumerate() {
+            let Source::Property(source) = of.from.source else { continue };
+            let word = of.from.map.as_ref().filter(|_| source == property);
+            if let Some(word) = word.and_then(|map| map.value(&value.plain())) {
+                self.happened(index, event, &word.plain(), now);
+            }
         }
     }
 
@@ -172,46 +184,36 @@ impl House {
         }
     }
 
-    /// The level of a line is known.
-    pub(super) fn line_reading(&mut self, index: usize, property: usize, level: &[u8], now: Now) {
-        let Some(model) = self.devices.get(index).map(|device| device.model_arc()) else { return };
-        let read = model.properties.get(property).and_then(|of| of.reads.first());
-        if let Some(read) = read {
-            let _ = self.line(index, property, read, &Payload::new(level), now);
-        }
-    }
-
-    fn line(
+    /// A value that may have to wait: with `hold`, true becomes false only after a while.
+    fn held(
         &mut self,
         index: usize,
         property: usize,
-        read: &Read,
-        payload: &Payload<'_>,
+        hold: Option<std::time::Duration>,
+        value: Value,
+        retained: bool,
         now: Now,
-    ) -> Result<(), Dropped> {
-        let Some(device) = self.devices.get_mut(index) else { return Ok(()) };
-        let model = device.model_arc();
-        let Some(of) = model.properties.get(property) else { return Ok(()) };
-        let value = codec::value(read, &of.kind, payload)?;
-        let Source::Line { hold: Some(hold), .. } = read.source else {
-            self.reading(index, property, value, false, now);
-            return Ok(());
+    ) {
+        let Some(hold) = hold.filter(|_| !retained) else {
+            return self.reading(index, property, value, retained, now);
         };
-        let active = payload.level()?;
-        let Some(state) = device.session.properties.get_mut(property) else { return Ok(()) };
+        let Some(device) = self.devices.get_mut(index) else { return };
         let shown = device.shadow.reading(property).map(|old| &old.value);
-        let was_active = state.waiting.as_ref().or(shown).is_some_and(|shown| *shown != value);
-        if !active && was_active {
+        let Some(state) = device.session.properties.get_mut(property) else { return };
+        let was = state.waiting.as_ref().or(shown) == Some(&Value::Bool(true));
+        if value == Value::Bool(true) || !was {
+            state.hold_until = None;
+            return self.reading(index, property, value, retained, now);
+        }
+        if state.hold_until.is_none() {
             state.hold_until = Some(now.mono + hold);
             self.deadlines.set(now.mono + hold, Due::Hold(index, property));
-            return Ok(());
         }
-        state.hold_until = None;
-        self.reading(index, property, value, false, now);
-        Ok(())
+        // Held means still true, as of now.
+        self.reading(index, property, Value::Bool(true), false, now);
     }
 
-    /// The line has been inactive for long enough, unless it became active again.
+    /// It was false for long enough, unless it became true again.
     pub(super) fn hold_over(&mut self, index: usize, property: usize, now: Now) {
         let device = self.devices.get_mut(index);
         let Some(state) = device.and_then(|device| device.session.properties.get_mut(property)) else {
@@ -219,13 +221,7 @@ impl House {
         };
         if state.hold_until.is_some_and(|until| until <= now.mono) {
             state.hold_until = None;
-            let Some(model) = self.devices.get(index).map(|device| device.model_arc()) else { return };
-            let of = model.properties.get(property).and_then(|of| Some((of, of.reads.first()?)));
-            if let Some((of, read)) = of
-                && let Ok(value) = codec::value(read, &of.kind, &Payload::new(b"0"))
-            {
-                self.reading(index, property, value, false, now);
-            }
+            self.reading(index, property, Value::Bool(false), false, now);
         }
     }
 
