@@ -108,8 +108,7 @@ impl World {
     pub fn with(seed: u64, config: Arc<Config>) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let epoch = epoch();
-        let gateway =
-            Gateway::new(config, rng.random(), Now { mono: epoch, wall_ms: WALL_MS });
+        let gateway = Gateway::new(config, rng.random(), Now { mono: epoch, wall_ms: WALL_MS });
         let mut world = Self {
             seed,
             epoch,
@@ -133,10 +132,8 @@ impl World {
             quiet: false,
         };
         world.drain();
-        let events: Vec<_> = std::iter::once(Event::Up)
-            .chain(world.plug.hello())
-            .chain(world.lamp.hello())
-            .collect();
+        let events: Vec<_> =
+            std::iter::once(Event::Up).chain(world.plug.hello()).chain(world.lamp.hello()).collect();
         for event in events {
             world.push(Duration::from_millis(1), Delivery::Driver { link: LinkId(0), event });
         }
@@ -221,11 +218,10 @@ impl World {
 
     /// A datagram from anywhere.
     pub fn inject(&mut self, from: SocketAddr, bytes: impl Into<Bytes>) {
-        self.push(self.now + Duration::from_millis(1), Delivery::Datagram {
-            flow: LISTEN,
-            from,
-            bytes: bytes.into(),
-        });
+        self.push(
+            self.now + Duration::from_millis(1),
+            Delivery::Datagram { flow: LISTEN, from, bytes: bytes.into() },
+        );
     }
 
     /// Bytes on the connection of a phone, as they are.
@@ -376,7 +372,10 @@ impl World {
                 self.provider.transport = transport;
                 let local = format!("192.0.2.1:{}", 40_000 + self.flows % 1000).parse().unwrap();
                 let peer = self.provider.addr();
-                self.push(at, Delivery::Opened { flow: FlowId(self.flows), transport, local, peer, upstream });
+                self.push(
+                    at,
+                    Delivery::Opened { flow: FlowId(self.flows), transport, local, peer, upstream },
+                );
             }
             Reach::Refused => self.push(at, Delivery::ConnectFailed { upstream }),
         }
@@ -394,7 +393,8 @@ impl World {
             }
             return;
         }
-        let phone = self.phones.iter().position(|it| it.hop.local == hop.peer && it.hop.transport == Transport::Udp);
+        let phone =
+            self.phones.iter().position(|it| it.hop.local == hop.peer && it.hop.transport == Transport::Udp);
         for at in self.passes(Way::Out, hop.peer, &bytes) {
             let bytes = bytes.clone();
             let delivery = match phone {
@@ -470,7 +470,11 @@ impl World {
         let cseq = Message::parse(bytes).ok().and_then(|message| {
             let cseq = message.cseq()?;
             let response = message.request().is_none();
-            Some(if response { format!("  [{} {}]", cseq.number, cseq.method) } else { format!("  [{}]", cseq.number) })
+            Some(if response {
+                format!("  [{} {}]", cseq.number, cseq.method)
+            } else {
+                format!("  [{}]", cseq.number)
+            })
         });
         let arrow = if way == Way::In { "▶ gateway" } else { "◀ gateway" };
         self.ladder.push(format!(
@@ -484,7 +488,10 @@ impl World {
     /// Requests of a method that the gateway sent, with their times.
     pub fn sent(&self, method: Method<'_>) -> Vec<(Duration, Bytes)> {
         let of = |bytes: &Bytes| {
-            Message::parse(bytes).ok().and_then(|message| message.request()).is_some_and(|(it, _)| it == method)
+            Message::parse(bytes)
+                .ok()
+                .and_then(|message| message.request())
+                .is_some_and(|(it, _)| it == method)
         };
         self.seen
             .iter()
