@@ -490,12 +490,14 @@ impl Gateway {
             registration.on_deadline(&mut self.transactions, now);
         }
         self.on_upstream_deadlines(now);
-        let late: Vec<FlowId> = self
+        let mut late: Vec<FlowId> = self
             .flows
             .iter()
             .filter(|(_, flow)| flow.deadline.is_some_and(|at| at <= now.mono))
             .map(|(id, _)| *id)
             .collect();
+        // The same in every run.
+        late.sort_unstable();
         for id in late {
             if let Some(flow) = self.flows.get_mut(&id) {
                 flow.deadline = None;
@@ -566,6 +568,8 @@ impl Gateway {
         self.names = Names::new(&config);
         self.secrets = Secrets::new(&config);
         self.config = config;
+        // Documents of the old house: another appliance may have that place and version now.
+        self.cache = Cache::default();
         self.notifier
             .end(End::NoResource, |_, resource| !same.get(resource.subject).copied().unwrap_or(false));
         let (config, house) = (self.config.clone(), &self.house);
