@@ -43,7 +43,7 @@ const HOUSE: &str = include_str!("demo/home.yaml");
 
 /// Runs until Ctrl-C.
 pub fn run(args: &DemoArgs) -> ExitCode {
-    journal();
+    journal("warn");
     let password = args.password.clone().unwrap_or_else(fresh_password);
     let Some(config) = house(args, &password) else { return ExitCode::FAILURE };
     let names: Arc<[String]> = config.links.iter().map(|link| link.name.clone()).collect();
@@ -93,7 +93,7 @@ fn wire(link: &str) -> Settings {
     let mut settings = Settings::new(match link {
         "garage" => Wire::lines(vec![Box::new(GarageDoor::new())]),
         "doorbell" => Wire::lines(vec![Box::new(Doorbell::new(Duration::from_secs(45)))]),
-        "motion" => Wire::lines(vec![Box::new(Motion::new(Duration::from_secs(20)))]),
+        "motion" => Wire::lines(vec![Box::new(Motion::new(Duration::from_secs(60)))]),
         _ => Wire::broker(vec![
             Box::new(TasmotaPlug::new("plug", 63.0)),
             Box::new(TasmotaPlug::washer("washer")),

@@ -12,4 +12,7 @@ mod plug;
 mod provider;
 mod world;
 
+mod calls;
+mod replay;
+mod streams;
 mod watching;
