@@ -15,7 +15,11 @@ fn captured(seed: u64, method: &str) -> (World, usize, String) {
         _ => phone.invite("23", now),
     });
     world.run(1000);
-    assert!(matches!(world.phones[anna].ops[op].status(), 200 | 486), "{}", world.phones[anna].ops[op].status());
+    assert!(
+        matches!(world.phones[anna].ops[op].status(), 200 | 486),
+        "{}",
+        world.phones[anna].ops[op].status()
+    );
     assert_eq!(world.plug.writes.len(), 1);
     let text = String::from_utf8(world.phones[anna].ops[op].sent.to_vec()).unwrap();
     (world, anna, text)
@@ -114,7 +118,9 @@ fn the_digest_covers_what_is_asked_of_which_number() {
     world.run(300);
     let proof = String::from_utf8(world.phones[anna].ops[op].sent.to_vec()).unwrap();
     assert!(proof.contains("Authorization"), "the challenge arrived");
-    for uri in ["sip:23@home.example", "sip:plug@home.example", "sip:21@home.example", "sip:lamp@home.example"] {
+    for uri in
+        ["sip:23@home.example", "sip:plug@home.example", "sip:21@home.example", "sip:lamp@home.example"]
+    {
         let turned = proof.replacen("INVITE sip:22@home.example", &format!("INVITE {uri}"), 1);
         world.inject(world.phones[anna].hop.local, fresh(&turned, uri.len()));
         world.run(300);

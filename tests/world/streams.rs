@@ -12,7 +12,11 @@ fn options(number: usize) -> String {
 }
 
 fn sent(world: &World, begin: &str) -> usize {
-    world.seen.iter().filter(|(_, seen)| matches!(seen, Seen::Sent(bytes) if bytes.starts_with(begin.as_bytes()))).count()
+    world
+        .seen
+        .iter()
+        .filter(|(_, seen)| matches!(seen, Seen::Sent(bytes) if bytes.starts_with(begin.as_bytes())))
+        .count()
 }
 
 fn closes(world: &World) -> Vec<Duration> {
@@ -77,7 +81,10 @@ fn idle_and_dribbling_strangers_are_closed_and_users_stay() {
     }
     let closed = closes(&world);
     assert_eq!(closed.len(), 2, "{closed:?}");
-    assert!(closed[0] <= Duration::from_millis(10_100) && closed[1] <= Duration::from_millis(30_100), "{closed:?}");
+    assert!(
+        closed[0] <= Duration::from_millis(10_100) && closed[1] <= Duration::from_millis(30_100),
+        "{closed:?}"
+    );
     assert_eq!(world.phones[user].ops[op].status(), 200);
     world.run(100_000);
     world.report("stat/plug/POWER", "ON");
