@@ -69,6 +69,7 @@ const UPSTREAM: &str = r#"
 upstream:
   provider:
     server: provider.example:5060
+    domain: provider.example
     transport: @TRANSPORT@
     expires: 600s
     trust_asserted: true
@@ -93,6 +94,13 @@ pub fn password(user: &str) -> &'static str {
 pub fn config(upstream: Option<&str>) -> Arc<Config> {
     let section = upstream.map(|transport| UPSTREAM.replace("@TRANSPORT@", transport)).unwrap_or_default();
     parse(&HOME.replace("@UPSTREAM@", &section))
+}
+
+/// A house with a provider and one change.
+pub fn with_upstream(transport: &str, from: &str, to: &str) -> Arc<Config> {
+    let text = HOME.replace("@UPSTREAM@", &UPSTREAM.replace("@TRANSPORT@", transport));
+    assert!(text.contains(from), "the home file has no {from:?}");
+    parse(&text.replace(from, to))
 }
 
 /// A house with one change: `from` in its text becomes `to`.

@@ -13,6 +13,9 @@ mod provider;
 mod world;
 
 mod calls;
+mod lossy;
+mod order;
 mod replay;
 mod streams;
+mod upstream;
 mod watching;

@@ -20,6 +20,8 @@ pub enum Step {
     Grant(u32),
     /// 401 to who brings no proof, else 200.
     Usual(u32),
+    /// 423 for less than so many seconds, else as usual.
+    AtLeast(u32),
     TooBrief(u32),
     Busy(u32),
     Refuse(u16),
@@ -49,6 +51,8 @@ pub struct Provider {
     /// Other requests that came: reply MESSAGEs.
     pub others: Vec<String>,
     pub pings: u32,
+    /// Requests other than REGISTER get 407.
+    pub challenges_others: bool,
     answered: HashMap<String, Option<Bytes>>,
     framer: Framer,
     nonces: u32,
@@ -66,6 +70,7 @@ impl Default for Provider {
             answers: Vec::new(),
             others: Vec::new(),
             pings: 0,
+            challenges_others: false,
             answered: HashMap::new(),
             framer: Framer::default(),
             nonces: 0,
@@ -124,7 +129,12 @@ impl Provider {
             self.answer(&message, &step)
         } else {
             self.others.push(text);
-            Some(Bytes::from(write::response(&message, 200, "OK", Some("p"), None).finish()))
+            let status = if self.challenges_others { 407 } else { 200 };
+            let mut writer = write::response(&message, status, "As Scripted", Some("p"), None);
+            if self.challenges_others {
+                writer.raw(b"Proxy-Authenticate: Digest realm=\"provider.example\", nonce=\"n\", qop=\"auth\"\r\n");
+            }
+            Some(Bytes::from(writer.finish()))
         };
         self.answered.insert(branch, answer.clone());
         answer
@@ -132,6 +142,13 @@ impl Provider {
 
     fn answer(&mut self, request: &Message<'_>, step: &Step) -> Option<Bytes> {
         let proven = request.first(Name::Authorization).is_some();
+        let usual = Step::Usual(7200);
+        let brief = |least: u32| request.expires().is_some_and(|asked| asked < least);
+        let step = match step {
+            Step::AtLeast(least) if brief(*least) => &Step::TooBrief(*least),
+            Step::AtLeast(_) => &usual,
+            other => other,
+        };
         let step = match step {
             Step::Usual(_) if !proven => &Step::Challenge,
             Step::Usual(seconds) => &Step::Grant(*seconds),
@@ -139,7 +156,7 @@ impl Provider {
         };
         let status = match step {
             Step::Challenge | Step::Stale => 401,
-            Step::Grant(_) | Step::Usual(_) => 200,
+            Step::Grant(_) | Step::Usual(_) | Step::AtLeast(_) => 200,
             Step::TooBrief(_) => 423,
             Step::Busy(_) => 503,
             Step::Refuse(status) => *status,
@@ -168,7 +185,7 @@ impl Provider {
             Step::Busy(seconds) => {
                 writer.field_fmt("Retry-After", format_args!("{seconds} (maintenance)"));
             }
-            Step::Usual(_) | Step::Refuse(_) | Step::Silence => {}
+            Step::Usual(_) | Step::AtLeast(_) | Step::Refuse(_) | Step::Silence => {}
         }
         Some(Bytes::from(writer.finish()))
     }

@@ -365,7 +365,7 @@ impl World {
     }
 
     fn connect_provider(&mut self, upstream: usize, transport: Transport) {
-        let at = self.now + Duration::from_millis(30);
+        let at = self.now + Duration::from_millis(100);
         match self.provider.reach {
             Reach::Open => {
                 self.flows += 1;
