@@ -297,7 +297,7 @@ pub enum Source {
     Line {
         /// The line's name in `link.lines`.
         channel: Channel,
-        /// Its level at start, for an output: it is known from what was driven.
+        /// Its level at start (active is true), for an output. The driver reads outputs back.
         output: Option<bool>,
     },
     /// Another property of the device, for an event that is a change of state.

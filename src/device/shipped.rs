@@ -20,6 +20,7 @@ pub const SHIPPED: &[(&str, &str)] = &[
     ("washer-by-power", include_str!("../../device-profiles/washer-by-power.yaml")),
     ("z2m-contact", include_str!("../../device-profiles/z2m-contact.yaml")),
     ("z2m-motion", include_str!("../../device-profiles/z2m-motion.yaml")),
+    ("z2m-thermometer", include_str!("../../device-profiles/z2m-thermometer.yaml")),
     ("z2m-trv", include_str!("../../device-profiles/z2m-trv.yaml")),
 ];
 

@@ -184,17 +184,6 @@ impl House {
         }
     }
 
-    /// The level of an output is known from what was driven.
-    pub(super) fn line_reading(&mut self, index: usize, property: usize, level: &[u8], now: Now) {
-        let Some(model) = self.devices.get(index).map(|device| device.model_arc()) else { return };
-        let of = model.properties.get(property).and_then(|of| Some((of, of.reads.first()?)));
-        if let Some((of, read)) = of
-            && let Ok(value) = codec::value(read, &of.kind, &Payload::new(level))
-        {
-            self.held(index, property, read.hold, value, false, now);
-        }
-    }
-
     /// A value that may have to wait: with `hold`, true becomes false only after a while.
     fn held(
         &mut self,

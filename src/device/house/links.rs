@@ -1,12 +1,11 @@
 //! A link comes and goes.
 
-use bytes::Bytes;
 use sipliance_driver::Op;
 
 use super::running::Fate;
 use super::{Due, House, Owner};
 use crate::device::codec::{Outgoing, compose};
-use crate::device::profile::{DriverKind, LinkNeeds, Online, Source};
+use crate::device::profile::{DriverKind, LinkNeeds, Online};
 use crate::device::shadow::Health;
 use crate::device::value::Value;
 use crate::timer::Now;
@@ -36,15 +35,6 @@ impl House {
         self.touch(index, true);
         if let Online::Silent(silent) = model.online {
             self.arm_silent(index, silent, now);
-        }
-        // The driver has just requested the lines with their initial level.
-        for (property, of) in model.properties.iter().enumerate() {
-            if let Some(Source::Line { output: Some(initial), .. }) =
-                of.reads.first().map(|read| &read.source)
-            {
-                let level = Bytes::from_static(if *initial { b"1" } else { b"0" });
-                self.line_reading(index, property, &level, now);
-            }
         }
         if let LinkNeeds::Mqtt { hello } = &model.link {
             for query in hello.iter().filter_map(|query| compose(query, &[], None).ok()) {

@@ -10,7 +10,7 @@ use crate::config::DeviceId;
 use crate::device::appliance::{Device, show};
 use crate::device::codec::compose;
 use crate::device::command::{ANSWER, CommandId, Order, Refusal};
-use crate::device::profile::{Action, LinkNeeds, Model, Property, Source, Target, Write, spell};
+use crate::device::profile::{Action, LinkNeeds, Model, Property, Source, Write, spell};
 use crate::device::shadow::Health;
 use crate::device::value::Value;
 use crate::timer::Now;
@@ -94,7 +94,7 @@ fn set(device: &Device, id: &Arc<str>, value: &Value, now: Instant) -> Result<Pl
     })
 }
 
-/// How a set shows: by a reading within `confirm`; a line that is driven by us shows at once.
+/// How a set shows: by a reading within `confirm`; an output is read back in any case.
 fn proof_of(property: &Property, index: usize, value: &Value) -> Option<Proof> {
     let own_line =
         matches!(property.reads.first().map(|read| &read.source), Some(Source::Line { output: Some(_), .. }));
@@ -176,8 +176,7 @@ fn step(model: &Model, write: &Write, values: &[(Arc<str>, Value)]) -> Result<St
     };
     let reply = write.timeout.or(write.done.as_ref().and(link));
     let what = compose(write, values, reply).map_err(Refusal::BadValue)?;
-    let line = matches!(write.target, Target::Line(_));
-    Ok(Step { what, done: write.done.clone(), line })
+    Ok(Step { what, done: write.done.clone() })
 }
 
 /// Every condition must be known for certain: a guess opens no door.

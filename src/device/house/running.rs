@@ -49,8 +49,6 @@ pub(crate) struct Running {
 pub(super) struct Step {
     pub(super) what: Outgoing,
     pub(super) done: Option<Regex>,
-    /// A level on an output: once driven, it is what the line reads.
-    pub(super) line: bool,
 }
 
 /// The reading that proves a command.
@@ -185,10 +183,6 @@ impl House {
         {
             let words = "its answer does not say whether it acted".to_owned();
             return self.conclude(index, Fate::Is(Outcome::Unknown(words)), now);
-        }
-        if step.line {
-            let wire = self.devices.get(index).map_or(0, |device| device.link().0);
-            self.heard(wire, &step.what.channel, &step.what.payload, false, now);
         }
         match self.running(index, id).map(|running| running.steps.is_empty()) {
             None => {}
