@@ -241,3 +241,6 @@ impl House {
         self.touched.push((device, urgent));
     }
 }
+
+#[cfg(test)]
+mod tests;

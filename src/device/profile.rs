@@ -8,6 +8,7 @@ mod cases;
 mod decode;
 mod duration;
 mod fill;
+mod harmless;
 mod linking;
 mod map;
 mod properties;
@@ -431,3 +432,6 @@ impl Profile {
         decode::instantiate(self, &fill::Home { path, place, params, overrides }, faults)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -33,8 +33,8 @@ impl House {
     pub(super) fn start_polling(&mut self, wire: usize, now: Now) {
         let Some(state) = self.wires.get_mut(wire).filter(|state| state.serial) else { return };
         state.busy = None;
-        for (index, poll) in state.polls.iter_mut().enumerate().take(MAX_QUERIES) {
-            state.queries.push_back((index, 0));
+        state.queries = (0..state.polls.len().min(MAX_QUERIES)).map(|index| (index, 0)).collect();
+        for (index, poll) in state.polls.iter_mut().enumerate() {
             poll.due = poll.every.map(|every| now.mono + every);
             if let Some(at) = poll.due {
                 self.deadlines.set(at, Due::Poll(wire, index));
@@ -166,7 +166,10 @@ impl House {
             Ok(()) => self.spoke(index, false, now),
             // Nothing was sent: that tells nothing about the device.
             Err(Failure::NotConnected | Failure::Busy) => {}
-            Err(_) if tries < retries => state.queries.push_front((poll, tries + 1)),
+            Err(_) if tries < retries => {
+                state.queries.retain(|(other, _)| *other != poll);
+                state.queries.push_front((poll, tries + 1));
+            }
             Err(_) => {
                 let Some(device) = self.devices.get_mut(index) else { return };
                 device.session.fails = device.session.fails.saturating_add(1);
