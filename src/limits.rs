@@ -14,7 +14,7 @@ pub const NONCES: usize = 8192;
 /// of them is forgotten.
 pub const GUESSERS: usize = 1024;
 /// Wrong guesses before the next is made to wait.
-pub const FREE_GUESSES: u32 = 5;
+pub const FREE_GUESSES: u32 = 20;
 /// Server transactions that are remembered; when it is full, the oldest answered one that moved
 /// nothing is forgotten, and where there is none, the request gets 503.
 pub const SERVER_TRANSACTIONS: usize = 4096;

@@ -43,7 +43,7 @@ const HOUSE: &str = include_str!("demo/home.yaml");
 
 /// Runs until Ctrl-C.
 pub fn run(args: &DemoArgs) -> ExitCode {
-    journal();
+    journal("warn");
     let password = args.password.clone().unwrap_or_else(fresh_password);
     let Some(config) = house(args, &password) else { return ExitCode::FAILURE };
     let names: Arc<[String]> = config.links.iter().map(|link| link.name.clone()).collect();

@@ -27,7 +27,7 @@ pub struct RunArgs {
 
 /// Runs until it is told to stop. Exit code 1: the configuration has mistakes, all of them listed.
 pub fn run(args: &RunArgs) -> ExitCode {
-    journal();
+    journal("info");
     let Some(config) = load(&args.config) else { return ExitCode::FAILURE };
     let path = args.config.clone();
     let service = Service {
@@ -80,10 +80,11 @@ fn reload(path: &Path) -> Option<Config> {
     config
 }
 
-/// Logs to standard error: plain under a service manager, which adds the time itself.
-pub fn journal() {
+/// Logs to standard error: plain under a service manager, which adds the time itself. `level` counts
+/// unless `SIPLIANCE_LOG` says otherwise.
+pub fn journal(level: &str) {
     let filter =
-        tracing_subscriber::EnvFilter::try_from_env("SIPLIANCE_LOG").unwrap_or_else(|_| "info".into());
+        tracing_subscriber::EnvFilter::try_from_env("SIPLIANCE_LOG").unwrap_or_else(|_| level.into());
     let terminal = std::io::stderr().is_terminal();
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)

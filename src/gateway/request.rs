@@ -129,17 +129,29 @@ impl Gateway {
         else {
             return Ok(());
         };
-        if covered == request.uri.raw
-            || (request.method == Method::Register && Uri::parse(covered).is_ok_and(|uri| uri.user.is_none()))
-        {
+        if covered == request.uri.raw {
             return Ok(());
         }
-        let named = |uri: &Uri<'_>| self.resolve(uri, request.hop);
-        let same = Uri::parse(covered).is_ok_and(|covered| {
-            named(&covered).and_then(Target::device) == named(&request.uri).and_then(Target::device)
-                && named(&covered).is_some()
+        let fits = Uri::parse(covered).is_ok_and(|covered| match covered.user {
+            // Some clients, sipp among them, cover the server and not the user.
+            None => self.is_us(&covered, request),
+            Some(_) => {
+                let (covered, asked) =
+                    (self.resolve(&covered, request.hop), self.resolve(&request.uri, request.hop));
+                covered.is_some() && covered.and_then(Target::device) == asked.and_then(Target::device)
+            }
         });
-        if same { Ok(()) } else { Err(Rejection::new(400, "The Digest Covers Another URI")) }
+        if fits { Ok(()) } else { Err(Rejection::new(400, "The Digest Covers Another URI")) }
+    }
+
+    /// Whether the host of `uri` is this gateway, as the sender of `request` can know it.
+    fn is_us(&self, uri: &Uri<'_>, request: &Request<'_>) -> bool {
+        let is = |host: &str| uri.host.eq_ignore_ascii_case(host);
+        let upstream = self.flows.get(&request.hop.flow).and_then(|flow| flow.upstream);
+        let provider = upstream.and_then(|index| self.config.upstreams.get(index));
+        is(request.uri.host)
+            || is(&self.config.house.domain)
+            || provider.is_some_and(|provider| is(&provider.domain) || is(&provider.server.host))
     }
 
     /// What a Request-URI names, as it arrived on `hop`: behind an upstream its account names count.

@@ -115,7 +115,7 @@ pub(super) fn transport(word: &str) -> Result<Transport, String> {
 /// The digest rules.
 pub(super) fn digest(node: Option<&Node>, build: &mut Build<'_>) -> DigestPolicy {
     let mut policy =
-        DigestPolicy { md5: false, control_nonce_age: CONTROL_NONCE_AGE, query_nonce_age: QUERY_NONCE_AGE };
+        DigestPolicy { md5: true, control_nonce_age: CONTROL_NONCE_AGE, query_nonce_age: QUERY_NONCE_AGE };
     let faults = &mut build.faults;
     if let Some(mut map) = node.and_then(|node| MapReader::new(node, "digest", faults)) {
         policy.md5 = map.bool("md5", faults).unwrap_or(policy.md5);
