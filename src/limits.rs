@@ -35,9 +35,9 @@ pub const UNPROVEN_IDLE: std::time::Duration = std::time::Duration::from_secs(30
 /// Commands that are remembered, so that the second branch of a fork is refused; the oldest is forgotten.
 pub const RECENT_COMMANDS: usize = 1024;
 /// Commands that one person may give at once; one more is answered 503.
-pub const COMMAND_BURST: f64 = 60.0;
+pub const COMMAND_BURST: f64 = 120.0;
 /// How fast that allowance comes back.
-pub const COMMANDS_PER_SECOND: f64 = 2.0;
+pub const COMMANDS_PER_SECOND: f64 = 4.0;
 /// People whose pace is remembered; when it is full, those who are at rest are forgotten.
 pub const PACED: usize = 1024;
 /// Longest text of one reply MESSAGE in bytes, so that it fits a datagram (RFC 3428 §8).

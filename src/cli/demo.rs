@@ -93,7 +93,7 @@ fn wire(link: &str) -> Settings {
     let mut settings = Settings::new(match link {
         "garage" => Wire::lines(vec![Box::new(GarageDoor::new())]),
         "doorbell" => Wire::lines(vec![Box::new(Doorbell::new(Duration::from_secs(45)))]),
-        "motion" => Wire::lines(vec![Box::new(Motion::new(Duration::from_secs(20)))]),
+        "motion" => Wire::lines(vec![Box::new(Motion::new(Duration::from_secs(60)))]),
         _ => Wire::broker(vec![
             Box::new(TasmotaPlug::new("plug", 63.0)),
             Box::new(TasmotaPlug::washer("washer")),

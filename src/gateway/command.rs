@@ -136,7 +136,7 @@ impl Gateway {
             return Err(Rejection::new(482, "Merged Request"));
         }
         let wish = self.wish(kind, request, target, &who, now)?;
-        if !self.pace.allows(&who, now) {
+        if matches!(wish, Wish::Order(..)) && !self.pace.allows(&who, now) {
             return Err(Rejection::new(503, "Too Many Commands").with("Retry-After", "2"));
         }
         let key = self.open(request, Weight::Heavy)?;

@@ -68,10 +68,9 @@ impl Gateway {
                 self.command(request, now)
             }
             Method::Message | Method::Do | Method::Invite | Method::Register => Err(gone()),
-            Method::Bye | Method::Notify | Method::Info | Method::Update | Method::Prack | Method::Cancel => {
-                Err(gone())
-            }
-            Method::Refer => Err(Rejection::new(603, "Decline")),
+            Method::Refer if !request.in_dialog() => Err(Rejection::new(603, "Decline")),
+            Method::Bye | Method::Notify | Method::Info | Method::Update | Method::Prack => Err(gone()),
+            Method::Cancel | Method::Refer => Err(gone()),
             Method::Publish | Method::Qauth => {
                 Err(Rejection::new(405, "Method Not Allowed").with("Allow", ALLOW))
             }

@@ -4,6 +4,10 @@
 //! inactive, whatever that is electrically. An output has its level from the very request on, a pulse
 //! is timed here and is released even when the gateway stalls, the port closes or the task dies.
 //! Lines are found by name over all chips, because the numbers of chips change with kernels.
+//!
+//! The kernel holds an output only while somebody has it requested. After the driver has ended, many
+//! chips (the Pi's among them) make the line an input again, and its pull resistor decides: a relay
+//! belongs on a pin whose pull is its inactive level.
 
 mod bank;
 mod chip;
@@ -52,7 +56,8 @@ pub enum Direction {
     Out {
         /// From the request on; there is no default on purpose.
         initial: bool,
-        /// When the driver ends; `None`: as it is. A running pulse is released in any case.
+        /// Driven last, when the driver ends; `None`: as it is. A running pulse is released in any
+        /// case. What holds the line afterwards is its pull resistor.
         at_exit: Option<bool>,
     },
 }
