@@ -33,6 +33,7 @@ impl House {
     /// Takes an order, or refuses it in words and moves nothing. A taken order ends in exactly one
     /// [`super::Effect::Finished`] within [`ANSWER`].
     pub fn order(&mut self, device: DeviceId, order: Order, now: Now) -> Result<CommandId, Refusal> {
+        self.follow_clock(now);
         let index = device.0;
         let plan = self.plan(index, &order, now.mono)?;
         self.last_command += 1;

@@ -210,3 +210,15 @@ fn an_event_is_raised_once_and_never_from_the_past() {
     room.pass(secs(600));
     assert_eq!(room.happened.len(), 1, "it may have finished long ago");
 }
+
+#[test]
+fn ages_survive_a_clock_that_is_set() {
+    let mut room = Room::plug();
+    room.hear("stat/x/POWER", "ON");
+    room.pass(secs(60));
+    room.now.wall_ms += 20 * 365 * 86_400_000;
+    room.pass(secs(30));
+    room.hear("tele/x/LWT", "Online");
+    let power = room.device().shadow().reading(0).and_then(|reading| reading.at_ms).expect("of known age");
+    assert_eq!(room.now.wall_ms - power, 90_000);
+}
