@@ -16,9 +16,7 @@ use crate::device::appliance::{Device, show};
 use crate::device::command::Order;
 use crate::device::profile::{Action, Property};
 use crate::device::value::{Kind, Value, shorten};
-
-/// Longest text that is looked at; a longer one is no command.
-pub const MAX_WORDS: usize = 512;
+use crate::limits::WORDS_BYTES;
 
 /// What was understood.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,7 +39,7 @@ type Understood = Result<Said, NotUnderstood>;
 /// Understands what was said to `device`. `toggle` becomes the opposite of the value that is known for
 /// certain now, so that a command that is repeated does the same thing twice.
 pub fn understand(device: &Device, text: &str) -> Understood {
-    if text.len() > MAX_WORDS {
+    if text.len() > WORDS_BYTES {
         return Err(NotUnderstood(format!("that is too long for a command. {}", help(device))));
     }
     let words: Vec<&str> = text.split_whitespace().collect();

@@ -11,10 +11,9 @@ use crate::device::codec::{Delivery, Outgoing, Payload, SERIAL};
 use crate::device::command::CommandId;
 use crate::device::profile::{LinkNeeds, Online, Source};
 use crate::device::shadow::Health;
+use crate::limits::QUERIES;
 use crate::timer::Now;
 
-/// Most queries that wait for a port; one more is left out, it comes again with its period.
-const MAX_QUERIES: usize = 64;
 /// A device that does not answer is asked at most this often.
 const OFFLINE_EVERY: Duration = Duration::from_secs(30);
 /// What a driver may take beyond the time that an operation has.
@@ -33,7 +32,7 @@ impl House {
     pub(super) fn start_polling(&mut self, wire: usize, now: Now) {
         let Some(state) = self.wires.get_mut(wire).filter(|state| state.serial) else { return };
         state.busy = None;
-        state.queries = (0..state.polls.len().min(MAX_QUERIES)).map(|index| (index, 0)).collect();
+        state.queries = (0..state.polls.len().min(QUERIES)).map(|index| (index, 0)).collect();
         for (index, poll) in state.polls.iter_mut().enumerate() {
             poll.due = poll.every.map(|every| now.mono + every);
             if let Some(at) = poll.due {
@@ -62,7 +61,7 @@ impl House {
     fn enqueue(&mut self, wire: usize, poll: usize, now: Now) {
         let Some(state) = self.wires.get_mut(wire) else { return };
         let waits = state.queries.iter().any(|(other, _)| *other == poll);
-        if !waits && state.queries.len() < MAX_QUERIES {
+        if !waits && state.queries.len() < QUERIES {
             state.queries.push_back((poll, 0));
         }
         self.pump(wire, now);

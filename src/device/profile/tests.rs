@@ -4,6 +4,7 @@ use super::*;
 use crate::config::fault::Fault;
 use crate::config::yaml;
 use crate::device::codec::compose;
+use crate::device::value::Value;
 
 const PLUG: &str = include_str!("../../../device-profiles/tasmota-plug.yaml");
 const PROJECTOR: &str = include_str!("../../../device-profiles/serial-projector.yaml");
