@@ -107,8 +107,8 @@ enum Due {
 /// Who sent an operation.
 #[derive(Clone, Debug)]
 enum Owner {
-    /// A query of `link: hello`.
-    Hello,
+    /// A query of `link: hello` on this wire.
+    Hello(usize),
     /// A query on a serial port: wire, poll and how often it was tried.
     Query(usize, usize, u32),
     /// A step of a device's command.

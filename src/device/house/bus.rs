@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use sipliance_driver::{Channel, Failure, Op, OpId};
 
+use super::running::Fate;
 use super::{Due, House, Owner};
 use crate::config::SerialSettings;
 use crate::device::codec::{Delivery, Outgoing, Payload, SERIAL};
-use crate::device::command::CommandId;
+use crate::device::command::{CommandId, Outcome};
 use crate::device::profile::{LinkNeeds, Online, Source};
 use crate::device::shadow::Health;
 use crate::limits::QUERIES;
@@ -94,6 +95,10 @@ impl House {
             return;
         }
         if let Some(next) = state.commands.pop_front() {
+            if let Err(why) = self.still_allowed(next.device) {
+                let words = format!("{why}; nothing was sent");
+                return self.conclude(next.device, Fate::Is(Outcome::Failed(words)), now);
+            }
             let id = self.new_op(Owner::Command(next.device, next.command));
             self.occupy(wire, id, &next.what, now);
             self.step_sent(next.device, next.command, id);
@@ -146,7 +151,7 @@ impl House {
         match owner {
             Some(Owner::Query(_, poll, tries)) => self.answered(wire, poll, tries, result, now),
             Some(Owner::Command(device, command)) => self.step_done(device, command, id, result, now),
-            Some(Owner::Hello) | None => {}
+            Some(Owner::Hello(_)) | None => {}
         }
         self.pump(wire, now);
     }

@@ -73,6 +73,19 @@ fn a_port_that_never_gets_free_ends_in_words() {
 }
 
 #[test]
+fn what_was_allowed_when_it_was_said_is_looked_at_again_when_it_is_sent() {
+    let mut room = projector();
+    room.hear("port", "PWR=01");
+    let source = ("source".into(), Value::Enum("pc".into()));
+    let order = Order::Do { action: "input".into(), args: vec![source] };
+    room.house.order(DEVICE, order, room.now).expect("taken");
+    answer(&mut room, "PWR=03");
+    let failed = "Power is cooling, not on; nothing was sent".to_owned();
+    assert_eq!(room.finished.last().map(|(_, outcome)| outcome), Some(&Outcome::Failed(failed)));
+    assert_eq!(room.sent(), ["ask LAMP?"]);
+}
+
+#[test]
 fn a_device_that_does_not_answer_is_offline_and_asked_less() {
     let mut room = projector();
     answer(&mut room, "PWR=01");
