@@ -1,11 +1,13 @@
 //! Every shipped profile: read without a fault, proved by its own tests, and silent where it must be.
 
-#![allow(clippy::expect_used, clippy::panic, reason = "helpers of tests are tests")]
+#![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "helpers of tests are tests")]
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 use sipliance::config::fault::Faults;
 use sipliance::config::yaml::{self, Data, Node};
 use sipliance::config::{DeviceConfig, LinkId};
@@ -197,5 +199,91 @@ fn another_reader_of_yaml_agrees() {
         let ours = yaml::parse(text, &mut Faults::default()).expect("parses");
         let theirs: serde_yaml::Value = serde_yaml::from_str(text).expect("parses");
         assert!(same(&ours, &theirs), "{id} is read in two ways");
+    }
+}
+
+#[test]
+fn the_profile_in_the_documentation_works() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/profiles.md");
+    let text = std::fs::read_to_string(path).expect("the documentation is there");
+    let example =
+        text.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("an example");
+    let profile = profile("docs/profiles.md", example);
+    for result in fixture::run(&profile, now()) {
+        assert_eq!(result.outcome, Ok(()), "{}", result.title);
+    }
+}
+
+/// Shipped profiles with lines lost, doubled, cut and swapped: whatever comes of it, it is a fault or a
+/// profile, and a profile can be run.
+#[test]
+fn damaged_profiles_are_faults_and_no_panic() {
+    let seed: u64 = rand::random();
+    println!("seed {seed}");
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let mut usable = 0;
+    for _ in 0..1500 {
+        let (_, text) = SHIPPED[random.random_range(0..SHIPPED.len())];
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        for _ in 0..random.random_range(1..4) {
+            let at = random.random_range(0..lines.len());
+            let other = random.random_range(0..lines.len());
+            match random.random_range(0..4) {
+                0 => drop(lines.remove(at)),
+                1 => lines.insert(at, lines[other].clone()),
+                2 => lines.swap(at, other),
+                _ => {
+                    let keep = random.random_range(0..=lines[at].chars().count());
+                    lines[at] = lines[at].chars().take(keep).collect();
+                }
+            }
+        }
+        let mut faults = Faults::default();
+        match fixture::read(&lines.join("\n"), &mut faults) {
+            Some(profile) => {
+                usable += 1;
+                fixture::run(&profile, now());
+            }
+            None => assert!(faults.fatal(), "no profile and no fault:\n{}", lines.join("\n")),
+        }
+    }
+    assert!(usable > 50, "only {usable} were still profiles");
+}
+
+/// Bytes that no profile expects reach every read of every profile.
+#[test]
+fn no_payload_is_a_panic() {
+    let payloads: [&'static [u8]; 12] = [
+        b"",
+        b"\xff",
+        b"null",
+        b"[]",
+        b"{}",
+        b"1e999",
+        b"-1",
+        b"true",
+        b"\0",
+        b"{\"ENERGY\":{\"Power\":{}}}",
+        b"9999999999999999999999",
+        "\u{1F4A1}".as_bytes(),
+    ];
+    for (id, text) in SHIPPED {
+        let profile = profile(id, text);
+        let (now, mut watched) = (now(), Vec::new());
+        let mut house = house(&profile, now);
+        while let Some(effect) = house.poll() {
+            if let Effect::Drive { op: Op::Watch { channel }, .. } = effect {
+                watched.push(channel);
+            }
+        }
+        house.driver(LinkId(0), Event::Up, now);
+        for channel in watched {
+            for payload in payloads {
+                let (channel, payload) = (channel.clone(), Bytes::from_static(payload));
+                house.driver(LinkId(0), Event::Read { channel, payload, retained: false }, now);
+            }
+        }
+        let (_, device) = house.devices().next().expect("there");
+        assert!(device.summary(now).chars().count() <= 80, "{id}: {}", device.summary(now));
     }
 }
