@@ -3,6 +3,7 @@
 /// Id and text of every shipped profile, by id.
 pub const SHIPPED: &[(&str, &str)] = &[
     ("esphome-climate-sensor", include_str!("../../device-profiles/esphome-climate-sensor.yaml")),
+    ("freezer-esphome", include_str!("../../device-profiles/freezer-esphome.yaml")),
     ("freezer-thermometer", include_str!("../../device-profiles/freezer-thermometer.yaml")),
     ("gpio-contact", include_str!("../../device-profiles/gpio-contact.yaml")),
     ("gpio-doorbell", include_str!("../../device-profiles/gpio-doorbell.yaml")),

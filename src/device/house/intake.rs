@@ -198,7 +198,8 @@ impl House {
             return self.reading(index, property, value, retained, now);
         };
         let Some(device) = self.devices.get_mut(index) else { return };
-        let shown = device.shadow.reading(property).map(|old| &old.value);
+        // What was true before the link went down may have ended long ago.
+        let shown = device.shadow.reading(property).filter(|old| old.since_up).map(|old| &old.value);
         let Some(state) = device.session.properties.get_mut(property) else { return };
         let was = state.waiting.as_ref().or(shown) == Some(&Value::Bool(true));
         if value == Value::Bool(true) || !was {

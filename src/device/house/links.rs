@@ -44,7 +44,7 @@ impl House {
     }
 
     fn say_hello(&mut self, wire: usize, query: Outgoing) {
-        let id = self.new_op(Owner::Hello);
+        let id = self.new_op(Owner::Hello(wire));
         self.drive(wire, Op::Write { id, channel: query.channel, payload: query.payload });
     }
 
@@ -66,8 +66,7 @@ impl House {
             self.touch(index, true);
         }
         self.ops.retain(|_, owner| match owner {
-            Owner::Hello => true,
-            Owner::Query(of, _, _) => *of != wire,
+            Owner::Hello(of) | Owner::Query(of, _, _) => *of != wire,
             Owner::Command(device, _) => !devices.contains(device),
         });
     }

@@ -33,7 +33,8 @@ pub(crate) struct Running {
     id: CommandId,
     steps: VecDeque<Step>,
     current: Option<(OpId, Step)>,
-    sent: bool,
+    pub(super) guard: Vec<(usize, Value)>,
+    pub(super) sent: bool,
     proof: Option<Proof>,
     /// A reading after the sending showed something else.
     contrary: Option<Value>,
@@ -68,7 +69,13 @@ pub(super) enum Fate {
 }
 
 impl Running {
-    pub(super) fn new(id: CommandId, steps: VecDeque<Step>, proof: Option<Proof>, now: Instant) -> Self {
+    pub(super) fn new(
+        id: CommandId,
+        steps: VecDeque<Step>,
+        guard: Vec<(usize, Value)>,
+        proof: Option<Proof>,
+        now: Instant,
+    ) -> Self {
         let reply = |step: &Step| match step.what.delivery {
             Delivery::Reply(time) | Delivery::Pulse(time) => time,
             Delivery::Plain => Duration::ZERO,
@@ -81,6 +88,7 @@ impl Running {
             id,
             steps,
             current: None,
+            guard,
             sent: false,
             proof,
             contrary: None,
