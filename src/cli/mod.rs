@@ -1,7 +1,11 @@
 //! Commands.
 
+pub mod act;
 pub mod check;
+pub mod client;
 pub mod passwd;
+pub mod send;
+pub mod watch;
 
 use std::process::ExitCode;
 
