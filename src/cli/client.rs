@@ -269,7 +269,13 @@ pub(super) struct Client {
 #[derive(Debug)]
 enum Link {
     Udp(UdpSocket),
-    Tcp { stream: TcpStream, framer: Framer, read: BytesMut },
+    Tcp {
+        stream: TcpStream,
+        framer: Framer,
+        read: BytesMut,
+    },
+    /// It was lost, and that was told.
+    Dead,
 }
 
 impl Client {
@@ -329,6 +335,7 @@ impl Client {
                 Err(why) => Err(why.to_string()),
             },
             Link::Tcp { stream, .. } => stream.write_all(bytes).await.map_err(|why| why.to_string()),
+            Link::Dead => Ok(()),
         }
     }
 
@@ -352,7 +359,7 @@ impl Client {
                 self.transactions.send_once(self.hop, b"\r\n\r\n".to_vec());
             }
             if let Err(why) = self.flush().await {
-                return Happened::Lost(why);
+                return self.lost(why);
             }
             let wake = [deadline, self.transactions.next_deadline(), Some(self.ping)];
             let wake = wake.into_iter().flatten().min().unwrap_or(self.ping);
@@ -368,9 +375,16 @@ impl Client {
                 }
                 Ok(Packet::Ping) => self.transactions.send_once(self.hop, b"\r\n".to_vec()),
                 Ok(Packet::Nothing) => {}
-                Err(why) => return Happened::Lost(why),
+                Err(why) => return self.lost(why),
             }
         }
+    }
+
+    /// The socket is of no use any more: it is told once.
+    fn lost(&mut self, why: String) -> Happened {
+        self.link = Link::Dead;
+        self.transactions.fail_flow(self.hop.flow);
+        Happened::Lost(why)
     }
 
     fn sort(&mut self, bytes: Bytes, hop: Hop) -> Option<Happened> {
@@ -510,6 +524,7 @@ async fn receive(link: &mut Link, hop: Hop) -> Result<Packet, String> {
                 Err(_) => Ok(Packet::Nothing),
             }
         }
+        Link::Dead => std::future::pending().await,
         Link::Tcp { stream, framer, read } => loop {
             match framer.next_frame() {
                 Some(Frame::Message(bytes)) => return Ok(Packet::Message(bytes, hop)),

@@ -18,8 +18,9 @@ pub struct Reading {
 pub enum Document {
     /// `application/senml+json` (RFC 8428): the readings, and the pack as it came.
     Readings(Vec<Reading>, Json),
-    /// `application/pidf+xml` (RFC 3863): each basic status, and the first note.
-    Presence(Vec<String>, Option<String>),
+    /// `application/pidf+xml` (RFC 3863): the basic status and note of each tuple, and the note that
+    /// is for all.
+    Presence(Vec<(String, Option<String>)>, Option<String>),
     /// `application/dialog-info+xml` (RFC 4235): the state of each dialog, and with whom.
     Dialogs(Vec<(String, Option<String>)>),
     /// `application/simple-message-summary` (RFC 3842): whether something waits, and per class the
@@ -57,7 +58,10 @@ impl Document {
     pub fn json(&self) -> Option<Json> {
         match self {
             Self::Readings(_, pack) => Some(pack.clone()),
-            Self::Presence(basic, note) => Some(json!({"basic": basic, "note": note})),
+            Self::Presence(tuples, note) => {
+                let one = |(basic, note): &(String, Option<String>)| json!({"basic": basic, "note": note});
+                Some(json!({"tuples": tuples.iter().map(one).collect::<Vec<_>>(), "note": note}))
+            }
             Self::Dialogs(dialogs) => {
                 let one = |(state, with): &(String, Option<String>)| json!({"state": state, "with": with});
                 Some(dialogs.iter().map(one).collect())
@@ -141,14 +145,19 @@ fn shown_unit(unit: &str) -> &str {
 fn presence(text: &str) -> Option<Document> {
     let elements = xml::elements(text)?;
     elements.first().filter(|root| root.name() == "presence")?;
-    let all = |name: &'static str| {
-        elements
-            .iter()
-            .filter(move |element| element.name() == name)
-            .map(|element| element.text.trim().to_owned())
-    };
-    let note = all("note").find(|note| !note.is_empty());
-    Some(Document::Presence(all("basic").collect(), note))
+    let mut tuples: Vec<(String, Option<String>)> = Vec::new();
+    let mut general = None;
+    for element in &elements {
+        let text = Some(element.text.trim()).filter(|text| !text.is_empty()).map(ToOwned::to_owned);
+        match (element.path.as_str(), tuples.last_mut()) {
+            ("presence/tuple", _) => tuples.push(("unknown".to_owned(), None)),
+            ("presence/tuple/status/basic", Some((basic, _))) => *basic = text.unwrap_or_default(),
+            ("presence/tuple/note", Some((_, note))) => *note = text,
+            ("presence/note", _) => general = text,
+            _ => {}
+        }
+    }
+    Some(Document::Presence(tuples, general))
 }
 
 fn dialogs(text: &str) -> Option<Document> {

@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use serde_json::json;
 
 use super::document::{Document, Reading};
@@ -13,7 +14,7 @@ use crate::sip::subscriber::Notified;
 pub struct Renderer {
     label: String,
     colour: bool,
-    last: Option<Document>,
+    last: Option<(Bytes, Document)>,
 }
 
 impl Renderer {
@@ -25,7 +26,7 @@ impl Renderer {
     /// A NOTIFY, without the line end. `time` is shown as it is.
     pub fn line(&mut self, time: &str, notified: &Notified) -> String {
         let document = Document::read(notified.content_type.as_deref(), &notified.body);
-        let what = self.what(document);
+        let what = self.what(&notified.body, document);
         let state = match (notified.state.as_str(), notified.reason.as_deref()) {
             ("active", _) => String::new(),
             ("terminated", Some(reason)) => format!("  [ended: {reason}]"),
@@ -35,20 +36,17 @@ impl Renderer {
         format!("{} {}  {what}{}", self.paint("2", time), self.label, clean(&state))
     }
 
-    fn what(&mut self, document: Document) -> String {
-        let last = self.last.replace(document.clone());
-        if last.as_ref() == Some(&document) {
+    fn what(&mut self, body: &Bytes, document: Document) -> String {
+        let last = self.last.replace((body.clone(), document.clone()));
+        if last.as_ref().is_some_and(|(last, _)| last == body && !body.is_empty()) {
             return "no change".to_owned();
         }
         match &document {
             Document::Readings(readings, _) => match &last {
-                Some(Document::Readings(last, _)) => self.changes(last, readings),
+                Some((_, Document::Readings(last, _))) => self.changes(last, readings),
                 _ => all(readings),
             },
-            Document::Presence(basic, note) => {
-                let basic = if basic.is_empty() { "no status".to_owned() } else { clean(&basic.join(", ")) };
-                note.as_ref().map_or(basic.clone(), |note| format!("{basic}: {}", clean(note)))
-            }
+            Document::Presence(tuples, general) => presence(tuples, general.as_deref()),
             Document::Dialogs(dialogs) if dialogs.is_empty() => "no call".to_owned(),
             Document::Dialogs(dialogs) => {
                 let one = |(state, with): &(String, Option<String>)| {
@@ -94,6 +92,20 @@ impl Renderer {
     fn paint(&self, code: &str, text: &str) -> String {
         if self.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
+}
+
+/// `open: on, 63 W`; what a tuple and the whole say alike is said once.
+fn presence(tuples: &[(String, Option<String>)], general: Option<&str>) -> String {
+    let one = |(basic, note): &(String, Option<String>)| match note.as_deref().or(general) {
+        Some(note) => format!("{basic}: {note}"),
+        None => basic.clone(),
+    };
+    let shown = match (tuples, general) {
+        ([], Some(note)) => format!("no status: {note}"),
+        ([], None) => "no status".to_owned(),
+        (tuples, _) => tuples.iter().map(one).collect::<Vec<_>>().join("; "),
+    };
+    clean(&shown)
 }
 
 fn all(readings: &[Reading]) -> String {

@@ -130,7 +130,7 @@ enum Next {
 /// First wait of the back-off; it doubles.
 const BASE: Duration = Duration::from_secs(1);
 /// The longest wait of the back-off.
-const LONGEST_WAIT: Duration = Duration::from_secs(1800);
+const LONGEST_WAIT: Duration = Duration::from_secs(300);
 /// A subscription that lived so long was a good one: the back-off begins anew.
 const GOOD: Duration = Duration::from_secs(60);
 /// No lifetime is believed beyond this many seconds; refreshing earlier harms nobody.
@@ -233,10 +233,11 @@ impl Subscriber {
         }
     }
 
-    /// The flow to the notifier is gone.
+    /// The flow to the notifier is gone, or the one that was needed did not come up.
     pub fn on_flow_lost(&mut self, why: &str, now: Instant) {
+        let waits = matches!(self.state, State::Waiting(Some(_)));
         self.hop = None;
-        if self.state != State::Over {
+        if self.state != State::Over && !waits {
             self.lose(Why::FlowLost(why.to_owned()), Next::BackOff, now);
         }
     }
@@ -390,7 +391,7 @@ impl Subscriber {
             Next::After(wait) => wait.min(Duration::from_secs(u64::from(limits::RETRY_AFTER))).max(BASE),
             Next::AtOnce if self.failures == 0 => Duration::ZERO,
             _ => BASE
-                .saturating_mul(1 << self.failures.min(11))
+                .saturating_mul(1 << self.failures.min(9))
                 .min(LONGEST_WAIT)
                 .mul_f64(self.rng.random_range(0.5..1.0)),
         };
