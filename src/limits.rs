@@ -14,7 +14,7 @@ pub const NONCES: usize = 8192;
 /// of them is forgotten.
 pub const GUESSERS: usize = 1024;
 /// Wrong guesses before the next is made to wait.
-pub const FREE_GUESSES: u32 = 5;
+pub const FREE_GUESSES: u32 = 20;
 /// Server transactions that are remembered; when it is full, the oldest answered one that moved
 /// nothing is forgotten, and where there is none, the request gets 503.
 pub const SERVER_TRANSACTIONS: usize = 4096;
@@ -34,8 +34,12 @@ pub const MESSAGE_DEADLINE: std::time::Duration = std::time::Duration::from_secs
 pub const UNPROVEN_IDLE: std::time::Duration = std::time::Duration::from_secs(30);
 /// Commands that are remembered, so that the second branch of a fork is refused; the oldest is forgotten.
 pub const RECENT_COMMANDS: usize = 1024;
-/// How old a command may be by its own Date, in milliseconds, when it has no Expires.
-pub const COMMAND_AGE_MS: i64 = 10_000;
+/// Commands that one person may give at once; one more is answered 503.
+pub const COMMAND_BURST: f64 = 120.0;
+/// How fast that allowance comes back.
+pub const COMMANDS_PER_SECOND: f64 = 4.0;
+/// People whose pace is remembered; when it is full, those who are at rest are forgotten.
+pub const PACED: usize = 1024;
 /// Longest text of one reply MESSAGE in bytes, so that it fits a datagram (RFC 3428 §8).
 pub const REPLY_BYTES: usize = 700;
 /// Words of a spoken appliance name that are looked at.

@@ -7,11 +7,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use proptest::prelude::*;
 use secrecy::ExposeSecret as _;
 use sipliance::cli::check::{Form, Tally, check};
 use sipliance::config::access::Identity;
 use sipliance::config::fault::{Faults, Style};
-use sipliance::config::home::{Profiles, load};
+use sipliance::config::home::{Profiles, Report, from_text, load};
 use sipliance::config::secrets::ha1;
 use sipliance::config::yaml::{self, Data, Node};
 use sipliance::config::{DeviceId, LinkSettings, Number, Press, Transport};
@@ -215,4 +216,131 @@ fn same(ours: &Node, theirs: &serde_yaml::Value, path: &str) {
         (Data::Float(a), Value::Number(b)) => assert_eq!(Some(*a), b.as_f64(), "{path}"),
         (a, b) => panic!("{path}: {a:?} is not {b:?}"),
     }
+}
+
+#[test]
+fn a_secrets_file_that_is_checked_by_mistake_is_not_shown() {
+    let dir = corpus("secrets").join("home");
+    fs::write(dir.join("my-secrets.yaml"), "anna: \"correct horse\nben: x\n").unwrap();
+    for name in ["secrets.yaml", "my-secrets.yaml"] {
+        let (tally, text) = run(&dir.join(name), PLAIN);
+        assert_eq!(tally.exit_code(), 1);
+        assert!(!text.contains("horse") && !text.contains("mosquitto"), "{text}");
+    }
+}
+
+/// The good home as texts, with its profiles as if they were shipped.
+fn texts() -> (String, String, Profiles) {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus/home");
+    let text = |name: &str| fs::read_to_string(dir.join(name)).unwrap();
+    let mut profiles = Profiles::new();
+    for id in ["plug", "door"] {
+        profiles.add(id, format!("{id}.yaml"), text(&format!("profiles/{id}.yaml")));
+    }
+    (text("house.yaml").replace("profiles: [profiles]\n", ""), text("secrets.yaml"), profiles)
+}
+
+#[test]
+fn a_home_of_texts_needs_no_file() {
+    let (home, secrets, profiles) = texts();
+    let (config, reports) = from_text(Path::new("demo"), &home, &secrets, &profiles);
+    assert_eq!(config.unwrap().devices.len(), 2, "{reports:?}");
+    let (config, reports) = from_text(Path::new("demo"), &format!("{home}profiles: [/etc]\n"), "", &profiles);
+    assert!(config.is_none() && reports[0].faults.iter().any(|fault| fault.message.contains("directory")));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    /// Damage to a home file is either harmless or reported as an error; it never panics, and there
+    /// is a configuration exactly when there is no error.
+    #[test]
+    fn damage_is_harmless_or_reported(
+        cuts in prop::collection::vec((0usize..2000, 0usize..40, "[a-z:{}\\[\\] \"'#\n0-9-]{0,6}"), 1..4)
+    ) {
+        let (mut home, secrets, profiles) = texts();
+        for (at, length, insert) in cuts {
+            let chars: Vec<char> = home.chars().collect();
+            let at = at.min(chars.len());
+            let end = (at + length).min(chars.len());
+            home = chars[..at].iter().collect::<String>() + &insert + &chars[end..].iter().collect::<String>();
+        }
+        let (config, reports) = from_text(Path::new("home.yaml"), &home, &secrets, &profiles);
+        prop_assert_eq!(config.is_some(), !reports.iter().any(Report::fatal), "{}", home);
+        for report in &reports {
+            for fault in &report.faults {
+                fault.render("home.yaml", report.source.as_deref(), Style { colour: true });
+            }
+        }
+    }
+}
+
+/// The `yaml` and `console` blocks of a document.
+fn blocks(text: &str, language: &str) -> Vec<String> {
+    let fence = format!("```{language}\n");
+    text.split(&fence).skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn the_documented_examples_work() {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/home.md")).unwrap();
+    let yaml = blocks(&text, "yaml");
+    let [smallest, whole, secrets] = &yaml[..] else { panic!("{} blocks", yaml.len()) };
+    let shipped = Profiles::shipped();
+    for home in [smallest, whole] {
+        let (config, reports) = from_text(Path::new("home.yaml"), home, secrets, &shipped);
+        assert!(reports.is_empty(), "{reports:#?}");
+        assert!(config.is_some());
+    }
+    let anna = ha1("anna", "home.example", "an example password");
+    assert!(secrets.contains(anna.sha256.expose_secret()), "{}", anna.sha256.expose_secret());
+    assert!(secrets.contains(anna.md5.unwrap().expose_secret()));
+
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("docs");
+    fs::create_dir_all(&dir).unwrap();
+    let file = dir.join("home.yaml");
+    fs::write(&file, smallest.replace("tasmota-plug", "tasmota-plugg")).unwrap();
+    let mut out = Vec::new();
+    check(&[file], PLAIN, &shipped, &mut out).unwrap();
+    let out = String::from_utf8(out).unwrap().replace(&format!("{}/", dir.display()), "");
+    let console = blocks(&text, "console");
+    assert_eq!(console[0], format!("$ sipliance check home.yaml\n{out}"));
+}
+
+/// Every key that the loader asks for is in the table of the document.
+#[test]
+fn the_table_of_keys_is_complete() {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/home.md")).unwrap();
+    let mut faults = Vec::new();
+    let probe = "zzzzzz: 0\n";
+    for (section, home) in [
+        ("", probe.to_owned()),
+        ("house.", format!("house: {{{}}}\n", probe.trim())),
+        ("digest.", format!("digest: {{{}}}\n", probe.trim())),
+        ("mqtt.NAME.", format!("mqtt: {{a: {{{}}}}}\n", probe.trim())),
+        ("serial.NAME.", format!("serial: {{a: {{{}}}}}\n", probe.trim())),
+        ("upstream.NAME.", format!("upstream: {{a: {{{}}}}}\n", probe.trim())),
+        ("upstream.NAME.accounts[].", format!("upstream: {{a: {{accounts: [{{{}}}]}}}}\n", probe.trim())),
+        ("users.NAME.", format!("users: {{a: {{{}}}}}\n", probe.trim())),
+        ("devices.ID.", format!("devices: {{a: {{{}}}}}\n", probe.trim())),
+        ("devices.ID.numbers[].", format!("devices: {{a: {{numbers: [{{{}}}]}}}}\n", probe.trim())),
+        ("access[].", format!("access: [{{{}}}]\n", probe.trim())),
+    ] {
+        let home = format!("format: 1\n{home}");
+        let (_, reports) = from_text(Path::new("home.yaml"), &home, "", &Profiles::new());
+        let unknown = reports[0].faults.iter().find(|fault| fault.message == "unknown key `zzzzzz`");
+        let help =
+            unknown.and_then(|fault| fault.help.clone()).unwrap_or_else(|| panic!("{home}{reports:?}"));
+        for key in help.trim_start_matches("known keys here: ").split(", ") {
+            let documented = text.contains(&format!("`{section}{key}`"))
+                || text.contains(&format!("`{section}{key}."))
+                || text.contains(&format!("`{section}{key}[]"))
+                || key == "password" && text.contains(&format!("`{section}user`, `.password`"));
+            let by_its_entries = section.is_empty() && ["users", "mqtt", "serial"].contains(&key);
+            if !documented && !by_its_entries {
+                faults.push(format!("{section}{key}"));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "not in docs/home.md: {faults:?}");
 }

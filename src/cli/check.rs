@@ -3,11 +3,14 @@
 use std::io::{IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::config::fault::{Faults, Severity, Style};
-use crate::config::home::{self, Profiles, Report};
+use crate::config::home::{self, Opened, Profiles, Report};
 use crate::config::yaml::{self, Data, Node};
+use crate::device::fixture;
 use crate::device::profile::Profile;
+use crate::timer::Now;
 
 /// How a check ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -85,34 +88,58 @@ pub fn check(
 
 /// The reports about one file and what it names.
 fn one(file: &Path, shipped: &Profiles, tally: &mut Tally) -> Vec<Report> {
-    let text = match home::read_text(file) {
-        Ok(text) => text,
+    let mut faults = Faults::default();
+    let mut source = None;
+    match home::open_text(file) {
         Err(why) => {
             tally.unreadable += 1;
-            let mut faults = Faults::default();
             faults.error(None, "", why, None);
-            return vec![Report { path: file.to_owned(), source: None, faults: faults.sorted() }];
         }
-    };
-    let mut faults = Faults::default();
-    match yaml::parse(&text, &mut faults) {
-        Some(node) if has(&node, "profile") && !has(&node, "devices") => {
-            profile(&node, &mut faults, tally);
-            vec![Report { path: file.to_owned(), source: Some(text), faults: faults.sorted() }]
-        }
-        Some(_) => home::load(file, shipped).1,
-        None => vec![Report { path: file.to_owned(), source: Some(text), faults: faults.sorted() }],
+        Ok(Opened { text, .. }) => match yaml::parse(&text, &mut faults) {
+            Some(node) if has(&node, &["devices", "house", "access"]) => return home::load(file, shipped).1,
+            Some(node) if has(&node, &["profile"]) => {
+                profile(&node, &mut faults, tally);
+                source = Some(text);
+            }
+            Some(node) if has(&node, &["format"]) => return home::load(file, shipped).1,
+            // This may be a secrets file, of which no line is shown.
+            Some(_) => {
+                faults = Faults::default();
+                let help = "a home file has `devices:`, a profile has `profile:`; secrets are checked with their home file";
+                faults.error(None, "", "neither a home file nor a profile", Some(help.to_owned()));
+            }
+            None if is_secret(file) => {}
+            None => source = Some(text),
+        },
     }
+    vec![Report { path: file.to_owned(), source, faults: faults.sorted() }]
 }
 
-fn has(node: &Node, key: &str) -> bool {
-    matches!(&node.data, Data::Map(entries) if entries.iter().any(|(name, _)| name.text == key))
+fn has(node: &Node, keys: &[&str]) -> bool {
+    matches!(&node.data, Data::Map(entries) if entries.iter().any(|(name, _)| keys.contains(&name.text.as_str())))
 }
 
-/// Checks a profile and runs its tests.
+/// Whether a file that cannot be parsed looks like a secrets file by its name.
+fn is_secret(file: &Path) -> bool {
+    file.file_name().is_some_and(|name| name.to_string_lossy().contains("secret"))
+}
+
+/// Checks a profile and runs its tests. Those of a profile with faults would only confuse.
 fn profile(node: &Node, faults: &mut Faults, tally: &mut Tally) {
     let Some(profile) = Profile::read(node, faults) else { return };
-    let _ = (&profile, tally);
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    let now = Now { mono: Instant::now(), wall_ms: i64::try_from(wall).unwrap_or(0) };
+    for (index, result) in fixture::run(&profile, now).into_iter().enumerate() {
+        tally.tests += 1;
+        if let Err(why) = result.outcome {
+            let message = format!("the test `{}` failed: {why}", result.title);
+            faults.error(Some(result.place), &format!("tests[{index}]"), message, None);
+        }
+    }
+    if profile.cases.is_empty() {
+        let help = "a recorded payload and what it means makes a test: docs/profiles.md".to_owned();
+        faults.warning(None, "tests", "the profile has no tests", Some(help));
+    }
 }
 
 fn print(report: &Report, form: Form, tally: &mut Tally, out: &mut dyn Write) -> std::io::Result<()> {

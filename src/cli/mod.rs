@@ -1,15 +1,72 @@
-//! Commands.
+//! One file per command. Exit codes: 0 done, 1 refused or faulty, 2 called wrongly, 3 cannot be reached.
 
 pub mod act;
 pub mod check;
 pub mod client;
+pub mod demo;
 pub mod passwd;
+pub mod run;
 pub mod send;
+pub mod serve;
+pub mod status;
 pub mod watch;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Every home appliance gets a SIP address: watch it, ask it and switch it from any SIP phone.
+#[derive(Debug, Parser)]
+#[command(name = "sipliance", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway of a house.
+    Run(run::RunArgs),
+    /// Run a simulated house: no hardware, no server, no configuration.
+    Demo(demo::DemoArgs),
+    /// Find every mistake in home files and device profiles, and run the profiles' own tests.
+    Check {
+        /// Home files and profiles.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// One JSON object per mistake, for editors.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the lines of the secrets file for a user; the password is read from standard input.
+    Passwd {
+        /// The user's name.
+        user: String,
+        /// The house's domain, which the secret is bound to.
+        #[arg(long, default_value = "home.local")]
+        domain: String,
+    },
+    /// Ask the running gateway how everything stands.
+    Status(status::StatusArgs),
+    /// Watch an appliance, a mailbox or a phone: one line per change.
+    Watch(watch::WatchArgs),
+    /// Send a text to an appliance or a person, and print the reply.
+    Send(send::SendArgs),
+    /// Make an appliance do something, and print how it went.
+    Do(act::DoArgs),
+}
 
 /// Runs the command that the arguments name.
 pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    match Cli::parse().command {
+        Command::Run(args) => run::run(&args),
+        Command::Demo(args) => demo::run(&args),
+        Command::Check { files, json } => check::run(&files, json),
+        Command::Passwd { user, domain } => passwd::run(&user, &domain),
+        Command::Status(args) => status::run(&args),
+        Command::Watch(args) => watch::run(args),
+        Command::Send(args) => send::run(args),
+        Command::Do(args) => act::run(args),
+    }
 }

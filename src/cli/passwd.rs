@@ -1,6 +1,6 @@
 //! `sipliance passwd USER`: a password in, the lines of the secrets file out.
 
-use std::io::{BufRead, Write};
+use std::io::{BufRead, IsTerminal as _, Write};
 use std::process::ExitCode;
 
 use secrecy::ExposeSecret as _;
@@ -14,6 +14,9 @@ const LONGEST: u64 = 1024;
 /// Reads one line from the standard input and prints the HA1 of `user` within `realm` (the house's
 /// domain). Exit code 0: printed, 1: the name or the password is refused, 2: no input.
 pub fn run(user: &str, realm: &str) -> ExitCode {
+    if std::io::stdin().is_terminal() {
+        eprintln!("Password for {user} in {realm} (it will be visible):");
+    }
     let code =
         passwd(user, realm, &mut std::io::stdin().lock(), &mut std::io::stdout(), &mut std::io::stderr());
     ExitCode::from(code)

@@ -43,7 +43,13 @@ pub struct Fault {
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
     list: Vec<Fault>,
+    /// How many came after the list was full, and whether one of them was an error.
+    more: usize,
+    more_errors: bool,
 }
+
+/// Most faults that are kept of one file; of the rest only the number is told.
+pub const MOST_FAULTS: usize = 500;
 
 impl Faults {
     /// Adds an error at `place`.
@@ -55,7 +61,7 @@ impl Faults {
         help: Option<String>,
     ) {
         let message = message.into();
-        self.list.push(Fault { severity: Severity::Error, place, path: path.to_owned(), message, help });
+        self.push(Fault { severity: Severity::Error, place, path: path.to_owned(), message, help });
     }
 
     /// Adds a warning at `place`.
@@ -67,17 +73,28 @@ impl Faults {
         help: Option<String>,
     ) {
         let message = message.into();
-        self.list.push(Fault { severity: Severity::Warning, place, path: path.to_owned(), message, help });
+        self.push(Fault { severity: Severity::Warning, place, path: path.to_owned(), message, help });
     }
 
     /// Adds all of `other`.
     pub fn append(&mut self, other: Self) {
-        self.list.extend(other.list);
+        self.more += other.more;
+        self.more_errors |= other.more_errors;
+        other.list.into_iter().for_each(|fault| self.push(fault));
+    }
+
+    fn push(&mut self, fault: Fault) {
+        if self.list.len() < MOST_FAULTS {
+            self.list.push(fault);
+        } else {
+            self.more += 1;
+            self.more_errors |= fault.severity == Severity::Error;
+        }
     }
 
     /// Whether the file cannot be used.
     pub fn fatal(&self) -> bool {
-        self.list.iter().any(|fault| fault.severity == Severity::Error)
+        self.more_errors || self.list.iter().any(|fault| fault.severity == Severity::Error)
     }
 
     /// Whether nothing is wrong at all.
@@ -98,6 +115,11 @@ impl Faults {
             fault.severity == Severity::Error || !wrong.contains(&(fault.place, fault.path.clone()))
         });
         self.list.sort_by_key(|fault| fault.place);
+        if self.more > 0 {
+            let severity = if self.more_errors { Severity::Error } else { Severity::Warning };
+            let message = format!("and {} more faults", self.more);
+            self.list.push(Fault { severity, place: None, path: String::new(), message, help: None });
+        }
         self.list
     }
 }
@@ -147,6 +169,19 @@ mod tests {
         assert_eq!(nearest("Temprature", words), Some("temperature"));
         assert_eq!(nearest("humidity", words), None);
         assert_eq!(nearest("x", ["yz"]), None);
+    }
+
+    #[test]
+    fn a_full_list_still_knows_that_the_file_is_unusable() {
+        let mut faults = Faults::default();
+        (0..MOST_FAULTS).for_each(|_| faults.warning(None, "", "small", None));
+        assert!(!faults.fatal());
+        faults.error(None, "", "great", None);
+        assert!(faults.fatal());
+        let list = faults.sorted();
+        assert_eq!(list.len(), MOST_FAULTS + 1);
+        assert_eq!(list[MOST_FAULTS].severity, Severity::Error);
+        assert_eq!(list[MOST_FAULTS].message, "and 1 more faults");
     }
 
     #[test]

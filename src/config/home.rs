@@ -46,10 +46,10 @@ impl Report {
 /// directories come first. The reports name every file that has a fault, and warnings may come with
 /// a configuration.
 pub fn load(path: &Path, shipped: &Profiles) -> (Option<Config>, Vec<Report>) {
-    match read_text(path) {
-        Ok(text) => {
+    match open_text(path) {
+        Ok(Opened { text, exposed }) => {
             let base = path.parent().unwrap_or(Path::new("")).to_owned();
-            read(path, &text, Around::Disk { base, home: path }, shipped)
+            read(path, &text, Around::Disk { base, exposed }, shipped)
         }
         Err(why) => {
             let mut faults = Faults::default();
@@ -77,8 +77,8 @@ pub(crate) enum Around<'a> {
     Disk {
         /// The directory of the home file.
         base: PathBuf,
-        /// The home file.
-        home: &'a Path,
+        /// The mode of the home file, when others may read it.
+        exposed: Option<u32>,
     },
     /// Given as text.
     Texts {
@@ -174,35 +174,49 @@ fn format(map: &mut MapReader<'_>, faults: &mut Faults) {
     }
 }
 
-/// The text of a file; the error says what is wrong with it.
-pub(crate) fn read_text(path: &Path) -> Result<String, String> {
+/// A file that was read.
+pub(crate) struct Opened {
+    /// Its text.
+    pub(crate) text: String,
+    /// Its mode, when others may read it.
+    pub(crate) exposed: Option<u32>,
+}
+
+/// Reads a file; the error says what is wrong with it.
+pub(crate) fn open_text(path: &Path) -> Result<Opened, String> {
     use std::io::Read as _;
     let cannot = |error: std::io::Error| match error.kind() {
         std::io::ErrorKind::NotFound => "there is no such file".to_owned(),
         std::io::ErrorKind::PermissionDenied => "this user may not read the file".to_owned(),
+        std::io::ErrorKind::IsADirectory => "this is a directory".to_owned(),
         _ => format!("cannot be read: {error}"),
     };
     let file = std::fs::File::open(path).map_err(cannot)?;
+    // The mode of what was opened, and not of what bears the name a moment later.
+    let exposed = exposed(path, &file.metadata().map_err(cannot)?);
     let mut bytes = Vec::new();
     // One byte over the bound, so that a file which is too long is seen to be.
     file.take(FILE_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(cannot)?;
-    String::from_utf8(bytes).map_err(|error| {
+    let text = String::from_utf8(bytes).map_err(|error| {
         let good = error.utf8_error().valid_up_to();
         let line = error.as_bytes().iter().take(good).filter(|byte| **byte == b'\n').count() + 1;
         format!("line {line} is not UTF-8; save the file as UTF-8")
-    })
+    })?;
+    Ok(Opened { text, exposed })
 }
 
-/// Whether anybody but the owner may read the file.
+/// The mode of a file that others than its owner may read.
 #[cfg(unix)]
-pub(crate) fn others_may_read(path: &Path) -> Option<u32> {
+fn exposed(path: &Path, metadata: &std::fs::Metadata) -> Option<u32> {
     use std::os::unix::fs::PermissionsExt as _;
-    let mode = std::fs::metadata(path).ok()?.permissions().mode() & 0o777;
-    (mode & 0o077 != 0).then_some(mode)
+    // systemd opens its credentials to the service by an access list, which shows as a group mode.
+    let others = if path.starts_with("/run/credentials") { 0o007 } else { 0o077 };
+    let mode = metadata.permissions().mode() & 0o777;
+    (mode & others != 0).then_some(mode)
 }
 
-/// Where there are no modes, nothing is known against the file.
+/// Where there are no modes, nothing is known against a file.
 #[cfg(not(unix))]
-pub(crate) fn others_may_read(_: &Path) -> Option<u32> {
+fn exposed(_: &Path, _: &std::fs::Metadata) -> Option<u32> {
     None
 }

@@ -13,7 +13,7 @@ use secrecy::SecretString;
 
 use super::UserSecret;
 use super::fault::{Faults, Severity};
-use super::home::{Around, Report, others_may_read, read_text};
+use super::home::{Around, Opened, Report, open_text};
 use super::yaml::{self, Data, MapReader, Node};
 
 /// Shortest password that is not refused, in characters.
@@ -110,25 +110,26 @@ impl Secrets {
     ) -> Self {
         let mut secrets = Self { entries: Vec::new(), named: node.is_some(), readable: true };
         let path = node.and_then(|node| node.text("secrets", faults)).map(|path| around.resolve(&path));
-        let text = match (around, &path) {
+        let opened = match (around, &path) {
             (Around::Texts { secrets: text }, _) => {
                 secrets.named = true;
-                Ok((*text).to_owned())
+                Ok(Opened { text: (*text).to_owned(), exposed: None })
             }
-            (Around::Disk { .. }, Some(path)) => read_text(path),
+            (Around::Disk { .. }, Some(path)) => open_text(path),
             (Around::Disk { .. }, None) => return secrets,
         };
         let path = path.unwrap_or_else(|| "secrets.yaml".into());
         let mut found = Faults::default();
-        if matches!(around, Around::Disk { .. })
-            && let Some(mode) = others_may_read(&path)
-        {
-            let message = format!("others may read the secrets (mode {mode:03o})");
-            found.error(None, "", message, Some(format!("chmod 600 {}", path.display())));
-        }
-        match text {
-            Ok(text) if text.trim().is_empty() => {}
-            Ok(text) => secrets.read(&text, &mut found),
+        match opened {
+            Ok(Opened { text, exposed }) => {
+                if let Some(mode) = exposed {
+                    let message = format!("others may read the secrets (mode {mode:03o})");
+                    found.error(None, "", message, Some(format!("chmod 600 {}", path.display())));
+                }
+                if !text.trim().is_empty() {
+                    secrets.read(&text, &mut found);
+                }
+            }
             Err(why) => {
                 secrets.readable = false;
                 let message = format!("the secrets file {}: {why}", path.display());

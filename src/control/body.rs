@@ -40,14 +40,11 @@ pub fn action<'a>(request: &Message<'a>) -> Result<Content<'a>, Rejection> {
 fn read<'a>(request: &Message<'a>, accept: &'static str) -> Result<Content<'a>, Rejection> {
     let kind = request.content_type().unwrap_or("text/plain");
     let is = |known: &str| kind.eq_ignore_ascii_case(known);
-    let taken = accept.split(", ").any(|known| is(known));
+    let taken = accept.split(", ").any(is);
     if is("message/imdn+xml") || is("application/im-iscomposing+xml") {
         return if taken { Ok(Content::Chatter) } else { Err(unsupported(accept)) };
     }
-    if let Some(coding) =
-        request.first(Name::ContentEncoding).filter(|coding| !coding.eq_ignore_ascii_case(b"identity"))
-    {
-        let _ = coding;
+    if request.first(Name::ContentEncoding).is_some_and(|coding| !coding.eq_ignore_ascii_case(b"identity")) {
         return Err(Rejection::new(415, "Unsupported Content-Encoding").with("Accept-Encoding", "identity"));
     }
     if !taken {

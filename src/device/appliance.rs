@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::config::{DeviceConfig, DeviceId};
-use crate::device::profile::{Model, Property};
+use crate::config::{DeviceConfig, DeviceId, LinkId};
+use crate::device::codec::Dropped;
+use crate::device::house::Session;
+use crate::device::profile::{Category, Model, Property};
 use crate::device::shadow::{Health, Shadow};
-use crate::device::value::Value;
+use crate::device::value::{Kind, Value};
 use crate::timer::Now;
 
 /// What a lamp key shows.
@@ -27,7 +29,9 @@ pub struct Device {
     name: Arc<str>,
     room: Option<Arc<str>>,
     model: Arc<Model>,
+    link: LinkId,
     pub(crate) shadow: Shadow,
+    pub(crate) session: Session,
 }
 
 /// Longest [`Device::summary`] in characters: it must fit a SIP reason phrase.
@@ -41,7 +45,9 @@ impl Device {
             name: config.name.as_str().into(),
             room: config.room.as_deref().map(Into::into),
             shadow: Shadow::new(config.model.properties.len(), wall_ms),
+            session: Session::new(&config.model),
             model: config.model.clone(),
+            link: config.link,
         }
     }
 
@@ -70,6 +76,30 @@ impl Device {
         &self.model
     }
 
+    pub(crate) fn model_arc(&self) -> Arc<Model> {
+        self.model.clone()
+    }
+
+    /// The link that it hangs on.
+    pub fn link(&self) -> LinkId {
+        self.link
+    }
+
+    /// Whether a command is under way.
+    pub fn busy(&self) -> bool {
+        self.session.busy()
+    }
+
+    /// How many payloads gave no value, by reason.
+    pub fn dropped(&self) -> impl Iterator<Item = (Dropped, u64)> {
+        self.session.dropped()
+    }
+
+    /// How often a known value of a property changed.
+    pub fn changes(&self, property: usize) -> u32 {
+        self.session.changes(property)
+    }
+
     /// What was heard from it.
     pub fn shadow(&self) -> &Shadow {
         &self.shadow
@@ -85,20 +115,126 @@ impl Device {
         }
     }
 
-    /// A line for people of at most [`SUMMARY`] characters: `on, 63 W`, `offline, was on`.
+    /// A line for people of at most [`SUMMARY`] characters: `on, 63 W`, `offline for 5 min, was on`.
     pub fn summary(&self, now: Now) -> String {
-        let _ = now;
-        String::new()
+        let shadow = &self.shadow;
+        let values = self.values();
+        let since = |at_ms: i64| age(now.wall_ms.saturating_sub(at_ms));
+        let trouble = match (shadow.link_up(), shadow.health()) {
+            (false, _) => format!("no connection for {}", since(shadow.link_since_ms())),
+            (true, Health::Offline) => format!("offline for {}", since(shadow.health_since_ms())),
+            (true, Health::Unknown) if values.is_empty() => return "nothing heard yet".to_owned(),
+            (true, Health::Unknown) => "not heard yet".to_owned(),
+            (true, Health::Asleep) => "asleep".to_owned(),
+            (true, Health::Online) if values.is_empty() => return "online".to_owned(),
+            (true, Health::Online) => return cut(&values),
+        };
+        match (values.is_empty(), shadow.health()) {
+            (true, _) => trouble,
+            (false, Health::Asleep) if shadow.link_up() => cut(&format!("{trouble}, {values}")),
+            (false, _) => cut(&format!("{trouble}, was {values}")),
+        }
+    }
+
+    /// The everyday values, the main one first.
+    fn values(&self) -> String {
+        let main = self.model.main().map(|property| &property.id);
+        let everyday =
+            self.model.properties.iter().enumerate().filter(|(_, of)| of.category == Category::Main);
+        let mut values: Vec<(bool, String)> = Vec::new();
+        for (index, property) in everyday {
+            let Some(reading) = self.shadow.reading(index) else { continue };
+            let is_main = Some(&property.id) == main;
+            let text = show(property, &reading.value);
+            let named = is_main || property.unit.is_some() || tells_itself(property);
+            let text = if named { text } else { format!("{} {text}", property.name) };
+            let text = if reading.stale { format!("{text} (old)") } else { text };
+            values.push((!is_main, text));
+        }
+        values.sort_by_key(|(later, _)| *later);
+        values.into_iter().map(|(_, text)| text).collect::<Vec<_>>().join(", ")
     }
 
     /// What is known, label by label, for a status answer.
     pub fn describe(&self, now: Now) -> Vec<(String, String)> {
-        let _ = (now, Health::Online);
-        Vec::new()
+        let shadow = &self.shadow;
+        let since = |at_ms: i64| age(now.wall_ms.saturating_sub(at_ms));
+        let mut lines = vec![(
+            "state".to_owned(),
+            format!("{} for {}", shadow.health().word(), since(shadow.health_since_ms())),
+        )];
+        if !shadow.link_up() {
+            lines.push(("connection".to_owned(), format!("down for {}", since(shadow.link_since_ms()))));
+        }
+        for (index, property) in self.model.properties.iter().enumerate() {
+            let Some(reading) = shadow.reading(index) else {
+                lines.push((property.name.to_string(), "not known".to_owned()));
+                continue;
+            };
+            let mut text = show(property, &reading.value);
+            if let Some(goal) = shadow.target(index) {
+                text = format!("{text}, going to {}", show(property, goal));
+            }
+            let age = match (reading.at_ms, reading.stale) {
+                (None, _) => "age unknown".to_owned(),
+                (Some(at), false) => format!("{} ago", since(at)),
+                (Some(at), true) => format!("old: {} ago", since(at)),
+            };
+            lines.push((property.name.to_string(), format!("{text} ({age})")));
+        }
+        lines
     }
 }
 
-/// A value with its property's decimals and unit.
+/// A value in a property's own words: decimals, unit, and open/closed instead of on/off.
 pub fn show(property: &Property, value: &Value) -> String {
-    value.show(property.decimals, property.unit.as_deref()).to_string()
+    match value {
+        Value::Bool(state) => match (words_of(property), state) {
+            ((yes, _), true) => yes.to_owned(),
+            ((_, no), false) => no.to_owned(),
+        },
+        value => value.show(property.decimals, property.unit.as_deref()).to_string(),
+    }
+}
+
+/// What true and false mean to people, by class.
+fn words_of(property: &Property) -> (&'static str, &'static str) {
+    match property.class.as_deref() {
+        Some("opening" | "door" | "window" | "garage") => ("open", "closed"),
+        Some("motion") => ("motion", "no motion"),
+        Some("presence" | "occupancy") => ("occupied", "empty"),
+        Some("moisture") => ("wet", "dry"),
+        Some("smoke" | "gas" | "alarm") => ("alarm", "quiet"),
+        Some("running") => ("running", "idle"),
+        _ => ("on", "off"),
+    }
+}
+
+fn tells_itself(property: &Property) -> bool {
+    property.kind == Kind::Bool && words_of(property).0 != "on"
+}
+
+/// A rough age for people: `12 s`, `5 min`, `3 h`, `4 days`.
+pub fn age(ms: i64) -> String {
+    let seconds = ms.max(0) / 1000;
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min", seconds / 60),
+        7200..172_800 => format!("{} h", seconds / 3600),
+        _ => format!("{} days", seconds / 86_400),
+    }
+}
+
+/// Leaves out whole values at the end until the rest fits.
+fn cut(text: &str) -> String {
+    let mut out = String::new();
+    for part in text.split(", ") {
+        let comma = if out.is_empty() { 0 } else { 2 };
+        if out.chars().count() + comma + part.chars().count() > SUMMARY {
+            break;
+        }
+        out.push_str(if comma == 0 { "" } else { ", " });
+        out.push_str(part);
+    }
+    if out.is_empty() { text.chars().take(SUMMARY).collect() } else { out }
 }

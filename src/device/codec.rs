@@ -1,1 +1,15 @@
-//! Bytes to values and back.
+//! Bytes to values and back, by the rules of a profile.
+//!
+//! Incoming: bytes → raw scalar (JSON Pointer, pattern, line level) → `invalid` → `map` → `scale`,
+//! `offset` → value. Whatever does not fit leaves the value as it was, and is counted.
+//! Outgoing: values → `map` → placeholders of a text or document.
+
+mod incoming;
+mod outgoing;
+
+pub use incoming::Dropped;
+pub(crate) use incoming::{Payload, value};
+pub(crate) use outgoing::{Delivery, Outgoing, compose};
+
+/// Name of the one channel of a serial port.
+pub const SERIAL: &str = "port";

@@ -98,3 +98,22 @@ pub enum Refusal {
     #[error("too soon after the last command; wait {} s", .0.as_secs().max(1))]
     TooSoon(Duration),
 }
+
+impl Refusal {
+    /// One word for it, as `refused:` in a profile's tests and audit lines spell it.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::NoDevice => "device",
+            Self::NoSuch(_) => "name",
+            Self::ReadOnly(_) => "read_only",
+            Self::BadValue(_) => "value",
+            Self::BadArgs(_) => "args",
+            Self::LinkDown => "link",
+            Self::Offline => "offline",
+            Self::Asleep => "asleep",
+            Self::Guard(_) => "only_if",
+            Self::Busy => "busy",
+            Self::TooSoon(_) => "min_gap",
+        }
+    }
+}

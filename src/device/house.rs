@@ -2,18 +2,32 @@
 //! operations and news come out.
 //!
 //! The contract: after every call that takes `&mut self` except `poll`, drain [`House::poll`] until
-//! `None`, then call [`House::tick`] at [`House::next_deadline`].
+//! `None`, then call [`House::tick`] at [`House::next_deadline`]. What one call can add to the effects
+//! is bounded by the devices that it touches, so the queue between two drains is too.
 
-use std::collections::VecDeque;
+mod bus;
+mod clicks;
+mod intake;
+mod links;
+mod orders;
+mod report;
+mod running;
+mod session;
+mod wiring;
+
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
-use sipliance_driver::{Event, Op};
+use sipliance_driver::{Event, Op, OpId};
 
-use crate::config::{Config, DeviceId, LinkId};
+use crate::config::{Config, DeviceConfig, DeviceId, LinkId};
 use crate::device::appliance::Device;
-use crate::device::command::{CommandId, Order, Outcome, Refusal};
-use crate::timer::Now;
+use crate::device::command::{CommandId, Outcome};
+use crate::timer::{Deadlines, Now};
+
+pub(crate) use session::Session;
+use wiring::Wire;
 
 /// What the house wants done, and what is new.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,52 +66,136 @@ pub enum Effect {
 #[derive(Debug)]
 pub struct House {
     devices: Vec<Device>,
+    wires: Vec<Wire>,
     effects: VecDeque<Effect>,
+    deadlines: Deadlines<Due>,
+    /// Operations under way; every one ends in a `Done` or with its link.
+    ops: HashMap<OpId, Owner>,
+    last_op: u64,
+    last_command: u64,
+    /// Devices that the current call changed, and whether that must be told at once.
+    touched: Vec<(usize, bool)>,
+}
+
+/// What a deadline is for; whoever set it checks whether it still means anything.
+#[derive(Clone, Copy, Debug)]
+enum Due {
+    /// A property may have become stale.
+    Stale(usize, usize),
+    /// A property's readings count from now on.
+    Settle(usize, usize),
+    /// A line has been inactive for its hold time.
+    Hold(usize, usize),
+    /// A button was held, or not pressed again.
+    Click(usize, usize),
+    /// A device may have been silent for too long.
+    Silent(usize),
+    /// A change may be worth a report now.
+    Report(usize),
+    /// A command must be answered, given up, or asked about again.
+    Command(usize, CommandId),
+    /// A query is due.
+    Poll(usize, usize),
+    /// A driver should have answered long ago.
+    Bus(usize, OpId),
+}
+
+/// Who sent an operation.
+#[derive(Clone, Debug)]
+enum Owner {
+    /// A query of `link: hello`.
+    Hello,
+    /// A query on a serial port: wire, poll and how often it was tried.
+    Query(usize, usize, u32),
+    /// A step of a device's command.
+    Command(usize, CommandId),
 }
 
 impl House {
     /// The appliances of `config`; asks every link to watch what they need. Nothing is moved.
     pub fn new(config: Arc<Config>, now: Now) -> Self {
-        let _ = now;
-        let devices = config
-            .devices
+        Self::of(&config.devices, config.links.len(), now)
+    }
+
+    /// A house of these devices on so many links.
+    pub fn of(devices: &[DeviceConfig], links: usize, now: Now) -> Self {
+        let devices: Vec<Device> = devices
             .iter()
             .enumerate()
             .map(|(index, device)| Device::new(DeviceId(index), device, now.wall_ms))
             .collect();
-        Self { devices, effects: VecDeque::new() }
+        let wires = wiring::wires(&devices, links);
+        let mut house = Self {
+            devices,
+            wires,
+            effects: VecDeque::new(),
+            deadlines: Deadlines::default(),
+            ops: HashMap::new(),
+            last_op: 0,
+            last_command: 0,
+            touched: Vec::new(),
+        };
+        house.watch();
+        house
     }
 
-    /// Takes over shadows from the house before a reload, by device id, so that no value is
-    /// forgotten and no version goes back.
+    /// Takes over what the house before a reload knew, device by device (same id) and property by
+    /// property (same id and type): no value is forgotten and no version goes back. Links begin as
+    /// down; the caller repeats `Event::Up` for those that stayed up. Commands that were under way in
+    /// `old` end there, with its own effects.
     pub fn inherit(&mut self, old: &Self) {
-        let _ = old;
+        for device in &mut self.devices {
+            let Some((_, before)) = old.find(device.id()) else { continue };
+            let model = device.model_arc();
+            device.shadow.inherit(before.shadow(), |index| {
+                let property = model.properties.get(index)?;
+                let from = before.model().property(&property.id)?;
+                (before.model().properties.get(from)?.kind == property.kind).then_some(from)
+            });
+        }
     }
 
     /// Takes what a driver reports.
     pub fn driver(&mut self, link: LinkId, event: Event, now: Now) {
-        let _ = (link, event, now);
+        match event {
+            Event::Up => self.link_up(link.0, now),
+            Event::Down(_) => self.link_down(link.0, now),
+            Event::Read { channel, payload, retained } => {
+                self.heard(link.0, &channel, &payload, retained, now);
+            }
+            // What is never read stays unknown, which is what watchers are told.
+            Event::Unwatched { .. } => {}
+            Event::Done { id, result } => self.done(link.0, id, &result, now),
+        }
+        self.report(now);
     }
 
     /// Takes the passing of time.
     pub fn tick(&mut self, now: Now) {
-        let _ = now;
+        while let Some(due) = self.deadlines.due(now.mono) {
+            match due {
+                Due::Stale(device, property) => self.check_stale(device, property, now),
+                Due::Settle(device, property) => self.settled(device, property, now),
+                Due::Hold(device, property) => self.hold_over(device, property, now),
+                Due::Click(device, event) => self.click_due(device, event, now),
+                Due::Silent(device) => self.check_silent(device, now),
+                Due::Report(device) => self.report_due(device, now),
+                Due::Command(device, command) => self.command_due(device, command, now),
+                Due::Poll(wire, poll) => self.poll_due(wire, poll, now),
+                Due::Bus(wire, op) => self.bus_due(wire, op, now),
+            }
+        }
+        self.report(now);
     }
 
     /// When [`House::tick`] is due.
     pub fn next_deadline(&self) -> Option<Instant> {
-        None
+        self.deadlines.next()
     }
 
     /// The next effect.
     pub fn poll(&mut self) -> Option<Effect> {
         self.effects.pop_front()
-    }
-
-    /// Takes an order, or refuses it in words; a taken order ends in one [`Effect::Finished`].
-    pub fn order(&mut self, device: DeviceId, order: Order, now: Now) -> Result<CommandId, Refusal> {
-        let _ = (device, order, now);
-        Err(Refusal::NoDevice)
     }
 
     /// One device.
@@ -113,5 +211,33 @@ impl House {
     /// The device with the id of the home file.
     pub fn find(&self, id: &str) -> Option<(DeviceId, &Device)> {
         self.devices().find(|(_, device)| device.id() == id)
+    }
+
+    /// Takes a value as if it had just been heard: the `given:` of a profile's tests.
+    pub(crate) fn suppose(
+        &mut self,
+        device: DeviceId,
+        property: usize,
+        value: crate::device::value::Value,
+        now: Now,
+    ) {
+        self.reading(device.0, property, value, false, now);
+        self.spoke(device.0, false, now);
+        self.report(now);
+    }
+
+    fn new_op(&mut self, owner: Owner) -> OpId {
+        self.last_op += 1;
+        let id = OpId(self.last_op);
+        self.ops.insert(id, owner);
+        id
+    }
+
+    fn drive(&mut self, wire: usize, op: Op) {
+        self.effects.push_back(Effect::Drive { link: LinkId(wire), op });
+    }
+
+    fn touch(&mut self, device: usize, urgent: bool) {
+        self.touched.push((device, urgent));
     }
 }

@@ -8,6 +8,7 @@
 pub mod appliance;
 pub mod codec;
 pub mod command;
+pub mod fixture;
 pub mod house;
 pub mod profile;
 pub mod shadow;

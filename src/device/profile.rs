@@ -152,7 +152,7 @@ pub enum LinkNeeds {
         hello: Vec<Write>,
     },
     /// A serial port.
-    Serial(SerialNeeds),
+    Serial(Box<SerialNeeds>),
     /// Lines.
     Gpio(Vec<GpioLine>),
 }
@@ -268,6 +268,10 @@ pub struct Read {
     pub offset: Option<f64>,
     /// Sentinels: raw texts or finished numbers that are no reading.
     pub invalid: Vec<String>,
+    /// A bool is true where the number is above this.
+    pub above: Option<f64>,
+    /// A bool stays true for this long after it was last true.
+    pub hold: Option<Duration>,
     /// Whether retained copies count.
     pub retained: bool,
 }
@@ -293,11 +297,11 @@ pub enum Source {
     Line {
         /// The line's name in `link.lines`.
         channel: Channel,
-        /// Stays true for this long after the line went inactive.
-        hold: Option<Duration>,
-        /// Whether it is an output: its level is known from what was driven.
+        /// Its level at start, for an output: it is known from what was driven.
         output: Option<bool>,
     },
+    /// Another property of the device, for an event that is a change of state.
+    Property(usize),
 }
 
 /// How something is said to the device.

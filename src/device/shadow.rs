@@ -39,6 +39,8 @@ pub struct Reading {
     pub at_ms: Option<i64>,
     /// Older than the profile's `stale_after`, or of unknown age where the profile has one.
     pub stale: bool,
+    /// Heard since the link last came up. What was heard before may have changed unseen.
+    pub since_up: bool,
 }
 
 /// Everything that was heard from one device. Changed by readings and by the link, never by a command.
@@ -115,9 +117,10 @@ impl Shadow {
             .map(|reading| &reading.value)
     }
 
-    /// Like [`Shadow::believed`], and of known age: what a guard or a toggle may rest on.
+    /// Like [`Shadow::believed`], of known age and heard since the link came up: what a guard or a
+    /// toggle may rest on.
     pub fn certain(&self, property: usize) -> Option<&Value> {
-        let known = self.reading(property).is_some_and(|reading| reading.at_ms.is_some());
+        let known = self.reading(property).is_some_and(|reading| reading.at_ms.is_some() && reading.since_up);
         self.believed(property).filter(|_| known)
     }
 
@@ -172,6 +175,7 @@ impl Shadow {
         if changed {
             self.link_up = up;
             self.link_since_ms = wall_ms;
+            self.readings.iter_mut().flatten().for_each(|reading| reading.since_up = false);
         }
         self.bump(changed)
     }
@@ -202,7 +206,7 @@ mod tests {
     use super::*;
 
     fn live(value: Value) -> Reading {
-        Reading { value, at_ms: Some(5), stale: false }
+        Reading { value, at_ms: Some(5), stale: false, since_up: true }
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! MESSAGE, DO and INVITE: from a request to a command, and back to exactly one final answer.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use rand::Rng as _;
@@ -33,15 +35,15 @@ pub(super) struct Pending {
     cancelled: bool,
 }
 
-/// Who asked, and how to answer him.
-#[derive(Debug)]
+/// Who asked, and how to answer him. Cheap to clone.
+#[derive(Clone, Debug)]
 struct Asker {
     key: ServerKey,
     hop: Hop,
     /// The request, for the fields that a response copies.
     request: Bytes,
     kind: Kind,
-    who: String,
+    who: Arc<str>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +76,29 @@ impl Recent {
         {
             self.known.remove(&oldest);
         }
+        true
+    }
+}
+
+/// How many commands each person may give: a bucket that refills by [`limits::COMMANDS_PER_SECOND`].
+#[derive(Debug, Default)]
+pub(super) struct Pace(HashMap<Identity, (f64, Instant)>);
+
+impl Pace {
+    fn allows(&mut self, who: &Identity, now: Now) -> bool {
+        if self.0.len() >= limits::PACED {
+            // Full: forget those whose bucket is full again.
+            let rest = limits::COMMAND_BURST / limits::COMMANDS_PER_SECOND;
+            self.0.retain(|_, (_, at)| now.mono.saturating_duration_since(*at).as_secs_f64() < rest);
+        }
+        let (tokens, at) = self.0.entry(who.clone()).or_insert((limits::COMMAND_BURST, now.mono));
+        let elapsed = now.mono.saturating_duration_since(*at).as_secs_f64();
+        *tokens = (*tokens + elapsed * limits::COMMANDS_PER_SECOND).min(limits::COMMAND_BURST);
+        *at = now.mono;
+        if *tokens < 1.0 {
+            return false;
+        }
+        *tokens -= 1.0;
         true
     }
 }
@@ -111,13 +136,16 @@ impl Gateway {
             return Err(Rejection::new(482, "Merged Request"));
         }
         let wish = self.wish(kind, request, target, &who, now)?;
+        if matches!(wish, Wish::Order(..)) && !self.pace.allows(&who, now) {
+            return Err(Rejection::new(503, "Too Many Commands").with("Retry-After", "2"));
+        }
         let key = self.open(request, Weight::Heavy)?;
         let asker = Asker {
             key,
             hop: request.hop,
             request: Bytes::copy_from_slice(request.bytes),
             kind,
-            who: key_of(&who),
+            who: key_of(&who).into(),
         };
         match wish {
             Wish::Silence => self.answer(&asker, &Answer::new(200, "OK", ""), None, now),
@@ -133,27 +161,20 @@ impl Gateway {
             return;
         };
         pending.cancelled = true;
-        let (request, hop) = (pending.asker.request.clone(), pending.asker.hop);
-        self.respond(invite, &request, hop, 487, "Request Terminated", None, now);
+        let asker = pending.asker.clone();
+        self.respond(&asker, 487, "Request Terminated", None, now);
     }
 
     /// A command ended.
     pub(super) fn on_finished(&mut self, command: CommandId, outcome: &Outcome, now: Now) {
-        let Some(pending) = self.pending.remove(&command) else { return };
-        let Some(device) = self.house.device(pending.device) else { return };
-        let answer = answer::of_outcome(outcome, device, now);
-        let line = audit_line(
-            "ended",
-            &pending.asker.who,
-            device.id(),
-            &pending.what,
-            &format!("{} {}", answer.status, answer.words),
-            pending.asker.hop,
-            now,
-        );
-        self.outputs.push_back(Output::Audit(line));
-        if !pending.cancelled {
-            self.answer(&pending.asker, &answer, Some(pending.device), now);
+        let Some(Pending { asker, device, what, cancelled }) = self.pending.remove(&command) else { return };
+        let Some(answer) = self.house.device(device).map(|device| answer::of_outcome(outcome, device, now))
+        else {
+            return;
+        };
+        self.audit("ended", &asker, device, &what, &format!("{} {}", answer.status, answer.words), now);
+        if !cancelled {
+            self.answer(&asker, &answer, Some(device), now);
         }
     }
 
@@ -258,55 +279,38 @@ impl Gateway {
     /// Rights, audit, act; in this order.
     fn order(&mut self, asker: Asker, who: &Identity, id: DeviceId, order: Order, now: Now) {
         let Some(device) = self.house.device(id) else { return };
-        let (name, room, item) =
-            (device.id().to_owned(), device.room().map(ToOwned::to_owned), order.subject().clone());
-        let sensitive = is_sensitive(device, &order);
         let what = describe(&order);
-        self.counters.commands += 1;
-        if !self.config.access.may_do(who, &name, room.as_deref(), &item, sensitive) {
-            self.counters.forbidden += 1;
-            let line = audit_line("refused", &asker.who, &name, &what, "no right", asker.hop, now);
-            self.outputs.push_back(Output::Audit(line));
+        let (item, sensitive) = (order.subject(), is_sensitive(device, &order));
+        if !self.config.access.may_do(who, device.id(), device.room(), item, sensitive) {
             let words = format!("{}: you may not do that", device.name());
+            self.counters.forbidden += 1;
+            self.audit("refused", &asker, id, &what, "no right", now);
             return self.answer(&asker, &Answer::new(403, "Forbidden", words), Some(id), now);
         }
-        let line = audit_line("ordered", &asker.who, &name, &what, "", asker.hop, now);
-        self.outputs.push_back(Output::Audit(line));
+        self.counters.commands += 1;
+        self.audit("ordered", &asker, id, &what, "", now);
         match self.house.order(id, order, now) {
             Ok(command) => {
                 if asker.kind == Kind::Call {
-                    let (key, request, hop) = (asker.key, asker.request.clone(), asker.hop);
-                    self.respond(key, &request, hop, 100, "Trying", None, now);
+                    self.respond(&asker, 100, "Trying", None, now);
                 }
                 self.pending.insert(command, Pending { asker, device: id, what, cancelled: false });
             }
             Err(refusal) => {
                 let Some(device) = self.house.device(id) else { return };
                 let answer = answer::of_refusal(&refusal, device);
-                let line = audit_line(
-                    "ended",
-                    &asker.who,
-                    &name,
-                    &what,
-                    &format!("{} {}", answer.status, answer.words),
-                    asker.hop,
-                    now,
-                );
-                self.outputs.push_back(Output::Audit(line));
+                self.audit("ended", &asker, id, &what, &format!("{} {}", answer.status, answer.words), now);
                 self.answer(&asker, &answer, Some(id), now);
             }
         }
     }
 
     fn answer(&mut self, asker: &Asker, answer: &Answer, device: Option<DeviceId>, now: Now) {
-        let (key, request, hop) = (asker.key, &asker.request, asker.hop);
         match asker.kind {
-            Kind::Call => self.respond(key, request, hop, answer.call_status(), &answer.words, None, now),
-            Kind::Do => {
-                self.respond(key, request, hop, answer.status, answer.reason, Some(&answer.words), now)
-            }
+            Kind::Call => self.respond(asker, answer.call_status(), &answer.words, None, now),
+            Kind::Do => self.respond(asker, answer.status, answer.reason, Some(&answer.words), now),
             Kind::Message => {
-                self.respond(key, request, hop, answer.status, answer.reason, None, now);
+                self.respond(asker, answer.status, answer.reason, None, now);
                 if !answer.words.is_empty() {
                     self.reply(asker, &answer.words, device, now);
                 }
@@ -314,24 +318,24 @@ impl Gateway {
         }
     }
 
-    fn respond(
-        &mut self,
-        key: ServerKey,
-        request: &Bytes,
-        hop: Hop,
-        status: u16,
-        reason: &str,
-        body: Option<&str>,
-        now: Now,
-    ) {
-        let Ok(message) = Message::parse(request) else { return };
+    fn respond(&mut self, to: &Asker, status: u16, reason: &str, body: Option<&str>, now: Now) {
+        let Ok(message) = Message::parse(&to.request) else { return };
         let tag = (status > 100).then(|| self.stateless_tag(&message));
-        let writer = self.response(&message, hop, status, reason, tag.as_deref());
+        let writer = self.response(&message, to.hop, status, reason, tag.as_deref());
         let bytes = match body.filter(|body| !body.is_empty()) {
             Some(body) => writer.body("text/plain;charset=UTF-8", body.as_bytes()),
             None => writer.finish(),
         };
-        self.transactions.answer(key, status, bytes, now.mono);
+        self.transactions.answer(to.key, status, bytes, now.mono);
+    }
+
+    /// One JSON line; whatever a peer wrote is escaped in it.
+    fn audit(&mut self, step: &str, asker: &Asker, device: DeviceId, what: &str, result: &str, now: Now) {
+        let at = jiff::Timestamp::from_millisecond(now.wall_ms).map(|at| at.to_string()).unwrap_or_default();
+        let device = self.house.device(device).map(|device| device.id().to_owned()).unwrap_or_default();
+        let (who, from) = (&*asker.who, asker.hop.peer.to_string());
+        let line = serde_json::json!({"at": at, "step": step, "who": who, "from": from, "device": device, "what": what, "result": result});
+        self.outputs.push_back(Output::Audit(line.to_string()));
     }
 
     /// The result in words, as a MESSAGE back to who asked, over the flow that he asked on.
@@ -371,16 +375,15 @@ impl Gateway {
     }
 }
 
-/// A command whose Date says that it is old, or whose Expires has passed, moves nothing
-/// (RFC 3428 §8 and draft-moyer-sip-appliances-framework §6.1.3).
+/// A message whose Expires has passed since its Date moves nothing (RFC 3428 §8). A Date alone says
+/// little: phones with a wrong clock are many, and the nonce proves the age of a command.
 fn check_age(message: &Message<'_>, now: Now) -> Result<(), Rejection> {
-    let Some(sent) = message.first(Name::Date).and_then(|date| std::str::from_utf8(date).ok()) else {
+    let Some(date) = message.first(Name::Date).and_then(|date| std::str::from_utf8(date).ok()) else {
         return Ok(());
     };
-    let Ok(sent) = jiff::fmt::rfc2822::parse(sent) else { return Ok(()) };
+    let (Ok(sent), Some(life)) = (jiff::fmt::rfc2822::parse(date), message.expires()) else { return Ok(()) };
     let age = now.wall_ms - sent.timestamp().as_millisecond();
-    let life = message.expires().map_or(limits::COMMAND_AGE_MS, |seconds| i64::from(seconds) * 1000);
-    if age > life { Err(Rejection::new(400, "This Command Is Too Old")) } else { Ok(()) }
+    if age > i64::from(life) * 1000 { Err(Rejection::new(400, "This Command Is Too Old")) } else { Ok(()) }
 }
 
 fn is_sensitive(device: &crate::device::appliance::Device, order: &Order) -> bool {
@@ -402,15 +405,6 @@ fn describe(order: &Order) -> String {
             format!("{action}({})", args.join(","))
         }
     }
-}
-
-/// One JSON line; whatever a peer wrote is escaped in it.
-fn audit_line(step: &str, who: &str, device: &str, what: &str, result: &str, hop: Hop, now: Now) -> String {
-    let at = jiff::Timestamp::from_millisecond(now.wall_ms).map(|at| at.to_string()).unwrap_or_default();
-    serde_json::json!({
-        "at": at, "step": step, "who": who, "from": hop.peer.to_string(), "device": device, "what": what, "result": result,
-    })
-    .to_string()
 }
 
 /// Lines that fit one MESSAGE (RFC 3428 §8: 1300 bytes).

@@ -4,7 +4,7 @@ use super::Gateway;
 use crate::config::access::Identity;
 use crate::control::target::Target;
 use crate::event::ALLOW_EVENTS;
-use crate::sip::auth::{Purpose, Verdict, credentials};
+use crate::sip::auth::{Offer, Purpose, Verdict, credentials};
 use crate::sip::transaction::{Arrival, ServerKey, Weight};
 use crate::sip::wire::check::request_fault;
 use crate::sip::wire::{Message, Method, Name, Uri, Writer, write};
@@ -68,10 +68,9 @@ impl Gateway {
                 self.command(request, now)
             }
             Method::Message | Method::Do | Method::Invite | Method::Register => Err(gone()),
-            Method::Bye | Method::Notify | Method::Info | Method::Update | Method::Prack | Method::Cancel => {
-                Err(gone())
-            }
-            Method::Refer => Err(Rejection::new(603, "Decline")),
+            Method::Refer if !request.in_dialog() => Err(Rejection::new(603, "Decline")),
+            Method::Bye | Method::Notify | Method::Info | Method::Update | Method::Prack => Err(gone()),
+            Method::Cancel | Method::Refer => Err(gone()),
             Method::Publish | Method::Qauth => {
                 Err(Rejection::new(405, "Method Not Allowed").with("Allow", ALLOW))
             }
@@ -102,7 +101,8 @@ impl Gateway {
             Verdict::Is(user) => user,
             Verdict::Unknown | Verdict::Stale | Verdict::Slowed => {
                 self.counters.challenges += 1;
-                let fields = self.auth.challenge(source, verdict == Verdict::Stale, now);
+                let offer = Offer::to(request.message);
+                let fields = self.auth.challenge(source, verdict == Verdict::Stale, offer, now);
                 return Err(Rejection { status: 401, reason: "Unauthorized".into(), fields });
             }
         };
@@ -128,17 +128,29 @@ impl Gateway {
         else {
             return Ok(());
         };
-        if covered == request.uri.raw
-            || (request.method == Method::Register && Uri::parse(covered).is_ok_and(|uri| uri.user.is_none()))
-        {
+        if covered == request.uri.raw {
             return Ok(());
         }
-        let named = |uri: &Uri<'_>| self.resolve(uri, request.hop);
-        let same = Uri::parse(covered).is_ok_and(|covered| {
-            named(&covered).and_then(Target::device) == named(&request.uri).and_then(Target::device)
-                && named(&covered).is_some()
+        let fits = Uri::parse(covered).is_ok_and(|covered| match covered.user {
+            // Some clients, sipp among them, cover the server and not the user.
+            None => self.is_us(&covered, request),
+            Some(_) => {
+                let (covered, asked) =
+                    (self.resolve(&covered, request.hop), self.resolve(&request.uri, request.hop));
+                covered.is_some() && covered.and_then(Target::device) == asked.and_then(Target::device)
+            }
         });
-        if same { Ok(()) } else { Err(Rejection::new(400, "The Digest Covers Another URI")) }
+        if fits { Ok(()) } else { Err(Rejection::new(400, "The Digest Covers Another URI")) }
+    }
+
+    /// Whether the host of `uri` is this gateway, as the sender of `request` can know it.
+    fn is_us(&self, uri: &Uri<'_>, request: &Request<'_>) -> bool {
+        let is = |host: &str| uri.host.eq_ignore_ascii_case(host);
+        let upstream = self.flows.get(&request.hop.flow).and_then(|flow| flow.upstream);
+        let provider = upstream.and_then(|index| self.config.upstreams.get(index));
+        is(request.uri.host)
+            || is(&self.config.house.domain)
+            || provider.is_some_and(|provider| is(&provider.domain) || is(&provider.server.host))
     }
 
     /// What a Request-URI names, as it arrived on `hop`: behind an upstream its account names count.

@@ -1,1 +1,8 @@
-//! To come.
+//! The shell: sockets, drivers, files, signals and the real clock. It decides nothing that a test
+//! would want to see.
+
+pub mod control;
+pub mod drivers;
+pub mod run;
+pub mod tcp;
+pub mod udp;

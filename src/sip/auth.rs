@@ -158,6 +158,34 @@ pub trait Secrets {
     fn ha1(&self, user: &str, algorithm: Algorithm) -> Option<&str>;
 }
 
+/// How a challenge is written, for phones that cannot read every form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offer {
+    /// SHA-256, then MD5 (RFC 8760 §2.4).
+    Both,
+    /// The same, with blanks around the `=` of SHA-256's algorithm (legal: RFC 3261 §25.1 EQUAL).
+    /// sipp 3.6 takes the first `algorithm=` that it finds for that of all challenges, and knows MD5
+    /// alone; this way it finds MD5's.
+    Spaced,
+    /// MD5 alone: baresip before 2.0 gives up on a 401 that names any other algorithm.
+    Md5,
+}
+
+impl Offer {
+    /// The form that the sender of `request` can read. It changes how a challenge is written and
+    /// never what is accepted.
+    pub fn to(request: &Message<'_>) -> Self {
+        match request.first(Name::UserAgent) {
+            None => Self::Spaced,
+            Some(agent) if agent.to_ascii_lowercase().starts_with(b"sipp") => Self::Spaced,
+            Some(agent) if agent.starts_with(b"baresip v0.") || agent.starts_with(b"baresip v1.") => {
+                Self::Md5
+            }
+            Some(_) => Self::Both,
+        }
+    }
+}
+
 /// What a request is about to do decides how fresh its proof must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
@@ -232,22 +260,25 @@ impl Server {
     }
 
     /// WWW-Authenticate fields, the strongest algorithm first (RFC 8760 §2.4).
-    pub fn challenge(&mut self, source: IpAddr, stale: bool, now: Now) -> String {
+    pub fn challenge(&mut self, source: IpAddr, stale: bool, offer: Offer, now: Now) -> String {
         self.serial = self.serial.wrapping_add(1);
         let issued = Issued { at_ms: now.wall_ms, serial: self.serial };
         let nonce = self.nonce(issued, source);
         let stale = if stale { ", stale=true" } else { "" };
         let realm = &self.realm;
         let mut fields = String::with_capacity(280);
-        for algorithm in [Algorithm::Sha256, Algorithm::Md5] {
-            if algorithm == Algorithm::Sha256 || self.md5 {
-                let name = algorithm.as_str();
-                fields.push_str("WWW-Authenticate: Digest realm=\"");
-                for part in
-                    [realm, "\", nonce=\"", &nonce, "\", qop=\"auth\", algorithm=", name, stale, "\r\n"]
-                {
-                    fields.push_str(part);
-                }
+        let offered = [Algorithm::Sha256, Algorithm::Md5].into_iter().filter(|algorithm| match algorithm {
+            Algorithm::Sha256 => offer != Offer::Md5 || !self.md5,
+            Algorithm::Md5 => self.md5,
+        });
+        for algorithm in offered {
+            let equal = if offer == Offer::Spaced && algorithm == Algorithm::Sha256 { " = " } else { "=" };
+            fields.push_str("WWW-Authenticate: Digest realm=\"");
+            let name = algorithm.as_str();
+            for part in
+                [realm, "\", nonce=\"", &nonce, "\", qop=\"auth\", algorithm", equal, name, stale, "\r\n"]
+            {
+                fields.push_str(part);
             }
         }
         fields

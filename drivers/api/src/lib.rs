@@ -189,6 +189,10 @@ pub enum Failure {
     Refused(String),
 }
 
+/// The longest time that an [`Op`] may wait in a queue. Who finds an older one answers
+/// [`Failure::Busy`]: a command that acts late opens a door nobody expects.
+pub const MAX_WAIT: Duration = Duration::from_secs(10);
+
 /// How many [`Op`]s may wait for a driver; a full queue answers [`Failure::Busy`].
 pub const OP_QUEUE: usize = 64;
 

@@ -1,1 +1,254 @@
-//! The gpio driver.
+//! The GPIO driver: one task owns the lines of one device.
+//!
+//! A channel is a line of the profile (`relay`, `reed`); its payload is `1` for active and `0` for
+//! inactive, whatever that is electrically. An output has its level from the very request on, a pulse
+//! is timed here and is released even when the gateway stalls, the port closes or the task dies.
+//! Lines are found by name over all chips, because the numbers of chips change with kernels.
+//!
+//! The kernel holds an output only while somebody has it requested. After the driver has ended, many
+//! chips (the Pi's among them) make the line an input again, and its pull resistor decides: a relay
+//! belongs on a pin whose pull is its inactive level.
+
+mod bank;
+mod chip;
+
+use std::time::Duration;
+
+use sipliance_driver::{Backoff, Driver, Event, Exit, Failure, Op, Outbox, Port, Why};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+
+use bank::{Bank, Lines};
+
+/// Lines that one device owns.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The lines.
+    pub lines: Vec<Line>,
+    /// Who the kernel says that holds them.
+    pub consumer: String,
+}
+
+/// One line.
+#[derive(Clone, Debug)]
+pub struct Line {
+    /// The profile's name; also the channel.
+    pub name: String,
+    /// Line name over all chips (`GPIO17`).
+    pub pin: String,
+    /// Low is active.
+    pub active_low: bool,
+    /// Input or output.
+    pub direction: Direction,
+}
+
+/// Direction of a line, with what only that needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Read.
+    In {
+        /// Pull resistor.
+        pull: Pull,
+        /// The level must be stable this long; the kernel sees to it.
+        debounce: Duration,
+    },
+    /// Driven. Levels are `true` for active.
+    Out {
+        /// From the request on; there is no default on purpose.
+        initial: bool,
+        /// Driven last, when the driver ends; `None`: as it is. A running pulse is released in any
+        /// case. What holds the line afterwards is its pull resistor.
+        at_exit: Option<bool>,
+    },
+}
+
+/// Pull resistor of an input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pull {
+    /// To the supply.
+    Up,
+    /// To ground.
+    Down,
+    /// Off.
+    None,
+}
+
+/// The driver of `gpio` links.
+#[derive(Debug)]
+pub struct Gpio;
+
+impl Driver for Gpio {
+    const KIND: &'static str = "gpio";
+    type Settings = Settings;
+
+    async fn run(settings: Settings, port: Port) -> Exit {
+        run(settings, port).await
+    }
+}
+
+/// The first and the longest pause between two requests for the lines.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+
+/// Holds the lines until the gateway closes its end.
+pub async fn run(settings: Settings, port: Port) -> Exit {
+    run_on(settings, port, chip::request).await
+}
+
+async fn run_on<L: Lines>(
+    settings: Settings,
+    port: Port,
+    mut request: impl FnMut(&Settings) -> Result<L, String> + Send,
+) -> Exit {
+    let mut link = Link {
+        ops: port.ops,
+        outbox: Outbox::new(port.events),
+        watched: vec![false; settings.lines.len()],
+        said: None,
+    };
+    let mut backoff = Backoff::new(PAUSES.0, PAUSES.1);
+    loop {
+        let words = match request(&settings) {
+            Err(words) => words,
+            Ok(lines) => {
+                backoff.reset();
+                tracing::info!(lines = settings.lines.len(), "GPIO lines are ours");
+                link.said = None;
+                match link.serve(Bank::new(&settings, lines)).await {
+                    None => return Exit::Closed,
+                    Some(words) => words,
+                }
+            }
+        };
+        link.down(Why(words));
+        if link.pause(Instant::now() + backoff.pause(), &settings).await.is_none() {
+            return Exit::Closed;
+        }
+    }
+}
+
+/// What outlives a request for the lines.
+struct Link {
+    ops: mpsc::Receiver<Op>,
+    outbox: Outbox,
+    /// Which lines are watched, in the order of the settings.
+    watched: Vec<bool>,
+    /// The reason that the gateway has heard last; repeats are not news.
+    said: Option<Why>,
+}
+
+impl Link {
+    /// Answers ops without lines; `None` when the gateway closes its end.
+    async fn pause(&mut self, until: Instant, settings: &Settings) -> Option<()> {
+        loop {
+            tokio::select! {
+                () = sleep_until(until) => return Some(()),
+                op = self.ops.recv() => match op? {
+                    op @ Op::Watch { .. } => { self.watch(&op, settings); }
+                    op => if let Some(id) = op.id() {
+                        self.outbox.done(id, Err(Failure::NotConnected));
+                    },
+                },
+                () = self.outbox.flush(), if !self.outbox.is_empty() => {}
+            }
+        }
+    }
+
+    /// Serves the lines until they are lost; `None` when the gateway closes its end.
+    async fn serve<L: Lines>(&mut self, mut bank: Bank<'_, L>) -> Option<String> {
+        self.outbox.push(Event::Up);
+        for line in 0..self.watched.len() {
+            if let Err(words) = self.tell(&bank, line) {
+                return Some(words);
+            }
+        }
+        loop {
+            let release = bank.next_release();
+            let result = tokio::select! {
+                op = self.ops.recv() => self.op(op?, &mut bank),
+                edge = bank.edge() => edge.and_then(|(line, active)| self.seen(&bank, line, active)),
+                () = self.outbox.flush(), if !self.outbox.is_empty() => Ok(()),
+                () = sleep_until(release.unwrap_or_else(Instant::now)), if release.is_some() => {
+                    bank.release(Instant::now()).map(|lines| {
+                        lines.into_iter().for_each(|line| self.report(&bank, line, false));
+                    })
+                }
+            };
+            if let Err(words) = result {
+                return Some(words);
+            }
+        }
+    }
+
+    fn op<L: Lines>(&mut self, op: Op, bank: &mut Bank<'_, L>) -> Result<(), String> {
+        let Some(id) = op.id() else {
+            return match self.watch(&op, bank.settings()) {
+                Some(line) => self.tell(bank, line),
+                None => Ok(()),
+            };
+        };
+        match bank.act(&op, Instant::now()) {
+            Ok((line, active)) => {
+                self.outbox.done(id, Ok(()));
+                self.report(bank, line, active);
+            }
+            Err(bank::Fault::Op(failure)) => self.outbox.done(id, Err(failure)),
+            Err(bank::Fault::Lines(words)) => {
+                self.outbox.done(id, Err(Failure::Broken));
+                return Err(words);
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes a watch; which line it is.
+    fn watch(&mut self, op: &Op, settings: &Settings) -> Option<usize> {
+        let channel = op.channel();
+        let line = settings.lines.iter().position(|line| line.name == channel.as_str());
+        if let Some(watched) = line.and_then(|line| self.watched.get_mut(line)) {
+            *watched = true;
+            return line;
+        }
+        let names: Vec<_> = settings.lines.iter().map(|line| line.name.as_str()).collect();
+        let why = Why(format!("no line is called {channel}; there are: {}", names.join(", ")));
+        self.outbox.push(Event::Unwatched { channel: channel.clone(), why });
+        None
+    }
+
+    /// Reports the present level of a watched line.
+    fn tell<L: Lines>(&mut self, bank: &Bank<'_, L>, line: usize) -> Result<(), String> {
+        let active = bank.level(line)?;
+        self.report(bank, line, active);
+        Ok(())
+    }
+
+    /// Reports an edge, and the level where the line has moved on meanwhile.
+    fn seen<L: Lines>(&mut self, bank: &Bank<'_, L>, line: usize, active: bool) -> Result<(), String> {
+        self.report(bank, line, active);
+        let now = bank.level(line)?;
+        if now != active {
+            self.report(bank, line, now);
+        }
+        Ok(())
+    }
+
+    fn report<L: Lines>(&mut self, bank: &Bank<'_, L>, line: usize, active: bool) {
+        if self.watched.get(line) == Some(&true)
+            && let Some(channel) = bank.channel(line)
+        {
+            let payload = if active { "1" } else { "0" }.into();
+            self.outbox.push(Event::Read { channel, payload, retained: false });
+        }
+    }
+
+    fn down(&mut self, why: Why) {
+        if self.said.as_ref() == Some(&why) {
+            return tracing::debug!("still: {why}");
+        }
+        tracing::warn!("{why}");
+        self.outbox.push(Event::Down(why.clone()));
+        self.said = Some(why);
+    }
+}
+
+#[cfg(test)]
+mod tests;

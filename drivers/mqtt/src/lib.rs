@@ -12,7 +12,9 @@
 //! kept for a later connection, because a command that arrives late opens a door nobody expects.
 //!
 //! A `Done(Ok)` says that the broker took the message. MQTT 3.1.1 brokers also acknowledge what
-//! their access list then drops, so only the appliance's own report proves that it acted.
+//! their access list then drops, so only the appliance's own report proves that it acted. What the
+//! broker does with a message for an appliance that is away is beyond MQTT 3.1.1: an appliance that
+//! asks it for a persistent session with QoS 1 gets old commands late, and should not be set up so.
 
 mod connect;
 mod packets;

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use sipliance_driver::{Channel, Event, Failure, OP_QUEUE, Op, OpId, Outbox};
+use sipliance_driver::{Channel, Event, Failure, MAX_WAIT, OP_QUEUE, Op, OpId, Outbox};
 use tokio::time::Instant;
 
 use crate::framer::Framer;
@@ -50,7 +50,8 @@ pub(crate) struct Desk {
     settings: Settings,
     framer: Framer,
     state: State,
-    queue: VecDeque<Op>,
+    /// Each with the time at which it came.
+    queue: VecDeque<(Instant, Op)>,
     /// Bytes to the port.
     pub out: BytesMut,
 }
@@ -71,9 +72,9 @@ impl Desk {
             Op::Write { id, .. } | Op::Ask { id, .. } if self.queue.len() >= OP_QUEUE => {
                 return outbox.done(*id, Err(Failure::Busy));
             }
-            Op::Write { .. } | Op::Ask { .. } => self.queue.push_back(op),
+            Op::Write { .. } | Op::Ask { .. } => self.queue.push_back((now, op)),
         }
-        self.proceed(now);
+        self.proceed(now, outbox);
     }
 
     /// Takes bytes from the port.
@@ -86,7 +87,7 @@ impl Desk {
         if dropped > 0 {
             tracing::debug!(path = %self.settings.path.display(), dropped, "frames too long were dropped");
         }
-        self.proceed(now);
+        self.proceed(now, outbox);
     }
 
     /// The port took the last byte of `out`.
@@ -132,7 +133,7 @@ impl Desk {
             State::Resting { until } if now >= *until => self.state = State::Idle,
             _ => {}
         }
-        self.proceed(now);
+        self.proceed(now, outbox);
         Ok(())
     }
 
@@ -143,7 +144,7 @@ impl Desk {
         }
         self.state = State::Idle;
         self.out.clear();
-        for id in self.queue.drain(..).filter_map(|op| op.id()) {
+        for id in self.queue.drain(..).filter_map(|(_, op)| op.id()) {
             outbox.done(id, Err(Failure::NotConnected));
         }
     }
@@ -168,17 +169,25 @@ impl Desk {
         };
     }
 
-    /// Begins the next op when nothing is under way.
-    fn proceed(&mut self, now: Instant) {
-        if !matches!(self.state, State::Idle) {
-            return;
+    /// Begins the next op when nothing is under way; what waited too long is not done any more.
+    fn proceed(&mut self, now: Instant, outbox: &mut Outbox) {
+        while matches!(self.state, State::Idle) {
+            let Some((since, op)) = self.queue.pop_front() else { return };
+            match op {
+                Op::Write { id, .. } | Op::Ask { id, .. } if now.duration_since(since) > MAX_WAIT => {
+                    outbox.done(id, Err(Failure::Busy));
+                }
+                Op::Write { id, payload, .. } => self.begin(id, &payload, None, now),
+                Op::Ask { id, channel, payload, timeout } => {
+                    self.begin(id, &payload, Some((channel, timeout)), now)
+                }
+                Op::Watch { .. } | Op::Pulse { .. } => {}
+            }
         }
-        let (id, payload, ask) = match self.queue.pop_front() {
-            Some(Op::Write { id, payload, .. }) => (id, payload, None),
-            Some(Op::Ask { id, channel, payload, timeout }) => (id, payload, Some((channel, timeout))),
-            Some(Op::Watch { .. } | Op::Pulse { .. }) | None => return,
-        };
-        self.out.extend_from_slice(&payload);
+    }
+
+    fn begin(&mut self, id: OpId, payload: &[u8], ask: Option<(Channel, Duration)>, now: Instant) {
+        self.out.extend_from_slice(payload);
         self.out.extend_from_slice(&self.settings.send_end);
         let needed = self.settings.time_for(self.out.len());
         self.state = State::Sending { id, ask, look: now + needed, until: now + needed + WRITE_SLACK };
@@ -300,6 +309,20 @@ mod tests {
         b.desk.fail(&mut b.outbox);
         assert_eq!(b.events(), [done(1, Err(Failure::Timeout)), done(2, Err(Failure::NotConnected))]);
         assert!(b.desk.out.is_empty());
+    }
+
+    #[test]
+    fn what_waited_too_long_is_not_done_late() {
+        let mut b = bench(0);
+        let channel = Channel::new("power");
+        let timeout = MAX_WAIT + Duration::from_secs(1);
+        let ask = Op::Ask { id: OpId(1), channel, payload: "PWR ON".into(), timeout };
+        b.desk.op(ask, b.now, &mut b.outbox);
+        b.write(2, "OPEN");
+        b.sent();
+        b.wait(0).unwrap();
+        assert_eq!(b.events(), [done(1, Err(Failure::Timeout)), done(2, Err(Failure::Busy))]);
+        assert_eq!(b.sent(), b"");
     }
 
     #[test]

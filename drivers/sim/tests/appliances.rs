@@ -141,6 +141,8 @@ fn a_freezer_warms_when_its_door_is_left_open() {
     assert!(cold.iter().all(|d| (-18.6..-18.2).contains(d)), "{cold:?}");
     let warm = degrees(bench.live(30));
     assert!(warm.iter().any(|d| *d > -12.0), "{warm:?}");
+    let mut zigbee = Bench::broker(Freezer::zigbee2mqtt("zigbee2mqtt", "freezer"));
+    assert_eq!(json(&zigbee.said(), "zigbee2mqtt/freezer")["temperature"], -18.4);
 }
 
 #[test]

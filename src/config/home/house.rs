@@ -13,6 +13,9 @@ const CONTROL_NONCE_AGE: Duration = Duration::from_secs(60);
 /// How old a nonce may be when it reads or registers.
 const QUERY_NONCE_AGE: Duration = Duration::from_secs(300);
 
+/// Most sockets for phones; more is a fault.
+const MOST_SOCKETS: usize = 16;
+
 /// What the gateway calls itself.
 pub(super) fn name(node: Option<&Node>, build: &mut Build<'_>) -> HouseName {
     let mut house =
@@ -71,6 +74,11 @@ pub(super) fn listen(node: Option<&Node>, build: &mut Build<'_>) -> Vec<Listen> 
             Ok(socket) if sockets.contains(&socket) => {
                 build.faults.error(Some(place), &path, format!("`{text}` stands here twice"), None);
             }
+            Ok(_) if sockets.len() >= MOST_SOCKETS => {
+                let message = format!("at most {MOST_SOCKETS} sockets are opened");
+                build.faults.error(Some(place), &path, message, None);
+                break;
+            }
             Ok(socket) => sockets.push(socket),
             Err(why) => {
                 let help = "write udp:0.0.0.0:5060 or \"tcp:[::]:5060\"".to_owned();
@@ -107,7 +115,7 @@ pub(super) fn transport(word: &str) -> Result<Transport, String> {
 /// The digest rules.
 pub(super) fn digest(node: Option<&Node>, build: &mut Build<'_>) -> DigestPolicy {
     let mut policy =
-        DigestPolicy { md5: false, control_nonce_age: CONTROL_NONCE_AGE, query_nonce_age: QUERY_NONCE_AGE };
+        DigestPolicy { md5: true, control_nonce_age: CONTROL_NONCE_AGE, query_nonce_age: QUERY_NONCE_AGE };
     let faults = &mut build.faults;
     if let Some(mut map) = node.and_then(|node| MapReader::new(node, "digest", faults)) {
         policy.md5 = map.bool("md5", faults).unwrap_or(policy.md5);

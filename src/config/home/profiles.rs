@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Around, Report, read_text};
+use super::{Around, Report, open_text};
 use crate::config::fault::{Faults, Place};
 use crate::config::yaml::{self, Data, Node};
 use crate::device::profile::Profile;
@@ -32,7 +32,11 @@ impl Profiles {
 
     /// Those that come with the program.
     pub fn shipped() -> Self {
-        Self::default()
+        let mut profiles = Self::new();
+        for (id, text) in crate::device::shipped::SHIPPED {
+            profiles.add(id, format!("{id}.yaml"), *text);
+        }
+        profiles
     }
 
     /// Adds a profile; `path` names it in reports. The one that was there before is replaced.
@@ -98,7 +102,7 @@ impl<'a> Library<'a> {
         reports: &mut Vec<Report>,
     ) {
         let mut found = Faults::default();
-        let text = read_text(file);
+        let text = open_text(file).map(|opened| opened.text);
         match &text {
             Err(why) => found.error(None, "", why.clone(), None),
             Ok(text) => {

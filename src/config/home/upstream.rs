@@ -59,10 +59,10 @@ fn expires(map: &mut MapReader<'_>, build: &mut Build<'_>) -> Option<Duration> {
     let node = map.take("expires")?;
     let path = map.at("expires");
     let expires = node.duration(&path, &mut build.faults)?;
-    if (Duration::from_secs(60)..=Duration::from_secs(86_400)).contains(&expires) {
+    if (Duration::from_secs(20)..=Duration::from_secs(86_400)).contains(&expires) {
         return Some(expires);
     }
-    build.faults.error(Some(node.place), &path, "outside 60s to 24h", None);
+    build.faults.error(Some(node.place), &path, "outside 20s to 24h", None);
     None
 }
 

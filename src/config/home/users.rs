@@ -3,15 +3,23 @@
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::namespace::{Owner, check_id};
-use super::{Around, Build, others_may_read};
+use super::{Around, Build};
 use crate::config::fault::{Place, nearest};
 use crate::config::secrets::{Secret, ha1, ha1_node, weakness};
 use crate::config::yaml::{Data, MapReader, Node};
 use crate::config::{HouseName, User, UserSecret};
 
+/// Most users of one house; more is a fault.
+const MOST_USERS: usize = 512;
+
 /// The people and phones that may log in.
 pub(super) fn users(node: Option<&Node>, house: &HouseName, md5: bool, build: &mut Build<'_>) -> Vec<User> {
     let entries = node.and_then(|node| node.entries("users", &mut build.faults)).unwrap_or_default();
+    if entries.len() > MOST_USERS {
+        let message = format!("{} users; a house has at most {MOST_USERS}", entries.len());
+        build.faults.error(node.map(|node| node.place), "users", message, None);
+        return Vec::new();
+    }
     let mut users = Vec::new();
     for (key, value) in entries {
         let path = format!("users.{}", key.text);
@@ -79,9 +87,7 @@ fn from_password(
 }
 
 fn from_ha1(node: &Node, path: &str, build: &mut Build<'_>) -> Option<UserSecret> {
-    if let Around::Disk { home, .. } = build.around
-        && let Some(mode) = others_may_read(home)
-    {
+    if let Around::Disk { exposed: Some(mode), .. } = build.around {
         let message = format!(
             "an HA1 is worth as much as the password, and others may read this file (mode {mode:03o})"
         );

@@ -4,6 +4,8 @@
 //! input can use up the call stack. Anchors, aliases, tags and a second document are refused:
 //! a home needs none of them, and editors and other loaders read them differently.
 
+use std::collections::HashMap;
+
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span, Tag};
 
 use super::{Data, Key, Node};
@@ -63,7 +65,7 @@ fn unprintable(text: &str) -> Option<Place> {
 /// A collection whose end was not seen yet.
 enum Open {
     List { place: Place, items: Vec<Node> },
-    Map { place: Place, entries: Vec<(Key, Node)>, key: Option<Key> },
+    Map { place: Place, entries: Vec<(Key, Node)>, known: HashMap<String, Place>, key: Option<Key> },
 }
 
 struct Tree<'t> {
@@ -100,7 +102,7 @@ impl Tree<'_> {
             }
             Event::MappingStart(anchor, tag) => {
                 self.plain(place, anchor, tag.as_deref())?;
-                self.enter(Open::Map { place, entries: Vec::new(), key: None }, place)
+                self.enter(Open::Map { place, entries: Vec::new(), known: HashMap::new(), key: None }, place)
             }
             Event::SequenceEnd | Event::MappingEnd => self.leave(),
             Event::Nothing
@@ -205,25 +207,29 @@ impl Tree<'_> {
 
     /// Hangs a finished node where it belongs. The first of two equal keys is kept.
     fn put(&mut self, node: Node) -> Option<()> {
-        let path = self.path();
-        match self.open.last_mut() {
-            None => self.root = Some(node),
-            Some(Open::List { items, .. }) => items.push(node),
-            Some(Open::Map { entries, key, .. }) => {
-                let key = key.take()?;
-                match entries.iter().find(|(known, _)| known.text == key.text) {
-                    Some((first, _)) => self.faults.error(
-                        Some(key.place),
-                        &path,
-                        format!(
-                            "`{}` stands here twice, first at line {}, column {}",
-                            key.text, first.place.line, first.place.column
-                        ),
-                        Some("remove or rename one of the two".to_owned()),
-                    ),
-                    None => entries.push((key, node)),
-                }
+        let Some(Open::Map { entries, known, key, .. }) = self.open.last_mut() else {
+            match self.open.last_mut() {
+                Some(Open::List { items, .. }) => items.push(node),
+                _ => self.root = Some(node),
             }
+            return Some(());
+        };
+        let name = key.as_ref()?;
+        let Some(first) = known.get(&name.text).copied() else {
+            known.insert(name.text.clone(), name.place);
+            entries.push((key.take()?, node));
+            return Some(());
+        };
+        let (place, message) = (
+            name.place,
+            format!(
+                "`{}` stands here twice, first at line {}, column {}",
+                name.text, first.line, first.column
+            ),
+        );
+        self.error(place, &message, Some("remove or rename one of the two"));
+        if let Some(Open::Map { key, .. }) = self.open.last_mut() {
+            *key = None;
         }
         Some(())
     }

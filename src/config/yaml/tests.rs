@@ -126,6 +126,8 @@ fn nothing_can_be_multiplied_or_nested_without_end() {
         let (node, faults) = read(&deep);
         assert!(node.is_none() && faults.len() == 1, "{faults:?}");
     }
+    let wide: String = (0..100_000).map(|n| format!("k{n}: 1\n")).collect();
+    assert!(matches!(good(&wide).data, Data::Map(entries) if entries.len() == 100_000));
     let (node, faults) = read(&format!("a: {}", "x".repeat(FILE_BYTES)));
     assert!(node.is_none() && faults[0].message.contains("bytes"));
 }

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use super::properties::{conditions, no_property};
 use super::transport::{Scope, wait};
-use super::typed::{fault, id, kind, names, range, value};
-use super::{Action, Arg, Clicks, DriverKind, MAX_ITEMS, MAX_STEPS, Momentary, Property, Source, Write};
+use super::typed::{fault, id, kind, map_in, names, range, value};
+use super::{
+    Action, Arg, Clicks, DriverKind, MAX_ITEMS, MAX_STEPS, Momentary, Property, Read, Source, Write,
+};
 use crate::config::fault::Faults;
 use crate::config::yaml::{MapReader, Node};
 use crate::device::value::{Kind, Value};
@@ -124,6 +126,7 @@ pub(super) fn events(
     node: Option<&Node>,
     path: &str,
     scope: &Scope<'_>,
+    properties: &[Property],
     faults: &mut Faults,
 ) -> Vec<Momentary> {
     let Some(node) = node else { return Vec::new() };
@@ -135,12 +138,19 @@ pub(super) fn events(
     for (key, node) in entries.iter().take(MAX_ITEMS) {
         let at = format!("{path}.{}", key.text);
         let Some(id) = id(&key.text, key.place, &at, faults) else { continue };
-        out.extend(event(id, node, &at, scope, faults));
+        out.extend(event(id, node, &at, scope, properties, faults));
     }
     out
 }
 
-fn event(id: Arc<str>, node: &Node, path: &str, scope: &Scope<'_>, faults: &mut Faults) -> Option<Momentary> {
+fn event(
+    id: Arc<str>,
+    node: &Node,
+    path: &str,
+    scope: &Scope<'_>,
+    properties: &[Property],
+    faults: &mut Faults,
+) -> Option<Momentary> {
     let mut map = MapReader::new(node, path, faults)?;
     let name = map.text("name", faults).map_or_else(|| id.clone(), |name| name.as_str().into());
     let class = map.text("class", faults).map(|class| class.as_str().into());
@@ -152,7 +162,11 @@ fn event(id: Arc<str>, node: &Node, path: &str, scope: &Scope<'_>, faults: &mut 
     let mut map = MapReader::new(from?, &at, faults)?;
     let clicks = map.take("clicks").map(|node| (node, clicks(node, &at, &values, faults)));
     let quiet = map.duration("quiet", faults);
-    let read = scope.source_of(&mut map, &Kind::Enum(values.clone()), faults);
+    let kind = Kind::Enum(values.clone());
+    let read = match map.take("property") {
+        Some(node) => change_of(node, &mut map, &kind, properties, faults),
+        None => scope.source_of(&mut map, &kind, faults),
+    };
     if let Some((node, _)) = &clicks
         && scope.driver != DriverKind::Gpio
     {
@@ -166,6 +180,32 @@ fn event(id: Arc<str>, node: &Node, path: &str, scope: &Scope<'_>, faults: &mut 
     }
     let clicks = clicks.map(|(_, clicks)| clicks.unwrap_or(Clicks { double: None, hold: None }));
     Some(Momentary { id, name, class, values: values.to_vec(), from, clicks, quiet })
+}
+
+/// `from: {property: running, map: {"false": done}}`: the event is a change of a property.
+fn change_of(
+    node: &Node,
+    map: &mut MapReader<'_>,
+    kind: &Kind,
+    properties: &[Property],
+    faults: &mut Faults,
+) -> Option<Read> {
+    let word = node.text(&map.at("property"), faults)?;
+    let values = map.require("map", faults).and_then(|node| map_in(node, kind, &map.at("map"), faults));
+    let Some(index) = properties.iter().position(|property| *property.id == *word) else {
+        no_property(&word, node.place, properties, &map.at("property"), faults);
+        return None;
+    };
+    Some(Read {
+        source: Source::Property(index),
+        map: Some(values?),
+        scale: None,
+        offset: None,
+        invalid: Vec::new(),
+        above: None,
+        hold: None,
+        retained: false,
+    })
 }
 
 fn clicks(node: &Node, path: &str, values: &[Arc<str>], faults: &mut Faults) -> Option<Clicks> {

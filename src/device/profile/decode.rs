@@ -163,7 +163,7 @@ fn model(
         None => Vec::new(),
     };
     let actions = actions(map.take("actions"), &at("actions"), &scope, &properties, faults);
-    let events = events(map.take("events"), &at("events"), &scope, faults);
+    let events = events(map.take("events"), &at("events"), &scope, &properties, faults);
     let phone = phone(map.take("phone"), &at("phone"), &properties, &actions, faults);
     if properties.is_empty() && events.is_empty() && actions.is_empty() {
         fault(tree, path, "a profile needs at least one property, action or event", faults);

@@ -165,6 +165,7 @@ fn written(value: &str, form: &str) -> Result<Data, String> {
     match form {
         "" | "text" => Ok(Data::Text { text: value.to_owned(), quoted: true }),
         "int" => value.parse().map(Data::Int).map_err(|_| wrong("a whole number")),
+        "float" => value.parse().map(Data::Float).map_err(|_| wrong("a number")),
         "bool" => value.parse().map(Data::Bool).map_err(|_| wrong("true or false")),
         _ => match form.strip_prefix('0').and_then(|width| width.parse::<usize>().ok()) {
             Some(width @ 1..=9) => {

@@ -23,7 +23,9 @@ pub(super) fn link(
     match (driver, node) {
         (DriverKind::Mqtt, None) => Some((LinkNeeds::Mqtt { hello: Vec::new() }, None)),
         (DriverKind::Mqtt, Some(node)) => mqtt(node, path, faults),
-        (DriverKind::Serial, Some(node)) => Some((LinkNeeds::Serial(serial(node, path, faults)?), None)),
+        (DriverKind::Serial, Some(node)) => {
+            Some((LinkNeeds::Serial(Box::new(serial(node, path, faults)?)), None))
+        }
         (DriverKind::Gpio, Some(node)) => Some((LinkNeeds::Gpio(gpio(node, path, faults)?), None)),
         (DriverKind::Serial, None) => {
             faults.error(None, path, "a serial profile needs `link:` with at least `baud` and `frame`", None);

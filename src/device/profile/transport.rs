@@ -73,12 +73,19 @@ impl Scope<'_> {
             node.float(&map.at(key), faults)
         };
         let (scale, offset) = (number(scale, "scale", faults), number(offset, "offset", faults));
+        let (above, hold) = (map.float("above", faults), map.duration("hold", faults));
+        if (above.is_some() || hold.is_some()) && *kind != Kind::Bool {
+            let message = format!("`above:` and `hold:` need bool, not {}", kind.word());
+            faults.error(Some(map.place), &map.path, message, None);
+        }
         Some(Read {
             source: source?,
             map: values,
             scale,
             offset,
             invalid: invalid.into_iter().map(|(_, text)| text).collect(),
+            above,
+            hold,
             retained,
         })
     }
@@ -101,13 +108,12 @@ impl Scope<'_> {
     fn line_source(&self, map: &mut MapReader<'_>, faults: &mut Faults) -> Option<Source> {
         let node = map.require("line", faults);
         let line = self.line(node?, &map.at("line"), faults);
-        let hold = map.duration("hold", faults);
         let line = line?;
         let output = match line.direction {
             GpioDirection::Out { initial, .. } => Some(initial),
             GpioDirection::In { .. } => None,
         };
-        Some(Source::Line { channel: Channel::new(&line.name), hold, output })
+        Some(Source::Line { channel: Channel::new(&line.name), output })
     }
 
     fn line(&self, node: &Node, path: &str, faults: &mut Faults) -> Option<&GpioLine> {

@@ -4,7 +4,7 @@ use super::address::Address;
 use super::message::Message;
 use super::method::Method;
 use super::name::Name;
-use super::text::number;
+use super::text::{is_separated, number};
 use super::uri::Uri;
 
 /// A fault that can be answered.
@@ -43,6 +43,9 @@ pub fn request_fault(message: &Message<'_>) -> Option<Fault> {
 fn check(message: &Message<'_>) -> Result<(), Fault> {
     let (method, uri) = message.request().ok_or(Fault::bad("Not A Request"))?;
     message.via().map_err(|_| Fault::bad("Malformed Via"))?;
+    if !message.all(Name::Via).all(is_separated) {
+        return Err(Fault::bad("Malformed Via"));
+    }
     if SINGLE.iter().any(|name| message.count(*name) > 1) {
         return Err(Fault::bad("A Single Header Field Is Repeated"));
     }
@@ -78,6 +81,9 @@ fn check_uri(uri: &str) -> Result<(), Fault> {
 }
 
 fn check_contacts(message: &Message<'_>) -> Result<(), Fault> {
+    if !message.all(Name::Contact).all(is_separated) {
+        return Err(Fault::bad("Malformed Contact"));
+    }
     let bad = message.list(Name::Contact).any(|value| value != b"*" && Address::parse(value).is_err());
     if bad { Err(Fault::bad("Malformed Contact")) } else { Ok(()) }
 }

@@ -190,9 +190,7 @@ fn field(line: &[u8], at: usize) -> Result<Field, Fault> {
     }
     let value = value.get(1..).unwrap_or_default();
     let inner = trim(value);
-    if inner.iter().any(|byte| byte.is_ascii_control() && !matches!(byte, b'\t' | b'\r' | b'\n'))
-        || lone_cr(inner)
-    {
+    if has_control(inner) {
         return Err(Fault::bad("Control Character In Header Field"));
     }
     let lead = value.iter().take_while(|byte| super::text::is_lws(**byte)).count();
@@ -209,9 +207,16 @@ fn field(line: &[u8], at: usize) -> Result<Field, Fault> {
     })
 }
 
-/// A CR that ends no line.
-fn lone_cr(value: &[u8]) -> bool {
-    memchr::memchr_iter(b'\r', value).any(|at| value.get(at + 1) != Some(&b'\n'))
+/// A control character that is neither white space, nor part of a folded line end, nor a quoted pair
+/// (RFC 3261 §25.1).
+fn has_control(value: &[u8]) -> bool {
+    value.iter().enumerate().any(|(at, byte)| match byte {
+        b'\t' | b'\n' => false,
+        b'\r' => value.get(at + 1) != Some(&b'\n'),
+        byte => {
+            byte.is_ascii_control() && at.checked_sub(1).and_then(|before| value.get(before)) != Some(&b'\\')
+        }
+    })
 }
 
 fn trim_end(mut bytes: &[u8]) -> &[u8] {

@@ -87,6 +87,24 @@ impl<'a> Iterator for List<'a> {
     }
 }
 
+/// Whether every part between commas and semicolons says something: `;;,;` does not.
+pub fn is_separated(value: &[u8]) -> bool {
+    let mut list = Some(value);
+    while let Some(rest) = list {
+        let (part, next) = split_outside(rest, b',');
+        let mut params = Some(part);
+        while let Some(rest) = params {
+            let (param, next) = split_outside(rest, b';');
+            if trim(param).is_empty() {
+                return false;
+            }
+            params = next;
+        }
+        list = next;
+    }
+    true
+}
+
 /// A decimal number with nothing around it but white space; `None` also when it does not fit.
 pub fn number<T: std::str::FromStr>(bytes: &[u8]) -> Option<T> {
     let bytes = trim(bytes);

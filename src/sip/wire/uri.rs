@@ -229,6 +229,6 @@ mod tests {
         ] {
             assert!(Uri::parse(text).is_err(), "{text}");
         }
-        assert_eq!(Uri::parse("tel:+49123").unwrap().is_sip(), false);
+        assert!(!Uri::parse("tel:+49123").unwrap().is_sip());
     }
 }

@@ -103,6 +103,7 @@ impl Writer {
 
     fn clean(&mut self, value: &[u8]) {
         let mut folded = false;
+        let mut quoted = false;
         for byte in trim(value) {
             match byte {
                 b'\r' | b'\n' => folded = true,
@@ -111,7 +112,8 @@ impl Writer {
                     if std::mem::take(&mut folded) {
                         self.0.push(b' ');
                     }
-                    self.0.push(if byte.is_ascii_control() { b' ' } else { *byte });
+                    self.0.push(if byte.is_ascii_control() && !quoted { b' ' } else { *byte });
+                    quoted = *byte == b'\\' && !quoted;
                 }
             }
         }

@@ -1,7 +1,8 @@
-//! A thermometer in a freezer, with ESPHome.
+//! A thermometer in a freezer.
 
 use std::time::Duration;
 
+use serde_json::json;
 use sipliance_driver::{Channel, Event, Op};
 
 use crate::random::Random;
@@ -16,12 +17,10 @@ const SHUT: Duration = Duration::from_secs(60);
 /// How long somebody leaves it open.
 const OPEN: Duration = Duration::from_secs(25);
 
-/// A freezer of -18 °C whose door is left open now and then: `<node>/sensor/temperature/state`. It
-/// warms while the door is open, and its compressor brings it back.
+/// A freezer of -18 °C whose door is left open now and then. It warms while the door is open, and its
+/// compressor brings it back.
 pub struct Freezer {
-    status: Channel,
-    temperature_topic: Channel,
-    humidity_topic: Channel,
+    speaks: Speaks,
     temperature: f64,
     /// The door is open until the second time, again and again.
     door: (Duration, Duration),
@@ -30,18 +29,38 @@ pub struct Freezer {
     random: Random,
 }
 
+enum Speaks {
+    EspHome { status: Channel, temperature: Channel, humidity: Channel },
+    Zigbee2Mqtt { availability: Channel, state: Channel },
+}
+
 impl Freezer {
-    /// A cold freezer with its door shut.
+    /// A cold freezer with its door shut and an ESPHome node: `<node>/sensor/temperature/state`.
     pub fn new(node: &str) -> Self {
+        let channel = |rest: &str| Channel::new(&format!("{node}/{rest}"));
+        let speaks = Speaks::EspHome {
+            status: channel("status"),
+            temperature: channel("sensor/temperature/state"),
+            humidity: channel("sensor/humidity/state"),
+        };
+        Self::with(speaks, node)
+    }
+
+    /// A cold freezer with its door shut and a Zigbee thermometer: `<base>/<name>`.
+    pub fn zigbee2mqtt(base: &str, name: &str) -> Self {
+        let state = Channel::new(&format!("{base}/{name}"));
+        let availability = Channel::new(&format!("{base}/{name}/availability"));
+        Self::with(Speaks::Zigbee2Mqtt { availability, state }, name)
+    }
+
+    fn with(speaks: Speaks, name: &str) -> Self {
         Self {
-            status: Channel::new(&format!("{node}/status")),
-            temperature_topic: Channel::new(&format!("{node}/sensor/temperature/state")),
-            humidity_topic: Channel::new(&format!("{node}/sensor/humidity/state")),
+            speaks,
             temperature: -18.4,
             door: (SHUT, SHUT + OPEN),
             started: false,
             next: Duration::ZERO,
-            random: Random::new(node),
+            random: Random::new(name),
         }
     }
 
@@ -63,14 +82,22 @@ impl Appliance for Freezer {
 
     fn tick(&mut self, now: Duration) -> Vec<Event> {
         self.next = now + MEASURE;
-        let mut events = Vec::new();
-        if !std::mem::replace(&mut self.started, true) {
-            events.push(kept(&self.status, "online"));
-        }
         self.measure(now);
-        let humidity = self.random.around(61.0, 0.03);
-        events.push(kept(&self.temperature_topic, format!("{:.1}", self.temperature)));
-        events.push(kept(&self.humidity_topic, format!("{humidity:.1}")));
+        let first = !std::mem::replace(&mut self.started, true);
+        let degrees = (self.temperature * 10.0).round() / 10.0;
+        let mut events = Vec::new();
+        match &self.speaks {
+            Speaks::EspHome { status, temperature, humidity } => {
+                events.extend(first.then(|| kept(status, "online")));
+                events.push(kept(temperature, format!("{degrees:.1}")));
+                events.push(kept(humidity, format!("{:.1}", self.random.around(61.0, 0.03))));
+            }
+            Speaks::Zigbee2Mqtt { availability, state } => {
+                events.extend(first.then(|| kept(availability, r#"{"state":"online"}"#)));
+                let body = json!({"battery": 71, "linkquality": 99, "temperature": degrees});
+                events.push(kept(state, body.to_string()));
+            }
+        }
         events
     }
 

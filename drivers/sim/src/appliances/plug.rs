@@ -12,9 +12,9 @@ use crate::{Appliance, kept, said};
 /// How often it reports by itself. Tasmota's default is 300 s.
 const TELE: Duration = Duration::from_secs(5);
 
-/// A wash programme: watts and seconds.
+/// A wash programme: watts and seconds. The rest is long enough for a profile to see that it is over.
 const WASH: [(f64, f64); 7] =
-    [(8.0, 6.0), (2050.0, 24.0), (160.0, 30.0), (45.0, 8.0), (160.0, 12.0), (460.0, 16.0), (1.6, 40.0)];
+    [(8.0, 6.0), (2050.0, 24.0), (160.0, 30.0), (45.0, 8.0), (160.0, 12.0), (460.0, 16.0), (1.6, 300.0)];
 
 /// A Tasmota plug with a power meter: `cmnd/<topic>/…`, `stat/<topic>/…`, `tele/<topic>/…`.
 pub struct TasmotaPlug {

@@ -1,0 +1,187 @@
+//! `sipliance demo`: a simulated house. Shipped profiles run through the real codecs; only the wires
+//! are played.
+
+use std::io::Write as _;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use sipliance_driver_sim::appliances::{
+    Doorbell, Freezer, GarageDoor, Motion, RadiatorValve, SmartMeter, TasmotaPlug,
+};
+use sipliance_driver_sim::{Settings, Wire};
+
+use super::run::{journal, print_faults};
+use super::serve::{Service, serve};
+use crate::config::home::{self, Profiles};
+use crate::config::{Config, LinkId, LinkSettings, Listen, Transport, User, secrets};
+use crate::gateway::Notice;
+use crate::io::control;
+
+/// Arguments of `demo`.
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// Where to listen, UDP and TCP. With port 0 the system chooses one.
+    #[arg(long, default_value = "0.0.0.0:5060", value_name = "ADDR:PORT")]
+    pub listen: SocketAddr,
+    /// The user that may do everything in the simulated house.
+    #[arg(long, default_value = "demo")]
+    pub user: String,
+    /// Its password; by default a fresh one is made and printed.
+    #[arg(long)]
+    pub password: Option<String>,
+    /// Where `sipliance status` asks.
+    #[arg(long)]
+    pub control: Option<std::path::PathBuf>,
+}
+
+/// The house: what a person would write, but for its user.
+const HOUSE: &str = include_str!("demo/home.yaml");
+
+/// Runs until Ctrl-C.
+pub fn run(args: &DemoArgs) -> ExitCode {
+    journal("warn");
+    let password = args.password.clone().unwrap_or_else(fresh_password);
+    let Some(config) = house(args, &password) else { return ExitCode::FAILURE };
+    let names: Arc<[String]> = config.links.iter().map(|link| link.name.clone()).collect();
+    let banner = Banner::of(&config, args, &password);
+    let service = Service {
+        config: Arc::new(config),
+        wires: Box::new(move |LinkId(index)| wire(names.get(index).map_or("", String::as_str))),
+        reload: None,
+        control: args.control.clone().or_else(control::default_path),
+        notices: Box::new(show),
+        ready: Box::new(move |listening| banner.print(listening)),
+    };
+    match serve(service) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("error: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn house(args: &DemoArgs, password: &str) -> Option<Config> {
+    if args.user.is_empty()
+        || !args.user.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+    {
+        eprintln!("error: a user name is made of letters, digits, `-`, `_` and `.`");
+        return None;
+    }
+    let home = HOUSE.replace("resident", &args.user);
+    // The file wants a secret; the one that counts is set below, however weak it was chosen.
+    let secret = format!("{}: {{password: {}}}", args.user, fresh_password());
+    let (config, reports) = home::from_text(Path::new("demo"), &home, &secret, &Profiles::shipped());
+    print_faults(&reports, &mut std::io::stderr());
+    let mut config = config?;
+    let secret = secrets::ha1(&args.user, &config.house.domain, password);
+    config.users = vec![User { name: args.user.clone(), secret }];
+    config.listen =
+        [Transport::Udp, Transport::Tcp].map(|transport| Listen { transport, addr: args.listen }).to_vec();
+    for link in &mut config.links {
+        link.settings = LinkSettings::Sim;
+    }
+    Some(config)
+}
+
+/// What hangs on each link of the house.
+fn wire(link: &str) -> Settings {
+    let mut settings = Settings::new(match link {
+        "garage" => Wire::lines(vec![Box::new(GarageDoor::new())]),
+        "doorbell" => Wire::lines(vec![Box::new(Doorbell::new(Duration::from_secs(45)))]),
+        "motion" => Wire::lines(vec![Box::new(Motion::new(Duration::from_secs(60)))]),
+        _ => Wire::broker(vec![
+            Box::new(TasmotaPlug::new("plug", 63.0)),
+            Box::new(TasmotaPlug::washer("washer")),
+            Box::new(SmartMeter::tasmota("meter")),
+            Box::new(RadiatorValve::new("zigbee2mqtt", "thermostat")),
+            Box::new(Freezer::new("freezer")),
+        ]),
+    });
+    settings.speed = 1;
+    settings
+}
+
+/// Four groups that can be read aloud; about 76 bits.
+fn fresh_password() -> String {
+    use rand::Rng as _;
+    const LETTERS: &[u8] = b"abcdefghjkmnpqrstuvwxyz23456789";
+    let mut rng = rand::rng();
+    let mut group = || {
+        (0..4)
+            .filter_map(|_| LETTERS.get(rng.random_range(0..LETTERS.len())))
+            .map(|byte| char::from(*byte))
+            .collect::<String>()
+    };
+    [group(), group(), group(), group()].join("-")
+}
+
+/// What a person needs to reach the house.
+struct Banner {
+    user: String,
+    password: String,
+    appliances: Vec<(String, String, Vec<String>)>,
+}
+
+impl Banner {
+    fn of(config: &Config, args: &DemoArgs, password: &str) -> Self {
+        let appliance = |device: &crate::config::DeviceConfig| {
+            let numbers = device.numbers.iter().map(|number| number.digits.clone()).collect();
+            (device.id.clone(), device.name.clone(), numbers)
+        };
+        Self {
+            user: args.user.clone(),
+            password: password.to_owned(),
+            appliances: config.devices.iter().map(appliance).collect(),
+        }
+    }
+
+    fn print(self, listening: &[Listen]) {
+        let Some(listen) = listening.first() else { return };
+        let ip =
+            if listen.addr.ip().is_unspecified() { own_address(listen.addr.ip()) } else { listen.addr.ip() };
+        let at = SocketAddr::new(ip, listen.addr.port());
+        let (user, password) = (&self.user, &self.password);
+        let mut out = std::io::stdout().lock();
+        let _ = writeln!(out, "A simulated house listens on {at}, UDP and TCP.\n");
+        let _ = writeln!(out, "  softphone account   sip:{user}@{at}   password {password}\n");
+        let _ = writeln!(out, "  {:<12} {:<26} dial", "appliance", "");
+        for (id, name, numbers) in &self.appliances {
+            let _ = writeln!(out, "  {id:<12} {name:<26} {}", numbers.join(", "));
+        }
+        let _ = writeln!(out, "\nWithout a phone, in another terminal:");
+        let _ = writeln!(out, "  sipliance watch sip:washer@{at} --user {user} --password {password}");
+        let _ = writeln!(out, "  sipliance send sip:plug@{at} on --user {user} --password {password}\n");
+        let _ = out.flush();
+    }
+}
+
+/// The address that other machines would reach us at; no packet is sent to find it.
+fn own_address(any: IpAddr) -> IpAddr {
+    let (bind, far) =
+        if any.is_ipv4() { ("0.0.0.0:0", "192.0.2.1:9") } else { ("[::]:0", "[2001:db8::1]:9") };
+    let found =
+        UdpSocket::bind(bind).and_then(|socket| socket.connect(far).and_then(|()| socket.local_addr()));
+    match found.map(|addr| addr.ip()) {
+        Ok(ip) if !ip.is_unspecified() => ip,
+        _ if any.is_ipv4() => IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
+        _ => IpAddr::V6(std::net::Ipv6Addr::LOCALHOST),
+    }
+}
+
+fn show(notice: &Notice) {
+    let now = jiff::Zoned::now().strftime("%H:%M:%S").to_string();
+    let line = match notice {
+        Notice::State { device, summary } => format!("{now}  {device:<12} {summary}"),
+        Notice::Happened { device, what } => format!("{now}  {device:<12} * {what}"),
+        Notice::Registration { address, standing, .. } => format!("{now}  {address} {standing}"),
+        Notice::Link { link, down: Some(why) } => format!("{now}  link {link} is down: {why}"),
+        Notice::Link { down: None, .. } => return,
+    };
+    // Nobody reads the other end of a pipe any more: the house runs on.
+    let _ = writeln!(std::io::stdout(), "{line}");
+}

@@ -1,0 +1,116 @@
+//! What `run` and `demo` share: a runtime, signals, and the loop.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+use crate::config::{Config, LinkId, Listen};
+use crate::gateway::{Gateway, Notice};
+use crate::io::control;
+use crate::io::drivers::Supervisor;
+use crate::io::run::{Parts, Shell, Signal, now};
+
+/// See [`Service::ready`].
+pub type Ready = Box<dyn FnOnce(&[Listen])>;
+
+/// What differs between them.
+pub struct Service {
+    /// The house.
+    pub config: Arc<Config>,
+    /// Makes the wire of a simulated link.
+    pub wires: Box<dyn Fn(LinkId) -> sipliance_driver_sim::Settings + Send + Sync>,
+    /// Reads the configuration again; prints why it cannot.
+    pub reload: Option<Box<dyn Fn() -> Option<Config>>>,
+    /// Where `sipliance status` asks.
+    pub control: Option<PathBuf>,
+    /// Hears every notice.
+    pub notices: Box<dyn FnMut(&Notice)>,
+    /// Called with the addresses that are listened on, when everything is up.
+    pub ready: Ready,
+}
+
+/// Runs until SIGINT or SIGTERM.
+///
+/// # Errors
+/// When a port cannot be opened or the system gives no thread; the text names it.
+pub fn serve(service: Service) -> Result<(), String> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|why| why.to_string())?;
+    tokio::task::LocalSet::new().block_on(&runtime, serve_local(service))
+}
+
+async fn serve_local(service: Service) -> Result<(), String> {
+    let config = service.config;
+    let drivers = Supervisor::start(&config.links, service.wires)
+        .map_err(|why| format!("cannot start the drivers: {why}"))?;
+    let (signals_to, signals) = mpsc::channel(4);
+    let (questions_to, questions) = mpsc::channel(control::QUESTIONS);
+    let gateway = Gateway::new(config.clone(), rand::random(), now());
+    let parts =
+        Parts { gateway, drivers, signals, questions, notices: service.notices, audit: config.audit.clone() };
+    let mut shell =
+        Shell::new(parts).map_err(|why| cannot("open the audit file", config.audit.as_deref(), &why))?;
+    let mut listening = Vec::new();
+    for listen in &config.listen {
+        let word = listen.transport.via().to_lowercase();
+        let addr = shell
+            .listen(*listen)
+            .await
+            .map_err(|why| format!("cannot listen on {word}:{}: {why}{}", listen.addr, hint(&why)))?;
+        listening.push(Listen { addr, ..*listen });
+    }
+    if let Some(path) = &service.control
+        && let Err(why) = control::serve(path, questions_to)
+    {
+        tracing::warn!(
+            "no control socket, `sipliance status` will not work: {}",
+            cannot("open", Some(path), &why)
+        );
+    }
+    tokio::task::spawn_local(listen_to_signals(signals_to, service.reload));
+    (service.ready)(&listening);
+    shell.run().await;
+    if let Some(path) = &service.control {
+        let _ = std::fs::remove_file(path);
+    }
+    Ok(())
+}
+
+async fn listen_to_signals(to: mpsc::Sender<Signal>, reload: Option<Box<dyn Fn() -> Option<Config>>>) {
+    let (Ok(mut term), Ok(mut int), Ok(mut hup)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()))
+    else {
+        return;
+    };
+    loop {
+        let signal = tokio::select! {
+            _ = term.recv() => Signal::Stop,
+            _ = int.recv() => Signal::Stop,
+            _ = hup.recv() => match reload.as_ref().and_then(|reload| reload()) {
+                Some(config) => Signal::Reload(Arc::new(config)),
+                None => continue,
+            },
+        };
+        if to.send(signal).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn cannot(what: &str, path: Option<&Path>, why: &io::Error) -> String {
+    format!("cannot {what} {}: {why}", path.map(|path| path.display().to_string()).unwrap_or_default())
+}
+
+fn hint(why: &io::Error) -> &'static str {
+    match why.kind() {
+        io::ErrorKind::AddrInUse => {
+            " (another program has that port; choose another with `listen:` or `--listen`)"
+        }
+        io::ErrorKind::AddrNotAvailable => " (this machine has no such address)",
+        io::ErrorKind::PermissionDenied => " (ports below 1024 need a capability)",
+        _ => "",
+    }
+}

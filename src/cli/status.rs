@@ -1,0 +1,92 @@
+//! `sipliance status`: how everything stands in the running gateway.
+
+use std::io::Read as _;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::Value;
+
+use crate::io::control;
+
+/// Arguments of `status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// The control socket of the gateway; by default where the service has it.
+    #[arg(long)]
+    pub control: Option<PathBuf>,
+    /// The answer as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Asks and prints. Exit code 3: no gateway answers there.
+pub fn run(args: &StatusArgs) -> ExitCode {
+    let Some(path) = args.control.clone().or_else(control::default_path) else {
+        eprintln!("error: no gateway runs here as a service; name its socket with --control");
+        return ExitCode::from(3);
+    };
+    match ask(&path) {
+        Ok(text) if args.json => {
+            println!("{}", text.trim_end());
+            ExitCode::SUCCESS
+        }
+        Ok(text) => {
+            print!("{}", render(&serde_json::from_str(&text).unwrap_or_default()));
+            ExitCode::SUCCESS
+        }
+        Err(why) => {
+            eprintln!(
+                "error: nobody answers at {}: {why}\nhelp: is the gateway running, and may you open its socket?",
+                path.display()
+            );
+            ExitCode::from(3)
+        }
+    }
+}
+
+fn ask(path: &std::path::Path) -> std::io::Result<String> {
+    let mut stream = UnixStream::connect(path)?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    Ok(text)
+}
+
+fn render(status: &Value) -> String {
+    let text =
+        |value: &Value, key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let mut out = String::new();
+    for registration in status.get("registrations").and_then(Value::as_array).into_iter().flatten() {
+        out.push_str(&format!(
+            "{:<28} {:<11} {}\n",
+            text(registration, "address"),
+            text(registration, "state"),
+            text(registration, "words")
+        ));
+    }
+    for device in status.get("devices").and_then(Value::as_array).into_iter().flatten() {
+        let link =
+            if device.get("link_up").and_then(Value::as_bool) == Some(true) { "" } else { ", link down" };
+        out.push_str(&format!(
+            "{:<16} {:<8}{link} {}\n",
+            text(device, "id"),
+            text(device, "health"),
+            text(device, "summary")
+        ));
+        for detail in device.get("details").and_then(Value::as_array).into_iter().flatten() {
+            let part = |nth: usize| detail.get(nth).and_then(Value::as_str).unwrap_or_default();
+            out.push_str(&format!("    {:<14} {}\n", part(0), part(1)));
+        }
+    }
+    let number = |key: &str| status.get(key).and_then(Value::as_u64).unwrap_or_default();
+    out.push_str(&format!(
+        "{} subscriptions, {} phones registered here, {} commands\n",
+        number("subscriptions"),
+        number("contacts"),
+        number("commands")
+    ));
+    out
+}

@@ -1,0 +1,158 @@
+//! From values to what is sent.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use sipliance_driver::Channel;
+
+use super::SERIAL;
+use crate::device::profile::{Hole, HoleForm, Target, Write};
+use crate::device::value::Value;
+
+/// One thing to hand to a driver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Outgoing {
+    pub(crate) channel: Channel,
+    pub(crate) payload: Bytes,
+    pub(crate) delivery: Delivery,
+}
+
+/// How it is handed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Delivery {
+    /// Written.
+    Plain,
+    /// Written, and a reply is waited for.
+    Reply(Duration),
+    /// A pulse; the payload is empty.
+    Pulse(Duration),
+}
+
+/// What `write` sends when its placeholders have `values`; the error is for a person.
+pub(crate) fn compose(
+    write: &Write,
+    values: &[(Arc<str>, Value)],
+    reply: Option<Duration>,
+) -> Result<Outgoing, String> {
+    let (channel, payload) = match &write.target {
+        Target::Topic(channel, template) => {
+            (channel.clone(), template.fill(|hole| filled(write, hole, values))?.into())
+        }
+        Target::Frame(template) => {
+            (Channel::new(SERIAL), template.fill(|hole| filled(write, hole, values))?.into())
+        }
+        Target::Json(channel, body) => {
+            let document = body.fill(&mut |hole| typed(write, hole, values))?;
+            (channel.clone(), document.to_string().into())
+        }
+        Target::Line(channel) => {
+            let active = matches!(values.first(), Some((_, Value::Bool(true))));
+            (channel.clone(), Bytes::from_static(if active { b"1" } else { b"0" }))
+        }
+        Target::Pulse(channel, on) => {
+            let (channel, delivery) = (channel.clone(), Delivery::Pulse(*on));
+            return Ok(Outgoing { channel, payload: Bytes::new(), delivery });
+        }
+    };
+    let delivery = match reply {
+        Some(timeout) if matches!(write.target, Target::Frame(_)) => Delivery::Reply(timeout),
+        _ => Delivery::Plain,
+    };
+    Ok(Outgoing { channel, payload, delivery })
+}
+
+fn value_of<'v>(hole: &Hole, values: &'v [(Arc<str>, Value)]) -> Result<&'v Value, String> {
+    let found = values.iter().find(|(name, _)| *name == hole.name);
+    found.map(|(_, value)| value).ok_or_else(|| format!("{} is missing", hole.name))
+}
+
+/// The wire text of a value, and whether a map made it.
+fn wire(write: &Write, hole: &Hole, value: &Value) -> Result<(String, bool), String> {
+    let Some((_, map)) = write.maps.iter().find(|(name, _)| *name == hole.name) else {
+        return Ok((value.plain(), false));
+    };
+    match map.wire(value) {
+        Some(text) => Ok((text.to_string(), true)),
+        None => {
+            let possible: Vec<String> =
+                map.values().map(|value| value.show(None, None).to_string()).collect();
+            Err(format!("{} cannot be set; possible: {}", value.show(None, None), possible.join(", ")))
+        }
+    }
+}
+
+fn filled(write: &Write, hole: &Hole, values: &[(Arc<str>, Value)]) -> Result<String, String> {
+    let (text, _) = wire(write, hole, value_of(hole, values)?)?;
+    match hole.form {
+        HoleForm::Plain | HoleForm::Text => Ok(text),
+        HoleForm::Int => whole(&text).map(|number| number.to_string()),
+        HoleForm::Bool => truth(&text).map(|value| value.to_string()),
+        HoleForm::Pad(width) => match whole(&text)? {
+            number if number >= 0 => Ok(format!("{number:0width$}", width = usize::from(width))),
+            number => Err(format!("{number} is below 0")),
+        },
+    }
+}
+
+fn typed(write: &Write, hole: &Hole, values: &[(Arc<str>, Value)]) -> Result<serde_json::Value, String> {
+    let value = value_of(hole, values)?;
+    let (text, mapped) = wire(write, hole, value)?;
+    Ok(match (hole.form, value) {
+        (HoleForm::Int, _) => whole(&text)?.into(),
+        (HoleForm::Bool, _) => truth(&text)?.into(),
+        (HoleForm::Plain, Value::Bool(value)) if !mapped => (*value).into(),
+        (HoleForm::Plain, Value::Int(number)) if !mapped => (*number).into(),
+        (HoleForm::Plain, Value::Float(number)) if !mapped => match whole(&text) {
+            Ok(whole) => whole.into(),
+            Err(_) => (*number).into(),
+        },
+        (HoleForm::Pad(_), _) => filled(write, hole, values)?.into(),
+        (HoleForm::Plain | HoleForm::Text, _) => text.into(),
+    })
+}
+
+fn whole(text: &str) -> Result<i64, String> {
+    text.parse().map_err(|_| format!("{text} is not a whole number"))
+}
+
+fn truth(text: &str) -> Result<bool, String> {
+    text.parse().map_err(|_| format!("{text} is not true or false"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::profile::{Body, Map, Template};
+
+    fn write(target: Target, maps: Vec<(Arc<str>, Map)>) -> Write {
+        Write { target, maps, timeout: None, done: None }
+    }
+
+    fn sent(write: &Write, value: Value) -> Result<String, String> {
+        let sent = compose(write, &[("value".into(), value)], None)?;
+        Ok(String::from_utf8_lossy(&sent.payload).into_owned())
+    }
+
+    #[test]
+    fn numbers_are_padded_and_values_mapped() {
+        let volume = write(Target::Frame(Template::read("MV<value:02>").expect("reads")), Vec::new());
+        assert_eq!(sent(&volume, Value::Int(7)).as_deref(), Ok("MV07"));
+        assert!(sent(&volume, Value::Int(-7)).is_err());
+        let map = Map::new(vec![("ON".into(), Value::Bool(true))]);
+        let power =
+            write(Target::Frame(Template::read("PW<value>").expect("reads")), vec![("value".into(), map)]);
+        assert_eq!(sent(&power, Value::Bool(true)).as_deref(), Ok("PWON"));
+        assert_eq!(sent(&power, Value::Bool(false)), Err("off cannot be set; possible: on".to_owned()));
+    }
+
+    #[test]
+    fn a_document_keeps_its_types() {
+        let hole = |form| Body::Hole(Hole { name: "value".into(), form });
+        let body = Body::Map(vec![("a".into(), hole(HoleForm::Plain)), ("b".into(), hole(HoleForm::Text))]);
+        let write = write(Target::Json(Channel::new("t"), body), Vec::new());
+        assert_eq!(sent(&write, Value::Float(22.0)).as_deref(), Ok(r#"{"a":22,"b":"22"}"#));
+        assert_eq!(sent(&write, Value::Float(21.5)).as_deref(), Ok(r#"{"a":21.5,"b":"21.5"}"#));
+        assert_eq!(sent(&write, Value::Bool(true)).as_deref(), Ok(r#"{"a":true,"b":"true"}"#));
+    }
+}

@@ -1,0 +1,229 @@
+//! The dialogue on a serial port: one thing at a time, commands before queries.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sipliance_driver::{Channel, Failure, Op, OpId};
+
+use super::{Due, House, Owner};
+use crate::config::SerialSettings;
+use crate::device::codec::{Delivery, Outgoing, Payload, SERIAL};
+use crate::device::command::CommandId;
+use crate::device::profile::{LinkNeeds, Online, Source};
+use crate::device::shadow::Health;
+use crate::timer::Now;
+
+/// Most queries that wait for a port; one more is left out, it comes again with its period.
+const MAX_QUERIES: usize = 64;
+/// A device that does not answer is asked at most this often.
+const OFFLINE_EVERY: Duration = Duration::from_secs(30);
+/// What a driver may take beyond the time that an operation has.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// A command's step that waits for the port. At most one per device.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) device: usize,
+    pub(super) command: CommandId,
+    pub(super) what: Outgoing,
+}
+
+impl House {
+    /// After the port opened: every query once, then with its period.
+    pub(super) fn start_polling(&mut self, wire: usize, now: Now) {
+        let Some(state) = self.wires.get_mut(wire).filter(|state| state.serial) else { return };
+        state.busy = None;
+        for (index, poll) in state.polls.iter_mut().enumerate().take(MAX_QUERIES) {
+            state.queries.push_back((index, 0));
+            poll.due = poll.every.map(|every| now.mono + every);
+            if let Some(at) = poll.due {
+                self.deadlines.set(at, Due::Poll(wire, index));
+            }
+        }
+        self.pump(wire, now);
+    }
+
+    pub(super) fn poll_due(&mut self, wire: usize, index: usize, now: Now) {
+        let Some(poll) = self.wires.get(wire).and_then(|state| state.polls.get(index)) else { return };
+        let gone =
+            self.devices.get(poll.device).is_some_and(|device| device.shadow.health() == Health::Offline);
+        let Some(state) = self.wires.get_mut(wire).filter(|state| state.up) else { return };
+        let Some(poll) = state.polls.get_mut(index) else { return };
+        let (Some(every), Some(due)) = (poll.every, poll.due) else { return };
+        if due > now.mono {
+            return;
+        }
+        let next = now.mono + if gone { every.max(OFFLINE_EVERY) } else { every };
+        poll.due = Some(next);
+        self.deadlines.set(next, Due::Poll(wire, index));
+        self.enqueue(wire, index, now);
+    }
+
+    fn enqueue(&mut self, wire: usize, poll: usize, now: Now) {
+        let Some(state) = self.wires.get_mut(wire) else { return };
+        let waits = state.queries.iter().any(|(other, _)| *other == poll);
+        if !waits && state.queries.len() < MAX_QUERIES {
+            state.queries.push_back((poll, 0));
+        }
+        self.pump(wire, now);
+    }
+
+    /// Asks for the property that proves a command, as soon as the port is free.
+    pub(super) fn ask_for(&mut self, index: usize, property: usize, now: Now) {
+        let Some(device) = self.devices.get(index) else { return };
+        let wire = device.link().0;
+        let ask = device.model().properties.get(property).and_then(|of| {
+            of.reads.iter().find_map(|read| match &read.source {
+                Source::Frame { ask: Some((ask, _)), .. } => Some(ask.clone()),
+                _ => None,
+            })
+        });
+        let Some(ask) = ask else { return };
+        let poll = self
+            .wires
+            .get(wire)
+            .and_then(|state| state.polls.iter().position(|poll| poll.device == index && poll.ask == ask));
+        if let Some(poll) = poll {
+            self.enqueue(wire, poll, now);
+        }
+    }
+
+    /// Sends the next thing when the port is free.
+    pub(super) fn pump(&mut self, wire: usize, now: Now) {
+        let Some(state) = self.wires.get_mut(wire) else { return };
+        if !state.up || state.busy.is_some() {
+            return;
+        }
+        if let Some(next) = state.commands.pop_front() {
+            let id = self.new_op(Owner::Command(next.device, next.command));
+            self.occupy(wire, id, &next.what, now);
+            self.step_sent(next.device, next.command, id);
+            self.drive(wire, op(id, next.what));
+        } else if let Some((poll, tries)) = state.queries.pop_front() {
+            self.query(wire, poll, tries, now);
+        }
+    }
+
+    fn query(&mut self, wire: usize, poll: usize, tries: u32, now: Now) {
+        let Some(of) = self.wires.get(wire).and_then(|state| state.polls.get(poll)) else { return };
+        let (device, ask) = (of.device, of.ask.clone());
+        let timeout = self.serial(device).map_or(Duration::from_secs(1), |settings| settings.timeout);
+        let what = Outgoing {
+            channel: Channel::new(SERIAL),
+            payload: Arc::<[u8]>::from(ask.as_bytes()).to_vec().into(),
+            delivery: Delivery::Reply(timeout),
+        };
+        let id = self.new_op(Owner::Query(wire, poll, tries));
+        self.occupy(wire, id, &what, now);
+        self.drive(wire, op(id, what));
+    }
+
+    fn occupy(&mut self, wire: usize, id: OpId, what: &Outgoing, now: Now) {
+        let time = match what.delivery {
+            Delivery::Reply(time) | Delivery::Pulse(time) => time,
+            Delivery::Plain => Duration::ZERO,
+        };
+        if let Some(state) = self.wires.get_mut(wire) {
+            state.busy = Some(id);
+            self.deadlines.set(now.mono + time + GRACE, Due::Bus(wire, id));
+        }
+    }
+
+    /// The driver never answered: the port must not stay blocked.
+    pub(super) fn bus_due(&mut self, wire: usize, id: OpId, now: Now) {
+        if self.wires.get(wire).is_some_and(|state| state.busy == Some(id)) {
+            self.done(wire, id, &Err(Failure::Timeout), now);
+        }
+    }
+
+    /// An operation ended.
+    pub(super) fn done(&mut self, wire: usize, id: OpId, result: &Result<(), Failure>, now: Now) {
+        let owner = self.ops.remove(&id);
+        if let Some(state) = self.wires.get_mut(wire)
+            && state.busy == Some(id)
+        {
+            state.busy = None;
+        }
+        match owner {
+            Some(Owner::Query(_, poll, tries)) => self.answered(wire, poll, tries, result, now),
+            Some(Owner::Command(device, command)) => self.step_done(device, command, id, result, now),
+            Some(Owner::Hello) | None => {}
+        }
+        self.pump(wire, now);
+    }
+
+    /// A query was answered, or not.
+    fn answered(&mut self, wire: usize, poll: usize, tries: u32, result: &Result<(), Failure>, now: Now) {
+        let Some(state) = self.wires.get_mut(wire) else { return };
+        let Some(index) = state.polls.get(poll).map(|poll| poll.device) else { return };
+        let (limit, retries) =
+            match self.devices.get(index).map(|device| (&device.model().online, device.model())) {
+                Some((Online::Fails(limit), model)) => (Some(*limit), retries(&model.link)),
+                Some((_, model)) => (None, retries(&model.link)),
+                None => return,
+            };
+        match result {
+            Ok(()) => self.spoke(index, false, now),
+            // Nothing was sent: that tells nothing about the device.
+            Err(Failure::NotConnected | Failure::Busy) => {}
+            Err(_) if tries < retries => state.queries.push_front((poll, tries + 1)),
+            Err(_) => {
+                let Some(device) = self.devices.get_mut(index) else { return };
+                device.session.fails = device.session.fails.saturating_add(1);
+                if limit.is_some_and(|limit| device.session.fails >= limit) {
+                    self.health(index, Health::Offline, now);
+                }
+            }
+        }
+    }
+
+    /// A frame came: is it the reply to a command?
+    pub(super) fn frame_heard(&mut self, wire: usize, payload: &Payload<'_>) {
+        let Ok(text) = payload.text() else { return };
+        let Some(state) = self.wires.get(wire) else { return };
+        let command = match state.busy.map(|id| self.ops.get(&id)) {
+            Some(Some(Owner::Command(device, _))) => Some(*device),
+            Some(_) => None,
+            None => state
+                .devices
+                .iter()
+                .copied()
+                .find(|index| self.devices.get(*index).is_some_and(|device| device.session.busy())),
+        };
+        if let Some(index) = command {
+            self.reply_heard(index, text);
+        }
+    }
+
+    pub(super) fn serial(&self, index: usize) -> Option<&SerialSettings> {
+        match &self.devices.get(index)?.model().link {
+            LinkNeeds::Serial(needs) => Some(&needs.settings),
+            LinkNeeds::Mqtt { .. } | LinkNeeds::Gpio(_) => None,
+        }
+    }
+
+    /// Takes a command's step out of the queue, when it waits there.
+    pub(super) fn withdraw(&mut self, index: usize, command: CommandId) {
+        let wire = self.devices.get(index).map(|device| device.link().0);
+        if let Some(state) = wire.and_then(|wire| self.wires.get_mut(wire)) {
+            state.commands.retain(|waiting| waiting.device != index || waiting.command != command);
+        }
+    }
+}
+
+fn retries(link: &LinkNeeds) -> u32 {
+    match link {
+        LinkNeeds::Serial(needs) => needs.retries,
+        LinkNeeds::Mqtt { .. } | LinkNeeds::Gpio(_) => 0,
+    }
+}
+
+/// The operation for what is sent.
+pub(super) fn op(id: OpId, what: Outgoing) -> Op {
+    let Outgoing { channel, payload, delivery } = what;
+    match delivery {
+        Delivery::Plain => Op::Write { id, channel, payload },
+        Delivery::Reply(timeout) => Op::Ask { id, channel, payload, timeout },
+        Delivery::Pulse(on) => Op::Pulse { id, channel, on },
+    }
+}

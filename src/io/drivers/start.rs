@@ -1,0 +1,154 @@
+//! From the configuration of a link to its driver.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use sipliance_driver::{Event, Exit, Failure, Outbox, Port, Why};
+use sipliance_driver_sim as sim;
+
+#[cfg(feature = "mqtt")]
+use crate::config::MqttSettings;
+#[cfg(feature = "serial")]
+use crate::config::SerialSettings;
+#[cfg(feature = "gpio")]
+use crate::config::{GpioDirection, GpioLine, GpioSettings, Pull};
+use crate::config::{Link, LinkId, LinkSettings};
+
+/// Starts a driver on a port, as often as it takes.
+pub(super) struct Start {
+    /// The kind of driver, for people.
+    pub kind: &'static str,
+    run: Box<dyn FnMut(Port) -> Running + Send>,
+}
+
+/// A running driver.
+pub(super) type Running = Pin<Box<dyn Future<Output = Exit> + Send>>;
+
+impl Start {
+    /// Any function that makes a driver run.
+    pub fn new<F: Future<Output = Exit> + Send + 'static>(
+        kind: &'static str,
+        mut run: impl FnMut(Port) -> F + Send + 'static,
+    ) -> Self {
+        Self { kind, run: Box::new(move |port| Box::pin(run(port))) }
+    }
+
+    /// The driver of a configured link.
+    pub fn of(
+        id: LinkId,
+        link: &Link,
+        wires: &Arc<impl Fn(LinkId) -> sim::Settings + Send + Sync + 'static>,
+    ) -> Self {
+        match &link.settings {
+            #[cfg(feature = "mqtt")]
+            LinkSettings::Mqtt(settings) => {
+                let settings = mqtt(settings);
+                Self::new("mqtt", move |port| sipliance_driver_mqtt::run(settings.clone(), port))
+            }
+            #[cfg(feature = "serial")]
+            LinkSettings::Serial(settings) => {
+                let settings = serial(settings);
+                Self::new("serial", move |port| sipliance_driver_serial::run(settings.clone(), port))
+            }
+            #[cfg(feature = "gpio")]
+            LinkSettings::Gpio(settings) => {
+                let settings = gpio(&link.name, settings);
+                Self::new("gpio", move |port| sipliance_driver_gpio::run(settings.clone(), port))
+            }
+            #[cfg(not(feature = "mqtt"))]
+            LinkSettings::Mqtt(_) => Self::absent("mqtt", &link.name),
+            #[cfg(not(feature = "serial"))]
+            LinkSettings::Serial(_) => Self::absent("serial", &link.name),
+            #[cfg(not(feature = "gpio"))]
+            LinkSettings::Gpio(_) => Self::absent("gpio", &link.name),
+            LinkSettings::Sim => {
+                let wires = Arc::clone(wires);
+                Self::new("sim", move |port| sim::run(wires(id), port))
+            }
+        }
+    }
+
+    /// Stands where a driver would be that this build does not have.
+    #[cfg_attr(all(feature = "mqtt", feature = "serial", feature = "gpio", not(test)), allow(dead_code))]
+    pub fn absent(kind: &'static str, link: &str) -> Self {
+        let why =
+            Why(format!("link {link}: this program was built without its {kind} driver (feature {kind:?})"));
+        Self::new(kind, move |port| absent(why.clone(), port))
+    }
+
+    /// Starts the driver.
+    pub fn run(&mut self, port: Port) -> Running {
+        (self.run)(port)
+    }
+}
+
+async fn absent(why: Why, port: Port) -> Exit {
+    let Port { mut ops, events } = port;
+    let mut outbox = Outbox::new(events);
+    outbox.push(Event::Down(why.clone()));
+    loop {
+        tokio::select! {
+            op = ops.recv() => match op {
+                None => return Exit::Closed,
+                Some(op) => if let Some(id) = op.id() {
+                    outbox.done(id, Err(Failure::Refused(why.0.clone())));
+                },
+            },
+            () = outbox.flush(), if !outbox.is_empty() => {}
+        }
+    }
+}
+
+#[cfg(feature = "mqtt")]
+fn mqtt(settings: &MqttSettings) -> sipliance_driver_mqtt::Settings {
+    sipliance_driver_mqtt::Settings {
+        host: settings.server.host.clone(),
+        port: settings.server.port,
+        user: settings.user.clone(),
+        password: settings.password.clone(),
+        client_id: settings.client_id.clone(),
+    }
+}
+
+#[cfg(feature = "serial")]
+fn serial(settings: &SerialSettings) -> sipliance_driver_serial::Settings {
+    sipliance_driver_serial::Settings {
+        path: settings.path.clone(),
+        baud: settings.baud,
+        format: settings.format.clone(),
+        frame_end: settings.frame_end.clone(),
+        send_end: settings.send_end.clone(),
+        max_frame: settings.max_frame,
+        trim: settings.trim.clone(),
+        gap: settings.gap,
+    }
+}
+
+#[cfg(feature = "gpio")]
+fn gpio(link: &str, settings: &GpioSettings) -> sipliance_driver_gpio::Settings {
+    sipliance_driver_gpio::Settings {
+        lines: settings.lines.iter().map(gpio_line).collect(),
+        // The kernel keeps 31 bytes.
+        consumer: format!("sipliance {link}").chars().filter(char::is_ascii).take(31).collect(),
+    }
+}
+
+#[cfg(feature = "gpio")]
+fn gpio_line(line: &GpioLine) -> sipliance_driver_gpio::Line {
+    use sipliance_driver_gpio as driver;
+    let pull = |pull| match pull {
+        Pull::Up => driver::Pull::Up,
+        Pull::Down => driver::Pull::Down,
+        Pull::None => driver::Pull::None,
+    };
+    driver::Line {
+        name: line.name.clone(),
+        pin: line.pin.clone(),
+        active_low: line.active_low,
+        direction: match line.direction {
+            GpioDirection::In { pull: up, debounce } => driver::Direction::In { pull: pull(up), debounce },
+            GpioDirection::Out { initial, at_exit } => driver::Direction::Out { initial, at_exit },
+        },
+    }
+}

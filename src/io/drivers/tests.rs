@@ -1,0 +1,206 @@
+//! The supervisor with drivers that fail in every way.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use sipliance_driver::{Exit, OpId, Port};
+
+use super::*;
+
+fn write(id: u64) -> Op {
+    Op::Write { id: OpId(id), channel: Channel::new("c"), payload: "x".into() }
+}
+
+fn done(id: u64, result: Result<(), Failure>) -> Event {
+    Event::Done { id: OpId(id), result }
+}
+
+/// A link's keeper on this test's clock, with the main loop's ends of its channels.
+struct Bench {
+    queues: Queues,
+    events: mpsc::Receiver<(LinkId, Event)>,
+}
+
+fn keep<F: Future<Output = Exit> + Send + 'static>(run: impl FnMut(Port) -> F + Send + 'static) -> Bench {
+    let (ops, ops_rx) = mpsc::channel(OP_QUEUE);
+    let (watches, watches_rx) = mpsc::channel(MAX_WATCHES);
+    let (events_tx, events) = mpsc::channel(EVENT_QUEUE);
+    let keeper = Keeper::new(LinkId(0), "main".into(), ops_rx, watches_rx, events_tx);
+    tokio::spawn(keeper.keep(Start::new("test", run)));
+    Bench { queues: Queues { ops, watches }, events }
+}
+
+impl Bench {
+    fn send(&self, op: Op) {
+        match op {
+            Op::Watch { channel } => self.queues.watches.try_send(channel).unwrap(),
+            op => self.queues.ops.try_send((Instant::now(), op)).unwrap(),
+        }
+    }
+
+    async fn next(&mut self) -> Event {
+        let next = timeout(Duration::from_secs(200), self.events.recv()).await;
+        next.expect("no event in 200 s").expect("the keeper is gone").1
+    }
+}
+
+/// Reports `Up`, repeats the channels of its watches as payloads, acknowledges every write but `9`,
+/// on which it panics, and `8`, which it never answers.
+async fn moody(port: Port) -> Exit {
+    let Port { mut ops, events } = port;
+    events.send(Event::Up).await.unwrap();
+    while let Some(op) = ops.recv().await {
+        let event = match op {
+            Op::Watch { channel } => Event::Read { channel, payload: "seen".into(), retained: false },
+            Op::Write { id: OpId(9), .. } => panic!("out of order"),
+            Op::Write { id: OpId(8), .. } => continue,
+            op => done(op.id().unwrap().0, Ok(())),
+        };
+        events.send(event).await.unwrap();
+    }
+    Exit::Closed
+}
+
+fn read(channel: &str) -> Event {
+    Event::Read { channel: Channel::new(channel), payload: "seen".into(), retained: false }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crashed_driver_comes_back_with_its_watches_and_every_op_has_one_end() {
+    let mut bench = keep(moody);
+    bench.send(Op::Watch { channel: Channel::new("a") });
+    bench.send(Op::Watch { channel: Channel::new("b") });
+    bench.send(write(1));
+    let first = [bench.next().await, bench.next().await, bench.next().await, bench.next().await];
+    assert_eq!(first, [Event::Up, read("a"), read("b"), done(1, Ok(()))], "watches come before later ops");
+    bench.send(write(8));
+    bench.send(write(9));
+    let mut broken = [bench.next().await, bench.next().await];
+    broken.sort_by_key(|event| format!("{event:?}"));
+    assert_eq!(broken, [done(8, Err(Failure::Broken)), done(9, Err(Failure::Broken))]);
+    let Event::Down(why) = bench.next().await else { panic!("no Down") };
+    assert_eq!(why.0, "link main: the test driver crashed (out of order); it is started again");
+    bench.send(write(10));
+    assert_eq!(bench.next().await, done(10, Err(Failure::NotConnected)));
+    assert_eq!(
+        [bench.next().await, bench.next().await, bench.next().await],
+        [Event::Up, read("a"), read("b")]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_driver_that_keeps_failing_is_started_ever_more_slowly() {
+    let starts = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&starts);
+    let mut bench = keep(move |_port| {
+        count.fetch_add(1, Ordering::Relaxed);
+        async { Exit::Lost(Why::new("no luck")) }
+    });
+    let began = Instant::now();
+    for _ in 0..10 {
+        assert_eq!(bench.next().await, Event::Down(Why::new("no luck")));
+    }
+    let took = began.elapsed();
+    assert_eq!(starts.load(Ordering::Relaxed), 10);
+    // 1 + 2 + 4 + … + 60 + 60 + 60 s, less the jitter.
+    assert!((Duration::from_secs(150)..Duration::from_secs(244)).contains(&took), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_op_that_waited_behind_a_stalled_driver_is_not_done_late() {
+    let mut bench = keep(|port: Port| async {
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        moody(port).await
+    });
+    (1..=3).for_each(|id| bench.send(write(id)));
+    let began = Instant::now();
+    assert_eq!(
+        [bench.next().await, bench.next().await],
+        [done(2, Err(Failure::Busy)), done(3, Err(Failure::Busy))]
+    );
+    assert_eq!(began.elapsed(), sipliance_driver::MAX_WAIT);
+    // Only the one that lay in the driver's own hands is not ours to take back.
+    assert_eq!([bench.next().await, bench.next().await], [Event::Up, done(1, Ok(()))]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_driver_that_says_done_twice_is_heard_once() {
+    let mut bench = keep(|port: Port| async move {
+        let Port { mut ops, events } = port;
+        while let Some(op) = ops.recv().await {
+            let id = op.id().unwrap();
+            for _ in 0..2 {
+                events.send(Event::Done { id, result: Ok(()) }).await.unwrap();
+            }
+        }
+        Exit::Closed
+    });
+    bench.send(write(1));
+    bench.send(write(2));
+    assert_eq!([bench.next().await, bench.next().await], [done(1, Ok(())), done(2, Ok(()))]);
+    let more = timeout(Duration::from_secs(5), bench.events.recv()).await;
+    assert!(more.is_err(), "{more:?}");
+}
+
+#[tokio::test]
+async fn a_driver_that_blocks_its_thread_delays_nobody_and_close_leaves_it_behind() {
+    let (free, blocked) = std::sync::mpsc::channel::<()>();
+    let blocked = Arc::new(std::sync::Mutex::new(blocked));
+    let block = move |port: Port| {
+        let blocked = Arc::clone(&blocked);
+        async move {
+            port.events.send(Event::Up).await.unwrap();
+            tokio::task::yield_now().await;
+            let _ = blocked.lock().unwrap().recv(); // blocks the whole thread
+            Exit::Closed
+        }
+    };
+    let mut drivers = Supervisor::start_all(vec![("blocks".into(), Start::new("test", block))]).unwrap();
+    assert_eq!(drivers.recv().await, (LinkId(0), Event::Up));
+    let answers: Vec<_> = (0..200).filter_map(|id| drivers.send(LinkId(0), write(id))).collect();
+    assert!(answers.len() >= 200 - OP_QUEUE - 2, "{}", answers.len());
+    assert!(answers.iter().all(|answer| matches!(answer, Event::Done { result: Err(Failure::Busy), .. })));
+    let began = std::time::Instant::now();
+    drivers.close().await;
+    assert!(began.elapsed() < CLOSE + Duration::from_secs(1));
+    drop(free);
+}
+
+#[tokio::test]
+async fn links_without_their_driver_are_down_in_words_and_close_is_quick() {
+    let starts =
+        vec![("main".into(), Start::absent("mqtt", "main")), ("sim".into(), Start::new("test", moody))];
+    let mut drivers = Supervisor::start_all(starts).unwrap();
+    let mut first = [drivers.recv().await, drivers.recv().await];
+    first.sort_by_key(|(link, _)| *link);
+    let [(LinkId(0), Event::Down(why)), (LinkId(1), Event::Up)] = &first else { panic!("{first:?}") };
+    assert!(why.0.contains("built without its mqtt driver"), "{why}");
+    assert_eq!(drivers.send(LinkId(0), write(1)), None);
+    let (link, event) = drivers.recv().await;
+    assert!(matches!(event, Event::Done { result: Err(Failure::Refused(_)), .. }) && link == LinkId(0));
+    assert!(matches!(
+        drivers.send(LinkId(7), write(2)),
+        Some(Event::Done { result: Err(Failure::Refused(_)), .. })
+    ));
+    let began = std::time::Instant::now();
+    drivers.close().await;
+    assert!(began.elapsed() < Duration::from_secs(1));
+}
+
+#[tokio::test]
+async fn a_simulated_link_runs_from_its_configuration() {
+    let link = Link { name: "demo".into(), settings: crate::config::LinkSettings::Sim };
+    let wire = |_: LinkId| {
+        let plug = sim::appliances::TasmotaPlug::new("plug", 60.0);
+        sim::Settings::new(sim::Wire::broker(vec![Box::new(plug)]))
+    };
+    let mut drivers = Supervisor::start(&[link], wire).unwrap();
+    assert_eq!(drivers.send(LinkId(0), Op::Watch { channel: Channel::new("stat/plug/POWER") }), None);
+    let on = Op::Write { id: OpId(1), channel: Channel::new("cmnd/plug/POWER"), payload: "ON".into() };
+    assert_eq!(drivers.send(LinkId(0), on), None);
+    let events = [drivers.recv().await.1, drivers.recv().await.1, drivers.recv().await.1];
+    let power =
+        Event::Read { channel: Channel::new("stat/plug/POWER"), payload: "ON".into(), retained: false };
+    assert_eq!(events, [Event::Up, done(1, Ok(())), power]);
+    drivers.close().await;
+}

@@ -1,0 +1,378 @@
+//! The loop: wait for one thing, hand it to the gateway, carry out what it wants, sleep until its
+//! next deadline.
+
+use std::collections::{HashMap, VecDeque};
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+
+use super::control::{self, Question};
+use super::drivers::Supervisor;
+use super::tcp::{self, Connected, Report};
+use super::udp::{Batch, Udp};
+use crate::config::{Config, HostPort, Listen};
+use crate::gateway::{Gateway, Input, Notice, Output};
+use crate::sip::{FlowId, Hop, Transport};
+use crate::timer::Now;
+
+/// What the loop hears about besides the network.
+pub enum Signal {
+    /// Stop in good order.
+    Stop,
+    /// A new configuration, checked.
+    Reload(Arc<Config>),
+}
+
+/// Everything that the loop owns.
+pub struct Shell {
+    gateway: Gateway,
+    drivers: Supervisor,
+    signals: mpsc::Receiver<Signal>,
+    questions: mpsc::Receiver<Question>,
+    notices: Box<dyn FnMut(&Notice)>,
+    audit: Option<std::fs::File>,
+    sockets: Vec<Udp>,
+    streams: HashMap<FlowId, Stream>,
+    reports: mpsc::Receiver<Report>,
+    report_to: mpsc::Sender<Report>,
+    /// Packets that the kernel had no room for.
+    backlog: VecDeque<(Hop, Bytes)>,
+    batch: Batch,
+    next_flow: u64,
+    dropped: u64,
+}
+
+struct Stream {
+    writes: mpsc::Sender<Bytes>,
+    peer: std::net::IpAddr,
+    upstream: bool,
+}
+
+/// Streams in all and from one address; one more is closed at once.
+const STREAMS: usize = 1024;
+const STREAMS_PER_HOST: usize = 64;
+/// Reports of streams that wait for the loop; the streams wait when it is full.
+const REPORTS: usize = 256;
+/// Packets that wait for room in the kernel; when it is full, the oldest is dropped.
+const BACKLOG: usize = 16 * 1024;
+/// Sends between two looks at what has arrived.
+const BURST: usize = 64;
+/// How long watchers and registrars get to answer at the end.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// What a shell is made of.
+pub struct Parts {
+    /// The core.
+    pub gateway: Gateway,
+    /// The drivers.
+    pub drivers: Supervisor,
+    /// Stop and reload.
+    pub signals: mpsc::Receiver<Signal>,
+    /// Questions of `sipliance status`.
+    pub questions: mpsc::Receiver<Question>,
+    /// Hears every notice.
+    pub notices: Box<dyn FnMut(&Notice)>,
+    /// The audit file.
+    pub audit: Option<PathBuf>,
+}
+
+/// The time.
+pub fn now() -> Now {
+    let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Now { mono: Instant::now(), wall_ms: i64::try_from(wall.as_millis()).unwrap_or(i64::MAX) }
+}
+
+impl Shell {
+    /// Opens the audit file. No port is opened yet.
+    ///
+    /// # Errors
+    /// When the audit file cannot be opened.
+    pub fn new(parts: Parts) -> io::Result<Self> {
+        let (report_to, reports) = mpsc::channel(REPORTS);
+        let audit = parts.audit.map(|path| open_audit(&path)).transpose()?;
+        Ok(Self {
+            gateway: parts.gateway,
+            drivers: parts.drivers,
+            signals: parts.signals,
+            questions: parts.questions,
+            notices: parts.notices,
+            audit,
+            sockets: Vec::new(),
+            streams: HashMap::new(),
+            reports,
+            report_to,
+            backlog: VecDeque::new(),
+            batch: Batch::default(),
+            next_flow: 0,
+            dropped: 0,
+        })
+    }
+
+    /// Opens one port. With port 0 the system chooses; the address is returned.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub async fn listen(&mut self, listen: Listen) -> io::Result<SocketAddr> {
+        match listen.transport {
+            Transport::Udp => {
+                let socket = Udp::bind(self.new_flow(), listen.addr, None)?;
+                let local = socket.local();
+                self.sockets.push(socket);
+                Ok(local)
+            }
+            Transport::Tcp => {
+                let listener = TcpListener::bind(listen.addr).await?;
+                let local = listener.local_addr()?;
+                tokio::task::spawn_local(tcp::accept(listener, self.report_to.clone()));
+                Ok(local)
+            }
+        }
+    }
+
+    /// Runs until it is told to stop and has said goodbye.
+    pub async fn run(mut self) {
+        self.drain();
+        let mut stopping: Option<Instant> = None;
+        while stopping.is_none_or(|until| until > Instant::now() && !self.gateway.is_quiet()) {
+            let deadline = [self.gateway.next_deadline(), stopping].into_iter().flatten().min();
+            let deadline = deadline.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
+            let sockets = &self.sockets;
+            tokio::select! {
+                index = poll_fn(|cx| poll_sockets(sockets, cx)) => self.receive(index),
+                Some(report) = self.reports.recv() => self.on_report(report),
+                (link, event) = self.drivers.recv() => self.gateway.handle(Input::Driver { link, event }, now()),
+                Some(question) = self.questions.recv() => control::answer(question, &self.gateway, now()),
+                signal = self.signals.recv() => match signal {
+                    Some(Signal::Reload(config)) => self.gateway.handle(Input::Reload(config), now()),
+                    Some(Signal::Stop) | None if stopping.is_none() => {
+                        self.gateway.handle(Input::Shutdown, now());
+                        stopping = Some(Instant::now() + FAREWELL);
+                    }
+                    Some(Signal::Stop) | None => break,
+                },
+                () = tokio::time::sleep_until(deadline.into()) => self.gateway.handle(Input::Deadline, now()),
+            }
+            self.drain();
+        }
+        self.drivers.close().await;
+    }
+
+    fn new_flow(&mut self) -> FlowId {
+        self.next_flow += 1;
+        FlowId(self.next_flow)
+    }
+
+    /// One batch of packets of one socket.
+    fn receive(&mut self, index: usize) {
+        let Some(socket) = self.sockets.get(index) else { return };
+        match socket.receive(&mut self.batch) {
+            Ok(count) => {
+                for (bytes, from, destination) in self.batch.packets(count) {
+                    let (flow, local) = (socket.flow, socket.local_for(destination));
+                    self.gateway.handle(Input::Datagram { flow, local, from, bytes }, now());
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            // A connected socket hears so that nobody listens at the far end.
+            Err(error) if socket.upstream.is_some() => {
+                let flow = socket.flow;
+                self.sockets.remove(index);
+                self.gateway.handle(Input::Closed { flow, why: refused(&error) }, now());
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// Carries out what the gateway wants. Between bursts of sends, arrived answers are taken in, so
+    /// that a large fan-out does not overflow the kernel's buffer.
+    fn drain(&mut self) {
+        let mut sent = 0;
+        while let Some(output) = self.gateway.poll() {
+            match output {
+                Output::Send { hop, bytes } => {
+                    self.send(hop, bytes);
+                    sent += 1;
+                    if sent % BURST == 0 {
+                        (0..self.sockets.len()).for_each(|index| self.receive(index));
+                    }
+                }
+                Output::Connect { upstream, server, transport } => self.connect(upstream, server, transport),
+                Output::Close { flow } => {
+                    self.streams.remove(&flow);
+                }
+                Output::Drive { link, op } => {
+                    if let Some(event) = self.drivers.send(link, op) {
+                        self.gateway.handle(Input::Driver { link, event }, now());
+                    }
+                }
+                Output::Audit(line) => self.write_audit(&line),
+                Output::Tell(notice) => (self.notices)(&notice),
+            }
+        }
+        self.flush_backlog();
+    }
+
+    fn send(&mut self, hop: Hop, bytes: Bytes) {
+        if hop.transport == Transport::Udp {
+            if !self.backlog.is_empty() || !self.send_packet(hop, &bytes) {
+                if self.backlog.len() >= BACKLOG {
+                    self.backlog.pop_front();
+                    self.dropped += 1;
+                }
+                self.backlog.push_back((hop, bytes));
+            }
+            return;
+        }
+        let full = self.streams.get(&hop.flow).is_some_and(|stream| stream.writes.try_send(bytes).is_err());
+        if full {
+            self.streams.remove(&hop.flow);
+        }
+    }
+
+    /// False when the kernel has no room.
+    fn send_packet(&self, hop: Hop, bytes: &[u8]) -> bool {
+        let Some(socket) = self.sockets.iter().find(|socket| socket.flow == hop.flow) else { return true };
+        match socket.send(hop.peer, hop.local.ip(), bytes) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
+            Err(error) => {
+                tracing::debug!(peer = %hop.peer, %error, "packet not sent");
+                true
+            }
+            Ok(()) => true,
+        }
+    }
+
+    fn flush_backlog(&mut self) {
+        while let Some((hop, bytes)) = self.backlog.front() {
+            if !self.send_packet(*hop, bytes) {
+                return;
+            }
+            self.backlog.pop_front();
+        }
+    }
+
+    fn connect(&mut self, upstream: usize, server: HostPort, transport: Transport) {
+        let report_to = self.report_to.clone();
+        tokio::task::spawn_local(async move {
+            let report = match reach(&server, transport).await {
+                Ok(connected) => Report::Connected(upstream, connected),
+                Err(error) => {
+                    Report::Failed(upstream, format!("{}:{}: {}", server.host, server.port, refused(&error)))
+                }
+            };
+            let _ = report_to.send(report).await;
+        });
+    }
+
+    fn on_report(&mut self, report: Report) {
+        match report {
+            Report::Accepted(stream, peer) => self.accepted(stream, peer),
+            Report::Read(flow, bytes) => self.gateway.handle(Input::Stream { flow, bytes: &bytes }, now()),
+            Report::Closed(flow, why) => {
+                self.streams.remove(&flow);
+                self.gateway.handle(Input::Closed { flow, why }, now());
+            }
+            Report::Connected(upstream, Connected::Tcp(stream)) => self.add_stream(stream, Some(upstream)),
+            Report::Connected(upstream, Connected::Udp(peer)) => self.add_upstream_socket(upstream, peer),
+            Report::Failed(upstream, why) => {
+                self.gateway.handle(Input::ConnectFailed { upstream, why }, now())
+            }
+        }
+    }
+
+    fn accepted(&mut self, stream: TcpStream, peer: SocketAddr) {
+        let strangers = self.streams.values().filter(|stream| !stream.upstream);
+        let (all, same) = strangers
+            .fold((0, 0), |(all, same), stream| (all + 1, same + usize::from(stream.peer == peer.ip())));
+        if all < STREAMS && same < STREAMS_PER_HOST {
+            self.add_stream(stream, None);
+        }
+    }
+
+    fn add_stream(&mut self, stream: TcpStream, upstream: Option<usize>) {
+        let (Ok(local), Ok(peer)) = (stream.local_addr(), stream.peer_addr()) else { return };
+        let flow = self.new_flow();
+        let (writes, queue) = mpsc::channel(tcp::WRITE_QUEUE);
+        self.streams.insert(flow, Stream { writes, peer: peer.ip(), upstream: upstream.is_some() });
+        tokio::task::spawn_local(tcp::serve(flow, stream, queue, self.report_to.clone()));
+        self.gateway.handle(Input::Opened { flow, transport: Transport::Tcp, local, peer, upstream }, now());
+    }
+
+    fn add_upstream_socket(&mut self, upstream: usize, peer: SocketAddr) {
+        let flow = self.new_flow();
+        self.sockets.retain(|socket| socket.upstream != Some(upstream));
+        match Udp::connected(flow, peer, upstream) {
+            Ok(socket) => {
+                let local = socket.local();
+                self.sockets.push(socket);
+                self.gateway.handle(
+                    Input::Opened { flow, transport: Transport::Udp, local, peer, upstream: Some(upstream) },
+                    now(),
+                );
+            }
+            Err(error) => {
+                self.gateway.handle(Input::ConnectFailed { upstream, why: error.to_string() }, now())
+            }
+        }
+    }
+
+    fn write_audit(&mut self, line: &str) {
+        use std::io::Write as _;
+        tracing::info!(target: "audit", "{line}");
+        if let Some(file) = &mut self.audit
+            && let Err(error) = writeln!(file, "{line}")
+        {
+            tracing::error!(%error, "the audit file cannot be written");
+        }
+    }
+}
+
+/// The first socket that has something, starting anywhere.
+fn poll_sockets(sockets: &[Udp], cx: &mut std::task::Context<'_>) -> Poll<usize> {
+    for (index, socket) in sockets.iter().enumerate() {
+        if socket.poll_ready(cx).is_ready() {
+            return Poll::Ready(index);
+        }
+    }
+    Poll::Pending
+}
+
+/// How long a connection may take to be made.
+const CONNECT: Duration = Duration::from_secs(10);
+
+async fn reach(server: &HostPort, transport: Transport) -> io::Result<Connected> {
+    let work = async {
+        let found = tokio::net::lookup_host((server.host.as_str(), server.port)).await?;
+        let addresses: Vec<SocketAddr> = found.collect();
+        match transport {
+            Transport::Udp => addresses
+                .first()
+                .copied()
+                .map(Connected::Udp)
+                .ok_or(io::Error::other("the name has no address")),
+            Transport::Tcp => TcpStream::connect(&addresses[..]).await.map(Connected::Tcp),
+        }
+    };
+    tokio::time::timeout(CONNECT, work).await.unwrap_or(Err(io::ErrorKind::TimedOut.into()))
+}
+
+fn refused(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => "nobody listens there".to_owned(),
+        io::ErrorKind::TimedOut => "no answer".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+fn open_audit(path: &std::path::Path) -> io::Result<std::fs::File> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path)
+}

@@ -1,0 +1,33 @@
+"""Home files for the suites that run a real house."""
+
+import json
+
+from lab import PASSWORD, USER, Gateway, free_port
+
+
+def write(lab, domain, broker, upstream=None, secrets=None):
+    """A house with one Tasmota plug; returns the address it listens on and the arguments for the gateway."""
+    listen = ("127.0.0.1", free_port())
+    where = f"{listen[0]}:{listen[1]}"
+    home = {
+        "format": 1,
+        "house": {"user": "house", "domain": domain},
+        "listen": [f"udp:{where}", f"tcp:{where}"],
+        "secrets": "secrets.yaml",
+        "users": {USER: {"password": {"secret": USER}}},
+        "mqtt": {"main": {"host": broker[0], "port": broker[1]}},
+        "devices": {"plug": {"name": "Plug", "profile": "tasmota-plug", "params": {"topic": "plug1"}, "numbers": "21"}},
+        "access": [{"who": [USER], "see": "*", "do": "*"}],
+    }
+    if upstream:
+        home["upstream"] = upstream
+    words = {USER: {"password": PASSWORD}, **{name: {"password": word} for name, word in (secrets or {}).items()}}
+    # JSON is YAML, and needs no library.
+    lab.write("secrets.yaml", json.dumps(words, indent=1) + "\n", 0o600)
+    path = lab.write("home.yaml", json.dumps(home, indent=1) + "\n")
+    return listen, ["run", "--config", str(path)]
+
+
+def start(lab, domain, broker, **more):
+    listen, arguments = write(lab, domain, broker, **more)
+    return Gateway(lab, arguments, listen)
