@@ -1,11 +1,15 @@
 //! One file per command. Exit codes: 0 done, 1 refused or faulty, 2 called wrongly, 3 cannot be reached.
 
+pub mod act;
 pub mod check;
+pub mod client;
 pub mod demo;
 pub mod passwd;
 pub mod run;
+pub mod send;
 pub mod serve;
 pub mod status;
+pub mod watch;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -45,6 +49,12 @@ enum Command {
     },
     /// Ask the running gateway how everything stands.
     Status(status::StatusArgs),
+    /// Watch an appliance, a mailbox or a phone: one line per change.
+    Watch(watch::WatchArgs),
+    /// Send a text to an appliance or a person, and print the reply.
+    Send(send::SendArgs),
+    /// Make an appliance do something, and print how it went.
+    Do(act::DoArgs),
 }
 
 /// Runs the command that the arguments name.
@@ -55,5 +65,8 @@ pub fn main() -> ExitCode {
         Command::Check { files, json } => check::run(&files, json),
         Command::Passwd { user, domain } => passwd::run(&user, &domain),
         Command::Status(args) => status::run(&args),
+        Command::Watch(args) => watch::run(args),
+        Command::Send(args) => send::run(args),
+        Command::Do(args) => act::run(args),
     }
 }

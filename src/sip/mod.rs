@@ -3,10 +3,13 @@
 //! Nothing here names an appliance; [`crate::gateway`] brings the two together.
 
 pub mod auth;
+pub mod challenge;
 pub mod dialog;
+pub mod exchange;
 pub mod notifier;
 pub mod registrar;
 pub mod registration;
+pub mod subscriber;
 pub mod transaction;
 pub mod wire;
 
