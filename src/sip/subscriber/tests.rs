@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use rand::SeedableRng as _;
 
-use super::super::wire::write;
+use super::super::wire::{Message, write};
 use super::super::{FlowId, Transport};
 use super::*;
 
