@@ -44,3 +44,17 @@ pub const PACED: usize = 1024;
 pub const REPLY_BYTES: usize = 700;
 /// Words of a spoken appliance name that are looked at.
 pub const NAME_WORDS: usize = 6;
+/// Longest text value in bytes; a longer one is refused from people and dropped from devices.
+pub const TEXT_BYTES: usize = 256;
+/// Longest id in a profile in bytes; a longer one is a fault.
+pub const ID_BYTES: usize = 40;
+/// Most properties, actions and events in one profile, each; more is a fault.
+pub const PROFILE_ITEMS: usize = 64;
+/// Most steps of one action, alternatives of one read, or `hello` queries; more is a fault.
+pub const PROFILE_STEPS: usize = 16;
+/// Longest `confirm`, `within`, `timeout`; longer is a fault.
+pub const PROFILE_WAIT: std::time::Duration = std::time::Duration::from_secs(600);
+/// Queries that wait for one serial port; one more is left out, it comes again with its period.
+pub const QUERIES: usize = 64;
+/// Longest text that is looked at as a command in bytes; a longer one is none.
+pub const WORDS_BYTES: usize = 512;

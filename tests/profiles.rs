@@ -1,13 +1,22 @@
 //! Every shipped profile: read without a fault, proved by its own tests, and silent where it must be.
 
-use std::path::Path;
-use std::time::Instant;
+#![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "helpers of tests are tests")]
 
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 use sipliance::config::fault::Faults;
+use sipliance::config::yaml::{self, Data, Node};
+use sipliance::config::{DeviceConfig, LinkId};
 use sipliance::device::fixture;
-use sipliance::device::profile::Profile;
+use sipliance::device::house::{Effect, House};
+use sipliance::device::profile::{LinkNeeds, Profile, Source, Stimulus, Target};
 use sipliance::device::shipped::SHIPPED;
 use sipliance::timer::Now;
+use sipliance_driver::{Channel, Event, Op, Why};
 
 fn now() -> Now {
     Now { mono: Instant::now(), wall_ms: 1_770_000_000_000 }
@@ -50,4 +59,231 @@ fn the_table_holds_every_file() {
         .collect();
     files.sort();
     assert_eq!(files, SHIPPED.iter().map(|(id, _)| (*id).to_owned()).collect::<Vec<_>>());
+}
+
+/// The profile as one device of a house.
+fn house(profile: &Profile, now: Now) -> House {
+    let device = DeviceConfig {
+        id: "x".to_owned(),
+        name: "X".to_owned(),
+        room: None,
+        numbers: Vec::new(),
+        model: profile.example.clone(),
+        link: LinkId(0),
+    };
+    House::of(&[device], 1, now)
+}
+
+/// Takes what the house wants done. Everything that is sent without being told to must be one of the
+/// profile's own queries; nothing moves a line.
+fn only_queries(id: &str, profile: &Profile, house: &mut House) -> usize {
+    let mut queries = 0;
+    while let Some(effect) = house.poll() {
+        let Effect::Drive { op, .. } = effect else {
+            assert!(!matches!(effect, Effect::Happened { .. }), "{id}: an event out of nothing");
+            continue;
+        };
+        match (op, &profile.example.link) {
+            (Op::Watch { .. }, _) => {}
+            (Op::Write { channel, payload, .. }, LinkNeeds::Mqtt { hello }) => {
+                let known = hello.iter().any(|write| {
+                    matches!(&write.target, Target::Topic(topic, text)
+                        if *topic == channel
+                        && text.fill(|_| Err(())).is_ok_and(|text| text.as_bytes() == &*payload))
+                });
+                assert!(known, "{id}: {channel} {payload:?} is no query of the profile");
+                queries += 1;
+            }
+            (Op::Ask { payload, .. }, LinkNeeds::Serial(needs)) => {
+                let mut asks =
+                    needs.hello.iter().chain(profile.example.properties.iter().flat_map(|property| {
+                        property.reads.iter().filter_map(|read| match &read.source {
+                            Source::Frame { ask: Some((ask, _)), .. } => Some(ask),
+                            _ => None,
+                        })
+                    }));
+                assert!(asks.any(|ask| ask.as_bytes() == &*payload), "{id}: {payload:?} is no query");
+                queries += 1;
+            }
+            (op, _) => panic!("{id}: {op:?} by itself"),
+        }
+    }
+    queries
+}
+
+#[test]
+fn nothing_moves_by_itself() {
+    for (id, text) in SHIPPED {
+        let profile = profile(id, text);
+        let mut now = now();
+        let mut house = house(&profile, now);
+        only_queries(id, &profile, &mut house);
+        for _ in 0..3 {
+            house.driver(LinkId(0), Event::Up, now);
+            only_queries(id, &profile, &mut house);
+            // Everything that the profile's own tests know comes back as stored copies: states, presses, and
+            // commands of somebody else.
+            for case in &profile.cases {
+                if let Stimulus::Mqtt { topic, payload, .. } = &case.stimulus {
+                    let (channel, payload) =
+                        (Channel::new(topic), Bytes::copy_from_slice(payload.as_bytes()));
+                    house.driver(LinkId(0), Event::Read { channel, payload, retained: true }, now);
+                }
+            }
+            only_queries(id, &profile, &mut house);
+            // The driver tells every line as it is, outputs and pressed buttons too.
+            if let LinkNeeds::Gpio(lines) = &profile.example.link {
+                for line in lines {
+                    let (channel, payload) = (Channel::new(&line.name), Bytes::from_static(b"1"));
+                    house.driver(LinkId(0), Event::Read { channel, payload, retained: false }, now);
+                }
+            }
+            let end = now.mono + Duration::from_secs(3600);
+            while let Some(at) = house.next_deadline().filter(|at| *at <= end) {
+                now = Now { mono: at.max(now.mono), ..now };
+                house.tick(now);
+                only_queries(id, &profile, &mut house);
+            }
+            house.driver(LinkId(0), Event::Down(Why("broken".to_owned())), now);
+            only_queries(id, &profile, &mut house);
+        }
+        let mut next = self::house(&profile, now);
+        next.inherit(&house);
+        next.driver(LinkId(0), Event::Up, now);
+        only_queries(id, &profile, &mut next);
+    }
+}
+
+#[test]
+fn a_test_that_is_wrong_fails_and_says_why() {
+    let text = sipliance::device::shipped::text("gpio-garage-door").expect("shipped");
+    for (from, to, words) in [
+        ("expect: {door: closed}", "expect: {door: open}", "expected door: open, got closed"),
+        ("0@0ms 1@500ms", "0@0ms 1@400ms", "relay was driven 0@0ms 1@500ms"),
+        ("refused: only_if", "refused: min_gap", "expected to be refused for min_gap"),
+        ("drives: {relay: \"1@0ms\"}", "drives: {relay: \"0@0ms\"}", "relay was driven 1@0ms"),
+    ] {
+        assert!(text.contains(from), "{from}");
+        let broken = profile("gpio-garage-door", &text.replacen(from, to, 1));
+        let failed: Vec<_> =
+            fixture::run(&broken, now()).into_iter().filter_map(|result| result.outcome.err()).collect();
+        assert!(matches!(&failed[..], [only] if only.contains(words)), "{to}: {failed:?}");
+    }
+}
+
+/// What another reader of YAML makes of the same text.
+fn same(ours: &Node, theirs: &serde_yaml::Value) -> bool {
+    use serde_yaml::Value as Theirs;
+    match (&ours.data, theirs) {
+        (Data::Null, Theirs::Null) => true,
+        (Data::Bool(a), Theirs::Bool(b)) => a == b,
+        (Data::Int(a), Theirs::Number(b)) => b.as_i64() == Some(*a),
+        (Data::Float(a), Theirs::Number(b)) => b.as_f64() == Some(*a),
+        (Data::Text { text, .. }, Theirs::String(b)) => text == b,
+        (Data::List(a), Theirs::Sequence(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b))
+        }
+        (Data::Map(a), Theirs::Mapping(b)) => {
+            a.len() == b.len()
+                && a.iter()
+                    .zip(b)
+                    .all(|((key, a), (other, b))| Some(&*key.text) == other.as_str() && same(a, b))
+        }
+        _ => false,
+    }
+}
+
+#[test]
+fn another_reader_of_yaml_agrees() {
+    for (id, text) in SHIPPED {
+        let ours = yaml::parse(text, &mut Faults::default()).expect("parses");
+        let theirs: serde_yaml::Value = serde_yaml::from_str(text).expect("parses");
+        assert!(same(&ours, &theirs), "{id} is read in two ways");
+    }
+}
+
+#[test]
+fn the_profile_in_the_documentation_works() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/profiles.md");
+    let text = std::fs::read_to_string(path).expect("the documentation is there");
+    let example =
+        text.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("an example");
+    let profile = profile("docs/profiles.md", example);
+    for result in fixture::run(&profile, now()) {
+        assert_eq!(result.outcome, Ok(()), "{}", result.title);
+    }
+}
+
+/// Shipped profiles with lines lost, doubled, cut and swapped: whatever comes of it, it is a fault or a
+/// profile, and a profile can be run.
+#[test]
+fn damaged_profiles_are_faults_and_no_panic() {
+    let seed: u64 = rand::random();
+    println!("seed {seed}");
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let mut usable = 0;
+    for _ in 0..1500 {
+        let (_, text) = SHIPPED[random.random_range(0..SHIPPED.len())];
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        for _ in 0..random.random_range(1..4) {
+            let at = random.random_range(0..lines.len());
+            let other = random.random_range(0..lines.len());
+            match random.random_range(0..4) {
+                0 => drop(lines.remove(at)),
+                1 => lines.insert(at, lines[other].clone()),
+                2 => lines.swap(at, other),
+                _ => {
+                    let keep = random.random_range(0..=lines[at].chars().count());
+                    lines[at] = lines[at].chars().take(keep).collect();
+                }
+            }
+        }
+        let mut faults = Faults::default();
+        match fixture::read(&lines.join("\n"), &mut faults) {
+            Some(profile) => {
+                usable += 1;
+                fixture::run(&profile, now());
+            }
+            None => assert!(faults.fatal(), "no profile and no fault:\n{}", lines.join("\n")),
+        }
+    }
+    assert!(usable > 50, "only {usable} were still profiles");
+}
+
+/// Bytes that no profile expects reach every read of every profile.
+#[test]
+fn no_payload_is_a_panic() {
+    let payloads: [&'static [u8]; 12] = [
+        b"",
+        b"\xff",
+        b"null",
+        b"[]",
+        b"{}",
+        b"1e999",
+        b"-1",
+        b"true",
+        b"\0",
+        b"{\"ENERGY\":{\"Power\":{}}}",
+        b"9999999999999999999999",
+        "\u{1F4A1}".as_bytes(),
+    ];
+    for (id, text) in SHIPPED {
+        let profile = profile(id, text);
+        let (now, mut watched) = (now(), Vec::new());
+        let mut house = house(&profile, now);
+        while let Some(effect) = house.poll() {
+            if let Effect::Drive { op: Op::Watch { channel }, .. } = effect {
+                watched.push(channel);
+            }
+        }
+        house.driver(LinkId(0), Event::Up, now);
+        for channel in watched {
+            for payload in payloads {
+                let (channel, payload) = (channel.clone(), Bytes::from_static(payload));
+                house.driver(LinkId(0), Event::Read { channel, payload, retained: false }, now);
+            }
+        }
+        let (_, device) = house.devices().next().expect("there");
+        assert!(device.summary(now).chars().count() <= 80, "{id}: {}", device.summary(now));
+    }
 }

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! on | off | toggle [property]        the main property, or a named one
-//! set <property> <value> | <property> <value> | <value of the main property>
+//! set <property> <value> | <property> <value>
+//! <value>                             of the main property, or of the only enum that has it
 //! <action> [value …] | <action> [argument=value …]
 //! status | help
 //! ```
@@ -15,9 +16,7 @@ use crate::device::appliance::{Device, show};
 use crate::device::command::Order;
 use crate::device::profile::{Action, Property};
 use crate::device::value::{Kind, Value, shorten};
-
-/// Longest text that is looked at; a longer one is no command.
-pub const MAX_WORDS: usize = 512;
+use crate::limits::WORDS_BYTES;
 
 /// What was understood.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,7 +39,7 @@ type Understood = Result<Said, NotUnderstood>;
 /// Understands what was said to `device`. `toggle` becomes the opposite of the value that is known for
 /// certain now, so that a command that is repeated does the same thing twice.
 pub fn understand(device: &Device, text: &str) -> Understood {
-    if text.len() > MAX_WORDS {
+    if text.len() > WORDS_BYTES {
         return Err(NotUnderstood(format!("that is too long for a command. {}", help(device))));
     }
     let words: Vec<&str> = text.split_whitespace().collect();
@@ -71,9 +70,20 @@ pub fn understand(device: &Device, text: &str) -> Understood {
     match main(device).filter(|_| rest.is_empty()) {
         Some(property) => match on_off(property, &first).or_else(|| property.kind.parse(&first).ok()) {
             Some(value) => Ok(order(property, value)),
-            None => Err(unknown(device, &first)),
+            None => only_enum(device, &first),
         },
         None => Err(unknown(device, &first)),
+    }
+}
+
+/// A bare word that is a value of exactly one enum that can be set.
+fn only_enum(device: &Device, word: &str) -> Understood {
+    let settable = device.model().properties.iter().filter(|property| property.write.is_some());
+    let enums = settable.filter(|property| matches!(property.kind, Kind::Enum(_)));
+    let mut found = enums.filter_map(|property| Some(order(property, property.kind.parse(word).ok()?)));
+    match (found.next(), found.next()) {
+        (Some(only), None) => Ok(only),
+        _ => Err(unknown(device, word)),
     }
 }
 
@@ -129,17 +139,14 @@ fn longest_property<'d, 't>(
     rest: &'t [&'t str],
 ) -> (Option<&'d Property>, &'t [&'t str]) {
     let properties = &device.model().properties;
-    if let Some(property) = properties.iter().find(|property| is(&property.id, first)) {
-        return (Some(property), rest);
-    }
-    for length in (0..rest.len()).rev() {
+    for length in (1..rest.len()).rev() {
         let name =
             std::iter::once(first).chain(rest.iter().take(length).copied()).collect::<Vec<_>>().join(" ");
         if let Some(property) = properties.iter().find(|property| is(&property.name, &name)) {
             return (Some(property), rest.get(length..).unwrap_or_default());
         }
     }
-    (None, rest)
+    (properties.iter().find(|property| is(&property.id, first) || is(&property.name, first)), rest)
 }
 
 /// `on` and `off` of an enum that has such a value, or whose opposite is called `standby`.
@@ -236,3 +243,6 @@ fn unknown(device: &Device, word: &str) -> NotUnderstood {
     };
     NotUnderstood(format!("I do not know \u{201c}{}\u{201d}.{near} {}", shorten(word), help(device)))
 }
+
+#[cfg(test)]
+mod tests;

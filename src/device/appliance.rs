@@ -117,8 +117,13 @@ impl Device {
 
     /// A line for people of at most [`SUMMARY`] characters: `on, 63 W`, `offline for 5 min, was on`.
     pub fn summary(&self, now: Now) -> String {
+        self.summary_of(now, &|_| true)
+    }
+
+    /// Like [`Device::summary`], for somebody who may see some properties only.
+    pub fn summary_of(&self, now: Now, may_see: &dyn Fn(&str) -> bool) -> String {
         let shadow = &self.shadow;
-        let values = self.values();
+        let values = self.values(may_see);
         let since = |at_ms: i64| age(now.wall_ms.saturating_sub(at_ms));
         let trouble = match (shadow.link_up(), shadow.health()) {
             (false, _) => format!("no connection for {}", since(shadow.link_since_ms())),
@@ -137,10 +142,14 @@ impl Device {
     }
 
     /// The everyday values, the main one first.
-    fn values(&self) -> String {
+    fn values(&self, may_see: &dyn Fn(&str) -> bool) -> String {
         let main = self.model.main().map(|property| &property.id);
-        let everyday =
-            self.model.properties.iter().enumerate().filter(|(_, of)| of.category == Category::Main);
+        let everyday = self
+            .model
+            .properties
+            .iter()
+            .enumerate()
+            .filter(|(_, of)| of.category == Category::Main && may_see(&of.id));
         let mut values: Vec<(bool, String)> = Vec::new();
         for (index, property) in everyday {
             let Some(reading) = self.shadow.reading(index) else { continue };

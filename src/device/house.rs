@@ -75,7 +75,11 @@ pub struct House {
     last_command: u64,
     /// Devices that the current call changed, and whether that must be told at once.
     touched: Vec<(usize, bool)>,
+    clock: Now,
 }
+
+/// A wall clock that moves this much against the other one was set; less is drift.
+const CLOCK_SET_MS: i64 = 2000;
 
 /// What a deadline is for; whoever set it checks whether it still means anything.
 #[derive(Clone, Copy, Debug)]
@@ -103,8 +107,8 @@ enum Due {
 /// Who sent an operation.
 #[derive(Clone, Debug)]
 enum Owner {
-    /// A query of `link: hello`.
-    Hello,
+    /// A query of `link: hello` on this wire.
+    Hello(usize),
     /// A query on a serial port: wire, poll and how often it was tried.
     Query(usize, usize, u32),
     /// A step of a device's command.
@@ -134,6 +138,7 @@ impl House {
             last_op: 0,
             last_command: 0,
             touched: Vec::new(),
+            clock: now,
         };
         house.watch();
         house
@@ -157,6 +162,7 @@ impl House {
 
     /// Takes what a driver reports.
     pub fn driver(&mut self, link: LinkId, event: Event, now: Now) {
+        self.follow_clock(now);
         match event {
             Event::Up => self.link_up(link.0, now),
             Event::Down(_) => self.link_down(link.0, now),
@@ -172,6 +178,7 @@ impl House {
 
     /// Takes the passing of time.
     pub fn tick(&mut self, now: Now) {
+        self.follow_clock(now);
         while let Some(due) = self.deadlines.due(now.mono) {
             match due {
                 Due::Stale(device, property) => self.check_stale(device, property, now),
@@ -226,6 +233,17 @@ impl House {
         self.report(now);
     }
 
+    /// A Pi without a clock of its own begins in the past and learns the time later.
+    fn follow_clock(&mut self, now: Now) {
+        let passed = now.mono.saturating_duration_since(self.clock.mono).as_millis();
+        let expected = self.clock.wall_ms.saturating_add(i64::try_from(passed).unwrap_or(i64::MAX));
+        let jump = now.wall_ms.saturating_sub(expected);
+        if jump.abs() > CLOCK_SET_MS {
+            self.devices.iter_mut().for_each(|device| device.shadow.shift(jump));
+        }
+        self.clock = now;
+    }
+
     fn new_op(&mut self, owner: Owner) -> OpId {
         self.last_op += 1;
         let id = OpId(self.last_op);
@@ -241,3 +259,6 @@ impl House {
         self.touched.push((device, urgent));
     }
 }
+
+#[cfg(test)]
+mod tests;

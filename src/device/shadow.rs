@@ -193,6 +193,16 @@ impl Shadow {
         }
     }
 
+    /// The wall clock was set: moves every stored time along, so that ages stay what they are.
+    pub(crate) fn shift(&mut self, ms: i64) {
+        let moved = |at: i64| at.saturating_add(ms);
+        self.health_since_ms = moved(self.health_since_ms);
+        self.link_since_ms = moved(self.link_since_ms);
+        for reading in self.readings.iter_mut().flatten() {
+            reading.at_ms = reading.at_ms.map(moved);
+        }
+    }
+
     fn bump(&mut self, changed: bool) -> bool {
         if changed {
             self.version += 1;

@@ -3,6 +3,7 @@
 /// Id and text of every shipped profile, by id.
 pub const SHIPPED: &[(&str, &str)] = &[
     ("esphome-climate-sensor", include_str!("../../device-profiles/esphome-climate-sensor.yaml")),
+    ("freezer-esphome", include_str!("../../device-profiles/freezer-esphome.yaml")),
     ("freezer-thermometer", include_str!("../../device-profiles/freezer-thermometer.yaml")),
     ("gpio-contact", include_str!("../../device-profiles/gpio-contact.yaml")),
     ("gpio-doorbell", include_str!("../../device-profiles/gpio-doorbell.yaml")),
@@ -20,6 +21,7 @@ pub const SHIPPED: &[(&str, &str)] = &[
     ("washer-by-power", include_str!("../../device-profiles/washer-by-power.yaml")),
     ("z2m-contact", include_str!("../../device-profiles/z2m-contact.yaml")),
     ("z2m-motion", include_str!("../../device-profiles/z2m-motion.yaml")),
+    ("z2m-thermometer", include_str!("../../device-profiles/z2m-thermometer.yaml")),
     ("z2m-trv", include_str!("../../device-profiles/z2m-trv.yaml")),
 ];
 

@@ -1,10 +1,8 @@
 //! Values of properties: their types, how people type them and how they are shown.
 
+use crate::limits::TEXT_BYTES;
 use std::fmt;
 use std::sync::Arc;
-
-/// Longest text value in bytes; longer ones are refused, from people and from devices.
-pub const MAX_TEXT: usize = 256;
 
 /// One value of a property or argument.
 #[derive(Clone, Debug, PartialEq)]
@@ -88,7 +86,7 @@ impl Kind {
             Self::Int => "a whole number".to_owned(),
             Self::Float => "a number".to_owned(),
             Self::Enum(names) => format!("one of {}", names.join(", ")),
-            Self::Text | Self::Time => format!("printable text of at most {MAX_TEXT} bytes"),
+            Self::Text | Self::Time => format!("printable text of at most {TEXT_BYTES} bytes"),
         }
     }
 
@@ -176,7 +174,7 @@ pub(crate) fn decimal(text: &str) -> Option<f64> {
 
 /// Text without control characters: nothing that could end a frame or a header early.
 pub(crate) fn text(words: &str) -> Option<Value> {
-    (words.len() <= MAX_TEXT && !words.chars().any(char::is_control)).then(|| Value::Text(words.into()))
+    (words.len() <= TEXT_BYTES && !words.chars().any(char::is_control)).then(|| Value::Text(words.into()))
 }
 
 /// At most 24 characters of somebody's input, for a message.

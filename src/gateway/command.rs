@@ -1,6 +1,6 @@
 //! MESSAGE, DO and INVITE: from a request to a command, and back to exactly one final answer.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -60,15 +60,19 @@ enum Kind {
 /// refused with 482 (RFC 3261 §8.2.2.2).
 #[derive(Debug, Default)]
 pub(super) struct Recent {
-    known: HashMap<u64, ()>,
+    known: HashSet<u64>,
     order: VecDeque<u64>,
 }
 
 impl Recent {
-    /// False when it was there already. When full, the oldest is forgotten.
-    fn add(&mut self, hash: u64) -> bool {
-        if self.known.insert(hash, ()).is_some() {
-            return false;
+    fn knows(&self, hash: u64) -> bool {
+        self.known.contains(&hash)
+    }
+
+    /// When full, the oldest is forgotten.
+    fn add(&mut self, hash: u64) {
+        if !self.known.insert(hash) {
+            return;
         }
         self.order.push_back(hash);
         if self.order.len() > limits::RECENT_COMMANDS
@@ -76,7 +80,6 @@ impl Recent {
         {
             self.known.remove(&oldest);
         }
-        true
     }
 }
 
@@ -127,19 +130,23 @@ impl Gateway {
         {
             return Err(Rejection::new(415, "Unsupported Media Type").with("Accept", "application/sdp"));
         }
+        // Before the digest: it covers both branches, and a proxy between would prefer a 401 to what
+        // the first branch said, so that the phone asked again and moved it twice.
+        let fork = self.fork_hash(request.message);
+        if self.recent.knows(fork) {
+            return Err(Rejection::new(482, "Merged Request"));
+        }
         let who = self.prove(request, Purpose::Control, now)?;
         let target = self.resolve(&request.uri, request.hop);
         let target = target.filter(|target| target.device().is_none_or(|device| self.may_see(&who, device)));
         let target = target.ok_or(Rejection::new(404, "No Such Appliance"))?;
         check_age(request.message, now)?;
-        if !self.recent.add(self.fork_hash(request.message)) {
-            return Err(Rejection::new(482, "Merged Request"));
-        }
         let wish = self.wish(kind, request, target, &who, now)?;
         if matches!(wish, Wish::Order(..)) && !self.pace.allows(&who, now) {
             return Err(Rejection::new(503, "Too Many Commands").with("Retry-After", "2"));
         }
         let key = self.open(request, Weight::Heavy)?;
+        self.recent.add(fork);
         let asker = Asker {
             key,
             hop: request.hop,

@@ -221,10 +221,16 @@ struct Flow {
     hop: Hop,
     framer: Framer,
     upstream: Option<usize>,
-    /// Somebody proved a name over it.
-    trusted: bool,
-    /// When the message that has begun must be complete, or an unproven peer must have proved itself.
-    deadline: Option<Instant>,
+    /// When somebody must have proved a name over it; `None` once that was done.
+    unproven: Option<Instant>,
+    /// When the message that has begun must be complete.
+    partial: Option<Instant>,
+}
+
+impl Flow {
+    fn deadline(&self) -> Option<Instant> {
+        [self.unproven, self.partial].into_iter().flatten().min()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -300,12 +306,10 @@ impl Gateway {
             Input::Stream { flow, bytes } => self.on_stream(flow, bytes, now),
             Input::Opened { flow, transport, local, peer, upstream } => {
                 let hop = Hop { flow, transport, local, peer };
-                let deadline =
+                let unproven =
                     (upstream.is_none() && transport.is_reliable()).then(|| now.mono + limits::UNPROVEN_IDLE);
-                self.flows.insert(
-                    flow,
-                    Flow { hop, framer: Framer::default(), upstream, trusted: false, deadline },
-                );
+                self.flows
+                    .insert(flow, Flow { hop, framer: Framer::default(), upstream, unproven, partial: None });
                 if let Some(upstream) = upstream {
                     self.on_upstream_open(upstream, hop, now);
                 }
@@ -332,7 +336,7 @@ impl Gateway {
 
     /// When to call [`Gateway::handle`] with [`Input::Deadline`].
     pub fn next_deadline(&self) -> Option<Instant> {
-        let flows = self.flows.values().filter_map(|flow| flow.deadline).min();
+        let flows = self.flows.values().filter_map(Flow::deadline).min();
         let registrations = self.registrations.iter().filter_map(Registration::next_deadline).min();
         let upstreams = self.upstreams.iter().filter_map(upstream::Upstream::next_deadline).min();
         [
@@ -399,9 +403,11 @@ impl Gateway {
         let Some(flow) = self.flows.get_mut(&id) else { return };
         let hop = flow.hop;
         flow.framer.push(bytes);
+        let mut framed = false;
         loop {
             let Some(flow) = self.flows.get_mut(&id) else { return };
             let Some(frame) = flow.framer.next_frame() else { break };
+            framed = true;
             match frame {
                 Frame::Message(bytes) => self.on_message(hop, &bytes, now),
                 // RFC 5626 §4.4.1: a ping is answered by a single CRLF.
@@ -415,31 +421,27 @@ impl Gateway {
                 }
             }
         }
-        self.guard_flow(id, now);
+        self.guard_flow(id, framed, now);
     }
 
-    /// A peer that dribbles, or stays without proving anything, is not kept.
-    fn guard_flow(&mut self, id: FlowId, now: Now) {
-        let Some(flow) = self.flows.get_mut(&id) else { return };
-        if flow.upstream.is_some() {
-            return;
+    /// A peer that dribbles is not kept: each message has its own time.
+    fn guard_flow(&mut self, id: FlowId, framed: bool, now: Now) {
+        let Some(flow) = self.flows.get_mut(&id).filter(|flow| flow.upstream.is_none()) else { return };
+        if framed {
+            flow.partial = None;
         }
-        let wait = match (flow.framer.is_partial(), flow.trusted) {
-            (true, _) => Some(limits::MESSAGE_DEADLINE),
-            (false, false) => Some(limits::UNPROVEN_IDLE),
-            (false, true) => None,
-        };
-        flow.deadline = match (wait, flow.deadline) {
-            (Some(wait), Some(set)) => Some(set.min(now.mono + wait)),
-            (Some(wait), None) => Some(now.mono + wait),
-            (None, _) => None,
-        };
+        if flow.framer.is_partial() {
+            flow.partial.get_or_insert(now.mono + limits::MESSAGE_DEADLINE);
+        }
     }
 
     fn on_closed(&mut self, id: FlowId, why: &str, now: Now) {
         let Some(flow) = self.flows.remove(&id) else { return };
         for user in self.transactions.fail_flow(id) {
-            self.on_client_event(ClientEvent::TimedOut(user), now);
+            // A watcher is not gone because its connection is: the notifier keeps it for a while.
+            if !matches!(user, User::Notify(_)) {
+                self.on_client_event(ClientEvent::TimedOut(user), now);
+            }
         }
         self.notifier.on_flow_closed(id);
         self.registrar.on_flow_closed(id);
@@ -490,15 +492,17 @@ impl Gateway {
             registration.on_deadline(&mut self.transactions, now);
         }
         self.on_upstream_deadlines(now);
-        let late: Vec<FlowId> = self
+        let mut late: Vec<FlowId> = self
             .flows
             .iter()
-            .filter(|(_, flow)| flow.deadline.is_some_and(|at| at <= now.mono))
+            .filter(|(_, flow)| flow.deadline().is_some_and(|at| at <= now.mono))
             .map(|(id, _)| *id)
             .collect();
+        // The same in every run.
+        late.sort_unstable();
         for id in late {
             if let Some(flow) = self.flows.get_mut(&id) {
-                flow.deadline = None;
+                (flow.unproven, flow.partial) = (None, None);
             }
             self.outputs.push_back(Output::Close { flow: id });
         }
@@ -566,6 +570,8 @@ impl Gateway {
         self.names = Names::new(&config);
         self.secrets = Secrets::new(&config);
         self.config = config;
+        // Documents of the old house: another appliance may have that place and version now.
+        self.cache = Cache::default();
         self.notifier
             .end(End::NoResource, |_, resource| !same.get(resource.subject).copied().unwrap_or(false));
         let (config, house) = (self.config.clone(), &self.house);

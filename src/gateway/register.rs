@@ -11,8 +11,7 @@ use crate::timer::Now;
 impl Gateway {
     /// Binds a user's Contacts. Only at home, only its own address.
     pub(super) fn register(&mut self, request: &Request<'_>, now: Now) -> Result<(), Rejection> {
-        let upstream = self.flows.get(&request.hop.flow).and_then(|flow| flow.upstream);
-        if upstream.is_some() {
+        if self.upstream_of(request.hop).is_some() {
             return Err(Rejection::new(405, "Method Not Allowed"));
         }
         let Identity::User(user) = self.prove(request, Purpose::Query, now)? else {

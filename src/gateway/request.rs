@@ -90,7 +90,7 @@ impl Gateway {
         purpose: Purpose,
         now: Now,
     ) -> Result<Identity, Rejection> {
-        let upstream = self.flows.get(&request.hop.flow).and_then(|flow| flow.upstream);
+        let upstream = self.upstream_of(request.hop);
         if let Some(identity) = upstream.and_then(|upstream| self.asserted(upstream, request)) {
             return Ok(identity);
         }
@@ -114,8 +114,7 @@ impl Gateway {
             return Err(Rejection::new(403, "From Is Somebody Else"));
         }
         if let Some(flow) = self.flows.get_mut(&request.hop.flow) {
-            flow.trusted = true;
-            flow.deadline = None;
+            flow.unproven = None;
         }
         Ok(Identity::User(user.to_owned()))
     }
@@ -137,7 +136,12 @@ impl Gateway {
             Some(_) => {
                 let (covered, asked) =
                     (self.resolve(&covered, request.hop), self.resolve(&request.uri, request.hop));
-                covered.is_some() && covered.and_then(Target::device) == asked.and_then(Target::device)
+                // A provider puts our Contact where a number was dialled; at home each number is
+                // itself, as they may do different things.
+                let upstream = self.upstream_of(request.hop).is_some();
+                let same = covered == asked
+                    || (upstream && covered.and_then(Target::device) == asked.and_then(Target::device));
+                covered.is_some() && same
             }
         });
         if fits { Ok(()) } else { Err(Rejection::new(400, "The Digest Covers Another URI")) }
@@ -146,16 +150,21 @@ impl Gateway {
     /// Whether the host of `uri` is this gateway, as the sender of `request` can know it.
     fn is_us(&self, uri: &Uri<'_>, request: &Request<'_>) -> bool {
         let is = |host: &str| uri.host.eq_ignore_ascii_case(host);
-        let upstream = self.flows.get(&request.hop.flow).and_then(|flow| flow.upstream);
+        let upstream = self.upstream_of(request.hop);
         let provider = upstream.and_then(|index| self.config.upstreams.get(index));
         is(request.uri.host)
             || is(&self.config.house.domain)
             || provider.is_some_and(|provider| is(&provider.domain) || is(&provider.server.host))
     }
 
+    /// The upstream behind `hop`: only its own address counts, whoever else writes to that port.
+    pub(super) fn upstream_of(&self, hop: Hop) -> Option<usize> {
+        self.flows.get(&hop.flow).filter(|flow| flow.hop.peer == hop.peer)?.upstream
+    }
+
     /// What a Request-URI names, as it arrived on `hop`: behind an upstream its account names count.
     pub(super) fn resolve(&self, uri: &Uri<'_>, hop: Hop) -> Option<Target> {
-        let upstream = self.flows.get(&hop.flow).and_then(|flow| flow.upstream);
+        let upstream = self.upstream_of(hop);
         if let (Some(upstream), Some(user)) =
             (upstream.and_then(|index| self.config.upstreams.get(index)), uri.user_text())
             && let Some(account) = upstream.accounts.iter().find(|account| account.user == user)

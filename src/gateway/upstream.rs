@@ -33,7 +33,7 @@ impl Upstream {
 
 /// The wait before the second try to connect; it doubles up to [`LONGEST_RETRY`].
 const RETRY: Duration = Duration::from_secs(2);
-const LONGEST_RETRY: Duration = Duration::from_secs(60);
+const LONGEST_RETRY: Duration = Duration::from_secs(30);
 
 impl Gateway {
     pub(super) fn start_upstreams(&mut self, now: Now) {
@@ -139,7 +139,10 @@ impl Gateway {
 
     /// Tells the journal how a registration stands.
     pub(super) fn tell_registration(&mut self, index: usize) {
-        let Some(registration) = self.registrations.get(index) else { return };
+        let Some(registration) = self.registrations.get_mut(index) else { return };
+        if !registration.is_news() {
+            return;
+        }
         let (standing, good) = match registration.standing() {
             Standing::Registered { .. } => ("registered".to_owned(), true),
             Standing::Failed { why, .. } => (why.clone(), false),

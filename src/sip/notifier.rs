@@ -143,6 +143,8 @@ struct Subscription {
     slot: Option<usize>,
     twin: u64,
     last: Option<Instant>,
+    /// A Retry-After: nothing is sent before, unless at once.
+    hold: Option<Instant>,
     end: Option<End>,
     sent: u32,
     /// Not yet acknowledged, oldest first.
@@ -180,19 +182,22 @@ impl Notifier {
     /// goes out with the next [`Notifier::flush`].
     ///
     /// An older subscription of the same user to the same thing from the same Contact is one that
-    /// the phone has forgotten: it is replaced.
+    /// the phone has forgotten: it is replaced. A fetch replaces nothing.
     pub fn add(&mut self, wanted: Wanted, now: Now) -> SubscriptionId {
         let twin = twin_of(&wanted);
-        self.replace_twin(twin, &wanted);
+        let fetch = wanted.expires.is_zero();
+        let forgotten = if fetch { None } else { self.twin(twin, &wanted) };
         self.serial += 1;
         let id = SubscriptionId { index: self.subscriptions.vacant_key(), serial: self.serial };
         let expires = now.mono + wanted.expires;
         let watchers = self.by_subject.entry(wanted.resource.subject).or_default();
         let slot = Some(watchers.len());
         watchers.push(id);
-        self.twins.insert(twin, id);
+        if !fetch {
+            self.twins.insert(twin, id);
+        }
         *self.by_who.entry(wanted.who.clone()).or_default() += 1;
-        let end = wanted.expires.is_zero().then_some(End::Timeout);
+        let end = fetch.then_some(End::Timeout);
         self.subscriptions.insert(Subscription {
             serial: self.serial,
             resource: wanted.resource,
@@ -210,6 +215,7 @@ impl Notifier {
             slot,
             twin,
             last: None,
+            hold: None,
             end,
             sent: 0,
             moments: VecDeque::new(),
@@ -219,6 +225,10 @@ impl Notifier {
             self.deadlines.set(expires + GRACE, (id, Wake::Expire));
         }
         self.ready.push_back(id);
+        // Only now: the place that it leaves must not be the one that the new tag names.
+        if let Some(forgotten) = forgotten {
+            self.remove(forgotten);
+        }
         id
     }
 
@@ -347,11 +357,11 @@ impl Notifier {
         }
         match (status, retry_after) {
             (..300, _) => {}
+            (481, _) => return self.remove(id),
             (_, Some(seconds)) => {
                 subscription.dirty = true;
                 let at = now.mono + Duration::from_secs(u64::from(seconds.min(limits::RETRY_AFTER)));
-                self.deadlines.set(at, (id, Wake::Send));
-                return;
+                subscription.hold = Some(at);
             }
             // RFC 6665 §4.2.2: these end the subscription; so does silence (Timer F).
             (404 | 405 | 408 | 410 | 416 | 480..=485 | 489 | 501 | 604, None) => {
@@ -385,7 +395,15 @@ impl Notifier {
     pub fn on_deadline(&mut self, now: Now) {
         while let Some((id, wake)) = self.deadlines.due(now.mono) {
             match wake {
-                Wake::Send => self.make_ready(id),
+                // It may have been set for a NOTIFY that went out earlier: times are looked at again.
+                Wake::Send => {
+                    if self
+                        .get(id)
+                        .is_some_and(|subscription| subscription.dirty && !subscription.outstanding)
+                    {
+                        self.schedule(id, now);
+                    }
+                }
                 Wake::Expire => self.expire(id, now),
             }
         }
@@ -430,10 +448,10 @@ impl Notifier {
         }
     }
 
-    /// Now, or when the interval has passed.
+    /// Now, or when the interval and a Retry-After have passed.
     fn schedule(&mut self, id: SubscriptionId, now: Now) {
         let Some(subscription) = self.get(id) else { return };
-        let at = subscription.last.map(|last| last + subscription.interval);
+        let at = subscription.last.map(|last| last + subscription.interval).max(subscription.hold);
         match at.filter(|at| *at > now.mono && !subscription.at_once) {
             Some(at) => self.deadlines.set(at, (id, Wake::Send)),
             None => self.make_ready(id),
@@ -462,18 +480,16 @@ impl Notifier {
         self.make_ready(id);
     }
 
-    fn replace_twin(&mut self, twin: u64, wanted: &Wanted) {
-        let Some(id) = self.twins.get(&twin).copied() else { return };
-        let same = self.get(id).is_some_and(|other| {
-            other.who == wanted.who
-                && other.resource.subject == wanted.resource.subject
-                && other.resource.package == wanted.resource.package
-                && other.dialog.target == wanted.dialog.target
-                && other.event == wanted.event
-        });
-        if same {
-            self.remove(id);
-        }
+    /// The subscription that is the same one to the phone.
+    fn twin(&self, twin: u64, wanted: &Wanted) -> Option<SubscriptionId> {
+        let id = self.twins.get(&twin).copied()?;
+        let other = self.get(id)?;
+        let same = other.who == wanted.who
+            && other.resource.subject == wanted.resource.subject
+            && other.resource.package == wanted.resource.package
+            && other.dialog.target == wanted.dialog.target
+            && other.event == wanted.event;
+        same.then_some(id)
     }
 
     fn forget_subject(&mut self, id: SubscriptionId) {
@@ -527,7 +543,11 @@ impl Subscription {
         now: Now,
     ) {
         let moments = self.moments.make_contiguous();
-        let document = source.document(self.resource, self.sent, &self.entity, moments);
+        // Who lost the right is told no state, and what is gone has none.
+        let document = match self.end {
+            Some(End::Rejected | End::NoResource) => None,
+            _ => Some(source.document(self.resource, self.sent, &self.entity, moments)),
+        };
         self.moments_sent = moments.len();
         let left = self.expires.saturating_duration_since(now.mono).as_secs();
         let (end, event, dialog) = (self.end, &self.event, &mut self.dialog);
@@ -538,7 +558,10 @@ impl Subscription {
                 Some(end) => writer.field("Subscription-State", &["terminated;reason=", end.reason()]),
                 None => writer.field_fmt("Subscription-State", format_args!("active;expires={left}")),
             };
-            writer.body(document.content_type, &document.body)
+            match &document {
+                Some(document) => writer.body(document.content_type, &document.body),
+                None => writer.finish(),
+            }
         });
         self.sent += 1;
         self.dirty = false;

@@ -84,8 +84,12 @@ pub struct Registration {
     /// When to send the next REGISTER by itself.
     wake: Option<Instant>,
     leaving: bool,
+    /// What was last told: registered, or failed.
+    told: Option<bool>,
 }
 
+/// Lifetimes up to this, in seconds, are refreshed before their half.
+const SHORT: u32 = 600;
 /// Wait before the first retry when nothing works (RFC 5626 §4.5).
 const BASE: Duration = Duration::from_secs(30);
 /// The longest wait between two tries (RFC 5626 §4.5).
@@ -110,6 +114,7 @@ impl Registration {
             expires,
             wake: None,
             leaving: false,
+            told: None,
             identity,
         }
     }
@@ -127,6 +132,18 @@ impl Registration {
     /// How it stands.
     pub fn standing(&self) -> &Standing {
         &self.standing
+    }
+
+    /// Whether the standing changed since this was asked last; a refresh is no news.
+    pub fn is_news(&mut self) -> bool {
+        let good = match self.standing {
+            Standing::Registered { .. } => Some(true),
+            Standing::Failed { .. } => Some(false),
+            Standing::NoFlow | Standing::Trying => return false,
+        };
+        let news = self.told != good || good == Some(false);
+        self.told = good;
+        news
     }
 
     /// The flow that requests for this address travel on, while there is one.
@@ -149,6 +166,7 @@ impl Registration {
         self.since_ms = None;
         self.challenges = 0;
         self.standing = Standing::NoFlow;
+        self.told = None;
     }
 
     /// The peer's host says that nobody listens there.
@@ -226,7 +244,8 @@ impl Registration {
         self.challenges = 0;
         self.standing =
             Standing::Registered { since_ms, until: now.mono + Duration::from_secs(u64::from(granted)) };
-        let share = rng.random_range(0.5..0.9);
+        // A registrar that restarts forgets us: a short lifetime is one that wants this seen soon.
+        let share = if granted <= SHORT { rng.random_range(0.4..0.5) } else { rng.random_range(0.5..0.9) };
         self.wake = Some(now.mono + Duration::from_secs_f64(f64::from(granted) * share));
     }
 

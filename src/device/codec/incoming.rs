@@ -164,7 +164,10 @@ fn raw<'p>(read: &Read, payload: &'p Payload<'_>) -> Result<Raw<'p>, Dropped> {
             Some(serde_json::Value::Array(_) | serde_json::Value::Object(_)) => Err(Dropped::WrongType),
         },
         Source::Frame { pattern, .. } => {
-            let found = pattern.captures(payload.text()?).ok_or(Dropped::NotMine)?;
+            // An empty frame is a bare prompt.
+            let text =
+                payload.text().map_err(|why| if why == Dropped::Empty { Dropped::NotMine } else { why })?;
+            let found = pattern.captures(text).ok_or(Dropped::NotMine)?;
             let group = found.get(1).or_else(|| found.get(0)).ok_or(Dropped::NotMine)?;
             Ok(Raw::Text(group.as_str()))
         }

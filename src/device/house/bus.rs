@@ -5,16 +5,16 @@ use std::time::Duration;
 
 use sipliance_driver::{Channel, Failure, Op, OpId};
 
+use super::running::Fate;
 use super::{Due, House, Owner};
 use crate::config::SerialSettings;
 use crate::device::codec::{Delivery, Outgoing, Payload, SERIAL};
-use crate::device::command::CommandId;
+use crate::device::command::{CommandId, Outcome};
 use crate::device::profile::{LinkNeeds, Online, Source};
 use crate::device::shadow::Health;
+use crate::limits::QUERIES;
 use crate::timer::Now;
 
-/// Most queries that wait for a port; one more is left out, it comes again with its period.
-const MAX_QUERIES: usize = 64;
 /// A device that does not answer is asked at most this often.
 const OFFLINE_EVERY: Duration = Duration::from_secs(30);
 /// What a driver may take beyond the time that an operation has.
@@ -33,8 +33,8 @@ impl House {
     pub(super) fn start_polling(&mut self, wire: usize, now: Now) {
         let Some(state) = self.wires.get_mut(wire).filter(|state| state.serial) else { return };
         state.busy = None;
-        for (index, poll) in state.polls.iter_mut().enumerate().take(MAX_QUERIES) {
-            state.queries.push_back((index, 0));
+        state.queries = (0..state.polls.len().min(QUERIES)).map(|index| (index, 0)).collect();
+        for (index, poll) in state.polls.iter_mut().enumerate() {
             poll.due = poll.every.map(|every| now.mono + every);
             if let Some(at) = poll.due {
                 self.deadlines.set(at, Due::Poll(wire, index));
@@ -62,7 +62,7 @@ impl House {
     fn enqueue(&mut self, wire: usize, poll: usize, now: Now) {
         let Some(state) = self.wires.get_mut(wire) else { return };
         let waits = state.queries.iter().any(|(other, _)| *other == poll);
-        if !waits && state.queries.len() < MAX_QUERIES {
+        if !waits && state.queries.len() < QUERIES {
             state.queries.push_back((poll, 0));
         }
         self.pump(wire, now);
@@ -95,6 +95,10 @@ impl House {
             return;
         }
         if let Some(next) = state.commands.pop_front() {
+            if let Err(why) = self.still_allowed(next.device) {
+                let words = format!("{why}; nothing was sent");
+                return self.conclude(next.device, Fate::Is(Outcome::Failed(words)), now);
+            }
             let id = self.new_op(Owner::Command(next.device, next.command));
             self.occupy(wire, id, &next.what, now);
             self.step_sent(next.device, next.command, id);
@@ -147,7 +151,7 @@ impl House {
         match owner {
             Some(Owner::Query(_, poll, tries)) => self.answered(wire, poll, tries, result, now),
             Some(Owner::Command(device, command)) => self.step_done(device, command, id, result, now),
-            Some(Owner::Hello) | None => {}
+            Some(Owner::Hello(_)) | None => {}
         }
         self.pump(wire, now);
     }
@@ -166,7 +170,10 @@ impl House {
             Ok(()) => self.spoke(index, false, now),
             // Nothing was sent: that tells nothing about the device.
             Err(Failure::NotConnected | Failure::Busy) => {}
-            Err(_) if tries < retries => state.queries.push_front((poll, tries + 1)),
+            Err(_) if tries < retries => {
+                state.queries.retain(|(other, _)| *other != poll);
+                state.queries.push_front((poll, tries + 1));
+            }
             Err(_) => {
                 let Some(device) = self.devices.get_mut(index) else { return };
                 device.session.fails = device.session.fails.saturating_add(1);

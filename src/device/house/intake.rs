@@ -184,17 +184,6 @@ impl House {
         }
     }
 
-    /// The level of an output is known from what was driven.
-    pub(super) fn line_reading(&mut self, index: usize, property: usize, level: &[u8], now: Now) {
-        let Some(model) = self.devices.get(index).map(|device| device.model_arc()) else { return };
-        let of = model.properties.get(property).and_then(|of| Some((of, of.reads.first()?)));
-        if let Some((of, read)) = of
-            && let Ok(value) = codec::value(read, &of.kind, &Payload::new(level))
-        {
-            self.held(index, property, read.hold, value, false, now);
-        }
-    }
-
     /// A value that may have to wait: with `hold`, true becomes false only after a while.
     fn held(
         &mut self,
@@ -209,7 +198,8 @@ impl House {
             return self.reading(index, property, value, retained, now);
         };
         let Some(device) = self.devices.get_mut(index) else { return };
-        let shown = device.shadow.reading(property).map(|old| &old.value);
+        // What was true before the link went down may have ended long ago.
+        let shown = device.shadow.reading(property).filter(|old| old.since_up).map(|old| &old.value);
         let Some(state) = device.session.properties.get_mut(property) else { return };
         let was = state.waiting.as_ref().or(shown) == Some(&Value::Bool(true));
         if value == Value::Bool(true) || !was {

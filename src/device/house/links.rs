@@ -1,12 +1,11 @@
 //! A link comes and goes.
 
-use bytes::Bytes;
 use sipliance_driver::Op;
 
 use super::running::Fate;
 use super::{Due, House, Owner};
 use crate::device::codec::{Outgoing, compose};
-use crate::device::profile::{DriverKind, LinkNeeds, Online, Source};
+use crate::device::profile::{DriverKind, LinkNeeds, Online};
 use crate::device::shadow::Health;
 use crate::device::value::Value;
 use crate::timer::Now;
@@ -37,15 +36,6 @@ impl House {
         if let Online::Silent(silent) = model.online {
             self.arm_silent(index, silent, now);
         }
-        // The driver has just requested the lines with their initial level.
-        for (property, of) in model.properties.iter().enumerate() {
-            if let Some(Source::Line { output: Some(initial), .. }) =
-                of.reads.first().map(|read| &read.source)
-            {
-                let level = Bytes::from_static(if *initial { b"1" } else { b"0" });
-                self.line_reading(index, property, &level, now);
-            }
-        }
         if let LinkNeeds::Mqtt { hello } = &model.link {
             for query in hello.iter().filter_map(|query| compose(query, &[], None).ok()) {
                 self.say_hello(wire, query);
@@ -54,7 +44,7 @@ impl House {
     }
 
     fn say_hello(&mut self, wire: usize, query: Outgoing) {
-        let id = self.new_op(Owner::Hello);
+        let id = self.new_op(Owner::Hello(wire));
         self.drive(wire, Op::Write { id, channel: query.channel, payload: query.payload });
     }
 
@@ -76,8 +66,7 @@ impl House {
             self.touch(index, true);
         }
         self.ops.retain(|_, owner| match owner {
-            Owner::Hello => true,
-            Owner::Query(of, _, _) => *of != wire,
+            Owner::Hello(of) | Owner::Query(of, _, _) => *of != wire,
             Owner::Command(device, _) => !devices.contains(device),
         });
     }

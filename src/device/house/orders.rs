@@ -10,7 +10,7 @@ use crate::config::DeviceId;
 use crate::device::appliance::{Device, show};
 use crate::device::codec::compose;
 use crate::device::command::{ANSWER, CommandId, Order, Refusal};
-use crate::device::profile::{Action, LinkNeeds, Model, Property, Source, Target, Write, spell};
+use crate::device::profile::{Action, LinkNeeds, Model, Property, Source, Write, spell};
 use crate::device::shadow::Health;
 use crate::device::value::Value;
 use crate::timer::Now;
@@ -18,6 +18,7 @@ use crate::timer::Now;
 /// What an order comes down to.
 struct Plan {
     steps: VecDeque<Step>,
+    guard: Vec<(usize, Value)>,
     proof: Option<Proof>,
     subject: Subject,
 }
@@ -33,6 +34,7 @@ impl House {
     /// Takes an order, or refuses it in words and moves nothing. A taken order ends in exactly one
     /// [`super::Effect::Finished`] within [`ANSWER`].
     pub fn order(&mut self, device: DeviceId, order: Order, now: Now) -> Result<CommandId, Refusal> {
+        self.follow_clock(now);
         let index = device.0;
         let plan = self.plan(index, &order, now.mono)?;
         self.last_command += 1;
@@ -47,10 +49,19 @@ impl House {
         if let Some(slot) = slot {
             *slot = Some(now.mono);
         }
-        device.session.running = Some(Running::new(id, plan.steps, plan.proof, now.mono));
+        device.session.running = Some(Running::new(id, plan.steps, plan.guard, plan.proof, now.mono));
         self.begin(index, id, now);
         self.report(now);
         Ok(id)
+    }
+
+    /// A first step that waited for its port is sent only when its guard still holds.
+    pub(super) fn still_allowed(&self, index: usize) -> Result<(), Refusal> {
+        let device = self.devices.get(index).ok_or(Refusal::NoDevice)?;
+        match device.session.running.as_ref().filter(|running| !running.sent) {
+            Some(running) => guarded(device, &running.guard),
+            None => Ok(()),
+        }
     }
 
     fn plan(&self, index: usize, order: &Order, now: Instant) -> Result<Plan, Refusal> {
@@ -90,11 +101,12 @@ fn set(device: &Device, id: &Arc<str>, value: &Value, now: Instant) -> Result<Pl
     Ok(Plan {
         proof: proof_of(property, index, value),
         steps: VecDeque::from([step]),
+        guard: property.only_if.clone(),
         subject: Subject::Property(index),
     })
 }
 
-/// How a set shows: by a reading within `confirm`; a line that is driven by us shows at once.
+/// How a set shows: by a reading within `confirm`; an output is read back in any case.
 fn proof_of(property: &Property, index: usize, value: &Value) -> Option<Proof> {
     let own_line =
         matches!(property.reads.first().map(|read| &read.source), Some(Source::Line { output: Some(_), .. }));
@@ -117,7 +129,7 @@ fn act(device: &Device, id: &Arc<str>, given: &[(Arc<str>, Value)], now: Instant
         value: value.clone(),
         within: *within,
     });
-    Ok(Plan { steps, proof, subject: Subject::Action(index) })
+    Ok(Plan { steps, guard: action.only_if.clone(), proof, subject: Subject::Action(index) })
 }
 
 fn arguments(action: &Action, given: &[(Arc<str>, Value)]) -> Result<Vec<(Arc<str>, Value)>, Refusal> {
@@ -176,8 +188,7 @@ fn step(model: &Model, write: &Write, values: &[(Arc<str>, Value)]) -> Result<St
     };
     let reply = write.timeout.or(write.done.as_ref().and(link));
     let what = compose(write, values, reply).map_err(Refusal::BadValue)?;
-    let line = matches!(write.target, Target::Line(_));
-    Ok(Step { what, done: write.done.clone(), line })
+    Ok(Step { what, done: write.done.clone() })
 }
 
 /// Every condition must be known for certain: a guess opens no door.

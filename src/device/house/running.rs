@@ -33,7 +33,8 @@ pub(crate) struct Running {
     id: CommandId,
     steps: VecDeque<Step>,
     current: Option<(OpId, Step)>,
-    sent: bool,
+    pub(super) guard: Vec<(usize, Value)>,
+    pub(super) sent: bool,
     proof: Option<Proof>,
     /// A reading after the sending showed something else.
     contrary: Option<Value>,
@@ -49,8 +50,6 @@ pub(crate) struct Running {
 pub(super) struct Step {
     pub(super) what: Outgoing,
     pub(super) done: Option<Regex>,
-    /// A level on an output: once driven, it is what the line reads.
-    pub(super) line: bool,
 }
 
 /// The reading that proves a command.
@@ -70,7 +69,13 @@ pub(super) enum Fate {
 }
 
 impl Running {
-    pub(super) fn new(id: CommandId, steps: VecDeque<Step>, proof: Option<Proof>, now: Instant) -> Self {
+    pub(super) fn new(
+        id: CommandId,
+        steps: VecDeque<Step>,
+        guard: Vec<(usize, Value)>,
+        proof: Option<Proof>,
+        now: Instant,
+    ) -> Self {
         let reply = |step: &Step| match step.what.delivery {
             Delivery::Reply(time) | Delivery::Pulse(time) => time,
             Delivery::Plain => Duration::ZERO,
@@ -83,6 +88,7 @@ impl Running {
             id,
             steps,
             current: None,
+            guard,
             sent: false,
             proof,
             contrary: None,
@@ -185,10 +191,6 @@ impl House {
         {
             let words = "its answer does not say whether it acted".to_owned();
             return self.conclude(index, Fate::Is(Outcome::Unknown(words)), now);
-        }
-        if step.line {
-            let wire = self.devices.get(index).map_or(0, |device| device.link().0);
-            self.heard(wire, &step.what.channel, &step.what.payload, false, now);
         }
         match self.running(index, id).map(|running| running.steps.is_empty()) {
             None => {}

@@ -26,7 +26,7 @@ pub(super) struct Wire {
     pub(super) routes: HashMap<Channel, Arc<[Route]>>,
     /// Every frame goes past all of these.
     pub(super) frames: Arc<[Route]>,
-    /// Inputs to watch, in the order of the devices.
+    /// What to watch, in the order of the devices; outputs too: what they read back is their state.
     pub(super) watches: Vec<Channel>,
     pub(super) serial: bool,
     pub(super) polls: Vec<Poll>,
@@ -79,7 +79,7 @@ pub(super) fn wires(devices: &[Device], links: usize) -> Vec<Wire> {
             match source {
                 Source::Topic { channel, .. } | Source::Line { channel, .. } => {
                     let known = routes.contains_key(channel);
-                    if !known && !matches!(source, Source::Line { output: Some(_), .. }) {
+                    if !known {
                         wire.watches.push(channel.clone());
                     }
                     routes.entry(channel.clone()).or_default().push(route);

@@ -5,12 +5,11 @@ use std::sync::Arc;
 use super::properties::{conditions, no_property};
 use super::transport::{Scope, wait};
 use super::typed::{fault, id, kind, map_in, names, range, value};
-use super::{
-    Action, Arg, Clicks, DriverKind, MAX_ITEMS, MAX_STEPS, Momentary, Property, Read, Source, Write,
-};
+use super::{Action, Arg, Clicks, DriverKind, Momentary, Property, Read, Source, Write};
 use crate::config::fault::Faults;
 use crate::config::yaml::{MapReader, Node};
 use crate::device::value::{Kind, Value};
+use crate::limits::{PROFILE_ITEMS, PROFILE_STEPS};
 
 /// `actions:`
 pub(super) fn actions(
@@ -22,11 +21,11 @@ pub(super) fn actions(
 ) -> Vec<Action> {
     let Some(node) = node else { return Vec::new() };
     let entries = node.entries(path, faults).unwrap_or_default();
-    if entries.len() > MAX_ITEMS {
-        fault(node, path, format!("at most {MAX_ITEMS} actions are possible"), faults);
+    if entries.len() > PROFILE_ITEMS {
+        fault(node, path, format!("at most {PROFILE_ITEMS} actions are possible"), faults);
     }
     let mut out = Vec::new();
-    for (key, node) in entries.iter().take(MAX_ITEMS) {
+    for (key, node) in entries.iter().take(PROFILE_ITEMS) {
         let at = format!("{path}.{}", key.text);
         let id = id(&key.text, key.place, &at, faults);
         let action = action(id.clone().unwrap_or_default(), node, &at, scope, properties, faults);
@@ -64,7 +63,7 @@ fn action(
 
 fn args(node: &Node, path: &str, faults: &mut Faults) -> Vec<Arg> {
     let mut out = Vec::new();
-    for (key, node) in node.entries(path, faults).unwrap_or_default().iter().take(MAX_STEPS) {
+    for (key, node) in node.entries(path, faults).unwrap_or_default().iter().take(PROFILE_STEPS) {
         let at = format!("{path}.{}", key.text);
         let Some(id) = id(&key.text, key.place, &at, faults) else { continue };
         let Some(mut map) = MapReader::new(node, &at, faults) else { continue };
@@ -86,8 +85,8 @@ fn steps(
     faults: &mut Faults,
 ) -> Vec<Write> {
     let items = node.items(path, faults).unwrap_or_default();
-    if items.is_empty() || items.len() > MAX_STEPS {
-        fault(node, path, format!("an action has between 1 and {MAX_STEPS} steps"), faults);
+    if items.is_empty() || items.len() > PROFILE_STEPS {
+        fault(node, path, format!("an action has between 1 and {PROFILE_STEPS} steps"), faults);
     }
     items.iter().filter_map(|(at, item)| scope.step(item, holes, at, faults)).collect()
 }
@@ -132,10 +131,10 @@ pub(super) fn events(
     let Some(node) = node else { return Vec::new() };
     let mut out = Vec::new();
     let entries = node.entries(path, faults).unwrap_or_default();
-    if entries.len() > MAX_ITEMS {
-        fault(node, path, format!("at most {MAX_ITEMS} events are possible"), faults);
+    if entries.len() > PROFILE_ITEMS {
+        fault(node, path, format!("at most {PROFILE_ITEMS} events are possible"), faults);
     }
-    for (key, node) in entries.iter().take(MAX_ITEMS) {
+    for (key, node) in entries.iter().take(PROFILE_ITEMS) {
         let at = format!("{path}.{}", key.text);
         let Some(id) = id(&key.text, key.place, &at, faults) else { continue };
         out.extend(event(id, node, &at, scope, properties, faults));

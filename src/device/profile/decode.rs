@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::actions::{actions, events};
 use super::cases::cases;
 use super::fill::{Home, Values, concrete, examples, fit, given, override_properties};
+use super::harmless::harmless;
 use super::linking::{link, online};
 use super::properties::{phone, properties};
 use super::transport::Scope;
@@ -181,6 +182,7 @@ fn model(
         phone,
     };
     told_apart(tree.place, &model, path, faults);
+    harmless(&model, tree.place, path, faults);
     Some(model)
 }
 

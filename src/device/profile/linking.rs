@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use sipliance_driver::Channel;
 
-use super::transport::{Scope, topic};
+use super::texts::topic;
+use super::transport::Scope;
 use super::typed::{fault, pattern, wire};
-use super::{DriverKind, LinkNeeds, MAX_STEPS, Online, SerialNeeds, Source, Target, Template, Write};
+use super::{DriverKind, LinkNeeds, Online, SerialNeeds, Source, Target, Template, Write};
 use crate::config::fault::{Faults, nearest};
 use crate::config::yaml::{MapReader, Node};
 use crate::config::{GpioDirection, GpioLine, Pull, SerialSettings};
 use crate::device::value::Kind;
+use crate::limits::PROFILE_STEPS;
 
 /// `link:` and the default topic of reads.
 pub(super) fn link(
@@ -66,8 +68,8 @@ fn hello_write(node: &Node, path: &str, faults: &mut Faults) -> Option<Write> {
 }
 
 fn bounded(node: &Node, count: usize, path: &str, faults: &mut Faults) {
-    if count > MAX_STEPS {
-        fault(node, path, format!("at most {MAX_STEPS} are possible here"), faults);
+    if count > PROFILE_STEPS {
+        fault(node, path, format!("at most {PROFILE_STEPS} are possible here"), faults);
     }
 }
 

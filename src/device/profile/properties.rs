@@ -4,20 +4,21 @@ use std::sync::Arc;
 
 use super::transport::{Scope, wait};
 use super::typed::{fault, id, kind, range, value};
-use super::{Category, LampRule, MAX_ITEMS, Notify, Phone, Property, Source};
+use super::{Category, LampRule, Notify, Phone, Property, Source};
 use crate::config::fault::{Faults, nearest};
 use crate::config::yaml::{Data, MapReader, Node};
 use crate::device::value::{Kind, Value};
+use crate::limits::PROFILE_ITEMS;
 
 /// `properties:`
 pub(super) fn properties(node: &Node, path: &str, scope: &Scope<'_>, faults: &mut Faults) -> Vec<Property> {
     let mut out = Vec::new();
     let mut guards = Vec::new();
     let entries = node.entries(path, faults).unwrap_or_default();
-    if entries.len() > MAX_ITEMS {
-        fault(node, path, format!("at most {MAX_ITEMS} properties are possible"), faults);
+    if entries.len() > PROFILE_ITEMS {
+        fault(node, path, format!("at most {PROFILE_ITEMS} properties are possible"), faults);
     }
-    for (key, node) in entries.iter().take(MAX_ITEMS) {
+    for (key, node) in entries.iter().take(PROFILE_ITEMS) {
         let at = format!("{path}.{}", key.text);
         let id = id(&key.text, key.place, &at, faults);
         if let Some((property, guard)) = property(id.unwrap_or_else(|| "?".into()), node, &at, scope, faults)

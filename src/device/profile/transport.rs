@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use sipliance_driver::{Channel, MAX_PULSE};
 
-use super::template::{Piece, pieces};
+use super::texts::{Holes, body_of, literal, pointer, template, topic};
 use super::typed::{fault, map_in, map_out, pattern, wire};
-use super::{Body, DriverKind, MAX_STEPS, MAX_WAIT, Map, Read, Source, Target, Template, Write};
+use super::{DriverKind, Map, Read, Source, Target, Template, Write};
 use crate::config::fault::{Faults, nearest};
 use crate::config::yaml::{Data, MapReader, Node};
 use crate::config::{GpioDirection, GpioLine};
 use crate::device::value::Kind;
+use crate::limits::{PROFILE_STEPS, PROFILE_WAIT};
 
 /// What reads and writes of one profile have in common.
 pub(super) struct Scope<'a> {
@@ -21,17 +22,14 @@ pub(super) struct Scope<'a> {
     pub(super) lines: &'a [GpioLine],
 }
 
-/// A placeholder's name and the type of what goes there.
-pub(super) type Holes<'a> = &'a [(Arc<str>, Kind)];
-
 impl Scope<'_> {
     /// `read:`: one, or alternatives.
     pub(super) fn reads(&self, node: &Node, kind: &Kind, path: &str, faults: &mut Faults) -> Vec<Read> {
         let Data::List(items) = &node.data else {
             return self.read(node, kind, path, faults).into_iter().collect();
         };
-        if items.is_empty() || items.len() > MAX_STEPS {
-            fault(node, path, format!("between 1 and {MAX_STEPS} alternatives are possible"), faults);
+        if items.is_empty() || items.len() > PROFILE_STEPS {
+            fault(node, path, format!("between 1 and {PROFILE_STEPS} alternatives are possible"), faults);
         }
         let one = |(index, item)| self.read(item, kind, &format!("{path}[{index}]"), faults);
         items.iter().enumerate().filter_map(one).collect()
@@ -256,12 +254,12 @@ fn reply(
     (timeout, done)
 }
 
-/// A duration of at most [`MAX_WAIT`].
+/// A duration of at most [`PROFILE_WAIT`].
 pub(super) fn wait(map: &mut MapReader<'_>, key: &'static str, faults: &mut Faults) -> Option<Duration> {
     let place = map.place;
     let time = map.duration(key, faults)?;
-    if time > MAX_WAIT || time.is_zero() {
-        let message = format!("this waits at most {}", super::spell(MAX_WAIT));
+    if time > PROFILE_WAIT || time.is_zero() {
+        let message = format!("this waits at most {}", super::spell(PROFILE_WAIT));
         faults.error(Some(place), &map.at(key), message, None);
         return None;
     }
@@ -325,102 +323,4 @@ fn retained(map: &mut MapReader<'_>, faults: &mut Faults) -> bool {
             true
         }
     }
-}
-
-/// A topic without wildcards or placeholders.
-pub(super) fn topic(node: &Node, path: &str, faults: &mut Faults) -> Option<Channel> {
-    let text = node.text(path, faults).and_then(|text| literal(text, node, path, faults))?;
-    let message = if text.is_empty() || text.len() > 1024 {
-        "a topic has between 1 and 1024 bytes"
-    } else if text.contains(['+', '#', '\0']) {
-        "a topic cannot hold the wildcards + and # here"
-    } else {
-        return Some(Channel::new(&text));
-    };
-    fault(node, path, message, faults);
-    None
-}
-
-/// Text in which every param was put in already.
-fn literal(text: String, node: &Node, path: &str, faults: &mut Faults) -> Option<String> {
-    let unknown = pieces(&text).into_iter().find_map(|piece| match piece {
-        Piece::Hole { name, .. } => Some(name.to_owned()),
-        Piece::Text(_) => None,
-    });
-    match unknown {
-        None => Some(text),
-        Some(name) => {
-            unknown_hole(&name, &[], node, path, faults);
-            None
-        }
-    }
-}
-
-fn unknown_hole(name: &str, holes: Holes<'_>, node: &Node, path: &str, faults: &mut Faults) {
-    let help = match nearest(name, holes.iter().map(|(name, _)| &**name)) {
-        Some(near) => format!("did you mean <{near}>?"),
-        None if holes.is_empty() => "only names under `params:` can stand here".to_owned(),
-        None => {
-            let names: Vec<String> = holes.iter().map(|(name, _)| format!("<{name}>")).collect();
-            format!("names under `params:` and {} can stand here", names.join(", "))
-        }
-    };
-    faults.error(Some(node.place), path, format!("unknown placeholder <{name}>"), Some(help));
-}
-
-fn template(node: &Node, path: &str, holes: Holes<'_>, faults: &mut Faults) -> Option<Template> {
-    let text = node.text(path, faults)?;
-    match Template::read(&text) {
-        Err(why) => {
-            fault(node, path, why, faults);
-            None
-        }
-        Ok(template) => {
-            let mut whole = true;
-            for hole in template.holes().filter(|hole| !holes.iter().any(|(name, _)| *name == hole.name)) {
-                unknown_hole(&hole.name, holes, node, path, faults);
-                whole = false;
-            }
-            whole.then_some(template)
-        }
-    }
-}
-
-fn body_of(node: &Node, path: &str, holes: Holes<'_>, faults: &mut Faults) -> Option<Body> {
-    Some(match &node.data {
-        Data::Null => Body::Fixed(serde_json::Value::Null),
-        Data::Bool(value) => Body::Fixed((*value).into()),
-        Data::Int(value) => Body::Fixed((*value).into()),
-        Data::Float(value) => Body::Fixed((*value).into()),
-        Data::Text { .. } => {
-            let template = template(node, path, holes, faults)?;
-            match template.lone_hole() {
-                Some(hole) => Body::Hole(hole.clone()),
-                None => Body::Text(template),
-            }
-        }
-        Data::List(items) => {
-            let item = |(index, item)| body_of(item, &format!("{path}[{index}]"), holes, faults);
-            Body::List(items.iter().enumerate().map(item).collect::<Option<_>>()?)
-        }
-        Data::Map(entries) => {
-            let mut out = Vec::new();
-            for (key, node) in entries {
-                out.push((key.text.clone(), body_of(node, &format!("{path}.{}", key.text), holes, faults)?));
-            }
-            Body::Map(out)
-        }
-    })
-}
-
-/// A JSON Pointer (RFC 6901).
-fn pointer(node: &Node, path: &str, faults: &mut Faults) -> Option<String> {
-    let text = node.text(path, faults)?;
-    if text.is_empty() || text.starts_with('/') {
-        return Some(text);
-    }
-    let help = format!("write /{}", text.trim_start_matches("$.").replace('.', "/"));
-    let message = format!("`{text}` is no JSON Pointer, which begins with /");
-    faults.error(Some(node.place), path, message, Some(help));
-    None
 }

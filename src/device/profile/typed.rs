@@ -8,12 +8,10 @@ use super::map::Map;
 use crate::config::fault::{Faults, Place, nearest};
 use crate::config::yaml::{Data, MapReader, Node};
 use crate::device::value::{Kind, Value};
+use crate::limits::ID_BYTES;
 
 /// Words that a MESSAGE uses for itself.
 const RESERVED: [&str; 6] = ["set", "status", "help", "toggle", "on", "off"];
-
-/// Longest id of a property, action, event, argument or param.
-const MAX_ID: usize = 40;
 
 /// Adds a fault at a node.
 pub(super) fn fault(node: &Node, path: &str, message: impl Into<String>, faults: &mut Faults) {
@@ -24,8 +22,8 @@ pub(super) fn fault(node: &Node, path: &str, message: impl Into<String>, faults:
 pub(super) fn id(text: &str, place: Place, path: &str, faults: &mut Faults) -> Option<Arc<str>> {
     let first = text.chars().next().is_some_and(|c| c.is_ascii_lowercase());
     let rest = text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '-');
-    let message = if !first || !rest || text.len() > MAX_ID {
-        format!("`{text}` is no id; use up to {MAX_ID} of a-z, 0-9, _ and -, beginning with a letter")
+    let message = if !first || !rest || text.len() > ID_BYTES {
+        format!("`{text}` is no id; use up to {ID_BYTES} of a-z, 0-9, _ and -, beginning with a letter")
     } else if RESERVED.contains(&text) {
         format!("`{text}` is a word of commands and cannot be an id")
     } else {

@@ -404,6 +404,12 @@ impl<U: Copy> Transactions<U> {
                 self.by_hash.remove(&entry.hash);
             }
         }
+        // The list of light ones is in the order of completion: what is over stands in front.
+        while let Some(first) = self.light.front().copied()
+            && self.servers.get(first.index).is_none_or(|entry| entry.serial != first.serial)
+        {
+            self.light.pop_front();
+        }
     }
 
     /// What tells transactions apart (RFC 3261 §17.2.3). Call-ID and CSeq are included, so that a
@@ -479,4 +485,37 @@ fn ack_of(invite: &Message<'_>, response: &Message<'_>) -> Vec<u8> {
     writer.echo("To", response.first(Name::To).unwrap_or_default());
     writer.field_fmt("CSeq", format_args!("{} ACK", invite.cseq().map_or(0, |cseq| cseq.number)));
     writer.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng as _;
+
+    use super::*;
+    use crate::sip::{FlowId, Transport};
+
+    /// A day of requests leaves nothing behind.
+    #[test]
+    fn what_is_over_is_forgotten() {
+        let mut transactions = Transactions::<()>::new(ChaCha8Rng::from_seed([7; 32]));
+        let addr = "127.0.0.1:5060".parse().unwrap();
+        let hop = Hop { flow: FlowId(1), transport: Transport::Udp, local: addr, peer: addr };
+        let mut now = Instant::now();
+        for number in 0..10_000 {
+            let text = format!(
+                "OPTIONS sip:h SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK{number}\r\nFrom: <sip:a@h>;tag=1\r\nTo: <sip:h>\r\nCall-ID: x\r\nCSeq: 1 OPTIONS\r\n\r\n"
+            );
+            let request = Message::parse(text.as_bytes()).unwrap();
+            let key = transactions.open(&request, hop, Weight::Light).unwrap();
+            transactions.answer(key, 200, Vec::new(), now);
+            now += Duration::from_millis(500);
+            while transactions.on_deadline(now).is_some() {}
+            while transactions.poll_transmit().is_some() {}
+        }
+        assert!(transactions.servers.len() <= 65 && transactions.light.len() <= 65);
+        assert_eq!(transactions.by_hash.len(), transactions.servers.len());
+        now += TIMEOUT;
+        while transactions.on_deadline(now).is_some() {}
+        assert!(transactions.light.is_empty() && transactions.servers.is_empty());
+    }
 }

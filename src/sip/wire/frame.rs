@@ -13,7 +13,7 @@ pub enum Frame {
     Message(Bytes),
     /// `CRLF CRLF`: the peer wants a single CRLF back.
     Ping,
-    /// A single CRLF, complete before anything else.
+    /// A single CRLF. When the other half of a ping comes later, the ping is said then.
     Pong,
     /// The stream cannot be read further: the head of the offending message, where there is one, so
     /// that it can be answered before the connection is closed.
@@ -28,6 +28,8 @@ pub struct Framer {
     searched: usize,
     /// Length of the head and of the whole message, once the head is complete.
     sizes: Option<(usize, usize)>,
+    /// The last thing was a single CRLF.
+    half_ping: bool,
     broken: bool,
 }
 
@@ -63,6 +65,7 @@ impl Framer {
         }
         self.sizes = None;
         self.searched = 0;
+        self.half_ping = false;
         Some(Frame::Message(self.buffer.split_to(whole).freeze()))
     }
 
@@ -75,6 +78,11 @@ impl Framer {
         if self.sizes.is_some() {
             return None;
         }
+        if self.half_ping && self.buffer.starts_with(b"\r\n") {
+            self.half_ping = false;
+            self.buffer.advance(2);
+            return Some(Frame::Ping);
+        }
         if self.buffer.starts_with(b"\r\n\r\n") {
             self.buffer.advance(4);
             return Some(Frame::Ping);
@@ -83,6 +91,7 @@ impl Framer {
         // message follows, or nothing at all.
         if self.buffer.starts_with(b"\r\n") && self.buffer.get(2) != Some(&b'\r') {
             self.buffer.advance(2);
+            self.half_ping = true;
             return Some(Frame::Pong);
         }
         None
@@ -169,13 +178,11 @@ mod tests {
             let mut got = all(&mut framer);
             framer.push(&stream[at..]);
             got.extend(all(&mut framer));
-            // A ping that arrives in two halves is two pongs; every message is whole all the same.
-            got.retain(|frame| matches!(frame, Frame::Message(_)));
-            assert_eq!(
-                got,
-                want.iter().filter(|frame| matches!(frame, Frame::Message(_))).cloned().collect::<Vec<_>>(),
-                "{at}"
-            );
+            // The first half of a ping looks like a pong; the ping and every message are whole all
+            // the same.
+            got.retain(|frame| *frame != Frame::Pong);
+            let want: Vec<_> = want.iter().filter(|frame| **frame != Frame::Pong).cloned().collect();
+            assert_eq!(got, want, "{at}");
         }
         let mut framer = Framer::default();
         framer.push(&stream);

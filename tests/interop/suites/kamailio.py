@@ -51,7 +51,7 @@ def run(lab):
     with lab.case("calls and commands work again"):
         mark = phone.mark()
         phone.do("uareg", "60 0")
-        phone.see(r"200 OK.*?\[\d+ binding", 15, mark)
+        phone.see(r"REGISTER_OK", 15, mark)
         switch(phone, plug, "on" if not plug.on else "off", presence=False)
         call(phone, plug)
     with lab.case("a clean stop takes the registration back"):

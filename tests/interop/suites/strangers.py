@@ -33,11 +33,13 @@ class Guard:
         return _Guarded(self, name)
 
     def state(self):
+        # Replies to what the case before said may still be on their way.
+        self.owner.pump(0.2)
         count = len(self.owner.requests)
         words = []
         for appliance in ("plug", "garage"):
             equal(self.owner.message(self.owner.uri(appliance), "status").status, 200, f"the owner asks {appliance}")
-            words.append(self.owner.reply_text(count))
+            words.append(self.owner.reply_text(count, contains=appliance))
             count = len(self.owner.requests)
         return words[0], words[1], power(self.owner)
 

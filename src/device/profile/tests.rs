@@ -1,0 +1,159 @@
+//! Faults of profiles, one by one, and what the home file may do to a good one.
+
+use super::*;
+use crate::config::fault::Fault;
+use crate::config::yaml;
+use crate::device::codec::compose;
+use crate::device::value::Value;
+
+const PLUG: &str = include_str!("../../../device-profiles/tasmota-plug.yaml");
+const PROJECTOR: &str = include_str!("../../../device-profiles/serial-projector.yaml");
+const GARAGE: &str = include_str!("../../../device-profiles/gpio-garage-door.yaml");
+const BELL: &str = include_str!("../../../device-profiles/gpio-doorbell.yaml");
+
+fn read(text: &str) -> (Option<Profile>, Vec<Fault>) {
+    let mut faults = Faults::default();
+    let node = yaml::parse(text, &mut faults);
+    let profile = node.and_then(|node| Profile::read(&node, &mut faults));
+    (profile, faults.sorted())
+}
+
+/// The one fault of `text` after `from` became `to`, as `line: path: message; help`.
+fn broken(text: &str, from: &str, to: &str) -> String {
+    assert!(text.contains(from), "{from} is not in the profile");
+    let (profile, faults) = read(&text.replacen(from, to, 1));
+    assert!(profile.is_none(), "`{to}` was accepted");
+    let spelled: Vec<String> = faults
+        .iter()
+        .map(|fault| {
+            let line = fault.place.map_or(0, |place| place.line);
+            let help = fault.help.as_deref().map(|help| format!("; {help}")).unwrap_or_default();
+            format!("{line}: {}: {}{help}", fault.path, fault.message)
+        })
+        .collect();
+    spelled.join("\n")
+}
+
+#[track_caller]
+fn tells(text: &str, from: &str, to: &str, words: &[&str]) {
+    let told = broken(text, from, to);
+    for word in words {
+        assert!(told.contains(word), "`{word}` is missing in:\n{told}");
+    }
+}
+
+#[test]
+fn faults_of_words_are_told_with_what_was_meant() {
+    tells(PLUG, "stale_after", "stale_afer", &["unknown key `stale_afer`", "did you mean `stale_after`?"]);
+    tells(PLUG, "type: bool", "type: boole", &["`boole` is no type", "did you mean `bool`?"]);
+    tells(PLUG, "cmnd/<topic>/POWER}", "cmnd/<topik>/POWER}", &["unknown placeholder <topik>"]);
+    tells(PLUG, "driver: mqtt", "driver: mqttt", &["did you mean `mqtt`?"]);
+    tells(PLUG, "driver: mqtt", "driver: modbus", &["driver modbus is not supported by this version"]);
+    tells(
+        PLUG,
+        "lamp: power",
+        "lamp: pover",
+        &["phone.lamp", "no property `pover`", "did you mean `power`?"],
+    );
+    tells(PLUG, "press: toggle power", "press: toggle watts", &["nothing that this device can do"]);
+    tells(GARAGE, "lit_when: [open]", "lit_when: [opem]", &["not among the values", "did you mean `open`?"]);
+    tells(GARAGE, "only_if: {door: closed}", "only_if: {dor: closed}", &["actions.open.only_if.dor"]);
+    tells(PLUG, "profile: tasmota-plug", "profile: Tasmota", &["`Tasmota` is no id"]);
+    tells(PLUG, "  watts:\n", "  toggle:\n", &["word of commands"]);
+}
+
+#[test]
+fn faults_of_values_are_told_with_how_to_write_them() {
+    tells(PLUG, "confirm: 3s", "confirm: 3", &["properties.power.confirm", "add the unit"]);
+    tells(PLUG, "json: /ENERGY/Power", "json: ENERGY.Power", &["no JSON Pointer", "write /ENERGY/Power"]);
+    tells(PLUG, "{\"ON\": true, \"OFF\"", "{\"ON\": yes, \"OFF\"", &["true or false is expected"]);
+    tells(PLUG, "stat/<topic>/POWER,", "stat/+/POWER,", &["wildcards"]);
+    tells(
+        PROJECTOR,
+        "'^PWR=(\\d\\d)$'",
+        "'^PWR=(\\d\\d$'",
+        &["properties.power.read.match", "unclosed group"],
+    );
+    tells(PROJECTOR, "send_end: \"\\r\"", "send_end: '\\r'", &["backslash", "use double quotes"]);
+    tells(PROJECTOR, "\"01\": \"on\"", "\"01\": lit", &["`lit` is not among the values"]);
+    tells(BELL, "values: [single, double, hold]", "values: [single, double]", &["must list `hold`"]);
+    tells(GARAGE, "for: 500ms", "for: 5m", &["a pulse lasts between"]);
+    tells(GARAGE, "pulse: relay", "pulse: reed", &["`reed` is an input"]);
+}
+
+#[test]
+fn what_could_move_a_relay_by_itself_is_refused() {
+    tells(GARAGE, "initial: inactive, ", "", &["an output needs `initial:`", "initial: inactive"]);
+    tells(
+        PLUG,
+        "write: {topic: cmnd/<topic>/POWER}",
+        "write: {topic: cmnd/<topic>/POWER, retain: true}",
+        &["commands are never retained"],
+    );
+    tells(PLUG, "POWER, payload: \"\"", "POWER, payload: \"ON\"", &["is also how `power` is commanded"]);
+    tells(PROJECTOR, "ask: \"LAMP?\"", "ask: \"PWR OFF\"", &["is also how `power` is commanded"]);
+}
+
+#[test]
+fn one_name_means_one_thing() {
+    tells(GARAGE, "  door:\n", "  close:\n", &["`close` is the name of two things"]);
+}
+
+#[test]
+fn all_faults_are_told_at_once() {
+    let text = PLUG.replace("confirm: 3s", "confirm: 3").replace("type: float", "type: flot");
+    let (_, faults) = read(&text);
+    assert!(faults.len() >= 3, "{faults:#?}");
+}
+
+fn home(text: &str, params: &str, overrides: &str) -> Result<Model, Vec<String>> {
+    let mut faults = Faults::default();
+    let (profile, _) = read(text);
+    let mut parse = |text: &str| yaml::parse(text, &mut faults).filter(|_| !text.is_empty());
+    let (params, overrides) = (parse(params), parse(overrides));
+    let place = Place { line: 70, column: 3 };
+    let profile = profile.expect("a good profile");
+    let mut faults = Faults::default();
+    let model = profile.instantiate("devices.x", place, params.as_ref(), overrides.as_ref(), &mut faults);
+    let words = |fault: Fault| {
+        format!("{}: {}: {}", fault.place.map_or(0, |place| place.line), fault.path, fault.message)
+    };
+    model.ok_or_else(|| faults.sorted().into_iter().map(words).collect())
+}
+
+#[test]
+fn params_are_put_in_everywhere() {
+    let model = home(PLUG, "{topic: lamp}", "").expect("makes a model");
+    let write = model.properties[0].write.as_ref().expect("settable");
+    let sent = compose(write, &[("value".into(), Value::Bool(true))], None).expect("composes");
+    assert_eq!(sent.channel.as_str(), "cmnd/lamp/POWER");
+    assert_eq!(&*sent.payload, b"ON");
+}
+
+#[test]
+fn params_that_are_missing_unknown_or_dangerous_are_told() {
+    let faults = home(PLUG, "{topik: lamp}", "").expect_err("a fault");
+    assert!(faults.iter().any(|fault| fault.contains("no param `topik`")), "{faults:?}");
+    assert!(faults.iter().any(|fault| fault.starts_with("70: ") && fault.contains("`topic` is missing")));
+    for bad in ["a/#", "+", "<value>", "a\\rb"] {
+        assert!(home(PLUG, &format!("{{topic: \"{bad}\"}}"), "").is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn overrides_change_single_keys_and_leave_properties_out() {
+    let model = home(PLUG, "{topic: x}", "{watts: {name: Kettle}, energy: false}").expect("makes a model");
+    let watts = &model.properties[model.property("watts").expect("there")];
+    assert_eq!((&*watts.name, watts.unit.as_deref()), ("Kettle", Some("W")));
+    assert_eq!(model.property("energy"), None);
+}
+
+#[test]
+fn a_bad_override_is_told_where_it_stands() {
+    let faults = home(PLUG, "{topic: x}", "\n\nwatts: {notify: {min_chnge: 3}}").expect_err("a fault");
+    assert_eq!(faults, ["3: devices.x.properties.watts.notify.min_chnge: unknown key `min_chnge`"]);
+    let faults = home(PLUG, "{topic: x}", "{wats: false}").expect_err("a fault");
+    assert_eq!(faults, ["1: devices.x.properties.wats: the profile has no property `wats`"]);
+    let faults = home(PLUG, "{topic: x}", "{power: false}").expect_err("the lamp needs it");
+    assert!(faults.iter().all(|fault| fault.starts_with("70: devices.x.phone")), "{faults:?}");
+}

@@ -1,0 +1,21 @@
+//! A whole house under a virtual clock: phones, appliances, a provider, and a network that loses.
+//!
+//! No test here opens a socket or sleeps. See [`world::World`].
+
+// Tests may fail loudly.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(missing_docs, reason = "the tests of a program have no readers of documentation")]
+
+mod home;
+mod phone;
+mod plug;
+mod provider;
+mod world;
+
+mod calls;
+mod lossy;
+mod order;
+mod replay;
+mod streams;
+mod upstream;
+mod watching;

@@ -1,0 +1,173 @@
+//! What somebody can do with what he heard on the wire: nothing.
+
+use bytes::Bytes;
+use sipliance::sip::wire::Message;
+
+use super::world::World;
+
+/// A world in which anna just switched the plug on by that method, and her request as it was sent.
+fn captured(seed: u64, method: &str) -> (World, usize, String) {
+    let mut world = World::new(seed);
+    let anna = world.phone("anna");
+    let op = world.at(anna, |phone, now| match method {
+        "MESSAGE" => phone.message("plug", "on", now),
+        "DO" => phone.switch("plug", true, now),
+        _ => phone.invite("23", now),
+    });
+    world.run(1000);
+    assert!(
+        matches!(world.phones[anna].ops[op].status(), 200 | 486),
+        "{}",
+        world.phones[anna].ops[op].status()
+    );
+    assert_eq!(world.plug.writes.len(), 1);
+    let text = String::from_utf8(world.phones[anna].ops[op].sent.to_vec()).unwrap();
+    (world, anna, text)
+}
+
+/// The same with another transaction and call, so that nothing but the digest is old.
+fn fresh(text: &str, nth: usize) -> String {
+    let message = Message::parse(text.as_bytes()).unwrap();
+    let branch = message.via().unwrap().branch().unwrap();
+    let call_id = std::str::from_utf8(message.call_id().unwrap()).unwrap();
+    text.replace(branch, &format!("z9hG4bKreplay{nth}")).replace(call_id, &format!("replay{nth}"))
+}
+
+#[test]
+fn a_captured_proof_moves_nothing_again() {
+    for method in ["MESSAGE", "DO", "INVITE"] {
+        let (mut world, anna, text) = captured(51, method);
+        let at_home = world.phones[anna].hop.local;
+        let elsewhere = "203.0.113.66:5060".parse().unwrap();
+        let mut nth = 0;
+        let mut attempts = vec![
+            ("as it was", text.clone()),
+            ("nc higher", text.replace("nc=00000001", "nc=00000002")),
+            ("nc back", text.replace("nc=00000001", "nc=00000000")),
+            ("another cnonce", text.replace("cnonce=\"", "cnonce=\"0")),
+            ("a later CSeq", text.replace(&format!("CSeq: 2 {method}"), &format!("CSeq: 9 {method}"))),
+            ("auth-int claimed", text.replace("qop=auth", "qop=auth-int")),
+            ("without qop", text.replace(", qop=auth", "")),
+            ("MD5 claimed", text.replace("algorithm=SHA-256", "algorithm=MD5")),
+            ("another user", text.replace("username=\"anna\"", "username=\"ben\"")),
+        ];
+        for other in ["MESSAGE", "DO", "INVITE"].into_iter().filter(|other| *other != method) {
+            attempts.push(("another method", text.replace(method, other)));
+        }
+        if method != "INVITE" {
+            let off = text.replace("\r\n\r\non", "\r\n\r\nno").replace("true", "null");
+            assert_ne!(off, text);
+            attempts.push(("another body", off));
+        }
+        for (what, attempt) in attempts {
+            for from in [at_home, elsewhere] {
+                // Twice: as one transaction, and as a new one.
+                for bytes in [attempt.clone(), fresh(&attempt, nth)] {
+                    nth += 1;
+                    world.inject(from, bytes);
+                    world.run(300);
+                    assert_eq!(world.plug.writes.len(), 1, "{method} from {from}: {what}");
+                }
+            }
+        }
+        // Long after, when every transaction is forgotten.
+        world.run(120_000);
+        world.inject(at_home, text.clone());
+        world.inject(at_home, fresh(&text, 9999));
+        world.run(60_000);
+        assert_eq!(world.plug.writes.len(), 1, "{method} later");
+    }
+}
+
+#[test]
+fn a_proof_for_reading_moves_nothing() {
+    let mut world = World::new(52);
+    let anna = world.phone("anna");
+    let op = world.at(anna, |phone, now| phone.subscribe("plug", "presence", 600, now));
+    world.run(500);
+    let text = String::from_utf8(world.phones[anna].ops[op].sent.to_vec()).unwrap();
+    let from = world.phones[anna].hop.local;
+    for method in ["MESSAGE", "DO", "INVITE"] {
+        world.inject(from, fresh(&text.replace("SUBSCRIBE", method), 1));
+        world.run(300);
+    }
+    // The nonce counts on for reading, and once for moving.
+    let op = world.at(anna, |phone, now| phone.message("plug", "on", now));
+    world.run(500);
+    assert_eq!(world.phones[anna].ops[op].status(), 200);
+    assert_eq!(world.plug.writes.len(), 1);
+    let op = world.at(anna, |phone, now| phone.message("plug", "off", now));
+    world.run(500);
+    let finals: Vec<u16> = world.phones[anna].ops[op].finals.iter().map(|last| last.1).collect();
+    assert_eq!(finals, [401, 200], "a nonce moves something once");
+    assert_eq!(world.plug.writes.len(), 2);
+}
+
+#[test]
+fn the_digest_covers_what_is_asked_of_which_number() {
+    let mut world = World::new(53);
+    let anna = world.phone("anna");
+    // Somebody on the way swallows the call to the number that only tells, and redirects its proof.
+    world.lose.push((super::world::Way::In, "INVITE sip:22", 100));
+    let op = world.at(anna, |phone, now| phone.invite("22", now));
+    world.run(100);
+    let first = String::from_utf8(world.phones[anna].ops[op].sent.to_vec()).unwrap();
+    world.lose.clear();
+    world.inject(world.phones[anna].hop.local, first);
+    world.lose.push((super::world::Way::In, "INVITE sip:22", 100));
+    world.run(300);
+    let proof = String::from_utf8(world.phones[anna].ops[op].sent.to_vec()).unwrap();
+    assert!(proof.contains("Authorization"), "the challenge arrived");
+    for uri in
+        ["sip:23@home.example", "sip:plug@home.example", "sip:21@home.example", "sip:lamp@home.example"]
+    {
+        let turned = proof.replacen("INVITE sip:22@home.example", &format!("INVITE {uri}"), 1);
+        world.inject(world.phones[anna].hop.local, fresh(&turned, uri.len()));
+        world.run(300);
+        assert!(world.plug.writes.is_empty() && world.lamp.writes.is_empty(), "{uri}");
+    }
+}
+
+#[test]
+fn a_right_digest_under_another_name_is_refused() {
+    let mut world = World::new(54);
+    let anna = world.phone("anna");
+    world.lose.push((super::world::Way::In, "MESSAGE", 0));
+    world.at(anna, |phone, now| phone.register(600, now));
+    world.run(300);
+    let op = world.at(anna, |phone, now| {
+        // From is Ben, the digest is Anna's.
+        let op = phone.message("plug", "status", now);
+        while phone.transactions.poll_transmit().is_some() {}
+        op
+    });
+    let text = String::from_utf8(world.phones[anna].ops[op].sent.to_vec()).unwrap();
+    world.inject("203.0.113.66:5060".parse().unwrap(), text.replace("From: <sip:anna@", "From: <sip:ben@"));
+    world.inject(world.phones[anna].hop.local, text.replace("From: <sip:anna@", "From: <sip:ben@"));
+    world.run(100);
+    let answers: Vec<&Bytes> = world.strays.iter().map(|(.., bytes)| bytes).collect();
+    assert!(answers[0].starts_with(b"SIP/2.0 401"), "another source: {answers:?}");
+    assert_eq!(world.phones[anna].ops[op].status(), 403);
+}
+
+#[test]
+fn guessing_is_slowed_for_the_guesser_alone() {
+    let mut world = World::new(55);
+    let guesser: std::net::SocketAddr = "203.0.113.66:5060".parse().unwrap();
+    let anna = world.phone("anna");
+    let op = world.at(anna, |phone, now| phone.register(600, now));
+    world.run(300);
+    let mut text = String::from_utf8(world.phones[anna].ops[op].sent.to_vec()).unwrap();
+    for guess in 0..300 {
+        world.inject(guesser, fresh(&text, guess));
+        world.run(10);
+        let challenge = String::from_utf8(world.strays.last().unwrap().2.to_vec()).unwrap();
+        assert!(challenge.starts_with("SIP/2.0 401"));
+        let nonce = |text: &str| text.split("nonce=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+        text = text.replace(&nonce(&text), &nonce(&challenge));
+    }
+    // The owner is served meanwhile.
+    let op = world.at(anna, |phone, now| phone.message("plug", "on", now));
+    world.run(500);
+    assert_eq!(world.phones[anna].ops[op].status(), 200);
+}

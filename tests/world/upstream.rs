@@ -1,0 +1,247 @@
+//! The gateway at a registrar elsewhere: patient, never pushy, and gone in good order.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use sipliance::gateway::Input;
+use sipliance::sip::wire::Message;
+use sipliance::sip::{FlowId, Transport};
+
+use super::home;
+use super::provider::{Reach, Step};
+use super::world::{Seen, World};
+
+fn times(world: &World) -> Vec<Duration> {
+    world.provider.got.iter().map(|(at, _)| *at).collect()
+}
+
+fn states(world: &World) -> Vec<&'static str> {
+    world.gateway.status(world.time()).registrations.iter().map(|one| one.state).collect()
+}
+
+fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// A world whose provider answers all REGISTERs so.
+fn with(seed: u64, transport: &str, then: Step) -> World {
+    let mut world = World::with(seed, home::config(Some(transport)));
+    world.provider.then = then;
+    world
+}
+
+#[test]
+fn both_addresses_register_and_refresh_in_time() {
+    for transport in ["udp", "tcp"] {
+        let mut world = with(61, transport, Step::Usual(600));
+        world.run(5_000);
+        assert_eq!(states(&world), ["registered", "registered"], "{transport}");
+        // Without and with the login, for each address.
+        assert_eq!(world.provider.got.len(), 4);
+        world.run(3_600_000);
+        assert_eq!(states(&world), ["registered", "registered"]);
+        let got = times(&world);
+        // At 50 to 90 % of 600 s: 6 to 12 refreshes in an hour for each, each at most twice as often
+        // for its login.
+        assert!((4 + 2 * 6..=4 + 4 * 12).contains(&got.len()), "{}", got.len());
+        assert!(world.provider.pings >= 29, "{} keep-alives", world.provider.pings);
+        let text = &world.provider.got[0].1;
+        assert!(text.starts_with("REGISTER sip:provider.example SIP/2.0\r\n"), "{text}");
+    }
+}
+
+#[test]
+fn a_wrong_password_is_tried_once_and_then_seldom() {
+    let mut world = with(62, "udp", Step::Challenge);
+    world.run(60_000);
+    assert_eq!(world.provider.got.len(), 4, "two requests per challenge and address");
+    assert_eq!(states(&world), ["failed", "failed"]);
+    world.run(3_600_000);
+    assert!(world.provider.got.len() <= 4 * 7, "{}", world.provider.got.len());
+    // A nonce that is always too old is no loop either.
+    let mut world = with(63, "udp", Step::Stale);
+    world.run(60_000);
+    assert!(world.provider.got.len() <= 2 * 5, "{}", world.provider.got.len());
+}
+
+#[test]
+fn a_longer_interval_is_taken_over() {
+    let mut world = with(64, "udp", Step::AtLeast(1800));
+    world.run(5_000);
+    assert_eq!(states(&world), ["registered", "registered"]);
+    assert!(world.provider.got.last().unwrap().1.contains("Expires: 1800"));
+    // One that names no longer interval is not obeyed for ever.
+    let mut world = with(65, "udp", Step::TooBrief(1));
+    world.run(10_000);
+    assert_eq!(world.provider.got.len(), 2);
+}
+
+#[test]
+fn retry_after_and_refusal_are_obeyed() {
+    for (step, least) in [(Step::Busy(120), 120), (Step::Refuse(403), 600), (Step::Refuse(500), 15)] {
+        let mut world = with(66, "udp", step.clone());
+        world.run(5_000);
+        assert_eq!(world.provider.got.len(), 2, "{step:?}");
+        let first = times(&world)[0];
+        world.run((least - 7) * 1000);
+        assert_eq!(world.provider.got.len(), 2, "{step:?} at {:?} since {first:?}", world.now);
+        world.provider.then = Step::Usual(600);
+        world.run(60_000);
+        assert_eq!(states(&world), ["registered", "registered"], "{step:?}");
+    }
+}
+
+#[test]
+fn silence_is_answered_by_ever_longer_and_scattered_waits() {
+    let mut firsts = Vec::new();
+    for seed in 0..20 {
+        let mut world = with(6700 + seed, "udp", Step::Silence);
+        world.run(7_200_000);
+        // Repetitions were left out: each is a transaction of its own.
+        let of_one: Vec<Duration> =
+            world.provider.got.iter().filter(|(_, text)| text.contains("<sip:100@")).map(|(at, _)| *at).collect();
+        let wait = |pair: &[Duration]| pair[1].checked_sub(pair[0] + secs(32)).expect("after Timer F");
+        let waits: Vec<Duration> = of_one.windows(2).map(wait).collect();
+        for (nth, wait) in waits.iter().enumerate() {
+            let full = secs(30 * (1 << nth.min(6))).min(secs(1800));
+            assert!(*wait >= full / 2 - secs(1) && *wait <= full + secs(1), "wait {nth}: {wait:?} of {full:?}");
+        }
+        assert!(of_one.len() >= 6);
+        firsts.push(waits[0]);
+        world.provider.then = Step::Usual(600);
+        world.run(1_900_000);
+        assert_eq!(states(&world), ["registered", "registered"]);
+    }
+    firsts.sort();
+    assert!(firsts[19] - firsts[0] > secs(8), "twenty gateways do not come back at once: {firsts:?}");
+}
+
+#[test]
+fn a_lost_flow_is_opened_again_and_again_ever_more_slowly() {
+    let mut world = with(68, "tcp", Step::Usual(600));
+    world.run(5_000);
+    world.provider.reach = Reach::Refused;
+    world.cut_provider();
+    assert_eq!(states(&world), ["no flow", "no flow"]);
+    let cut = world.now;
+    world.run(600_000);
+    let connects: Vec<Duration> = world
+        .seen
+        .iter()
+        .filter_map(|(at, seen)| matches!(seen, Seen::Connect(0)).then_some(*at).filter(|at| *at > cut))
+        .collect();
+    let waits: Vec<Duration> = connects.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(connects[0] - cut <= secs(2), "{connects:?}");
+    assert!(waits.iter().skip(6).all(|wait| *wait >= secs(29) && *wait <= secs(62)), "{waits:?}");
+    world.provider.reach = Reach::Open;
+    world.run(65_000);
+    assert_eq!(states(&world), ["registered", "registered"]);
+}
+
+#[test]
+fn a_stop_takes_the_bindings_back() {
+    let mut world = with(69, "udp", Step::Usual(600));
+    world.run(5_000);
+    world.handle(Input::Shutdown);
+    assert!(!world.gateway.is_quiet());
+    world.run(1_000);
+    let last: Vec<&String> = world.provider.got.iter().rev().take(2).map(|(_, text)| text).collect();
+    assert!(last.iter().all(|text| text.contains("Expires: 0") && text.contains("Authorization")), "{last:?}");
+    assert!(world.gateway.is_quiet());
+    let count = world.provider.got.len();
+    world.run(3_600_000);
+    assert_eq!(world.provider.got.len(), count, "nothing registers again");
+}
+
+/// A request that the provider passes on.
+fn passed_on(method: &str, user: &str, more: &str, body: &str, nth: u32) -> Bytes {
+    Bytes::from(format!(
+        "{method} sip:{user}@192.0.2.1:40101 SIP/2.0\r\nVia: SIP/2.0/UDP 203.0.113.9;branch=z9hG4bKp{nth}\r\nFrom: <sip:carla@provider.example>;tag=1\r\nTo: <sip:101@provider.example>\r\nCall-ID: pai{nth}\r\nCSeq: 1 {method}\r\n{more}Content-Type: text/plain\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    ))
+}
+
+const PAI: &str = "P-Asserted-Identity: <sip:carla@provider.example>\r\n";
+
+#[test]
+fn the_provider_s_word_counts_on_its_flow_and_from_its_address_alone() {
+    let config = home::with_upstream("udp", "  - who: ben\n    see: [plug]\n", "  - who: sip:carla@provider.example\n    do: [plug]\n");
+    let mut world = World::with(70, config);
+    world.run(5_000);
+    let flow = world.provider.flow.unwrap();
+    let local = "192.0.2.1:40101".parse().unwrap();
+    let provider = world.provider.addr();
+    let stranger = "203.0.113.66:5060".parse().unwrap();
+    let mut nth = 0;
+    let mut try_it = |world: &mut World, flow: FlowId, from, more: &str| {
+        nth += 1;
+        let bytes = passed_on("MESSAGE", "plug", more, if nth % 2 == 0 { "off" } else { "on" }, nth);
+        world.handle(Input::Datagram { flow, local, from, bytes: &bytes });
+        world.run(2_000);
+        world.plug.writes.len()
+    };
+    assert_eq!(try_it(&mut world, flow, stranger, PAI), 0, "another source on the same port");
+    assert_eq!(try_it(&mut world, FlowId(1), provider, PAI), 0, "the provider's address on another port");
+    assert_eq!(try_it(&mut world, flow, provider, ""), 0, "nobody is vouched for");
+    let two = format!("{PAI}P-Asserted-Identity: <sip:anna@provider.example>\r\n");
+    assert_eq!(try_it(&mut world, flow, provider, &two), 0, "two names");
+    let foreign = "P-Asserted-Identity: <sip:carla@elsewhere.example>\r\n";
+    assert_eq!(try_it(&mut world, flow, provider, foreign), 0, "another domain");
+    assert_eq!(try_it(&mut world, flow, provider, PAI), 1, "and this is how it is meant");
+    assert_eq!(world.provider.others.len(), 1, "the reply MESSAGE went to the provider");
+    let reply = &world.provider.others[0];
+    assert!(reply.contains("From: <sip:101@provider.example>"), "{reply}");
+}
+
+#[test]
+fn a_provider_that_challenges_our_reply_gets_no_password() {
+    let config = home::with_upstream("udp", "  - who: ben\n    see: [plug]\n", "  - who: sip:carla@provider.example\n    do: [plug]\n");
+    let mut world = World::with(71, config);
+    world.run(5_000);
+    let flow = world.provider.flow.unwrap();
+    let local = "192.0.2.1:40101".parse().unwrap();
+    let provider = world.provider.addr();
+    world.provider.challenges_others = true;
+    let bytes = passed_on("MESSAGE", "plug", PAI, "on", 900);
+    world.handle(Input::Datagram { flow, local, from: provider, bytes: &bytes });
+    world.run(60_000);
+    assert_eq!(world.provider.others.len(), 1, "no second attempt");
+    assert!(world.provider.others.iter().all(|text| !text.contains("Authorization")));
+}
+
+#[test]
+fn forks_of_a_vouched_call_merge() {
+    let config = home::with_upstream("udp", "  - who: ben\n    see: [plug]\n", "  - who: sip:carla@provider.example\n    do: [plug]\n");
+    let mut world = World::with(72, config);
+    world.run(5_000);
+    let flow = world.provider.flow.unwrap();
+    let local = "192.0.2.1:40101".parse().unwrap();
+    let from = world.provider.addr();
+    for branch in ["z9hG4bKone", "z9hG4bKtwo", "z9hG4bKone"] {
+        let text = String::from_utf8(passed_on("INVITE", "plug", PAI, "", 7).to_vec()).unwrap();
+        let text = text.replace("z9hG4bKp7", branch).replace("Content-Type: text/plain\r\n", "");
+        world.handle(Input::Datagram { flow, local, from, bytes: text.as_bytes() });
+        world.run(50);
+    }
+    world.run(2_000);
+    assert_eq!(world.plug.writes.len(), 1);
+    let statuses: Vec<&str> = world.provider.answers.iter().map(|text| &text[8..11]).collect();
+    assert!(statuses.contains(&"486") && statuses.contains(&"482"), "{statuses:?}");
+    for answer in &world.provider.answers {
+        assert!(Message::parse(answer.as_bytes()).is_ok());
+    }
+}
+
+#[test]
+fn requests_do_not_come_over_a_flow_that_is_gone() {
+    let mut world = with(73, "tcp", Step::Usual(600));
+    world.run(5_000);
+    let flow = world.provider.flow.unwrap();
+    world.cut_provider();
+    let bytes = passed_on("MESSAGE", "plug", PAI, "on", 1);
+    world.handle(Input::Stream { flow, bytes: &bytes });
+    world.run(1_000);
+    assert!(world.plug.writes.is_empty());
+    let hop_is_tcp = world.provider.transport == Transport::Tcp;
+    assert!(hop_is_tcp);
+}
