@@ -220,6 +220,10 @@ impl Subscriber {
             // §4.1.2.4: also on a refresh, Timer N ends the subscription.
             _ if due(self.give_up) => {
                 let answered = self.asked.is_none();
+                if !answered {
+                    // The flow may be what is dead: a half-open connection, an address of yesterday.
+                    self.hop = None;
+                }
                 self.lose(Why::Silent { answered }, Next::BackOff, now);
             }
             State::Asking | State::Leaving => {}
