@@ -293,7 +293,8 @@ impl Printer {
         out.flush()
     }
 
-    fn waiting(&self, why: &Why, until: Instant) {
+    fn waiting(&mut self, why: &Why, until: Instant) {
+        self.renderer.forget();
         let now = jiff::Timestamp::now();
         let wait = until.saturating_duration_since(Instant::now());
         let next = match wait.as_secs() {

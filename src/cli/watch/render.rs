@@ -25,6 +25,11 @@ impl Renderer {
         Self { label: clean(label), colour, brief, last: None }
     }
 
+    /// There was a gap: the next line has the whole state again.
+    pub fn forget(&mut self) {
+        self.last = None;
+    }
+
     /// A NOTIFY, without the line end. `time` is shown as it is.
     pub fn line(&mut self, time: &str, notified: &Notified) -> String {
         let document = Document::read(notified.content_type.as_deref(), &notified.body);
@@ -186,6 +191,11 @@ mod tests {
                 "14:03:07 washer  no change",
             ]
         );
+        let mut renderer = Renderer::new("washer", false, false);
+        let reading = notified("application/senml+json", r#"[{"n":"power","vb":true}]"#);
+        let all = renderer.line("t", &reading);
+        renderer.forget();
+        assert_eq!(renderer.line("t", &reading), all);
         let mut renderer = Renderer::new("washer", true, false);
         renderer.line("1", &notified("application/senml+json", first));
         assert_eq!(
