@@ -155,13 +155,24 @@ impl Device {
             let Some(reading) = self.shadow.reading(index) else { continue };
             let is_main = Some(&property.id) == main;
             let text = show(property, &reading.value);
-            let named = is_main || property.unit.is_some() || tells_itself(property);
-            let text = if named { text } else { format!("{} {text}", property.name) };
+            let clear = is_main && property.kind == Kind::Bool || self.tells_itself(property, is_main);
+            let text = if clear { text } else { format!("{} {text}", property.name) };
             let text = if reading.stale { format!("{text} (old)") } else { text };
             values.push((!is_main, text));
         }
         values.sort_by_key(|(later, _)| *later);
         values.into_iter().map(|(_, text)| text).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Whether a value needs no name before it: no other everyday property looks like it.
+    fn tells_itself(&self, property: &Property, is_main: bool) -> bool {
+        let others = self.model.properties.iter().filter(|of| of.id != property.id);
+        let mut everyday = others.filter(|of| of.category == Category::Main);
+        match &property.kind {
+            Kind::Bool => words_of(property).0 != "on",
+            Kind::Int | Kind::Float => property.unit.is_some() && everyday.all(|of| of.unit != property.unit),
+            Kind::Enum(_) | Kind::Text | Kind::Time => is_main,
+        }
     }
 
     /// What is known, label by label, for a status answer.
@@ -215,12 +226,10 @@ fn words_of(property: &Property) -> (&'static str, &'static str) {
         Some("moisture") => ("wet", "dry"),
         Some("smoke" | "gas" | "alarm") => ("alarm", "quiet"),
         Some("running") => ("running", "idle"),
+        Some("heating") => ("heating", "not heating"),
+        Some("lock") => ("locked", "unlocked"),
         _ => ("on", "off"),
     }
-}
-
-fn tells_itself(property: &Property) -> bool {
-    property.kind == Kind::Bool && words_of(property).0 != "on"
 }
 
 /// A rough age for people: `12 s`, `5 min`, `3 h`, `4 days`.

@@ -50,18 +50,18 @@ impl<'a> View<'a> {
     /// The properties that the watcher may see, with their index.
     pub fn properties(&self) -> impl Iterator<Item = (usize, &'a Property)> {
         let visible = self.visible;
-        self.device
-            .model()
-            .properties
-            .iter()
-            .enumerate()
-            .filter(move |(index, _)| *index < 64 && visible >> index & 1 == 1)
+        self.device.model().properties.iter().enumerate().filter(move |(index, _)| *index < 64 && visible >> index & 1 == 1)
     }
 
-    /// The state in a line for people. Somebody who may not see everything is told no summary.
+    /// The state in a line for people, of what the watcher may see.
     pub fn summary(&self) -> String {
-        let all = self.properties().count() == self.device.model().properties.len();
-        if all { self.device.summary(self.now) } else { String::new() }
+        let properties = &self.device.model().properties;
+        let seen = |id: &str| properties.iter().position(|property| *property.id == *id).is_some_and(|at| self.sees(at));
+        self.device.summary_of(self.now, &seen)
+    }
+
+    fn sees(&self, property: usize) -> bool {
+        property < 64 && self.visible >> property & 1 == 1
     }
 }
 

@@ -41,9 +41,9 @@ fn both_addresses_register_and_refresh_in_time() {
         world.run(3_600_000);
         assert_eq!(states(&world), ["registered", "registered"]);
         let got = times(&world);
-        // At 50 to 90 % of 600 s: 6 to 12 refreshes in an hour for each, each at most twice as often
+        // At 40 to 50 % of 600 s: 12 to 15 refreshes in an hour for each, each at most twice as often
         // for its login.
-        assert!((4 + 2 * 6..=4 + 4 * 12).contains(&got.len()), "{}", got.len());
+        assert!((4 + 2 * 12..=4 + 4 * 15).contains(&got.len()), "{}", got.len());
         assert!(world.provider.pings >= 29, "{} keep-alives", world.provider.pings);
         let text = &world.provider.got[0].1;
         assert!(text.starts_with("REGISTER sip:provider.example SIP/2.0\r\n"), "{text}");
@@ -140,9 +140,9 @@ fn a_lost_flow_is_opened_again_and_again_ever_more_slowly() {
         .collect();
     let waits: Vec<Duration> = connects.windows(2).map(|pair| pair[1] - pair[0]).collect();
     assert!(connects[0] - cut <= secs(2), "{connects:?}");
-    assert!(waits.iter().skip(6).all(|wait| *wait >= secs(29) && *wait <= secs(62)), "{waits:?}");
+    assert!(waits.iter().skip(6).all(|wait| *wait >= secs(14) && *wait <= secs(32)), "{waits:?}");
     world.provider.reach = Reach::Open;
-    world.run(65_000);
+    world.run(35_000);
     assert_eq!(states(&world), ["registered", "registered"]);
 }
 

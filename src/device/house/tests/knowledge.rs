@@ -178,6 +178,13 @@ fn a_summary_says_how_things_stand() {
     room.down();
     room.pass(secs(10));
     assert_eq!(summary(&room), "no connection for 10 s, was off, 63 W");
+    let mut valve = Room::one("z2m-trv", "{name: v}");
+    valve.event(Event::Up);
+    valve.hear(
+        "zigbee2mqtt/v",
+        r#"{"occupied_heating_setpoint":21.5,"local_temperature":19.75,"running_state":"heat","system_mode":"auto"}"#,
+    );
+    assert_eq!(summary(&valve), "heating, Heating setpoint 21.5 °C, Room temperature 19.8 °C, Mode auto");
     let mut door = Room::one("z2m-contact", "{name: d}");
     assert_eq!(summary(&door), "no connection for 0 s");
     door.event(Event::Up);
