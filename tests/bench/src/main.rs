@@ -111,7 +111,7 @@ fn open(from: SocketAddr) -> UdpSocket {
 fn subscribe(crowd: &mut Crowd, args: &Args, server: Option<&Server>) -> bool {
     let (begin, before) = (Instant::now(), server.map(Server::look));
     let mut next = 0;
-    while crowd.watching() < args.watchers as usize && begin.elapsed() < PATIENCE {
+    while crowd.watching() + crowd.refused() < args.watchers as usize && begin.elapsed() < PATIENCE {
         while next < args.watchers && crowd.under_way() < args.window as usize {
             crowd.subscribe(next as usize, 3600);
             next += 1;
@@ -122,7 +122,7 @@ fn subscribe(crowd: &mut Crowd, args: &Args, server: Option<&Server>) -> bool {
     let done = crowd.watching();
     let mut line = json!({
         "phase": "subscribe", "watchers": args.watchers, "done": done, "seconds": round(seconds),
-        "per_second": (done as f64 / seconds).round(), "repeats": crowd.take_repeats(),
+        "per_second": (done as f64 / seconds).round(), "repeats": crowd.take_repeats(), "refused": crowd.take_refusals(),
     });
     add_times(&mut line, crowd.take_times());
     server::add(&mut line, server, before);
@@ -147,7 +147,7 @@ fn changes(crowd: &mut Crowd, args: &Args, server: Option<&Server>) -> bool {
         all &= heard == args.watchers as usize;
         let mut line = json!({
             "phase": "change", "nth": nth, "watchers": args.watchers, "heard": heard, "seconds": round(seconds),
-            "per_second": (heard as f64 / seconds).round(),
+            "per_second": (heard as f64 / seconds).round(), "refused": crowd.take_refusals(),
         });
         add_times(&mut line, crowd.take_times());
         server::add(&mut line, server, before);

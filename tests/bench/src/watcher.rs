@@ -1,6 +1,6 @@
 //! All watchers on one socket.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
@@ -57,6 +57,9 @@ pub struct Crowd {
     etag: Option<String>,
     times: Vec<Duration>,
     repeats: u64,
+    /// Final answers that were no success.
+    refused: BTreeMap<String, u64>,
+    refused_watchers: usize,
     looked: Instant,
     buffer: Vec<u8>,
 }
@@ -91,6 +94,8 @@ impl Crowd {
             etag: None,
             times: Vec::new(),
             repeats: 0,
+            refused: BTreeMap::new(),
+            refused_watchers: 0,
             looked: Instant::now(),
             buffer: vec![0; 65_536],
             socket,
@@ -110,6 +115,16 @@ impl Crowd {
     /// How many have heard of the last change.
     pub fn heard(&self) -> usize {
         self.heard
+    }
+
+    /// How many were told that they may not watch.
+    pub fn refused(&self) -> usize {
+        self.refused_watchers
+    }
+
+    /// Final answers that were no success, and how often each came.
+    pub fn take_refusals(&mut self) -> BTreeMap<String, u64> {
+        std::mem::take(&mut self.refused)
     }
 
     /// Times from asking to hearing.
@@ -262,7 +277,12 @@ impl Crowd {
                 self.watching -= usize::from(std::mem::take(&mut self.watchers[nth].watching));
             }
             status => {
-                eprintln!("sipliance-load: {status} to {}", message.cseq().map_or("?", |cseq| cseq.method))
+                let method = message.cseq().map_or("?", |cseq| cseq.method);
+                *self.refused.entry(format!("{status} to {method}")).or_default() += 1;
+                if nth != ACTOR && self.watchers[nth].remote_tag.is_none() {
+                    self.waiting -= 1;
+                    self.refused_watchers += 1;
+                }
             }
         }
     }
