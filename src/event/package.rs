@@ -50,13 +50,20 @@ impl<'a> View<'a> {
     /// The properties that the watcher may see, with their index.
     pub fn properties(&self) -> impl Iterator<Item = (usize, &'a Property)> {
         let visible = self.visible;
-        self.device.model().properties.iter().enumerate().filter(move |(index, _)| *index < 64 && visible >> index & 1 == 1)
+        self.device
+            .model()
+            .properties
+            .iter()
+            .enumerate()
+            .filter(move |(index, _)| *index < 64 && visible >> index & 1 == 1)
     }
 
     /// The state in a line for people, of what the watcher may see.
     pub fn summary(&self) -> String {
         let properties = &self.device.model().properties;
-        let seen = |id: &str| properties.iter().position(|property| *property.id == *id).is_some_and(|at| self.sees(at));
+        let seen = |id: &str| {
+            properties.iter().position(|property| *property.id == *id).is_some_and(|at| self.sees(at))
+        };
         self.device.summary_of(self.now, &seen)
     }
 
