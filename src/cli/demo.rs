@@ -180,6 +180,9 @@ fn show(notice: &Notice) {
         Notice::Happened { device, what } => format!("{now}  {device:<12} * {what}"),
         Notice::Registration { address, standing, .. } => format!("{now}  {address} {standing}"),
         Notice::Link { link, down: Some(why) } => format!("{now}  link {link} is down: {why}"),
+        Notice::Unwatched { link, channel, .. } => {
+            format!("{now}  link {link}: nothing is heard of {channel}")
+        }
         Notice::Link { down: None, .. } => return,
     };
     // Nobody reads the other end of a pipe any more: the house runs on.

@@ -5,24 +5,25 @@
 //! line comes before the act it speaks of, an answer before the NOTIFY that follows from it.
 
 mod command;
+mod flow;
 mod register;
+mod reload;
 mod request;
 mod status;
 mod subscribe;
+mod surface;
 mod upstream;
 
-use std::collections::{HashMap, VecDeque};
-use std::net::SocketAddr;
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use secrecy::ExposeSecret as _;
 use sipliance_driver as driver;
 
-use crate::config::{Config, HostPort, LinkId};
+use crate::config::{Config, LinkId};
 use crate::control::target::Names;
 use crate::device::command::CommandId;
 use crate::device::house::{Effect, House};
@@ -34,163 +35,14 @@ use crate::sip::registrar::Registrar;
 use crate::sip::registration::Registration;
 use crate::sip::transaction::{ClientEvent, Transactions};
 use crate::sip::wire::Message;
-use crate::sip::wire::frame::{Frame, Framer};
+use crate::sip::wire::frame::Framer;
 use crate::sip::{FlowId, Hop, Transport, User};
 use crate::timer::Now;
 
+use self::flow::Flow;
+pub use self::reload::needs_restart;
 pub use self::status::{DeviceStatus, RegistrationStatus, Status};
-
-/// What happens to the gateway.
-#[derive(Debug)]
-pub enum Input<'a> {
-    /// [`Gateway::next_deadline`] has passed.
-    Deadline,
-    /// A datagram arrived.
-    Datagram {
-        /// The socket.
-        flow: FlowId,
-        /// The address that it was sent to.
-        local: SocketAddr,
-        /// The source.
-        from: SocketAddr,
-        /// The payload.
-        bytes: &'a [u8],
-    },
-    /// Bytes of a connection arrived.
-    Stream {
-        /// The connection.
-        flow: FlowId,
-        /// What was read.
-        bytes: &'a [u8],
-    },
-    /// A flow exists: an accepted connection, or what [`Output::Connect`] asked for.
-    Opened {
-        /// The new flow.
-        flow: FlowId,
-        /// How.
-        transport: Transport,
-        /// Our address.
-        local: SocketAddr,
-        /// The far end.
-        peer: SocketAddr,
-        /// The upstream that it leads to.
-        upstream: Option<usize>,
-    },
-    /// A flow is gone.
-    Closed {
-        /// Which.
-        flow: FlowId,
-        /// In words.
-        why: String,
-    },
-    /// What [`Output::Connect`] asked for did not work.
-    ConnectFailed {
-        /// The upstream.
-        upstream: usize,
-        /// In words.
-        why: String,
-    },
-    /// A driver reports.
-    Driver {
-        /// The link.
-        link: LinkId,
-        /// What.
-        event: driver::Event,
-    },
-    /// A new configuration was checked and is good.
-    Reload(Arc<Config>),
-    /// Stop: tell the watchers, take registrations back.
-    Shutdown,
-}
-
-/// What the gateway wants done.
-#[derive(Debug)]
-pub enum Output {
-    /// Send a message.
-    Send {
-        /// Where to.
-        hop: Hop,
-        /// The bytes.
-        bytes: Bytes,
-    },
-    /// Open a flow to an upstream; answered by [`Input::Opened`] or [`Input::ConnectFailed`].
-    Connect {
-        /// Index into [`Config::upstreams`].
-        upstream: usize,
-        /// Where.
-        server: HostPort,
-        /// How.
-        transport: Transport,
-    },
-    /// Close a connection after everything sent before has left.
-    Close {
-        /// Which.
-        flow: FlowId,
-    },
-    /// Ask something of a driver.
-    Drive {
-        /// The link.
-        link: LinkId,
-        /// What.
-        op: driver::Op,
-    },
-    /// Write a line to the audit log, before the outputs that follow are carried out.
-    Audit(String),
-    /// Something that a person may want to read in the journal.
-    Tell(Notice),
-}
-
-/// News for the journal. Holds no secret and no body.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Notice {
-    /// The state of an appliance changed.
-    State {
-        /// Its id.
-        device: String,
-        /// In a line.
-        summary: String,
-    },
-    /// Something happened at an appliance.
-    Happened {
-        /// Its id.
-        device: String,
-        /// What.
-        what: String,
-    },
-    /// A registration changed its standing.
-    Registration {
-        /// The address.
-        address: String,
-        /// In words.
-        standing: String,
-        /// Whether it is good news.
-        good: bool,
-    },
-    /// A link changed.
-    Link {
-        /// Its name.
-        link: String,
-        /// `None`: it is up; else why it is down.
-        down: Option<String>,
-    },
-}
-
-/// Packets and requests, counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Packets and frames that were no SIP.
-    pub not_sip: u64,
-    /// Requests that were malformed and answered.
-    pub malformed: u64,
-    /// Challenges sent.
-    pub challenges: u64,
-    /// Requests refused to somebody who was proven.
-    pub forbidden: u64,
-    /// Commands carried out or tried.
-    pub commands: u64,
-    /// NOTIFYs that nobody answered.
-    pub unanswered: u64,
-}
+pub use self::surface::{Counters, Input, Notice, Output};
 
 /// See the module.
 #[derive(Debug)]
@@ -206,6 +58,8 @@ pub struct Gateway {
     registrations: Vec<Registration>,
     upstreams: Vec<upstream::Upstream>,
     flows: HashMap<FlowId, Flow>,
+    /// Links that work now.
+    links_up: BTreeSet<LinkId>,
     pending: HashMap<CommandId, command::Pending>,
     recent: command::Recent,
     pace: command::Pace,
@@ -214,23 +68,6 @@ pub struct Gateway {
     outputs: VecDeque<Output>,
     tag_key: [u8; 16],
     rng: ChaCha8Rng,
-}
-
-#[derive(Debug)]
-struct Flow {
-    hop: Hop,
-    framer: Framer,
-    upstream: Option<usize>,
-    /// When somebody must have proved a name over it; `None` once that was done.
-    unproven: Option<Instant>,
-    /// When the message that has begun must be complete.
-    partial: Option<Instant>,
-}
-
-impl Flow {
-    fn deadline(&self) -> Option<Instant> {
-        [self.unproven, self.partial].into_iter().flatten().min()
-    }
 }
 
 #[derive(Debug, Default)]
@@ -280,6 +117,7 @@ impl Gateway {
             registrations: Vec::new(),
             upstreams: Vec::new(),
             flows: HashMap::new(),
+            links_up: BTreeSet::new(),
             pending: HashMap::new(),
             recent: command::Recent::default(),
             pace: command::Pace::default(),
@@ -399,57 +237,6 @@ impl Gateway {
         }
     }
 
-    fn on_stream(&mut self, id: FlowId, bytes: &[u8], now: Now) {
-        let Some(flow) = self.flows.get_mut(&id) else { return };
-        let hop = flow.hop;
-        flow.framer.push(bytes);
-        let mut framed = false;
-        loop {
-            let Some(flow) = self.flows.get_mut(&id) else { return };
-            let Some(frame) = flow.framer.next_frame() else { break };
-            framed = true;
-            match frame {
-                Frame::Message(bytes) => self.on_message(hop, &bytes, now),
-                // RFC 5626 §4.4.1: a ping is answered by a single CRLF.
-                Frame::Ping => self.transactions.send_once(hop, b"\r\n".to_vec()),
-                Frame::Pong => {}
-                Frame::Broken(head) => {
-                    self.on_message(hop, &head, now);
-                    self.flush_transmits();
-                    self.outputs.push_back(Output::Close { flow: id });
-                    break;
-                }
-            }
-        }
-        self.guard_flow(id, framed, now);
-    }
-
-    /// A peer that dribbles is not kept: each message has its own time.
-    fn guard_flow(&mut self, id: FlowId, framed: bool, now: Now) {
-        let Some(flow) = self.flows.get_mut(&id).filter(|flow| flow.upstream.is_none()) else { return };
-        if framed {
-            flow.partial = None;
-        }
-        if flow.framer.is_partial() {
-            flow.partial.get_or_insert(now.mono + limits::MESSAGE_DEADLINE);
-        }
-    }
-
-    fn on_closed(&mut self, id: FlowId, why: &str, now: Now) {
-        let Some(flow) = self.flows.remove(&id) else { return };
-        for user in self.transactions.fail_flow(id) {
-            // A watcher is not gone because its connection is: the notifier keeps it for a while.
-            if !matches!(user, User::Notify(_)) {
-                self.on_client_event(ClientEvent::TimedOut(user), now);
-            }
-        }
-        self.notifier.on_flow_closed(id);
-        self.registrar.on_flow_closed(id);
-        if let Some(upstream) = flow.upstream {
-            self.on_upstream_closed(upstream, why, now);
-        }
-    }
-
     fn on_client_event(&mut self, event: ClientEvent<User>, now: Now) {
         match event {
             ClientEvent::TimedOut(User::Notify(id)) => {
@@ -467,13 +254,26 @@ impl Gateway {
     }
 
     fn on_driver(&mut self, link: LinkId, event: driver::Event, now: Now) {
-        let down = match &event {
-            driver::Event::Up => Some(None),
-            driver::Event::Down(why) => Some(Some(why.to_string())),
-            _ => None,
-        };
-        if let (Some(down), Some(link)) = (down, self.config.links.get(link.0)) {
-            self.outputs.push_back(Output::Tell(Notice::Link { link: link.name.clone(), down }));
+        let name = self.config.links.get(link.0).map(|link| link.name.clone()).unwrap_or_default();
+        match &event {
+            driver::Event::Up => {
+                self.links_up.insert(link);
+                self.outputs.push_back(Output::Tell(Notice::Link { link: name, down: None }));
+            }
+            driver::Event::Down(why) => {
+                self.links_up.remove(&link);
+                self.outputs
+                    .push_back(Output::Tell(Notice::Link { link: name, down: Some(why.to_string()) }));
+            }
+            driver::Event::Unwatched { channel, why } => {
+                let channel = channel.to_string();
+                self.outputs.push_back(Output::Tell(Notice::Unwatched {
+                    link: name,
+                    channel,
+                    why: why.to_string(),
+                }));
+            }
+            driver::Event::Read { .. } | driver::Event::Done { .. } => {}
         }
         self.house.driver(link, event, now);
     }
@@ -553,34 +353,6 @@ impl Gateway {
         for registration in &mut self.registrations {
             registration.leave(&mut self.transactions, now);
         }
-    }
-
-    /// A new configuration: values and versions of appliances that stay are kept; who lost a right
-    /// loses the subscription with it.
-    fn reload(&mut self, config: Arc<Config>, now: Now) {
-        let mut house = House::new(config.clone(), now);
-        house.inherit(&self.house);
-        let old = std::mem::replace(&mut self.house, house);
-        let ids: Vec<String> = old.devices().map(|(_, device)| device.id().to_owned()).collect();
-        let same: Vec<bool> = ids
-            .iter()
-            .enumerate()
-            .map(|(index, id)| config.devices.get(index).is_some_and(|device| device.id == *id))
-            .collect();
-        self.names = Names::new(&config);
-        self.secrets = Secrets::new(&config);
-        self.config = config;
-        // Documents of the old house: another appliance may have that place and version now.
-        self.cache = Cache::default();
-        self.notifier
-            .end(End::NoResource, |_, resource| !same.get(resource.subject).copied().unwrap_or(false));
-        let (config, house) = (self.config.clone(), &self.house);
-        self.notifier.end(End::Rejected, |who, resource| {
-            let view = house
-                .device(crate::config::DeviceId(resource.subject))
-                .map(|device| subscribe::view_of(&config, who, device));
-            view != Some(resource.view)
-        });
     }
 }
 

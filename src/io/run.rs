@@ -140,9 +140,12 @@ impl Shell {
     /// Runs until it is told to stop and has said goodbye.
     pub async fn run(mut self) {
         self.drain();
+        let mut watchdog = Watchdog::new();
         let mut stopping: Option<Instant> = None;
         while stopping.is_none_or(|until| until > Instant::now() && !self.gateway.is_quiet()) {
-            let deadline = [self.gateway.next_deadline(), stopping].into_iter().flatten().min();
+            watchdog.feed();
+            let deadline =
+                [self.gateway.next_deadline(), stopping, watchdog.next].into_iter().flatten().min();
             let deadline = deadline.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
             let sockets = &self.sockets;
             tokio::select! {
@@ -335,7 +338,30 @@ impl Shell {
     }
 }
 
-/// The first socket that has something, starting anywhere.
+/// Tells the service manager that the loop turns: fed from the loop itself, so that a loop that
+/// hangs is seen.
+struct Watchdog {
+    every: Option<Duration>,
+    next: Option<Instant>,
+}
+
+impl Watchdog {
+    fn new() -> Self {
+        // Half of what the manager allows.
+        let every = sd_notify::watchdog_enabled().map(|limit| limit / 2);
+        Self { every, next: every.map(|_| Instant::now()) }
+    }
+
+    fn feed(&mut self) {
+        let now = Instant::now();
+        if self.next.is_some_and(|at| at <= now) {
+            let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
+            self.next = self.every.map(|every| now + every);
+        }
+    }
+}
+
+/// The first socket that has something.
 fn poll_sockets(sockets: &[Udp], cx: &mut std::task::Context<'_>) -> Poll<usize> {
     for (index, socket) in sockets.iter().enumerate() {
         if socket.poll_ready(cx).is_ready() {
