@@ -19,6 +19,10 @@ use sipliance::timer::Now;
 struct Nothing;
 
 impl Source for Nothing {
+    fn tag(&self, _: Resource) -> u64 {
+        0
+    }
+
     fn document(&mut self, _: Resource, _: u32, _: &str, _: &[Moment]) -> Document {
         Document { content_type: "text/plain", body: bytes::Bytes::new() }
     }
@@ -92,6 +96,8 @@ fn finding_a_dialog_among_thousands_allocates_nothing() {
         let dialog = Dialog::accept(&message, hop(), tag.clone(), "sip:plug@127.0.0.1").unwrap();
         let resource = Resource { subject: 0, package: 0, form: 0, view: 0 };
         let wanted = Wanted {
+            rates: Default::default(),
+            condition: None,
             resource,
             who: "anna".into(),
             dialog,
