@@ -8,7 +8,6 @@ use bytes::Bytes;
 use rand::Rng as _;
 
 use super::request::Request;
-use super::subscribe::key_of;
 use super::{Gateway, Output};
 use crate::config::access::Identity;
 use crate::config::{DeviceId, Press};
@@ -17,6 +16,7 @@ use crate::control::body::{self, Content};
 use crate::control::target::{Target, press_of};
 use crate::control::{senml, words};
 use crate::device::command::{CommandId, Order, Outcome};
+use crate::event::key_of;
 use crate::limits;
 use crate::sip::auth::Purpose;
 use crate::sip::dialog::via;
