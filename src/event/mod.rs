@@ -13,8 +13,8 @@ pub mod subject;
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use crate::config::access::{Access, Identity};
 use crate::config::Config;
+use crate::config::access::{Access, Identity};
 use crate::device::alerts::{Alerts, Counts};
 use crate::device::appliance::Device;
 use crate::device::house::House;
