@@ -51,6 +51,14 @@ pub struct Documents<'a> {
 }
 
 impl Source for Documents<'_> {
+    fn tag(&self, resource: Resource) -> u64 {
+        use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+        let version = self.house.device(DeviceId(resource.subject)).map(|device| device.shadow().version());
+        let mut hasher = DefaultHasher::new();
+        (resource, version).hash(&mut hasher);
+        hasher.finish()
+    }
+
     fn document(&mut self, resource: Resource, nth: u32, entity: &str, moments: &[Moment]) -> Document {
         let Some((device, package)) =
             self.house.device(DeviceId(resource.subject)).zip(PACKAGES.get(resource.package))

@@ -30,12 +30,14 @@ use crate::device::house::{Effect, House};
 use crate::event::{Cache, Documents};
 use crate::limits;
 use crate::sip::auth::{self, Algorithm};
-use crate::sip::notifier::{End, Moment, Notifier};
+use crate::sip::notifier::rate::Rates;
+use crate::sip::notifier::{Answered, End, Moment, Notifier};
 use crate::sip::registrar::Registrar;
 use crate::sip::registration::Registration;
 use crate::sip::transaction::{ClientEvent, Transactions};
-use crate::sip::wire::Message;
 use crate::sip::wire::frame::Framer;
+use crate::sip::wire::text::seconds;
+use crate::sip::wire::{Message, Name, Start};
 use crate::sip::{FlowId, Hop, Transport, User};
 use crate::timer::Now;
 
@@ -222,11 +224,8 @@ impl Gateway {
     fn on_response(&mut self, response: &Message<'_>, now: Now) {
         match self.transactions.on_response(response, now.mono) {
             Some(User::Notify(id)) => {
-                let status = status_of(response);
-                let retry = response
-                    .first(crate::sip::wire::Name::RetryAfter)
-                    .and_then(crate::sip::wire::text::seconds);
-                self.notifier.on_answer(id, status, retry, now);
+                let answered = answered(response);
+                self.notifier.on_answer(id, answered, now);
             }
             Some(User::Register(id)) => {
                 let Some(registration) = self.registrations.get_mut(id.0) else { return };
@@ -241,7 +240,7 @@ impl Gateway {
         match event {
             ClientEvent::TimedOut(User::Notify(id)) => {
                 self.counters.unanswered += 1;
-                self.notifier.on_answer(id, 408, None, now);
+                self.notifier.on_answer(id, Answered { status: 408, ..Answered::default() }, now);
             }
             ClientEvent::TimedOut(User::Register(id)) => {
                 if let Some(registration) = self.registrations.get_mut(id.0) {
@@ -356,9 +355,11 @@ impl Gateway {
     }
 }
 
-fn status_of(response: &Message<'_>) -> u16 {
-    match response.start {
-        crate::sip::wire::Start::Response { status, .. } => status,
-        crate::sip::wire::Start::Request { .. } => 0,
-    }
+fn answered(response: &Message<'_>) -> Answered {
+    let status = match response.start {
+        Start::Response { status, .. } => status,
+        Start::Request { .. } => 0,
+    };
+    let retry_after = response.first(Name::RetryAfter).and_then(seconds);
+    Answered { status, retry_after, rates: response.event().map(|event| Rates::of(event.params)) }
 }

@@ -10,11 +10,12 @@ use crate::config::access::Identity;
 use crate::config::{Config, DeviceId};
 use crate::control::target::Target;
 use crate::device::appliance::Device;
-use crate::event::{self, ALLOW_EVENTS, Package};
+use crate::event::{self, ALLOW_EVENTS, Documents, Package};
 use crate::sip::Rejection;
 use crate::sip::auth::Purpose;
 use crate::sip::dialog::{Dialog, DialogFault, contact_uri};
-use crate::sip::notifier::{Resource, Wanted};
+use crate::sip::notifier::rate::Rates;
+use crate::sip::notifier::{Condition, Refresh, Resource, Source as _, Wanted};
 use crate::sip::transaction::Weight;
 use crate::sip::wire::text::{split_outside, trim};
 use crate::sip::wire::{Message, Name, write};
@@ -42,20 +43,43 @@ impl Gateway {
         let contact = contact_uri(&user, request.hop);
         let dialog =
             Dialog::accept(request.message, request.hop, tag.clone(), &contact).map_err(dialog_fault)?;
+        let resource = Resource { subject: device.0, package, form, view };
+        let condition = condition_of(request.message);
+        let (status, reason) = self.status_for(resource, condition, now);
         let key = self.open(request, Weight::Light)?;
-        let mut writer = self.response(request.message, request.hop, 200, "OK", Some(&tag));
+        let mut writer = self.response(request.message, request.hop, status, reason, Some(&tag));
         write::copy_record_route(&mut writer, request.message);
         writer.field("Contact", &["<", &contact, ">"]);
         writer.field_fmt("Expires", format_args!("{}", expires.as_secs()));
         writer.field("Allow-Events", &[ALLOW_EVENTS]);
-        self.transactions.answer(key, 200, writer.finish(), now.mono);
-        let resource = Resource { subject: device.0, package, form, view };
-        let event = event_field(request.message, rules);
-        // Documents name the address as it was dialled: phones match on it.
-        let entity = self.entity(request);
-        self.notifier
-            .add(Wanted { resource, who, dialog, event, entity, expires, interval: rules.interval() }, now);
+        self.transactions.answer(key, status, writer.finish(), now.mono);
+        let wanted = Wanted {
+            resource,
+            who,
+            dialog,
+            event: event_field(request.message, rules),
+            // Documents name the address as it was dialled: phones match on it.
+            entity: self.entity(request),
+            expires,
+            interval: rules.interval(),
+            rates: rates_of(request.message),
+            condition,
+        };
+        self.notifier.add(wanted, now);
         Ok(())
+    }
+
+    /// 204 when the subscriber knows the state already (RFC 5839 §6.1).
+    fn status_for(
+        &mut self,
+        resource: Resource,
+        condition: Option<Condition>,
+        now: Now,
+    ) -> (u16, &'static str) {
+        let domain = &self.config.house.domain;
+        let documents = Documents { house: &self.house, domain, cache: &mut self.cache, now };
+        let known = condition.is_some_and(|condition| condition.holds(documents.tag(resource)));
+        if known { (204, "No Notification") } else { (200, "OK") }
     }
 
     /// A refresh or an unsubscription.
@@ -73,13 +97,17 @@ impl Gateway {
             return Err(Rejection::new(403, "Dialog Sharing Is Not Supported"));
         }
         let expires = lifetime(request.message, rules);
-        self.notifier.refresh(id, request.message, request.hop, expires, now).map_err(dialog_fault)?;
+        let condition = condition_of(request.message);
+        let wish = Refresh { expires, rates: rates_of(request.message), condition };
+        self.notifier.refresh(id, request.message, request.hop, wish, now).map_err(dialog_fault)?;
+        // The end of a subscription is always said.
+        let (status, reason) = self.status_for(resource, condition.filter(|_| !expires.is_zero()), now);
         let key = self.open(request, Weight::Light)?;
-        let mut writer = self.response(request.message, request.hop, 200, "OK", None);
+        let mut writer = self.response(request.message, request.hop, status, reason, None);
         let user = request.uri.user.unwrap_or_default();
         writer.field("Contact", &["<", &contact_uri(user, request.hop), ">"]);
         writer.field_fmt("Expires", format_args!("{}", expires.as_secs()));
-        self.transactions.answer(key, 200, writer.finish(), now.mono);
+        self.transactions.answer(key, status, writer.finish(), now.mono);
         Ok(())
     }
 
@@ -129,6 +157,14 @@ pub(super) fn key_of(who: &Identity) -> String {
 /// The way back: asserted addresses have a scheme, user names hold no colon.
 pub(super) fn identity_of(key: &str) -> Identity {
     if key.contains(':') { Identity::Asserted(key.to_owned()) } else { Identity::User(key.to_owned()) }
+}
+
+fn rates_of(message: &Message<'_>) -> Rates {
+    message.event().map(|event| Rates::of(event.params)).unwrap_or_default()
+}
+
+fn condition_of(message: &Message<'_>) -> Option<Condition> {
+    message.first(Name::SuppressIfMatch).and_then(Condition::read)
 }
 
 fn lifetime(message: &Message<'_>, rules: &dyn Package) -> Duration {

@@ -15,6 +15,7 @@ mod world;
 mod calls;
 mod lossy;
 mod order;
+mod rates;
 mod replay;
 mod streams;
 mod upstream;

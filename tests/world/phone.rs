@@ -55,7 +55,7 @@ pub struct Sub {
     remote_tag: Option<String>,
     contact: String,
     cseq: u32,
-    event: String,
+    pub event: String,
     accept: Option<&'static str>,
     uri: String,
     pub last_cseq: u32,
@@ -72,6 +72,7 @@ pub struct Notify {
     pub cseq: u32,
     pub state: String,
     pub content_type: String,
+    pub etag: String,
     pub body: String,
 }
 
@@ -104,6 +105,8 @@ pub struct Phone {
     epoch: Instant,
     /// Pongs that came over a stream.
     pub pongs: u32,
+    /// More header fields for each SUBSCRIBE.
+    pub extra: String,
 }
 
 const DOMAIN: &str = "home.example";
@@ -127,6 +130,7 @@ impl Phone {
             framer: Framer::default(),
             epoch,
             pongs: 0,
+            extra: String::new(),
         }
     }
 
@@ -233,7 +237,11 @@ impl Phone {
 
     fn sub_fields(&self, event: &str, accept: Option<&str>, expires: u32) -> String {
         let accept = accept.map(|accept| format!("Accept: {accept}\r\n")).unwrap_or_default();
-        format!("Contact: <{}>\r\nEvent: {event}\r\n{accept}Expires: {expires}\r\n", self.contact())
+        format!(
+            "Contact: <{}>\r\nEvent: {event}\r\n{accept}Expires: {expires}\r\n{}",
+            self.contact(),
+            self.extra
+        )
     }
 
     fn contact(&self) -> String {
@@ -434,6 +442,7 @@ impl Phone {
             cseq,
             state,
             content_type: text(Name::ContentType),
+            etag: text(Name::SipETag),
             body: String::from_utf8_lossy(message.body).into_owned(),
         });
         200
