@@ -102,15 +102,8 @@ impl Gateway {
     /// A gateway that has heard nothing yet. Every random choice follows from `seed`.
     pub fn new(config: Arc<Config>, seed: [u8; 32], now: Now) -> Self {
         let mut rng = ChaCha8Rng::from_seed(seed);
-        let digest = &config.digest;
-        let ms = |age: std::time::Duration| i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
-        let auth = auth::Server::new(
-            &config.house.domain,
-            rng.random(),
-            digest.md5,
-            ms(digest.query_nonce_age),
-            ms(digest.control_nonce_age),
-        );
+        let (md5, query_age, control_age) = digest_rules(&config);
+        let auth = auth::Server::new(&config.house.domain, rng.random(), md5, query_age, control_age);
         let mut gateway = Self {
             names: Names::new(&config),
             rooms: Rooms::of(&config),
@@ -390,4 +383,11 @@ fn answered(response: &Message<'_>) -> Answered {
     };
     let retry_after = response.first(Name::RetryAfter).and_then(seconds);
     Answered { status, retry_after, rates: response.event().map(|event| Rates::of(event.params)) }
+}
+
+/// Whether MD5 is taken, and how old nonces may be, in milliseconds.
+fn digest_rules(config: &Config) -> (bool, i64, i64) {
+    let ms = |age: std::time::Duration| i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+    let digest = &config.digest;
+    (digest.md5, ms(digest.query_nonce_age), ms(digest.control_nonce_age))
 }

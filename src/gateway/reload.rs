@@ -38,6 +38,8 @@ impl Gateway {
         self.rooms = rooms;
         self.names = Names::new(&config);
         self.secrets = Secrets::new(&config);
+        let (md5, query_age, control_age) = super::digest_rules(&config);
+        self.auth.set_rules(md5, query_age, control_age);
         // Documents of the old house: another appliance may have that place and version now.
         self.cache = Cache::default();
         self.config = config;
