@@ -233,4 +233,21 @@ fn a_login_that_has_grown_old_is_asked_for_again() {
     let finals: Vec<u16> = world.phones[anna].ops[op].finals.iter().map(|last| last.1).collect();
     assert_eq!(finals, [401, 200]);
     assert_eq!(world.plug.writes.len(), 1);
+fn the_digest_does_not_tell_which_appliances_there_are() {
+    let mut world = World::new(56);
+    let ben = world.phone("ben");
+    let mut answers = Vec::new();
+    // The lamp is there and not his to see; the heater is not there. Asked under two spellings.
+    for name in ["lamp", "heater"] {
+        let op = world.at(ben, |phone, now| {
+            let op = phone.message(name, "status", now);
+            phone.ops[op].digest_uri = Some(format!("sip:{name}@home.example;user=phone"));
+            op
+        });
+        world.run(500);
+        let last = world.phones[ben].ops[op].finals.last().unwrap();
+        answers.push((last.1, last.2.clone(), last.3.clone()));
+    }
+    assert_eq!(answers[0].0, 404);
+    assert_eq!(answers[0], answers[1]);
 }
