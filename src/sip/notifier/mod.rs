@@ -536,6 +536,7 @@ impl Notifier {
             found.is_some_and(|it| match wake {
                 Wake::Send => it.dirty && !it.outstanding,
                 Wake::Expire => it.expires + GRACE == at,
+                Wake::Beat => it.beat() == Some(at),
             })
         });
     }
