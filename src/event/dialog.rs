@@ -31,7 +31,7 @@ impl Package for Dialog {
     }
 
     fn document(&self, view: &View<'_>) -> String {
-        let state = match view.device.lamp() {
+        let state = match view.lamp() {
             Lamp::Lit => "confirmed",
             Lamp::Dark | Lamp::Unknown => "terminated",
         };

@@ -15,7 +15,7 @@ use crate::device::house::House;
 use crate::sip::notifier::{Document, Moment, Resource, Source};
 use crate::timer::Now;
 
-pub use package::{Package, View};
+pub use package::{EVENTS, Package, View};
 
 /// Every package that the gateway serves; the index is [`Resource::package`].
 pub const PACKAGES: [&dyn Package; 3] = [&appliance::Appliance, &presence::Presence, &dialog::Dialog];

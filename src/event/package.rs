@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use crate::device::appliance::Device;
+use crate::device::appliance::{Device, Lamp};
 use crate::device::profile::Property;
+use crate::limits;
 use crate::sip::notifier::Moment;
 use crate::timer::Now;
 
@@ -25,6 +26,9 @@ pub trait Package: Sync {
     fn document(&self, view: &View<'_>) -> String;
 }
 
+/// Where the bits of events begin in [`View::visible`]; a profile has at most as many properties.
+pub const EVENTS: usize = limits::PROFILE_ITEMS;
+
 /// What a document is made of.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'a> {
@@ -32,8 +36,9 @@ pub struct View<'a> {
     pub device: &'a Device,
     /// Index into [`Package::content_types`].
     pub form: usize,
-    /// Properties that the watcher may see, one bit each by index.
-    pub visible: u64,
+    /// What the watcher may see: one bit for each property by index, and from [`EVENTS`] on one for
+    /// each event.
+    pub visible: u128,
     /// How many documents this subscription got before.
     pub nth: u32,
     /// The address as it was subscribed to.
@@ -49,13 +54,8 @@ pub struct View<'a> {
 impl<'a> View<'a> {
     /// The properties that the watcher may see, with their index.
     pub fn properties(&self) -> impl Iterator<Item = (usize, &'a Property)> {
-        let visible = self.visible;
-        self.device
-            .model()
-            .properties
-            .iter()
-            .enumerate()
-            .filter(move |(index, _)| *index < 64 && visible >> index & 1 == 1)
+        let view = *self;
+        self.device.model().properties.iter().enumerate().filter(move |(index, _)| view.sees(*index))
     }
 
     /// The state in a line for people, of what the watcher may see.
@@ -67,8 +67,16 @@ impl<'a> View<'a> {
         self.device.summary_of(self.now, &seen)
     }
 
+    /// What the lamp shows; to somebody who may not see what lights it, nothing.
+    pub fn lamp(&self) -> Lamp {
+        match &self.device.model().phone.lamp {
+            Some(rule) if self.sees(rule.property) => self.device.lamp(),
+            _ => Lamp::Unknown,
+        }
+    }
+
     fn sees(&self, property: usize) -> bool {
-        property < 64 && self.visible >> property & 1 == 1
+        property < EVENTS && self.visible >> property & 1 == 1
     }
 }
 

@@ -36,7 +36,7 @@ impl Package for Presence {
         let id = escape(view.device.id());
         let at = shadow.health_since_ms().max(newest(view).unwrap_or(i64::MIN));
         let stamp = jiff::Timestamp::from_millisecond(at).map(|at| at.to_string()).unwrap_or_default();
-        let activity = match view.device.lamp() {
+        let activity = match view.lamp() {
             Lamp::Lit => "<rpid:activities><rpid:on-the-phone/></rpid:activities>",
             Lamp::Dark | Lamp::Unknown => "<rpid:activities/>",
         };

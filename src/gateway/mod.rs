@@ -27,7 +27,7 @@ use crate::config::{Config, LinkId};
 use crate::control::target::Names;
 use crate::device::command::CommandId;
 use crate::device::house::{Effect, House};
-use crate::event::{Cache, Documents};
+use crate::event::{self, Cache, Documents};
 use crate::limits;
 use crate::sip::auth::{self, Algorithm};
 use crate::sip::notifier::{End, Moment, Notifier};
@@ -336,7 +336,11 @@ impl Gateway {
                     let (device, what) = (device.id().to_owned(), format!("{event} {value}"));
                     self.outputs.push_back(Output::Tell(Notice::Happened { device, what }));
                 }
-                self.notifier.happened(device.0, &Moment { name: event, value, at_ms: now.wall_ms }, now);
+                let events = self.house.device(device).map(|device| &device.model().events);
+                if let Some(nth) = events.and_then(|events| events.iter().position(|of| of.id == event)) {
+                    let moment = Moment { name: event, value, at_ms: now.wall_ms };
+                    self.notifier.happened(device.0, event::EVENTS + nth, &moment, now);
+                }
             }
             Effect::Finished { command, outcome } => self.on_finished(command, &outcome, now),
         }

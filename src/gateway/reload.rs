@@ -36,7 +36,7 @@ impl Gateway {
         let (config, house) = (self.config.clone(), &self.house);
         self.notifier.end(End::Rejected, |who, resource| {
             let device = house.device(DeviceId(resource.subject));
-            device.map(|device| subscribe::view_of(&config, who, device)) != Some(resource.view)
+            device.and_then(|device| subscribe::view_of(&config, who, device)) != Some(resource.view)
         });
         for link in self.links_up.clone() {
             self.house.driver(link, driver::Event::Up, now);

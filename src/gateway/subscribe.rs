@@ -30,8 +30,9 @@ impl Gateway {
         let who = self.prove(request, Purpose::Query, now)?;
         let (package, device, form) = self.what(request, &who)?;
         let rules = event::PACKAGES.get(package).copied().ok_or_else(bad_event)?;
-        let view = self.house.device(device).map_or(0, |device| view_of(&self.config, &key_of(&who), device));
         let who = key_of(&who);
+        let view = self.house.device(device).and_then(|device| view_of(&self.config, &who, device));
+        let view = view.ok_or(Rejection::new(404, "No Such Appliance"))?;
         if !self.notifier.has_room(&who) {
             return Err(Rejection::new(503, "Too Many Subscriptions").with("Retry-After", "60"));
         }
@@ -105,18 +106,20 @@ impl Gateway {
     }
 }
 
-/// The properties that `who` may see, one bit each.
-pub(super) fn view_of(config: &Config, who: &str, device: &Device) -> u64 {
+/// What `who` may see of an appliance, as [`event::View::visible`]; `None` when that there is one is
+/// too much already.
+pub(super) fn view_of(config: &Config, who: &str, device: &Device) -> Option<u128> {
     let who = identity_of(who);
-    let seen = |property: &str| config.access.may_see_property(&who, device.id(), device.room(), property);
-    device
-        .model()
-        .properties
-        .iter()
-        .take(64)
-        .enumerate()
-        .filter(|(_, property)| seen(&property.id))
-        .fold(0, |view, (index, _)| view | 1 << index)
+    let (id, room, model) = (device.id(), device.room(), device.model());
+    let seen = |item: &str| config.access.may_see_property(&who, id, room, item);
+    let properties = model.properties.iter().map(|property| &*property.id).enumerate();
+    let events = model.events.iter().map(|event| &*event.id).enumerate();
+    let bits = properties
+        .take(event::EVENTS)
+        .chain(events.take(event::EVENTS).map(|(index, event)| (event::EVENTS + index, event)))
+        .filter(|(_, item)| seen(item))
+        .fold(0, |view, (bit, _)| view | 1 << bit);
+    config.access.may_see(&who, id, room).then_some(bits)
 }
 
 /// An identity as one word, for tables.

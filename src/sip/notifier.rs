@@ -27,7 +27,7 @@ pub struct Resource {
     /// Which body format of the package.
     pub form: usize,
     /// Which parts this watcher may see, one bit each.
-    pub view: u64,
+    pub view: u128,
 }
 
 /// A body for a NOTIFY.
@@ -296,11 +296,15 @@ impl Notifier {
         }
     }
 
-    /// Something happened to `subject`: its watchers hear of it with their next NOTIFY.
-    pub fn happened(&mut self, subject: usize, moment: &Moment, now: Now) {
+    /// Something happened to `subject`: those of its watchers whose view has the bit `part` hear of it
+    /// with their next NOTIFY.
+    pub fn happened(&mut self, subject: usize, part: usize, moment: &Moment, now: Now) {
         let Some(ids) = self.by_subject.get(&subject) else { return };
         for id in ids.clone() {
             let Some(subscription) = self.get_mut(id) else { continue };
+            if part >= 128 || subscription.resource.view >> part & 1 == 0 {
+                continue;
+            }
             if subscription.moments.len() >= limits::MOMENTS {
                 // Full: the watcher does not answer; the oldest is lost to it.
                 subscription.moments.pop_front();

@@ -18,4 +18,5 @@ mod order;
 mod replay;
 mod streams;
 mod upstream;
+mod views;
 mod watching;
