@@ -186,7 +186,7 @@ impl Gateway {
         }
     }
 
-    fn may_see(&self, who: &Identity, device: DeviceId) -> bool {
+    pub(super) fn may_see(&self, who: &Identity, device: DeviceId) -> bool {
         self.house
             .device(device)
             .is_some_and(|device| self.config.access.may_see(who, device.id(), device.room()))

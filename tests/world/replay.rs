@@ -171,3 +171,23 @@ fn guessing_is_slowed_for_the_guesser_alone() {
     world.run(500);
     assert_eq!(world.phones[anna].ops[op].status(), 200);
 }
+
+#[test]
+fn the_digest_does_not_tell_which_appliances_there_are() {
+    let mut world = World::new(56);
+    let ben = world.phone("ben");
+    let mut answers = Vec::new();
+    // The lamp is there and not his to see; the heater is not there. Asked under two spellings.
+    for name in ["lamp", "heater"] {
+        let op = world.at(ben, |phone, now| {
+            let op = phone.message(name, "status", now);
+            phone.ops[op].digest_uri = Some(format!("sip:{name}@home.example;user=phone"));
+            op
+        });
+        world.run(500);
+        let last = world.phones[ben].ops[op].finals.last().unwrap();
+        answers.push((last.1, last.2.clone(), last.3.clone()));
+    }
+    assert_eq!(answers[0].0, 404);
+    assert_eq!(answers[0], answers[1]);
+}
