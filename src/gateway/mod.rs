@@ -98,13 +98,12 @@ impl Gateway {
     pub fn new(config: Arc<Config>, seed: [u8; 32], now: Now) -> Self {
         let mut rng = ChaCha8Rng::from_seed(seed);
         let digest = &config.digest;
-        let ms = |age: std::time::Duration| i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
         let auth = auth::Server::new(
             &config.house.domain,
             rng.random(),
             digest.md5,
-            ms(digest.query_nonce_age),
-            ms(digest.control_nonce_age),
+            millis(digest.query_nonce_age),
+            millis(digest.control_nonce_age),
         );
         let mut gateway = Self {
             names: Names::new(&config),
@@ -358,6 +357,10 @@ impl Gateway {
             registration.leave(&mut self.transactions, now);
         }
     }
+}
+
+fn millis(age: std::time::Duration) -> i64 {
+    i64::try_from(age.as_millis()).unwrap_or(i64::MAX)
 }
 
 fn status_of(response: &Message<'_>) -> u16 {

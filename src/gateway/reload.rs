@@ -5,7 +5,7 @@ use std::sync::Arc;
 use secrecy::ExposeSecret as _;
 use sipliance_driver as driver;
 
-use super::{Gateway, Secrets, subscribe};
+use super::{Gateway, Secrets, millis, subscribe};
 use crate::config::{Config, DeviceId, LinkSettings};
 use crate::control::target::Names;
 use crate::device::command::Outcome;
@@ -30,6 +30,8 @@ impl Gateway {
         self.notifier.end(End::NoResource, |_, resource| !stays(DeviceId(resource.subject)));
         self.names = Names::new(&config);
         self.secrets = Secrets::new(&config);
+        let digest = &config.digest;
+        self.auth.set_policy(digest.md5, millis(digest.query_nonce_age), millis(digest.control_nonce_age));
         // Documents of the old house: another appliance may have that place and version now.
         self.cache = Cache::default();
         self.config = config;
@@ -67,6 +69,7 @@ pub fn needs_restart(old: &Config, new: &Config) -> Option<&'static str> {
         ),
         (upstreams != new_upstreams, "`upstream:`"),
         (old.listen != new.listen, "`listen:`"),
+        (old.audit != new.audit, "`audit:`"),
         (old.house.domain != new.house.domain || old.house.user != new.house.user, "`house:`"),
     ]
     .into_iter()

@@ -191,3 +191,28 @@ fn the_digest_does_not_tell_which_appliances_there_are() {
     assert_eq!(answers[0].0, 404);
     assert_eq!(answers[0], answers[1]);
 }
+
+#[test]
+fn new_digest_rules_hold_from_the_reload_on() {
+    let mut world = World::new(57);
+    let anna = world.phone("anna");
+    let challenge = |world: &mut World| {
+        let op = world.at(anna, |phone, now| phone.register(600, now));
+        world.run(500);
+        let op = &world.phones[anna].ops[op];
+        assert_eq!(op.status(), 200);
+        let refused = |seen: &super::world::Seen| match seen {
+            super::world::Seen::Sent(bytes) if bytes.starts_with(b"SIP/2.0 401") => {
+                Some(String::from_utf8(bytes.to_vec()).unwrap())
+            }
+            _ => None,
+        };
+        world.seen.iter().filter_map(|(_, seen)| refused(seen)).next_back().unwrap()
+    };
+    world.phones[anna].reuses_nonces = false;
+    assert!(challenge(&mut world).contains("MD5"));
+    let strict = super::home::changed("digest: {md5: true,", "digest: {md5: false,");
+    world.handle(sipliance::gateway::Input::Reload(strict));
+    let after = challenge(&mut world);
+    assert!(after.contains("SHA-256") && !after.contains("MD5"), "{after}");
+}
