@@ -216,3 +216,26 @@ fn new_digest_rules_hold_from_the_reload_on() {
     let after = challenge(&mut world);
     assert!(after.contains("SHA-256") && !after.contains("MD5"), "{after}");
 }
+
+#[test]
+fn a_clock_that_goes_back_locks_nobody_out() {
+    let mut world = World::new(58);
+    let anna = world.phone("anna");
+    let op = world.at(anna, |phone, now| phone.message("plug", "on", now));
+    world.run(500);
+    assert_eq!(world.phones[anna].ops[op].status(), 200);
+    let guesser = world.phones[anna].hop.local;
+    let mut text = String::from_utf8(world.phones[anna].ops[op].sent.to_vec()).unwrap();
+    text = text.replace("response=\"", "response=\"0");
+    for guess in 0..25 {
+        world.inject(guesser, fresh(&text, guess));
+        world.run(10);
+    }
+    // The time was found: it is 30 years earlier.
+    world.wall_ms -= 30 * 365 * 86_400_000;
+    world.run(200_000);
+    let op = world.at(anna, |phone, now| phone.message("plug", "off", now));
+    world.run(500);
+    assert_eq!(world.phones[anna].ops[op].status(), 200);
+    assert!(!world.plug.on);
+}
