@@ -260,7 +260,10 @@ impl<U: Copy> Transactions<U> {
         if let (Step::Repeat, Some(bytes)) = (step, &entry.response) {
             self.transmits.push_back(Transmit { hop: entry.hop, bytes: bytes.clone() });
         }
-        if let Some(at) = entry.machine.deadline() {
+        // A repetition changes no deadline, and there may be many.
+        if method == Method::Ack
+            && let Some(at) = entry.machine.deadline()
+        {
             self.deadlines.set(at, Owner::Server(key));
         }
         Arrival::Absorbed
