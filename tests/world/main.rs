@@ -17,6 +17,7 @@ mod lossy;
 mod order;
 mod rates;
 mod replay;
+mod strangers;
 mod streams;
 mod upstream;
 mod watching;
