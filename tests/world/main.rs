@@ -20,4 +20,5 @@ mod replay;
 mod strangers;
 mod streams;
 mod upstream;
+mod views;
 mod watching;
