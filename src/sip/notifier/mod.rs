@@ -292,7 +292,11 @@ impl Notifier {
         now: Now,
     ) -> Result<(), DialogFault> {
         let Some(subscription) = self.get_mut(id) else { return Ok(()) };
+        let before = subscription.dialog.hop;
         subscription.dialog.on_request(request, hop)?;
+        // It lives somewhere else now: a NOTIFY that is on its way to the old place will not be
+        // answered, and that is no sign against it.
+        subscription.outstanding &= before == hop;
         subscription.lost = false;
         subscription.expires = now.mono + wish.expires;
         subscription.rates = wish.rates;
@@ -377,10 +381,14 @@ impl Notifier {
         }
     }
 
-    /// A NOTIFY was answered.
-    pub fn on_answer(&mut self, id: SubscriptionId, answered: Answered, now: Now) {
+    /// The NOTIFY with that CSeq was answered. One that is not waited for any more says nothing.
+    pub fn on_answer(&mut self, id: SubscriptionId, cseq: u32, answered: Answered, now: Now) {
         let Answered { status, retry_after, rates } = answered;
-        let Some(subscription) = self.get_mut(id) else { return };
+        let Some(subscription) =
+            self.get_mut(id).filter(|known| known.outstanding && known.dialog.local_seq == cseq)
+        else {
+            return;
+        };
         subscription.outstanding = false;
         if let Some(rates) = rates.filter(|_| status < 300) {
             subscription.rates = rates;
