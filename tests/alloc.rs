@@ -9,7 +9,7 @@ use allocation_counter::measure;
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 use sipliance::sip::dialog::Dialog;
-use sipliance::sip::notifier::{Document, Moment, Notifier, Resource, Source, Wanted};
+use sipliance::sip::notifier::{Document, Moment, Notifier, Resource, Source, Wanted, Watcher};
 use sipliance::sip::transaction::{Arrival, Transactions, Weight};
 use sipliance::sip::wire::check::request_fault;
 use sipliance::sip::wire::{Address, Message, Name};
@@ -23,8 +23,8 @@ impl Source for Nothing {
         0
     }
 
-    fn document(&mut self, _: Resource, _: u32, _: &str, _: &[Moment]) -> Document {
-        Document { content_type: "text/plain", body: bytes::Bytes::new() }
+    fn document(&mut self, _: Resource, _: Watcher<'_>, _: &[Moment]) -> Document {
+        Document { content_type: "text/plain".into(), require: None, body: bytes::Bytes::new() }
     }
 }
 

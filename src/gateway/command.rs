@@ -8,7 +8,6 @@ use bytes::Bytes;
 use rand::Rng as _;
 
 use super::request::Request;
-use super::subscribe::key_of;
 use super::{Gateway, Output};
 use crate::config::access::Identity;
 use crate::config::{DeviceId, Press};
@@ -16,7 +15,9 @@ use crate::control::answer::{self, Answer};
 use crate::control::body::{self, Content};
 use crate::control::target::{Target, press_of};
 use crate::control::{senml, words};
+use crate::device::appliance::Device;
 use crate::device::command::{CommandId, Order, Outcome};
+use crate::event::key_of;
 use crate::limits;
 use crate::sip::auth::Purpose;
 use crate::sip::dialog::via;
@@ -207,10 +208,13 @@ impl Gateway {
         };
         match (content, target.device()) {
             (Content::Chatter, _) => Ok(Wish::Silence),
-            (Content::Words(text), Some(device)) => Ok(self.understand(device, &text, now)),
+            (Content::Words(text), Some(device)) => Ok(self.understand(device, &text, who, now)),
             (Content::Words(text), None) => Ok(self.understand_house(&text, who, now)),
             (Content::SenMl(text), Some(id)) => {
                 let device = self.house.device(id).ok_or(Rejection::new(404, "No Such Appliance"))?;
+                if !self.config.access.may_act(who, device.id(), device.room()) {
+                    return Ok(Wish::Tell(only_status(device)));
+                }
                 senml::order(device, text).map(|order| Wish::Order(id, order)).map_err(|why| Rejection {
                     status: 488,
                     reason: why.into(),
@@ -232,23 +236,35 @@ impl Gateway {
                 .and_then(|device| device.model().phone.press.as_deref().map(ToOwned::to_owned)),
         };
         match words {
-            Some(words) => self.understand(id, &words, now),
-            None => self.understand(id, "status", now),
+            Some(words) => self.understand(id, &words, who, now),
+            None => self.understand(id, "status", who, now),
         }
     }
 
-    fn understand(&self, id: DeviceId, text: &str, now: Now) -> Wish {
+    fn understand(&self, id: DeviceId, text: &str, who: &Identity, now: Now) -> Wish {
         let Some(device) = self.house.device(id) else {
             return Wish::Tell(Answer::new(404, "Not Found", "there is no such appliance"));
         };
+        let acts = self.config.access.may_act(who, device.id(), device.room());
         match words::understand(device, text) {
             Ok(words::Said::Order(order)) => Wish::Order(id, order),
-            Ok(words::Said::Status) => Wish::Tell(Answer::new(200, "OK", answer::state(device, now))),
-            Ok(words::Said::Help) => Wish::Tell(Answer::new(200, "OK", words::help(device))),
+            Ok(words::Said::Status) => Wish::Tell(Answer::new(200, "OK", self.state(who, device, now))),
+            Ok(words::Said::Help) if acts => Wish::Tell(Answer::new(200, "OK", words::help(device))),
+            Ok(words::Said::Help) => Wish::Tell(Answer::new(200, "OK", "I know: status, help")),
+            // What is not understood may hang on what is not to be seen: `toggle` of an unknown state.
+            Err(_) if !acts => Wish::Tell(only_status(device)),
             Err(why) => {
                 Wish::Tell(Answer::new(488, "Not Acceptable Here", format!("{}: {why}", device.name())))
             }
         }
+    }
+
+    /// The state in a line, of what `who` may see.
+    fn state(&self, who: &Identity, device: &Device, now: Now) -> String {
+        let (id, room) = (device.id(), device.room());
+        answer::state_of(device, now, &|property| {
+            self.config.access.may_see_property(who, id, room, property)
+        })
     }
 
     /// Words to the house: an appliance's name first, or a question about all of them.
@@ -256,7 +272,7 @@ impl Gateway {
         let visible: Vec<_> = self.house.devices().filter(|(id, _)| self.may_see(who, *id)).collect();
         let lower = text.trim().to_lowercase();
         if lower.is_empty() || lower == "status" {
-            let lines: Vec<String> = visible.iter().map(|(_, device)| answer::state(device, now)).collect();
+            let lines: Vec<String> = visible.iter().map(|(_, device)| self.state(who, device, now)).collect();
             return Wish::Tell(Answer::new(200, "OK", cut(&lines)));
         }
         if lower == "help" {
@@ -277,7 +293,7 @@ impl Gateway {
                 .iter()
                 .find(|(_, device)| device.id() == name || device.name().to_lowercase() == name);
             if let Some((id, _)) = found {
-                return self.understand(*id, &rest.join(" "), now);
+                return self.understand(*id, &rest.join(" "), who, now);
             }
         }
         Wish::Tell(Answer::new(488, "Not Acceptable Here", "I know no appliance of that name; say `help`"))
@@ -393,7 +409,12 @@ fn check_age(message: &Message<'_>, now: Now) -> Result<(), Rejection> {
     if age > i64::from(life) * 1000 { Err(Rejection::new(400, "This Command Is Too Old")) } else { Ok(()) }
 }
 
-fn is_sensitive(device: &crate::device::appliance::Device, order: &Order) -> bool {
+/// The answer to somebody who may see the appliance, do nothing with it, and said no question.
+fn only_status(device: &Device) -> Answer {
+    Answer::new(403, "Forbidden", format!("{}: you may only ask for its status", device.name()))
+}
+
+fn is_sensitive(device: &Device, order: &Order) -> bool {
     let model = device.model();
     match order {
         Order::Set { property, .. } => {

@@ -23,11 +23,12 @@ use rand_chacha::ChaCha8Rng;
 use secrecy::ExposeSecret as _;
 use sipliance_driver as driver;
 
-use crate::config::{Config, LinkId};
+use crate::config::{Config, DeviceId, LinkId};
 use crate::control::target::Names;
+use crate::device::alerts::Alerts;
 use crate::device::command::CommandId;
 use crate::device::house::{Effect, House};
-use crate::event::{Cache, Documents};
+use crate::event::{self, Cache, Documents, Rooms, Subject};
 use crate::limits;
 use crate::sip::auth::{self, Algorithm};
 use crate::sip::notifier::rate::Rates;
@@ -51,6 +52,8 @@ pub use self::surface::{Counters, Input, Notice, Output};
 pub struct Gateway {
     config: Arc<Config>,
     names: Names,
+    rooms: Rooms,
+    alerts: Alerts,
     secrets: Secrets,
     house: House,
     transactions: Transactions<User>,
@@ -99,17 +102,12 @@ impl Gateway {
     /// A gateway that has heard nothing yet. Every random choice follows from `seed`.
     pub fn new(config: Arc<Config>, seed: [u8; 32], now: Now) -> Self {
         let mut rng = ChaCha8Rng::from_seed(seed);
-        let digest = &config.digest;
-        let ms = |age: std::time::Duration| i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
-        let auth = auth::Server::new(
-            &config.house.domain,
-            rng.random(),
-            digest.md5,
-            ms(digest.query_nonce_age),
-            ms(digest.control_nonce_age),
-        );
+        let (md5, query_age, control_age) = digest_rules(&config);
+        let auth = auth::Server::new(&config.house.domain, rng.random(), md5, query_age, control_age);
         let mut gateway = Self {
             names: Names::new(&config),
+            rooms: Rooms::of(&config),
+            alerts: Alerts::default(),
             secrets: Secrets::new(&config),
             house: House::new(config.clone(), now),
             transactions: Transactions::new(ChaCha8Rng::from_seed(rng.random())),
@@ -314,8 +312,8 @@ impl Gateway {
         }
         // What was answered leaves before what follows from it.
         self.flush_transmits();
-        let mut documents =
-            Documents { house: &self.house, domain: &self.config.house.domain, cache: &mut self.cache, now };
+        let Self { config, house, rooms, alerts, cache, .. } = self;
+        let mut documents = Documents { config, house, rooms, alerts, cache, now };
         self.notifier.flush(&mut self.transactions, &mut documents, now);
         self.flush_transmits();
     }
@@ -324,7 +322,7 @@ impl Gateway {
         match effect {
             Effect::Drive { link, op } => self.outputs.push_back(Output::Drive { link, op }),
             Effect::Changed { device } => {
-                self.notifier.changed(device.0, now);
+                self.tell_watchers(device, now);
                 if let Some(device) = self.house.device(device) {
                     let (device, summary) = (device.id().to_owned(), device.summary(now));
                     self.outputs.push_back(Output::Tell(Notice::State { device, summary }));
@@ -335,9 +333,32 @@ impl Gateway {
                     let (device, what) = (device.id().to_owned(), format!("{event} {value}"));
                     self.outputs.push_back(Output::Tell(Notice::Happened { device, what }));
                 }
-                self.notifier.happened(device.0, &Moment { name: event, value, at_ms: now.wall_ms }, now);
+                self.on_moment(device, event, value, now);
             }
             Effect::Finished { command, outcome } => self.on_finished(command, &outcome, now),
+        }
+    }
+
+    /// The state of an appliance is also that of its room and of the lists that it is on.
+    fn tell_watchers(&mut self, device: DeviceId, now: Now) {
+        self.notifier.changed(Subject::Device(device).code(), now);
+        self.notifier.changed(Subject::All.code(), now);
+        if let Some(room) = self.rooms.of_device(device) {
+            self.notifier.changed(Subject::Room(room).code(), now);
+            self.notifier.changed(Subject::RoomList(room).code(), now);
+        }
+    }
+
+    fn on_moment(&mut self, id: DeviceId, event: Arc<str>, value: Arc<str>, now: Now) {
+        let Some(device) = self.house.device(id) else { return };
+        let Some((nth, of)) = device.model().events.iter().enumerate().find(|(_, of)| of.id == event) else {
+            return;
+        };
+        let alert = self.alerts.raise(of.class.as_deref(), id, &event, &value, now.wall_ms);
+        let moment = Moment { name: event, value, at_ms: now.wall_ms };
+        self.notifier.happened(Subject::Device(id).code(), event::EVENTS + nth, &moment, now);
+        if alert {
+            self.notifier.changed(Subject::Alerts.code(), now);
         }
     }
 
@@ -362,4 +383,11 @@ fn answered(response: &Message<'_>) -> Answered {
     };
     let retry_after = response.first(Name::RetryAfter).and_then(seconds);
     Answered { status, retry_after, rates: response.event().map(|event| Rates::of(event.params)) }
+}
+
+/// Whether MD5 is taken, and how old nonces may be, in milliseconds.
+fn digest_rules(config: &Config) -> (bool, i64, i64) {
+    let ms = |age: std::time::Duration| i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+    let digest = &config.digest;
+    (digest.md5, ms(digest.query_nonce_age), ms(digest.control_nonce_age))
 }

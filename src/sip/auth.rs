@@ -259,6 +259,11 @@ impl Server {
         }
     }
 
+    /// Takes over other rules: they count for every proof from now on, whenever it was asked for.
+    pub fn set_rules(&mut self, md5: bool, query_age_ms: i64, control_age_ms: i64) {
+        (self.md5, self.query_age_ms, self.control_age_ms) = (md5, query_age_ms, control_age_ms);
+    }
+
     /// WWW-Authenticate fields, the strongest algorithm first (RFC 8760 §2.4).
     pub fn challenge(&mut self, source: IpAddr, stale: bool, offer: Offer, now: Now) -> String {
         self.serial = self.serial.wrapping_add(1);

@@ -26,6 +26,11 @@ properties:
     name: Power draw
     unit: W
     read: {topic: tele/<topic>/SENSOR, json: /ENERGY/Power}
+events:
+  button:
+    name: Button
+    values: [short, long]
+    from: {topic: stat/<topic>/BUTTON}
 phone: {lamp: power, press: toggle power}
 tests:
   - mqtt: {topic: stat/plug1/POWER, payload: "ON"}

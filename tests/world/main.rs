@@ -19,4 +19,5 @@ mod rates;
 mod replay;
 mod streams;
 mod upstream;
+mod views;
 mod watching;

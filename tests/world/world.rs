@@ -90,6 +90,8 @@ pub struct World {
     connections: HashMap<FlowId, usize>,
     flows: u64,
     ladder: Vec<String>,
+    /// NOTIFYs that no answer has reached yet, by Call-ID.
+    outstanding: HashMap<Vec<u8>, u32>,
     /// Final statuses by transaction.
     finals: BTreeMap<String, BTreeSet<u16>>,
     quiet: bool,
@@ -128,6 +130,7 @@ impl World {
             connections: HashMap::new(),
             flows: 100,
             ladder: Vec::new(),
+            outstanding: HashMap::new(),
             finals: BTreeMap::new(),
             quiet: false,
         };
@@ -182,6 +185,8 @@ impl World {
             if self.provider.flow == Some(flow) {
                 self.provider.flow = None;
             }
+            // What was under way on a connection is over with it.
+            self.outstanding.clear();
             self.handle(Input::Closed { flow, why: "the peer closed it".to_owned() });
         }
     }
@@ -281,11 +286,13 @@ impl World {
         match delivery {
             Delivery::Datagram { flow, from, bytes } => {
                 self.note(Way::In, from, &bytes, "");
+                self.watch_answer(&bytes);
                 let local = GATEWAY.parse().unwrap();
                 self.handle(Input::Datagram { flow, local, from, bytes: &bytes });
             }
             Delivery::Stream { flow, bytes } => {
                 if self.connections.contains_key(&flow) || self.provider.flow == Some(flow) {
+                    self.watch_answer(&bytes);
                     self.handle(Input::Stream { flow, bytes: &bytes });
                 }
             }
@@ -383,6 +390,7 @@ impl World {
 
     fn send(&mut self, hop: Hop, bytes: Bytes) {
         self.record_final(&bytes);
+        self.watch_notify(&bytes);
         if Some(hop.flow) == self.provider.flow {
             let at = self.now + Duration::from_millis(20);
             return self.push(at, Delivery::Provider { flow: hop.flow, bytes });
@@ -441,6 +449,25 @@ impl World {
     fn push(&mut self, at: Duration, delivery: Delivery) {
         self.serial += 1;
         self.queue.insert((at, self.serial), delivery);
+    }
+
+    /// In every world: a subscription has one NOTIFY outstanding at most, and its CSeq rises.
+    fn watch_notify(&mut self, bytes: &Bytes) {
+        let Ok(message) = Message::parse(bytes) else { return };
+        if message.request().is_some_and(|(method, _)| method == Method::Notify) {
+            let (call_id, number) = (message.call_id().unwrap(), message.cseq().unwrap().number);
+            let open = self.outstanding.insert(call_id.to_vec(), number);
+            assert!(open.is_none_or(|open| open == number), "NOTIFY {number} while {open:?} is unanswered");
+        }
+    }
+
+    fn watch_answer(&mut self, bytes: &[u8]) {
+        let Ok(message) = Message::parse(bytes) else { return };
+        let Start::Response { status: 200.., .. } = message.start else { return };
+        let (Some(call_id), Some(cseq)) = (message.call_id(), message.cseq()) else { return };
+        if cseq.method == "NOTIFY" && self.outstanding.get(call_id) == Some(&cseq.number) {
+            self.outstanding.remove(call_id);
+        }
     }
 
     /// Every answer to the same transaction says the same.

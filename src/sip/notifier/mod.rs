@@ -7,6 +7,7 @@
 pub mod rate;
 mod subscription;
 
+use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
@@ -26,23 +27,36 @@ use crate::timer::{Deadlines, Now};
 /// What a subscription watches, as its [`Source`] numbers it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Resource {
-    /// Which appliance.
+    /// Which appliance, room or list.
     pub subject: usize,
     /// Which event package.
     pub package: usize,
     /// Which body format of the package.
     pub form: usize,
     /// Which parts this watcher may see, one bit each.
-    pub view: u64,
+    pub view: u128,
 }
 
 /// A body for a NOTIFY.
 #[derive(Clone, Debug)]
 pub struct Document {
     /// Its media type.
-    pub content_type: &'static str,
+    pub content_type: Cow<'static, str>,
+    /// The extension that a reader must know, for Require.
+    pub require: Option<&'static str>,
     /// Its bytes; shared by all watchers of the same resource where the format allows it.
     pub body: Bytes,
+}
+
+/// For whom a document is written.
+#[derive(Clone, Copy, Debug)]
+pub struct Watcher<'a> {
+    /// The proven name.
+    pub who: &'a str,
+    /// How many documents this subscription got before.
+    pub nth: u32,
+    /// The address as it was subscribed to.
+    pub entity: &'a str,
 }
 
 /// Something that happened and is over: said once to each watcher of that time, and to nobody later.
@@ -60,9 +74,8 @@ pub struct Moment {
 pub trait Source {
     /// A number that changes with the state of `resource`, and with nothing else (RFC 5839 §5.1).
     fn tag(&self, resource: Resource) -> u64;
-    /// The state of `resource` now, as the `nth` document (from 0) of a subscription to `entity`,
-    /// with what happened since the last one.
-    fn document(&mut self, resource: Resource, nth: u32, entity: &str, moments: &[Moment]) -> Document;
+    /// The state of `resource` now, with what happened since the last document of this watcher.
+    fn document(&mut self, resource: Resource, watcher: Watcher<'_>, moments: &[Moment]) -> Document;
 }
 
 /// Names a subscription. Stale ones find nothing.
@@ -304,11 +317,15 @@ impl Notifier {
         }
     }
 
-    /// Something happened to `subject`: its watchers hear of it with their next NOTIFY.
-    pub fn happened(&mut self, subject: usize, moment: &Moment, now: Now) {
+    /// Something happened to `subject`: those of its watchers whose view has the bit `part` hear of it
+    /// with their next NOTIFY.
+    pub fn happened(&mut self, subject: usize, part: usize, moment: &Moment, now: Now) {
         let Some(ids) = self.by_subject.get(&subject) else { return };
         for id in ids.clone() {
             let Some(subscription) = self.get_mut(id) else { continue };
+            if part >= 128 || subscription.resource.view >> part & 1 == 0 {
+                continue;
+            }
             if subscription.moments.len() >= limits::MOMENTS {
                 // Full: the watcher does not answer; the oldest is lost to it.
                 subscription.moments.pop_front();

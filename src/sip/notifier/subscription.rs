@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::rate::{Rates, Sent};
-use super::{End, Moment, Resource, Source, SubscriptionId};
+use super::{End, Moment, Resource, Source, SubscriptionId, Watcher};
 use crate::sip::User;
 use crate::sip::dialog::Dialog;
 use crate::sip::transaction::Transactions;
@@ -100,12 +100,13 @@ impl Subscription {
         if known && self.end.is_none() {
             return false;
         }
+        let watcher = Watcher { who: &self.who, nth: self.sent, entity: &self.entity };
         let moments = self.moments.make_contiguous();
         // Who lost the right is told no state, what is gone has none, and what is known is not said.
         let document = match self.end {
             Some(End::Rejected | End::NoResource) => None,
             _ if known => None,
-            _ => Some(source.document(self.resource, self.sent, &self.entity, moments)),
+            _ => Some(source.document(self.resource, watcher, moments)),
         };
         self.moments_sent = moments.len();
         // From here on the subscriber knows this state, and would hear of it again only with a change.
@@ -120,8 +121,11 @@ impl Subscription {
             writer.field("Subscription-State", &[&state]);
             match &document {
                 Some(document) => {
+                    if let Some(extension) = document.require {
+                        writer.field("Require", &[extension]);
+                    }
                     writer.field_fmt("SIP-ETag", format_args!("{tag:016x}"));
-                    writer.body(document.content_type, &document.body)
+                    writer.body(&document.content_type, &document.body)
                 }
                 None => writer.finish(),
             }
