@@ -10,8 +10,8 @@ pub const BODY_BYTES: usize = 64 * 1024;
 /// Nonces that were used and are remembered; when it is full, the oldest and all of its age become
 /// void, and their users are challenged again.
 pub const NONCES: usize = 8192;
-/// Pairs of user name and source whose wrong guesses are counted; when it is full of fresh ones, any
-/// of them is forgotten.
+/// Pairs of user name and source whose wrong guesses are counted; when it is full, the one with the
+/// fewest is forgotten.
 pub const GUESSERS: usize = 1024;
 /// Wrong guesses before the next is made to wait.
 pub const FREE_GUESSES: u32 = 20;

@@ -59,7 +59,7 @@ const CLASSES: [(&str, bool); 8] = [
 ];
 
 impl Alerts {
-    /// Takes an event of a class; false when it is not worth an alert. When full, the oldest that
+    /// Takes an event of a class: whether it is urgent; `None` when it is not worth an alert. When full, the oldest that
     /// was seen is forgotten, and where none was, the oldest.
     pub fn raise(
         &mut self,
@@ -68,8 +68,8 @@ impl Alerts {
         event: &Arc<str>,
         value: &Arc<str>,
         at_ms: i64,
-    ) -> bool {
-        let Some((_, urgent)) = CLASSES.iter().find(|(known, _)| class == Some(*known)) else { return false };
+    ) -> Option<bool> {
+        let (_, urgent) = CLASSES.iter().find(|(known, _)| class == Some(*known))?;
         if self.list.len() >= limits::ALERTS {
             let seen = self.list.iter().position(|alert| alert.seen).unwrap_or(0);
             self.list.remove(seen);
@@ -77,7 +77,7 @@ impl Alerts {
         let (event, value, urgent) = (event.clone(), value.clone(), *urgent);
         self.list.push_back(Alert { device, event, value, at_ms, urgent, seen: false });
         self.version += 1;
-        true
+        Some(urgent)
     }
 
     /// Somebody has seen the alerts that `which` names: how many were new.

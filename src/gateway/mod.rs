@@ -6,6 +6,7 @@
 
 mod command;
 mod flow;
+mod page;
 mod register;
 mod reload;
 mod request;
@@ -13,6 +14,7 @@ mod status;
 mod subscribe;
 mod surface;
 mod upstream;
+mod wish;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -355,10 +357,12 @@ impl Gateway {
             return;
         };
         let alert = self.alerts.raise(of.class.as_deref(), id, &event, &value, now.wall_ms);
+        let text = format!("{}: {} {value}", device.name(), of.name);
         let moment = Moment { name: event, value, at_ms: now.wall_ms };
         self.notifier.happened(Subject::Device(id).code(), event::EVENTS + nth, &moment, now);
-        if alert {
+        if let Some(urgent) = alert {
             self.notifier.changed(Subject::Alerts.code(), now);
+            self.page_alert(id, &text, urgent, now);
         }
     }
 

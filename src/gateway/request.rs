@@ -106,7 +106,7 @@ impl Gateway {
                 return Err(Rejection { status: 401, reason: "Unauthorized".into(), fields });
             }
         };
-        self.check_digest_uri(request)?;
+        self.check_digest_uri(request, user)?;
         // Behind a provider From is the caller's address there; at home it is the user.
         let from = request.message.from().ok().and_then(|from| from.uri.user_text());
         if upstream.is_none() && from.as_deref() != Some(user) {
@@ -121,7 +121,7 @@ impl Gateway {
 
     /// The digest covers a URI: it must mean what the request asks for. A provider on the way
     /// rewrites the Request-URI to our Contact, so both are compared by what they name.
-    fn check_digest_uri(&self, request: &Request<'_>) -> Result<(), Rejection> {
+    fn check_digest_uri(&self, request: &Request<'_>, user: &str) -> Result<(), Rejection> {
         let Some(covered) =
             credentials(request.message, &self.config.house.domain).and_then(|digest| digest.uri)
         else {
@@ -144,7 +144,19 @@ impl Gateway {
                 covered.is_some() && same
             }
         });
-        if fits { Ok(()) } else { Err(Rejection::new(400, "The Digest Covers Another URI")) }
+        if fits {
+            return Ok(());
+        }
+        // Somebody may spell an address in two ways to learn whether both are one appliance: what he
+        // may not see is as absent here as anywhere.
+        let who = Identity::User(user.to_owned());
+        let asked = self.resolve(&request.uri, request.hop);
+        let visible =
+            asked.is_some_and(|target| target.device().is_none_or(|device| self.may_see(&who, device)));
+        Err(match visible {
+            true => Rejection::new(400, "The Digest Covers Another URI"),
+            false => Rejection::new(404, "No Such Appliance"),
+        })
     }
 
     /// Whether the host of `uri` is this gateway, as the sender of `request` can know it.

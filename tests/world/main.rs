@@ -12,6 +12,7 @@ mod plug;
 mod provider;
 mod world;
 
+mod alerts;
 mod calls;
 mod lossy;
 mod order;

@@ -27,6 +27,8 @@ pub struct Op {
     fields: String,
     body: Option<(&'static str, String)>,
     attempts: u32,
+    /// What its digest covers instead of its Request-URI.
+    pub digest_uri: Option<String>,
     /// Every final response: when, status, reason, body.
     pub finals: Vec<(Duration, u16, String, String)>,
     /// Fields of the last final response.
@@ -280,6 +282,7 @@ impl Phone {
             fields,
             body,
             attempts: 0,
+            digest_uri: None,
             finals: Vec::new(),
             response: None,
             provisional: 0,
@@ -299,7 +302,8 @@ impl Phone {
             self.count += 1;
             let message = Message::parse(&challenge).unwrap();
             let login = Login { user: &self.user, password: &self.password };
-            auth::answer(&message, login, op.method, &op.uri, &cnonce, self.count)
+            let uri = op.digest_uri.as_ref().unwrap_or(&op.uri);
+            auth::answer(&message, login, op.method, uri, &cnonce, self.count)
         });
         let remote = op.sub.and_then(|sub| self.subs.get(sub)).and_then(|sub| sub.remote_tag.clone());
         let (hop, user, op) = (self.hop, self.user.clone(), op.clone());

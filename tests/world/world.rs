@@ -72,6 +72,8 @@ enum Delivery {
 pub struct World {
     pub seed: u64,
     epoch: Instant,
+    /// The wall clock when the world began; tests may set it.
+    pub wall_ms: i64,
     pub now: Duration,
     rng: ChaCha8Rng,
     pub gateway: Gateway,
@@ -114,6 +116,7 @@ impl World {
         let mut world = Self {
             seed,
             epoch,
+            wall_ms: WALL_MS,
             now: Duration::ZERO,
             rng,
             gateway,
@@ -204,7 +207,7 @@ impl World {
 
     pub fn time(&self) -> Now {
         let ms = i64::try_from(self.now.as_millis()).unwrap();
-        Now { mono: self.mono(), wall_ms: WALL_MS + ms }
+        Now { mono: self.mono(), wall_ms: self.wall_ms + ms }
     }
 
     /// Lets a person at a phone do something, and carries it out.
