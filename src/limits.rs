@@ -15,6 +15,8 @@ pub const NONCES: usize = 8192;
 pub const GUESSERS: usize = 1024;
 /// Wrong guesses before the next is made to wait.
 pub const FREE_GUESSES: u32 = 20;
+/// How many times as long as an unproven datagram its answer may be; a longer one is not sent.
+pub const AMPLIFICATION: usize = 3;
 /// Server transactions that are remembered; when it is full, the oldest answered one that moved
 /// nothing is forgotten, and where there is none, the request gets 503.
 pub const SERVER_TRANSACTIONS: usize = 4096;

@@ -133,7 +133,10 @@ impl Gateway {
         if matches!(wish, Wish::Order(..)) && !self.pace.allows(&who, now) {
             return Err(Rejection::new(503, "Too Many Commands").with("Retry-After", "2"));
         }
-        let key = self.open(request, Weight::Heavy)?;
+        // Asking may be repeated. Were it kept as long as what moves something, whoever asks much would
+        // fill the table for all.
+        let weight = if matches!(wish, Wish::Order(..)) { Weight::Heavy } else { Weight::Light };
+        let key = self.open(request, weight)?;
         self.recent.add(fork);
         let asker = Asker {
             key,

@@ -223,9 +223,9 @@ impl Gateway {
 
     fn on_response(&mut self, response: &Message<'_>, now: Now) {
         match self.transactions.on_response(response, now.mono) {
-            Some(User::Notify(id)) => {
+            Some(User::Notify(id, cseq)) => {
                 let answered = answered(response);
-                self.notifier.on_answer(id, answered, now);
+                self.notifier.on_answer(id, cseq, answered, now);
             }
             Some(User::Register(id)) => {
                 let Some(registration) = self.registrations.get_mut(id.0) else { return };
@@ -238,9 +238,10 @@ impl Gateway {
 
     fn on_client_event(&mut self, event: ClientEvent<User>, now: Now) {
         match event {
-            ClientEvent::TimedOut(User::Notify(id)) => {
+            ClientEvent::TimedOut(User::Notify(id, cseq)) => {
                 self.counters.unanswered += 1;
-                self.notifier.on_answer(id, Answered { status: 408, ..Answered::default() }, now);
+                let answered = Answered { status: 408, ..Answered::default() };
+                self.notifier.on_answer(id, cseq, answered, now);
             }
             ClientEvent::TimedOut(User::Register(id)) => {
                 if let Some(registration) = self.registrations.get_mut(id.0) {

@@ -4,6 +4,7 @@ use super::Gateway;
 use crate::config::access::Identity;
 use crate::control::target::Target;
 use crate::event::ALLOW_EVENTS;
+use crate::limits;
 use crate::sip::auth::{Offer, Purpose, Verdict, credentials};
 use crate::sip::transaction::{Arrival, ServerKey, Weight};
 use crate::sip::wire::check::request_fault;
@@ -191,7 +192,7 @@ impl Gateway {
         let mut writer = self.response(request.message, request.hop, 200, "OK", Some(&tag));
         writer.field("Allow", &[ALLOW]).field("Allow-Events", &[ALLOW_EVENTS]);
         writer.field("Accept", &["text/plain, application/senml+json"]);
-        self.transactions.send_once(request.hop, writer.finish());
+        self.answer_once(request.message, request.hop, writer.finish());
     }
 
     fn cancel(&mut self, message: &Message<'_>, hop: Hop, invite: ServerKey, now: Now) {
@@ -211,7 +212,15 @@ impl Gateway {
         let tag = self.stateless_tag(message);
         let mut writer = self.response(message, hop, rejection.status, &rejection.reason, Some(&tag));
         writer.raw(rejection.fields.as_bytes());
-        self.transactions.send_once(hop, writer.finish());
+        self.answer_once(message, hop, writer.finish());
+    }
+
+    /// Sends a stateless answer. The source of a datagram may be a victim's: no phone writes requests
+    /// so short that this answer would be more than [`limits::AMPLIFICATION`] times as long.
+    fn answer_once(&mut self, request: &Message<'_>, hop: Hop, answer: Vec<u8>) {
+        if hop.transport.is_reliable() || answer.len() <= request.size() * limits::AMPLIFICATION {
+            self.transactions.send_once(hop, answer);
+        }
     }
 
     /// Begins a server transaction; 503 when there is no room.

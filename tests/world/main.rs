@@ -18,6 +18,7 @@ mod lossy;
 mod order;
 mod rates;
 mod replay;
+mod strangers;
 mod streams;
 mod upstream;
 mod views;

@@ -71,7 +71,6 @@ pub struct Sub {
 #[derive(Clone, Debug)]
 pub struct Notify {
     pub at: Duration,
-    pub cseq: u32,
     pub state: String,
     pub content_type: String,
     pub etag: String,
@@ -143,9 +142,14 @@ impl Phone {
     }
 
     pub fn register(&mut self, expires: u32, now: Instant) -> usize {
+        self.register_as(&self.user.clone(), expires, now)
+    }
+
+    /// Registers the address of a user, be it its own or not.
+    pub fn register_as(&mut self, user: &str, expires: u32, now: Instant) -> usize {
         let contact = self.contact();
         let fields = format!("Contact: <{contact}>;expires={expires}\r\n");
-        let to = format!("sip:{}@{DOMAIN}", self.user);
+        let to = format!("sip:{user}@{DOMAIN}");
         self.start("REGISTER", &format!("sip:{DOMAIN}"), &to, fields, None, now)
     }
 
@@ -443,7 +447,6 @@ impl Phone {
         sub.terminated |= state.starts_with("terminated");
         sub.notifies.push(Notify {
             at: now - self.epoch,
-            cseq,
             state,
             content_type: text(Name::ContentType),
             etag: text(Name::SipETag),

@@ -233,6 +233,9 @@ fn a_login_that_has_grown_old_is_asked_for_again() {
     let finals: Vec<u16> = world.phones[anna].ops[op].finals.iter().map(|last| last.1).collect();
     assert_eq!(finals, [401, 200]);
     assert_eq!(world.plug.writes.len(), 1);
+}
+
+#[test]
 fn the_digest_does_not_tell_which_appliances_there_are() {
     let mut world = World::new(56);
     let ben = world.phone("ben");
@@ -298,4 +301,39 @@ fn a_clock_that_goes_back_locks_nobody_out() {
     world.run(500);
     assert_eq!(world.phones[anna].ops[op].status(), 200);
     assert!(!world.plug.on);
+}
+
+#[test]
+fn a_short_lie_about_the_source_is_no_lever() {
+    let mut world = World::new(59);
+    let victim: std::net::SocketAddr = "203.0.113.99:5060".parse().unwrap();
+    for method in ["REGISTER", "SUBSCRIBE", "MESSAGE", "INVITE", "OPTIONS", "NOTIFY", "PUBLISH", "DO", "XYZ"]
+    {
+        let text = format!(
+            "{method} sip:a SIP/2.0\r\nv:SIP/2.0/UDP a;branch=z9hG4bK1\r\nf:<sip:a@h>;tag=1\r\nt:<sip:h>\r\ni:x\r\nCSeq:1 {method}\r\no:presence\r\n\r\n"
+        );
+        let asked = text.len();
+        world.strays.clear();
+        world.inject(victim, text);
+        world.run(40_000);
+        let sent: usize = world.strays.iter().map(|(.., bytes)| bytes.len()).sum();
+        assert!(sent <= 3 * asked && world.strays.len() <= 1, "{method}: {sent} bytes for {asked}");
+    }
+}
+
+#[test]
+fn asking_much_keeps_nobody_out() {
+    let mut world = World::new(60);
+    let (anna, ben) = (world.phone("anna"), world.phone("ben"));
+    for _ in 0..430 {
+        for _ in 0..10 {
+            world.at(ben, |phone, now| phone.message("plug", "status", now));
+        }
+        world.run(50);
+    }
+    assert_eq!(world.phones[ben].ops.last().unwrap().status(), 200);
+    let op = world.at(anna, |phone, now| phone.message("plug", "on", now));
+    world.run(1000);
+    assert_eq!(world.phones[anna].ops[op].status(), 200);
+    assert_eq!(world.plug.writes.len(), 1);
 }
