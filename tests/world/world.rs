@@ -73,6 +73,8 @@ pub struct World {
     pub seed: u64,
     epoch: Instant,
     pub now: Duration,
+    /// How far the wall clock was set away from the monotonic one, in milliseconds.
+    pub wall_off: i64,
     rng: ChaCha8Rng,
     pub gateway: Gateway,
     pub network: Network,
@@ -115,6 +117,7 @@ impl World {
             seed,
             epoch,
             now: Duration::ZERO,
+            wall_off: 0,
             rng,
             gateway,
             network: Network::GOOD,
@@ -216,7 +219,7 @@ impl World {
 
     pub fn time(&self) -> Now {
         let ms = i64::try_from(self.now.as_millis()).unwrap();
-        Now { mono: self.mono(), wall_ms: WALL_MS + ms }
+        Now { mono: self.mono(), wall_ms: WALL_MS + ms + self.wall_off }
     }
 
     /// Lets a person at a phone do something, and carries it out.
