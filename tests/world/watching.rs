@@ -426,3 +426,30 @@ fn the_same_seed_gives_the_same_outputs() {
     assert_eq!(first, run(4711));
     assert_ne!(first, run(4712));
 }
+
+#[test]
+fn the_versions_of_a_dialog_document_rise_by_one_from_zero() {
+    let mut world = World::new(20);
+    let anna = watcher(&mut world, "anna", "dialog", 600);
+    world.lose.push((Way::Out, "NOTIFY", 2));
+    for step in 0..20u32 {
+        world.report("stat/plug/POWER", if step % 2 == 0 { "ON" } else { "OFF" });
+        world.run(700);
+        if step % 5 == 0 {
+            world.at(anna, |phone, now| phone.refresh(0, 600, now));
+        }
+    }
+    world.run(5_000);
+    let version = |notify: &Notify| {
+        let text = notify.body.split("version=\"").nth(2).or_else(|| notify.body.split("version=\"").nth(1));
+        text.and_then(|text| text.split('"').next()?.parse::<usize>().ok()).expect("a version")
+    };
+    let versions: Vec<usize> = world.phones[anna].subs[0].notifies.iter().map(version).collect();
+    assert!(versions.len() > 10);
+    assert_eq!(versions, (0..versions.len()).collect::<Vec<_>>());
+    let body = last(&world, anna, 0).body;
+    assert!(
+        body.contains("entity=\"sip:plug@home.example\"") && body.matches("<dialog ").count() == 1,
+        "{body}"
+    );
+}
