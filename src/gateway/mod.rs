@@ -74,6 +74,8 @@ pub struct Gateway {
     counters: Counters,
     outputs: VecDeque<Output>,
     tag_key: [u8; 16],
+    /// The end is being said to everybody; nothing new begins.
+    leaving: bool,
     rng: ChaCha8Rng,
 }
 
@@ -127,6 +129,7 @@ impl Gateway {
             counters: Counters::default(),
             outputs: VecDeque::new(),
             tag_key: rng.random(),
+            leaving: false,
             rng,
             config,
         };
@@ -253,7 +256,7 @@ impl Gateway {
     }
 
     fn on_driver(&mut self, link: LinkId, event: driver::Event, now: Now) {
-        let name = self.config.links.get(link.0).map(|link| link.name.clone()).unwrap_or_default();
+        let name = self.config.links.get(link.0).map(crate::config::Link::title).unwrap_or_default();
         match &event {
             driver::Event::Up => {
                 self.links_up.insert(link);
