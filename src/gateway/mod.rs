@@ -376,6 +376,7 @@ impl Gateway {
     }
 
     fn shut_down(&mut self, now: Now) {
+        self.leaving = true;
         self.notifier.end(End::Deactivated, |_, _| true);
         for registration in &mut self.registrations {
             registration.leave(&mut self.transactions, now);
