@@ -62,18 +62,20 @@ async fn serve_local(service: Service) -> Result<(), String> {
     let parts = Parts { gateway, drivers, ports, signals, questions, notices, audit };
     let shell =
         Shell::new(parts).map_err(|why| cannot("open the audit file", config.audit.as_deref(), &why))?;
-    if let Some(path) = &service.control
+    let mut control = service.control;
+    if let Some(path) = &control
         && let Err(why) = control::serve(path, questions_to)
     {
         tracing::warn!(
             "no control socket, `sipliance status` will not work: {}",
             cannot("open", Some(path), &why)
         );
+        control = None;
     }
     tokio::task::spawn_local(listen_to_signals(signals_to, config, service.reload));
     (service.ready)(&listening);
     shell.run().await;
-    if let Some(path) = &service.control {
+    if let Some(path) = control {
         let _ = std::fs::remove_file(path);
     }
     Ok(())

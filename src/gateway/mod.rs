@@ -7,6 +7,7 @@
 mod command;
 mod flow;
 mod page;
+mod publish;
 mod register;
 mod reload;
 mod request;
@@ -35,6 +36,7 @@ use crate::limits;
 use crate::sip::auth::{self, Algorithm};
 use crate::sip::notifier::rate::Rates;
 use crate::sip::notifier::{Answered, End, Moment, Notifier};
+use crate::sip::publication::Publications;
 use crate::sip::registrar::Registrar;
 use crate::sip::registration::Registration;
 use crate::sip::transaction::{ClientEvent, Transactions};
@@ -68,6 +70,7 @@ pub struct Gateway {
     /// Links that work now.
     links_up: BTreeSet<LinkId>,
     pending: HashMap<CommandId, command::Pending>,
+    leases: Publications<DeviceId, publish::Lease>,
     recent: command::Recent,
     pace: command::Pace,
     cache: Cache,
@@ -123,6 +126,7 @@ impl Gateway {
             flows: HashMap::new(),
             links_up: BTreeSet::new(),
             pending: HashMap::new(),
+            leases: Publications::default(),
             recent: command::Recent::default(),
             pace: command::Pace::default(),
             cache: Cache::default(),
@@ -186,6 +190,7 @@ impl Gateway {
             self.transactions.next_deadline(),
             self.notifier.next_deadline(),
             self.house.next_deadline(),
+            self.leases.next_deadline(),
             flows,
             registrations,
             upstreams,
@@ -226,9 +231,9 @@ impl Gateway {
 
     fn on_response(&mut self, response: &Message<'_>, now: Now) {
         match self.transactions.on_response(response, now.mono) {
-            Some(User::Notify(id)) => {
+            Some(User::Notify(id, cseq)) => {
                 let answered = answered(response);
-                self.notifier.on_answer(id, answered, now);
+                self.notifier.on_answer(id, cseq, answered, now);
             }
             Some(User::Register(id)) => {
                 let Some(registration) = self.registrations.get_mut(id.0) else { return };
@@ -241,9 +246,10 @@ impl Gateway {
 
     fn on_client_event(&mut self, event: ClientEvent<User>, now: Now) {
         match event {
-            ClientEvent::TimedOut(User::Notify(id)) => {
+            ClientEvent::TimedOut(User::Notify(id, cseq)) => {
                 self.counters.unanswered += 1;
-                self.notifier.on_answer(id, Answered { status: 408, ..Answered::default() }, now);
+                let answered = Answered { status: 408, ..Answered::default() };
+                self.notifier.on_answer(id, cseq, answered, now);
             }
             ClientEvent::TimedOut(User::Register(id)) => {
                 if let Some(registration) = self.registrations.get_mut(id.0) {
@@ -294,6 +300,7 @@ impl Gateway {
             registration.on_deadline(&mut self.transactions, now);
         }
         self.on_upstream_deadlines(now);
+        self.on_lease_deadlines(now);
         let mut late: Vec<FlowId> = self
             .flows
             .iter()

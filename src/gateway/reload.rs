@@ -82,6 +82,7 @@ pub fn needs_restart(old: &Config, new: &Config) -> Option<&'static str> {
         ),
         (upstreams != new_upstreams, "`upstream:`"),
         (old.listen != new.listen, "`listen:`"),
+        (old.audit != new.audit, "`audit:`"),
         (old.house.domain != new.house.domain || old.house.user != new.house.user, "`house:`"),
     ]
     .into_iter()

@@ -41,6 +41,8 @@ pub struct Shell {
     notices: Box<dyn FnMut(&Notice)>,
     audit: Option<std::fs::File>,
     sockets: Vec<Udp>,
+    /// The socket that is looked at first: each in its turn, or a flood on one would starve the rest.
+    turn: usize,
     streams: HashMap<FlowId, Stream>,
     reports: mpsc::Receiver<Report>,
     report_to: mpsc::Sender<Report>,
@@ -114,6 +116,7 @@ impl Shell {
             audit,
             next_flow: sockets.len() as u64,
             sockets,
+            turn: 0,
             streams: HashMap::new(),
             reports,
             report_to,
@@ -133,9 +136,12 @@ impl Shell {
             let deadline =
                 [self.gateway.next_deadline(), stopping, watchdog.next].into_iter().flatten().min();
             let deadline = deadline.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
-            let sockets = &self.sockets;
+            let (sockets, turn) = (&self.sockets, self.turn);
             tokio::select! {
-                index = poll_fn(|cx| poll_sockets(sockets, cx)) => self.receive(index),
+                index = poll_fn(|cx| poll_sockets(sockets, turn, cx)) => {
+                    self.turn = index + 1;
+                    self.receive(index);
+                }
                 Some(report) = self.reports.recv() => self.on_report(report),
                 (link, event) = self.drivers.recv() => self.gateway.handle(Input::Driver { link, event }, now()),
                 Some(question) = self.questions.recv() => control::answer(question, &self.gateway, now()),
@@ -347,9 +353,11 @@ impl Watchdog {
     }
 }
 
-/// The first socket that has something.
-fn poll_sockets(sockets: &[Udp], cx: &mut std::task::Context<'_>) -> Poll<usize> {
-    for (index, socket) in sockets.iter().enumerate() {
+/// The first socket from `turn` on that has something.
+fn poll_sockets(sockets: &[Udp], turn: usize, cx: &mut std::task::Context<'_>) -> Poll<usize> {
+    let (later, first) = sockets.split_at(turn.min(sockets.len()));
+    let in_turn = first.iter().zip(turn..).chain(later.iter().zip(0..));
+    for (socket, index) in in_turn {
         if socket.poll_ready(cx).is_ready() {
             return Poll::Ready(index);
         }

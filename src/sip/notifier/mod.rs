@@ -292,7 +292,11 @@ impl Notifier {
         now: Now,
     ) -> Result<(), DialogFault> {
         let Some(subscription) = self.get_mut(id) else { return Ok(()) };
+        let before = subscription.dialog.hop;
         subscription.dialog.on_request(request, hop)?;
+        // It lives somewhere else now: a NOTIFY that is on its way to the old place will not be
+        // answered, and that is no sign against it.
+        subscription.outstanding &= before == hop;
         subscription.lost = false;
         subscription.expires = now.mono + wish.expires;
         subscription.rates = wish.rates;
@@ -342,6 +346,11 @@ impl Notifier {
         for id in ids {
             let Some(subscription) = self.get_mut(id) else { continue };
             if which(&subscription.who, subscription.resource) && subscription.end.is_none() {
+                if subscription.lost {
+                    // There is no way to tell it.
+                    self.remove(id);
+                    continue;
+                }
                 subscription.end = Some(end);
                 subscription.dirty = true;
                 subscription.at_once = true;
@@ -372,10 +381,14 @@ impl Notifier {
         }
     }
 
-    /// A NOTIFY was answered.
-    pub fn on_answer(&mut self, id: SubscriptionId, answered: Answered, now: Now) {
+    /// The NOTIFY with that CSeq was answered. One that is not waited for any more says nothing.
+    pub fn on_answer(&mut self, id: SubscriptionId, cseq: u32, answered: Answered, now: Now) {
         let Answered { status, retry_after, rates } = answered;
-        let Some(subscription) = self.get_mut(id) else { return };
+        let Some(subscription) =
+            self.get_mut(id).filter(|known| known.outstanding && known.dialog.local_seq == cseq)
+        else {
+            return;
+        };
         subscription.outstanding = false;
         if let Some(rates) = rates.filter(|_| status < 300) {
             subscription.rates = rates;
@@ -430,6 +443,7 @@ impl Notifier {
 
     /// Deals with every deadline that has passed.
     pub fn on_deadline(&mut self, now: Now) {
+        self.forget_deadlines();
         while let Some((id, wake)) = self.deadlines.due(now.mono) {
             match wake {
                 // It may have been set for a NOTIFY that went out earlier: times are looked at again.
@@ -521,6 +535,20 @@ impl Notifier {
         self.make_ready(id);
     }
 
+    /// A phone that refreshes in a storm leaves a deadline behind with each refresh, for hours: those
+    /// that mean nothing any more are thrown out once they are the most.
+    fn forget_deadlines(&mut self) {
+        let subscriptions = &self.subscriptions;
+        self.deadlines.shrink(subscriptions.len(), |at, (id, wake)| {
+            let found = subscriptions.get(id.index).filter(|it| it.serial == id.serial);
+            found.is_some_and(|it| match wake {
+                Wake::Send => it.dirty && !it.outstanding,
+                Wake::Expire => it.expires + GRACE == at,
+                Wake::Beat => it.beat() == Some(at),
+            })
+        });
+    }
+
     /// The subscription that is the same one to the phone.
     fn twin(&self, twin: u64, wanted: &Wanted) -> Option<SubscriptionId> {
         let id = self.twins.get(&twin).copied()?;
@@ -574,3 +602,6 @@ fn twin_of(wanted: &Wanted) -> u64 {
     (&wanted.dialog.target, &wanted.event).hash(&mut hasher);
     hasher.finish()
 }
+
+#[cfg(test)]
+mod tests;

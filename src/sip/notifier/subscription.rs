@@ -115,7 +115,8 @@ impl Subscription {
         }
         let state = self.state(now);
         let (event, dialog) = (&self.event, &mut self.dialog);
-        transactions.send(dialog.hop, Method::Notify, User::Notify(id), now.mono, |branch| {
+        let user = User::Notify(id, dialog.local_seq + 1);
+        transactions.send(dialog.hop, Method::Notify, user, now.mono, |branch| {
             let mut writer = dialog.request(Method::Notify, branch);
             writer.field("Event", &[event]);
             writer.field("Subscription-State", &[&state]);

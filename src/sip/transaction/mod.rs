@@ -184,7 +184,8 @@ impl<U: Copy> Transactions<U> {
         let reliable = hop.transport.is_reliable();
         let entry = self.clients.vacant_entry();
         let index = entry.key();
-        let branch = format!("z9hG4bK{index:x}.{serial:x}.{:08x}", self.rng.next_u32());
+        // What nobody can guess makes a response ours: 64 bits of it.
+        let branch = format!("z9hG4bK{index:x}.{serial:x}.{:016x}", self.rng.next_u64());
         let bytes = Bytes::from(build(&branch));
         let machine = match method {
             Method::Invite => ClientMachine::Invite(ClientInvite::new(reliable, now)),
@@ -260,7 +261,10 @@ impl<U: Copy> Transactions<U> {
         if let (Step::Repeat, Some(bytes)) = (step, &entry.response) {
             self.transmits.push_back(Transmit { hop: entry.hop, bytes: bytes.clone() });
         }
-        if let Some(at) = entry.machine.deadline() {
+        // A repetition changes no deadline, and there may be many.
+        if method == Method::Ack
+            && let Some(at) = entry.machine.deadline()
+        {
             self.deadlines.set(at, Owner::Server(key));
         }
         Arrival::Absorbed
