@@ -373,6 +373,22 @@ fn a_stop_tells_every_watcher() {
     assert!(world.gateway.is_quiet());
 }
 
+/// Who is told that the gateway restarts asks again at once: taken in now, the end would be silent.
+#[test]
+fn nothing_new_begins_while_it_stops() {
+    let mut world = World::new(17);
+    let anna = watcher(&mut world, "anna", "presence", 600);
+    world.handle(Input::Shutdown);
+    let again = world.at(anna, |phone, now| phone.subscribe("plug", "presence", 600, now));
+    let command = world.at(anna, |phone, now| phone.message("plug", "on", now));
+    world.run(200);
+    for op in [again, command] {
+        assert_eq!(world.phones[anna].ops[op].status(), 503);
+    }
+    assert_eq!(held(&world), 0);
+    assert!(world.gateway.is_quiet());
+}
+
 #[test]
 fn who_loses_the_right_is_told_nothing_more() {
     let mut world = World::new(18);
