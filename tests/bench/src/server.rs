@@ -61,7 +61,7 @@ fn resident(pid: u32) -> Option<u64> {
 pub fn add(line: &mut Value, server: Option<&Server>, before: Option<Look>) {
     if let (Some(server), Some(before)) = (server, before) {
         let now = server.look();
-        line["cpu_ms"] = ((now.ticks.saturating_sub(before.ticks)) * 1000 / TICKS).into();
+        line["cpu_us"] = (now.nanos.saturating_sub(before.nanos) / 1000).into();
         line["rss_kb"] = now.resident.into();
     }
 }
