@@ -243,9 +243,10 @@ impl Notifier {
         subscription.dialog.is_of(request).then_some(SubscriptionId { index, serial })
     }
 
-    /// Who holds a subscription, and what it watches.
+    /// Who holds a subscription that goes on, and what it watches.
     pub fn holder(&self, id: SubscriptionId) -> Option<(&str, Resource)> {
-        self.get(id).map(|subscription| (subscription.who.as_str(), subscription.resource))
+        let going_on = self.get(id).filter(|subscription| subscription.end.is_none());
+        going_on.map(|subscription| (subscription.who.as_str(), subscription.resource))
     }
 
     /// Whether the Event of a refresh is that of the subscription.
