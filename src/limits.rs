@@ -60,3 +60,5 @@ pub const PROFILE_WAIT: std::time::Duration = std::time::Duration::from_secs(600
 pub const QUERIES: usize = 64;
 /// Longest text that is looked at as a command in bytes; a longer one is none.
 pub const WORDS_BYTES: usize = 512;
+/// Alerts that are remembered; when it is full, the oldest that was seen is forgotten.
+pub const ALERTS: usize = 64;

@@ -83,7 +83,7 @@ fn holds(line: &str, word: &str) -> bool {
         let behind = line[at + word.len()..].chars().next();
         let first = word.chars().next().is_some_and(part);
         let last = word.chars().next_back().is_some_and(part);
-        !(first && before.is_some_and(part)) && !(last && behind.is_some_and(part))
+        !(first && before.is_some_and(part) || last && behind.is_some_and(part))
     })
 }
 

@@ -1,7 +1,7 @@
 //! Bytes to messages and back: what may be anything, what must survive, and another parser's opinion.
 
 // Helpers of tests may fail loudly, too.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use proptest::collection::vec;
 use proptest::prelude::*;

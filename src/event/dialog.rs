@@ -36,7 +36,7 @@ impl Package for Dialog {
             Lamp::Dark | Lamp::Unknown => "terminated",
         };
         let entity = escape(view.entity);
-        let id = escape(view.device.id());
+        let id = escape(view.id);
         let display = view.summary();
         let display = escape(&display);
         let version = view.nth;

@@ -5,25 +5,21 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use rand::Rng as _;
 
 use super::request::Request;
-use super::subscribe::key_of;
+use super::wish::Wish;
 use super::{Gateway, Output};
+use crate::config::DeviceId;
 use crate::config::access::Identity;
-use crate::config::{DeviceId, Press};
 use crate::control::answer::{self, Answer};
-use crate::control::body::{self, Content};
-use crate::control::target::{Target, press_of};
-use crate::control::{senml, words};
 use crate::device::appliance::Device;
 use crate::device::command::{CommandId, Order, Outcome};
+use crate::event::key_of;
 use crate::limits;
 use crate::sip::auth::Purpose;
-use crate::sip::dialog::via;
 use crate::sip::transaction::{ServerKey, Weight};
-use crate::sip::wire::{Message, Method, Name, Writer};
-use crate::sip::{Hop, Rejection, User};
+use crate::sip::wire::{Message, Method, Name};
+use crate::sip::{Hop, Rejection};
 use crate::timer::Now;
 
 /// A command whose outcome somebody waits for.
@@ -38,17 +34,17 @@ pub(super) struct Pending {
 
 /// Who asked, and how to answer him. Cheap to clone.
 #[derive(Clone, Debug)]
-struct Asker {
+pub(super) struct Asker {
     key: ServerKey,
-    hop: Hop,
+    pub hop: Hop,
     /// The request, for the fields that a response copies.
-    request: Bytes,
+    pub request: Bytes,
     kind: Kind,
-    who: Arc<str>,
+    pub who: Arc<str>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     /// The answer goes into a reply MESSAGE.
     Message,
     /// The answer goes into the body of the 200.
@@ -107,15 +103,6 @@ impl Pace {
     }
 }
 
-/// What a request asks for, once it is read.
-enum Wish {
-    Order(DeviceId, Order),
-    /// A text, and no command.
-    Tell(Answer),
-    /// Nothing is to be said.
-    Silence,
-}
-
 impl Gateway {
     /// MESSAGE, DO or INVITE outside a dialog.
     pub(super) fn command(&mut self, request: &Request<'_>, now: Now) -> Result<(), Rejection> {
@@ -160,6 +147,10 @@ impl Gateway {
         };
         match wish {
             Wish::Silence => self.answer(&asker, &Answer::new(200, "OK", ""), None, now),
+            Wish::Acknowledge(only) => {
+                let answer = self.acknowledge(only, &who, now);
+                self.answer(&asker, &answer, target.device(), now);
+            }
             Wish::Tell(answer) => self.answer(&asker, &answer, target.device(), now),
             Wish::Order(device, order) => self.order(asker, &who, device, order, now),
         }
@@ -187,119 +178,6 @@ impl Gateway {
         if !cancelled {
             self.answer(&asker, &answer, Some(device), now);
         }
-    }
-
-    pub(super) fn may_see(&self, who: &Identity, device: DeviceId) -> bool {
-        self.house
-            .device(device)
-            .is_some_and(|device| self.config.access.may_see(who, device.id(), device.room()))
-    }
-
-    /// Understands the request.
-    fn wish(
-        &self,
-        kind: Kind,
-        request: &Request<'_>,
-        target: Target,
-        who: &Identity,
-        now: Now,
-    ) -> Result<Wish, Rejection> {
-        let content = match kind {
-            Kind::Message => body::message(request.message)?,
-            Kind::Do => body::action(request.message)?,
-            Kind::Call => return Ok(self.wish_of_call(target, who, now)),
-        };
-        match (content, target.device()) {
-            (Content::Chatter, _) => Ok(Wish::Silence),
-            (Content::Words(text), Some(device)) => Ok(self.understand(device, &text, who, now)),
-            (Content::Words(text), None) => Ok(self.understand_house(&text, who, now)),
-            (Content::SenMl(text), Some(id)) => {
-                let device = self.house.device(id).ok_or(Rejection::new(404, "No Such Appliance"))?;
-                if !self.config.access.may_act(who, device.id(), device.room()) {
-                    return Ok(Wish::Tell(only_status(device)));
-                }
-                senml::order(device, text).map(|order| Wish::Order(id, order)).map_err(|why| Rejection {
-                    status: 488,
-                    reason: why.into(),
-                    fields: String::new(),
-                })
-            }
-            (Content::SenMl(_), None) => Err(Rejection::new(404, "No Such Appliance")),
-        }
-    }
-
-    fn wish_of_call(&self, target: Target, who: &Identity, now: Now) -> Wish {
-        let Some(id) = target.device() else { return self.understand_house("status", who, now) };
-        let words = match press_of(&self.config, target) {
-            Press::Tell => None,
-            Press::Words(words) => Some(words),
-            Press::Profile => self
-                .house
-                .device(id)
-                .and_then(|device| device.model().phone.press.as_deref().map(ToOwned::to_owned)),
-        };
-        match words {
-            Some(words) => self.understand(id, &words, who, now),
-            None => self.understand(id, "status", who, now),
-        }
-    }
-
-    fn understand(&self, id: DeviceId, text: &str, who: &Identity, now: Now) -> Wish {
-        let Some(device) = self.house.device(id) else {
-            return Wish::Tell(Answer::new(404, "Not Found", "there is no such appliance"));
-        };
-        let acts = self.config.access.may_act(who, device.id(), device.room());
-        match words::understand(device, text) {
-            Ok(words::Said::Order(order)) => Wish::Order(id, order),
-            Ok(words::Said::Status) => Wish::Tell(Answer::new(200, "OK", self.state(who, device, now))),
-            Ok(words::Said::Help) if acts => Wish::Tell(Answer::new(200, "OK", words::help(device))),
-            Ok(words::Said::Help) => Wish::Tell(Answer::new(200, "OK", "I know: status, help")),
-            // What is not understood may hang on what is not to be seen: `toggle` of an unknown state.
-            Err(_) if !acts => Wish::Tell(only_status(device)),
-            Err(why) => {
-                Wish::Tell(Answer::new(488, "Not Acceptable Here", format!("{}: {why}", device.name())))
-            }
-        }
-    }
-
-    /// The state in a line, of what `who` may see.
-    fn state(&self, who: &Identity, device: &Device, now: Now) -> String {
-        let (id, room) = (device.id(), device.room());
-        answer::state_of(device, now, &|property| {
-            self.config.access.may_see_property(who, id, room, property)
-        })
-    }
-
-    /// Words to the house: an appliance's name first, or a question about all of them.
-    fn understand_house(&self, text: &str, who: &Identity, now: Now) -> Wish {
-        let visible: Vec<_> = self.house.devices().filter(|(id, _)| self.may_see(who, *id)).collect();
-        let lower = text.trim().to_lowercase();
-        if lower.is_empty() || lower == "status" {
-            let lines: Vec<String> = visible.iter().map(|(_, device)| self.state(who, device, now)).collect();
-            return Wish::Tell(Answer::new(200, "OK", cut(&lines)));
-        }
-        if lower == "help" {
-            let lines = visible.iter().map(|(_, device)| device.id()).collect::<Vec<_>>().join(", ");
-            let text = format!(
-                "Say the name of an appliance first: {lines}. For example `{} help`.",
-                visible.first().map_or("plug", |(_, device)| device.id())
-            );
-            return Wish::Tell(Answer::new(200, "OK", text));
-        }
-        // The longest name that fits: "garage door" before "garage".
-        let said: Vec<&str> = text.split_whitespace().collect();
-        for length in (1..=said.len().min(limits::NAME_WORDS)).rev() {
-            let (name, rest) = said.split_at(length);
-            let name = name.join(" ").to_lowercase();
-            let name = name.trim_end_matches(':');
-            let found = visible
-                .iter()
-                .find(|(_, device)| device.id() == name || device.name().to_lowercase() == name);
-            if let Some((id, _)) = found {
-                return self.understand(*id, &rest.join(" "), who, now);
-            }
-        }
-        Wish::Tell(Answer::new(488, "Not Acceptable Here", "I know no appliance of that name; say `help`"))
     }
 
     /// Rights, audit, act; in this order.
@@ -364,33 +242,6 @@ impl Gateway {
         self.outputs.push_back(Output::Audit(line.to_string()));
     }
 
-    /// The result in words, as a MESSAGE back to who asked, over the flow that he asked on.
-    fn reply(&mut self, asker: &Asker, text: &str, device: Option<DeviceId>, now: Now) {
-        let Ok(request) = Message::parse(&asker.request) else { return };
-        let (Ok(from), Ok(to)) = (request.from(), request.to()) else { return };
-        let hop = asker.hop;
-        // A phone at home is addressed by what it registered over this flow.
-        let bound = self
-            .registrar
-            .reach(&asker.who, now)
-            .find(|binding| binding.hop.flow == hop.flow && binding.hop.peer == hop.peer);
-        let target = bound.map_or_else(|| from.uri.raw.to_owned(), |binding| binding.contact.clone());
-        let sender = self
-            .account_of(hop.flow, device.map(|device| device.0))
-            .unwrap_or_else(|| to.uri.address().into_owned());
-        let (tag, call_id): (u64, u128) = (self.rng.random(), self.rng.random());
-        self.transactions.send(hop, Method::Message, User::Page, now.mono, |branch| {
-            let mut writer = Writer::request(Method::Message, &target);
-            via(&mut writer, hop, branch);
-            writer.raw(b"Max-Forwards: 70\r\n");
-            writer.field_fmt("From", format_args!("<{sender}>;tag={tag:016x}"));
-            writer.field("To", &["<", &from.uri.address(), ">"]);
-            writer.field_fmt("Call-ID", format_args!("{call_id:032x}"));
-            writer.raw(b"CSeq: 1 MESSAGE\r\n");
-            writer.body("text/plain;charset=UTF-8", text.as_bytes())
-        });
-    }
-
     fn fork_hash(&self, message: &Message<'_>) -> u64 {
         use std::hash::Hasher as _;
         let mut hasher = siphasher::sip::SipHasher13::new_with_key(&self.tag_key);
@@ -412,11 +263,6 @@ fn check_age(message: &Message<'_>, now: Now) -> Result<(), Rejection> {
     if age > i64::from(life) * 1000 { Err(Rejection::new(400, "This Command Is Too Old")) } else { Ok(()) }
 }
 
-/// The answer to somebody who may see the appliance, do nothing with it, and said no question.
-fn only_status(device: &Device) -> Answer {
-    Answer::new(403, "Forbidden", format!("{}: you may only ask for its status", device.name()))
-}
-
 fn is_sensitive(device: &Device, order: &Order) -> bool {
     let model = device.model();
     match order {
@@ -436,18 +282,4 @@ fn describe(order: &Order) -> String {
             format!("{action}({})", args.join(","))
         }
     }
-}
-
-/// Lines that fit one MESSAGE (RFC 3428 §8: 1300 bytes).
-fn cut(lines: &[String]) -> String {
-    let mut text = String::new();
-    for line in lines {
-        if text.len() + line.len() > limits::REPLY_BYTES {
-            text.push('…');
-            break;
-        }
-        text.push_str(line);
-        text.push('\n');
-    }
-    text.trim_end().to_owned()
 }

@@ -67,7 +67,7 @@ impl Gateway {
         let Some(flow) = self.flows.remove(&id) else { return };
         for user in self.transactions.fail_flow(id) {
             // A watcher is not gone because its connection is: the notifier keeps it for a while.
-            if !matches!(user, User::Notify(_)) {
+            if !matches!(user, User::Notify(..)) {
                 self.on_client_event(ClientEvent::TimedOut(user), now);
             }
         }

@@ -6,6 +6,7 @@
 
 mod command;
 mod flow;
+mod page;
 mod register;
 mod reload;
 mod request;
@@ -13,6 +14,7 @@ mod status;
 mod subscribe;
 mod surface;
 mod upstream;
+mod wish;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -23,19 +25,22 @@ use rand_chacha::ChaCha8Rng;
 use secrecy::ExposeSecret as _;
 use sipliance_driver as driver;
 
-use crate::config::{Config, LinkId};
+use crate::config::{Config, DeviceId, LinkId};
 use crate::control::target::Names;
+use crate::device::alerts::Alerts;
 use crate::device::command::CommandId;
 use crate::device::house::{Effect, House};
-use crate::event::{self, Cache, Documents};
+use crate::event::{self, Cache, Documents, Rooms, Subject};
 use crate::limits;
 use crate::sip::auth::{self, Algorithm};
-use crate::sip::notifier::{End, Moment, Notifier};
+use crate::sip::notifier::rate::Rates;
+use crate::sip::notifier::{Answered, End, Moment, Notifier};
 use crate::sip::registrar::Registrar;
 use crate::sip::registration::Registration;
 use crate::sip::transaction::{ClientEvent, Transactions};
-use crate::sip::wire::Message;
 use crate::sip::wire::frame::Framer;
+use crate::sip::wire::text::seconds;
+use crate::sip::wire::{Message, Name, Start};
 use crate::sip::{FlowId, Hop, Transport, User};
 use crate::timer::Now;
 
@@ -49,6 +54,8 @@ pub use self::surface::{Counters, Input, Notice, Output};
 pub struct Gateway {
     config: Arc<Config>,
     names: Names,
+    rooms: Rooms,
+    alerts: Alerts,
     secrets: Secrets,
     house: House,
     transactions: Transactions<User>,
@@ -97,16 +104,12 @@ impl Gateway {
     /// A gateway that has heard nothing yet. Every random choice follows from `seed`.
     pub fn new(config: Arc<Config>, seed: [u8; 32], now: Now) -> Self {
         let mut rng = ChaCha8Rng::from_seed(seed);
-        let digest = &config.digest;
-        let auth = auth::Server::new(
-            &config.house.domain,
-            rng.random(),
-            digest.md5,
-            millis(digest.query_nonce_age),
-            millis(digest.control_nonce_age),
-        );
+        let (md5, query_age, control_age) = digest_rules(&config);
+        let auth = auth::Server::new(&config.house.domain, rng.random(), md5, query_age, control_age);
         let mut gateway = Self {
             names: Names::new(&config),
+            rooms: Rooms::of(&config),
+            alerts: Alerts::default(),
             secrets: Secrets::new(&config),
             house: House::new(config.clone(), now),
             transactions: Transactions::new(ChaCha8Rng::from_seed(rng.random())),
@@ -220,12 +223,9 @@ impl Gateway {
 
     fn on_response(&mut self, response: &Message<'_>, now: Now) {
         match self.transactions.on_response(response, now.mono) {
-            Some(User::Notify(id)) => {
-                let status = status_of(response);
-                let retry = response
-                    .first(crate::sip::wire::Name::RetryAfter)
-                    .and_then(crate::sip::wire::text::seconds);
-                self.notifier.on_answer(id, status, retry, now);
+            Some(User::Notify(id, cseq)) => {
+                let answered = answered(response);
+                self.notifier.on_answer(id, cseq, answered, now);
             }
             Some(User::Register(id)) => {
                 let Some(registration) = self.registrations.get_mut(id.0) else { return };
@@ -238,9 +238,10 @@ impl Gateway {
 
     fn on_client_event(&mut self, event: ClientEvent<User>, now: Now) {
         match event {
-            ClientEvent::TimedOut(User::Notify(id)) => {
+            ClientEvent::TimedOut(User::Notify(id, cseq)) => {
                 self.counters.unanswered += 1;
-                self.notifier.on_answer(id, 408, None, now);
+                let answered = Answered { status: 408, ..Answered::default() };
+                self.notifier.on_answer(id, cseq, answered, now);
             }
             ClientEvent::TimedOut(User::Register(id)) => {
                 if let Some(registration) = self.registrations.get_mut(id.0) {
@@ -314,8 +315,8 @@ impl Gateway {
         }
         // What was answered leaves before what follows from it.
         self.flush_transmits();
-        let mut documents =
-            Documents { house: &self.house, domain: &self.config.house.domain, cache: &mut self.cache, now };
+        let Self { config, house, rooms, alerts, cache, .. } = self;
+        let mut documents = Documents { config, house, rooms, alerts, cache, now };
         self.notifier.flush(&mut self.transactions, &mut documents, now);
         self.flush_transmits();
     }
@@ -324,7 +325,7 @@ impl Gateway {
         match effect {
             Effect::Drive { link, op } => self.outputs.push_back(Output::Drive { link, op }),
             Effect::Changed { device } => {
-                self.notifier.changed(device.0, now);
+                self.tell_watchers(device, now);
                 if let Some(device) = self.house.device(device) {
                     let (device, summary) = (device.id().to_owned(), device.summary(now));
                     self.outputs.push_back(Output::Tell(Notice::State { device, summary }));
@@ -335,13 +336,34 @@ impl Gateway {
                     let (device, what) = (device.id().to_owned(), format!("{event} {value}"));
                     self.outputs.push_back(Output::Tell(Notice::Happened { device, what }));
                 }
-                let events = self.house.device(device).map(|device| &device.model().events);
-                if let Some(nth) = events.and_then(|events| events.iter().position(|of| of.id == event)) {
-                    let moment = Moment { name: event, value, at_ms: now.wall_ms };
-                    self.notifier.happened(device.0, event::EVENTS + nth, &moment, now);
-                }
+                self.on_moment(device, event, value, now);
             }
             Effect::Finished { command, outcome } => self.on_finished(command, &outcome, now),
+        }
+    }
+
+    /// The state of an appliance is also that of its room and of the lists that it is on.
+    fn tell_watchers(&mut self, device: DeviceId, now: Now) {
+        self.notifier.changed(Subject::Device(device).code(), now);
+        self.notifier.changed(Subject::All.code(), now);
+        if let Some(room) = self.rooms.of_device(device) {
+            self.notifier.changed(Subject::Room(room).code(), now);
+            self.notifier.changed(Subject::RoomList(room).code(), now);
+        }
+    }
+
+    fn on_moment(&mut self, id: DeviceId, event: Arc<str>, value: Arc<str>, now: Now) {
+        let Some(device) = self.house.device(id) else { return };
+        let Some((nth, of)) = device.model().events.iter().enumerate().find(|(_, of)| of.id == event) else {
+            return;
+        };
+        let alert = self.alerts.raise(of.class.as_deref(), id, &event, &value, now.wall_ms);
+        let text = format!("{}: {} {value}", device.name(), of.name);
+        let moment = Moment { name: event, value, at_ms: now.wall_ms };
+        self.notifier.happened(Subject::Device(id).code(), event::EVENTS + nth, &moment, now);
+        if let Some(urgent) = alert {
+            self.notifier.changed(Subject::Alerts.code(), now);
+            self.page_alert(id, &text, urgent, now);
         }
     }
 
@@ -359,13 +381,18 @@ impl Gateway {
     }
 }
 
-fn millis(age: std::time::Duration) -> i64 {
-    i64::try_from(age.as_millis()).unwrap_or(i64::MAX)
+fn answered(response: &Message<'_>) -> Answered {
+    let status = match response.start {
+        Start::Response { status, .. } => status,
+        Start::Request { .. } => 0,
+    };
+    let retry_after = response.first(Name::RetryAfter).and_then(seconds);
+    Answered { status, retry_after, rates: response.event().map(|event| Rates::of(event.params)) }
 }
 
-fn status_of(response: &Message<'_>) -> u16 {
-    match response.start {
-        crate::sip::wire::Start::Response { status, .. } => status,
-        crate::sip::wire::Start::Request { .. } => 0,
-    }
+/// Whether MD5 is taken, and how old nonces may be, in milliseconds.
+fn digest_rules(config: &Config) -> (bool, i64, i64) {
+    let ms = |age: std::time::Duration| i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+    let digest = &config.digest;
+    (digest.md5, ms(digest.query_nonce_age), ms(digest.control_nonce_age))
 }

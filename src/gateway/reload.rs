@@ -5,12 +5,12 @@ use std::sync::Arc;
 use secrecy::ExposeSecret as _;
 use sipliance_driver as driver;
 
-use super::{Gateway, Secrets, millis, subscribe};
+use super::{Gateway, Secrets};
 use crate::config::{Config, DeviceId, LinkSettings};
 use crate::control::target::Names;
 use crate::device::command::Outcome;
 use crate::device::house::House;
-use crate::event::Cache;
+use crate::event::{self, Cache, Rooms, Subject};
 use crate::sip::notifier::End;
 use crate::timer::Now;
 
@@ -27,18 +27,31 @@ impl Gateway {
             let before = old.device(device).map(|device| device.id());
             before.is_some() && before == config.devices.get(device.0).map(|device| device.id.as_str())
         };
-        self.notifier.end(End::NoResource, |_, resource| !stays(DeviceId(resource.subject)));
+        let rooms = Rooms::of(&config);
+        self.notifier.end(End::NoResource, |_, resource| match Subject::of(resource.subject) {
+            Subject::Device(device) => !stays(device),
+            Subject::Room(index) | Subject::RoomList(index) => {
+                self.rooms.get(index).map(|room| &room.id) != rooms.get(index).map(|room| &room.id)
+            }
+            Subject::All | Subject::Alerts => false,
+        });
+        self.rooms = rooms;
         self.names = Names::new(&config);
         self.secrets = Secrets::new(&config);
-        let digest = &config.digest;
-        self.auth.set_policy(digest.md5, millis(digest.query_nonce_age), millis(digest.control_nonce_age));
+        let (md5, query_age, control_age) = super::digest_rules(&config);
+        self.auth.set_rules(md5, query_age, control_age);
         // Documents of the old house: another appliance may have that place and version now.
         self.cache = Cache::default();
         self.config = config;
-        let (config, house) = (self.config.clone(), &self.house);
-        self.notifier.end(End::Rejected, |who, resource| {
-            let device = house.device(DeviceId(resource.subject));
-            device.and_then(|device| subscribe::view_of(&config, who, device)) != Some(resource.view)
+        let (access, house) = (&self.config.access, &self.house);
+        self.notifier.end(End::Rejected, |who, resource| match Subject::of(resource.subject) {
+            Subject::Device(device) => {
+                let view = house
+                    .device(device)
+                    .and_then(|device| event::view_of(access, &event::identity_of(who), device));
+                view != Some(resource.view)
+            }
+            _ => false,
         });
         for link in self.links_up.clone() {
             self.house.driver(link, driver::Event::Up, now);

@@ -264,8 +264,8 @@ impl Server {
         }
     }
 
-    /// New rules; what was used stays used.
-    pub fn set_policy(&mut self, md5: bool, query_age_ms: i64, control_age_ms: i64) {
+    /// Takes over other rules: they count for every proof from now on, whenever it was asked for.
+    pub fn set_rules(&mut self, md5: bool, query_age_ms: i64, control_age_ms: i64) {
         (self.md5, self.query_age_ms, self.control_age_ms) = (md5, query_age_ms, control_age_ms);
     }
 

@@ -96,8 +96,8 @@ impl Rejection {
 /// Who sent a request, and so who hears of its response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum User {
-    /// The notifier, for a subscription.
-    Notify(notifier::SubscriptionId),
+    /// The notifier, for a subscription and the CSeq of its NOTIFY.
+    Notify(notifier::SubscriptionId, u32),
     /// A registration at an upstream registrar.
     Register(registration::RegistrationId),
     /// Nobody: the outcome of a reply MESSAGE is only counted.

@@ -29,6 +29,7 @@ properties:
 events:
   button:
     name: Button
+    class: doorbell
     values: [short, long]
     from: {topic: stat/<topic>/BUTTON}
 phone: {lamp: power, press: toggle power}
@@ -62,6 +63,7 @@ devices:
     room: Bedroom
     profile: plug
     params: {topic: lamp}
+alerts: {message: [anna]}
 access:
   - who: anna
     see: "*"

@@ -57,7 +57,7 @@ pub struct Sub {
     remote_tag: Option<String>,
     contact: String,
     cseq: u32,
-    event: String,
+    pub event: String,
     accept: Option<&'static str>,
     uri: String,
     pub last_cseq: u32,
@@ -71,9 +71,9 @@ pub struct Sub {
 #[derive(Clone, Debug)]
 pub struct Notify {
     pub at: Duration,
-    pub cseq: u32,
     pub state: String,
     pub content_type: String,
+    pub etag: String,
     pub body: String,
 }
 
@@ -106,6 +106,8 @@ pub struct Phone {
     epoch: Instant,
     /// Pongs that came over a stream.
     pub pongs: u32,
+    /// More header fields for each SUBSCRIBE.
+    pub extra: String,
 }
 
 const DOMAIN: &str = "home.example";
@@ -129,6 +131,7 @@ impl Phone {
             framer: Framer::default(),
             epoch,
             pongs: 0,
+            extra: String::new(),
         }
     }
 
@@ -139,9 +142,14 @@ impl Phone {
     }
 
     pub fn register(&mut self, expires: u32, now: Instant) -> usize {
+        self.register_as(&self.user.clone(), expires, now)
+    }
+
+    /// Registers the address of a user, be it its own or not.
+    pub fn register_as(&mut self, user: &str, expires: u32, now: Instant) -> usize {
         let contact = self.contact();
         let fields = format!("Contact: <{contact}>;expires={expires}\r\n");
-        let to = format!("sip:{}@{DOMAIN}", self.user);
+        let to = format!("sip:{user}@{DOMAIN}");
         self.start("REGISTER", &format!("sip:{DOMAIN}"), &to, fields, None, now)
     }
 
@@ -235,7 +243,11 @@ impl Phone {
 
     fn sub_fields(&self, event: &str, accept: Option<&str>, expires: u32) -> String {
         let accept = accept.map(|accept| format!("Accept: {accept}\r\n")).unwrap_or_default();
-        format!("Contact: <{}>\r\nEvent: {event}\r\n{accept}Expires: {expires}\r\n", self.contact())
+        format!(
+            "Contact: <{}>\r\nEvent: {event}\r\n{accept}Expires: {expires}\r\n{}",
+            self.contact(),
+            self.extra
+        )
     }
 
     fn contact(&self) -> String {
@@ -435,9 +447,9 @@ impl Phone {
         sub.terminated |= state.starts_with("terminated");
         sub.notifies.push(Notify {
             at: now - self.epoch,
-            cseq,
             state,
             content_type: text(Name::ContentType),
+            etag: text(Name::SipETag),
             body: String::from_utf8_lossy(message.body).into_owned(),
         });
         200

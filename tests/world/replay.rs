@@ -173,6 +173,66 @@ fn guessing_is_slowed_for_the_guesser_alone() {
 }
 
 #[test]
+fn a_captured_question_opens_nothing() {
+    let mut world = World::new(56);
+    let anna = world.phone("anna");
+    let watch = world.at(anna, |phone, now| phone.subscribe("plug", "presence", 60, now));
+    world.run(500);
+    let bind = world.at(anna, |phone, now| phone.register(60, now));
+    world.run(500);
+    let captured =
+        [watch, bind].map(|op| String::from_utf8(world.phones[anna].ops[op].sent.to_vec()).unwrap());
+    world.run(200_000);
+    let status = world.gateway.status(world.time());
+    assert_eq!(status.subscriptions, 0);
+    for (nth, text) in captured.iter().enumerate() {
+        for bytes in [
+            text.clone(),
+            fresh(text, nth),
+            fresh(&text.replace("anna@198.51.100.1", "anna@203.0.113.66"), 70 + nth),
+        ] {
+            world.inject(world.phones[anna].hop.local, bytes);
+            world.run(500);
+        }
+    }
+    let after = world.gateway.status(world.time());
+    assert_eq!((after.subscriptions, after.contacts), (0, status.contacts));
+}
+
+#[test]
+fn a_command_that_was_held_back_moves_nothing() {
+    for (wait, acts) in [(5, 1), (31, 0), (600, 0)] {
+        let mut world = World::new(57);
+        let anna = world.phone("anna");
+        world.at(anna, |phone, now| phone.register(600, now));
+        world.run(500);
+        let op = world.at(anna, |phone, now| {
+            let op = phone.message("plug", "on", now);
+            // Somebody on the way keeps it.
+            while phone.transactions.poll_transmit().is_some() {}
+            op
+        });
+        world.lose.push((super::world::Way::In, "MESSAGE", 100));
+        let held_back = world.phones[anna].ops[op].sent.clone();
+        assert!(String::from_utf8_lossy(&held_back).contains("Authorization"));
+        world.run(wait * 1000);
+        world.inject(world.phones[anna].hop.local, held_back);
+        world.run(1000);
+        assert_eq!(world.plug.writes.len(), acts, "after {wait} s");
+    }
+}
+
+#[test]
+fn a_login_that_has_grown_old_is_asked_for_again() {
+    let mut world = World::new(58);
+    let anna = world.phone("anna");
+    world.at(anna, |phone, now| phone.register(600, now));
+    world.run(31_000);
+    let op = world.at(anna, |phone, now| phone.message("plug", "on", now));
+    world.run(500);
+    let finals: Vec<u16> = world.phones[anna].ops[op].finals.iter().map(|last| last.1).collect();
+    assert_eq!(finals, [401, 200]);
+    assert_eq!(world.plug.writes.len(), 1);
 fn the_digest_does_not_tell_which_appliances_there_are() {
     let mut world = World::new(56);
     let ben = world.phone("ben");

@@ -4,15 +4,22 @@
 //! outstanding per subscription, sends always the newest state, and never faster than the package
 //! allows; what changed meanwhile is one dirty flag, not a queue.
 
+pub mod rate;
+mod subscription;
+
+use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use slab::Slab;
 
+use self::rate::{Rates, Sent};
+pub use self::subscription::Condition;
+use self::subscription::Subscription;
 use super::dialog::{Dialog, DialogFault};
 use super::transaction::Transactions;
-use super::wire::{Message, Method};
+use super::wire::Message;
 use super::{FlowId, Hop, User};
 use crate::limits;
 use crate::timer::{Deadlines, Now};
@@ -20,7 +27,7 @@ use crate::timer::{Deadlines, Now};
 /// What a subscription watches, as its [`Source`] numbers it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Resource {
-    /// Which appliance.
+    /// Which appliance, room or list.
     pub subject: usize,
     /// Which event package.
     pub package: usize,
@@ -34,9 +41,22 @@ pub struct Resource {
 #[derive(Clone, Debug)]
 pub struct Document {
     /// Its media type.
-    pub content_type: &'static str,
+    pub content_type: Cow<'static, str>,
+    /// The extension that a reader must know, for Require.
+    pub require: Option<&'static str>,
     /// Its bytes; shared by all watchers of the same resource where the format allows it.
     pub body: Bytes,
+}
+
+/// For whom a document is written.
+#[derive(Clone, Copy, Debug)]
+pub struct Watcher<'a> {
+    /// The proven name.
+    pub who: &'a str,
+    /// How many documents this subscription got before.
+    pub nth: u32,
+    /// The address as it was subscribed to.
+    pub entity: &'a str,
 }
 
 /// Something that happened and is over: said once to each watcher of that time, and to nobody later.
@@ -52,9 +72,10 @@ pub struct Moment {
 
 /// What the notifier asks of the application.
 pub trait Source {
-    /// The state of `resource` now, as the `nth` document (from 0) of a subscription to `entity`,
-    /// with what happened since the last one.
-    fn document(&mut self, resource: Resource, nth: u32, entity: &str, moments: &[Moment]) -> Document;
+    /// A number that changes with the state of `resource`, and with nothing else (RFC 5839 §5.1).
+    fn tag(&self, resource: Resource) -> u64;
+    /// The state of `resource` now, with what happened since the last document of this watcher.
+    fn document(&mut self, resource: Resource, watcher: Watcher<'_>, moments: &[Moment]) -> Document;
 }
 
 /// Names a subscription. Stale ones find nothing.
@@ -103,8 +124,34 @@ pub struct Wanted {
     pub entity: String,
     /// Granted lifetime; zero for a fetch.
     pub expires: Duration,
-    /// Least time between two NOTIFYs.
+    /// Least time between two NOTIFYs that the package asks for.
     pub interval: Duration,
+    /// What the subscriber asks for.
+    pub rates: Rates,
+    /// What the subscriber knows already.
+    pub condition: Option<Condition>,
+}
+
+/// What a subscriber says with a refresh.
+#[derive(Clone, Copy, Debug)]
+pub struct Refresh {
+    /// Granted lifetime; zero ends the subscription.
+    pub expires: Duration,
+    /// The rates that count from now on.
+    pub rates: Rates,
+    /// What the subscriber knows already.
+    pub condition: Option<Condition>,
+}
+
+/// How a NOTIFY was answered.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Answered {
+    /// The status code; 408 when nobody answered.
+    pub status: u16,
+    /// Retry-After in seconds.
+    pub retry_after: Option<u32>,
+    /// New rates, where the answer names some (RFC 6446 §4.4).
+    pub rates: Option<Rates>,
 }
 
 /// Everything that the notifier remembers.
@@ -120,45 +167,14 @@ pub struct Notifier {
     serial: u64,
 }
 
-#[derive(Debug)]
-struct Subscription {
-    serial: u64,
-    resource: Resource,
-    who: String,
-    dialog: Dialog,
-    event: String,
-    entity: String,
-    expires: Instant,
-    interval: Duration,
-    /// Something changed since the last NOTIFY was written.
-    dirty: bool,
-    /// The next NOTIFY goes out whatever the interval: the answer to a SUBSCRIBE, or the last one.
-    at_once: bool,
-    outstanding: bool,
-    /// In `ready`.
-    queued: bool,
-    /// The connection is gone: nothing can be said until the phone refreshes over another.
-    lost: bool,
-    /// Place in `by_subject`; `None` once it watches nothing any more.
-    slot: Option<usize>,
-    twin: u64,
-    last: Option<Instant>,
-    /// A Retry-After: nothing is sent before, unless at once.
-    hold: Option<Instant>,
-    end: Option<End>,
-    sent: u32,
-    /// Not yet acknowledged, oldest first.
-    moments: VecDeque<Moment>,
-    /// How many of them are in the NOTIFY that is outstanding.
-    moments_sent: usize,
-}
-
 #[derive(Clone, Copy, Debug)]
 enum Wake {
     /// The interval has passed, or a Retry-After.
     Send,
     /// The subscription may have expired.
     Expire,
+    /// Something has to be said although nothing changed.
+    Beat,
 }
 
 /// How long an expired subscription is kept for a refresh that is late on its way: phones refresh
@@ -206,7 +222,10 @@ impl Notifier {
             event: wanted.event,
             entity: wanted.entity,
             expires,
-            interval: wanted.interval,
+            package_interval: wanted.interval,
+            rates: wanted.rates,
+            condition: wanted.condition,
+            lately: Sent::default(),
             dirty: true,
             at_once: true,
             outstanding: false,
@@ -270,16 +289,22 @@ impl Notifier {
         id: SubscriptionId,
         request: &Message<'_>,
         hop: Hop,
-        expires: Duration,
+        wish: Refresh,
         now: Now,
     ) -> Result<(), DialogFault> {
         let Some(subscription) = self.get_mut(id) else { return Ok(()) };
+        let before = subscription.dialog.hop;
         subscription.dialog.on_request(request, hop)?;
+        // It lives somewhere else now: a NOTIFY that is on its way to the old place will not be
+        // answered, and that is no sign against it.
+        subscription.outstanding &= before == hop;
         subscription.lost = false;
-        subscription.expires = now.mono + expires;
+        subscription.expires = now.mono + wish.expires;
+        subscription.rates = wish.rates;
+        subscription.condition = wish.condition;
         subscription.dirty = true;
         subscription.at_once = true;
-        if expires.is_zero() {
+        if wish.expires.is_zero() {
             subscription.end = Some(End::Timeout);
         } else {
             let at = subscription.expires + GRACE;
@@ -343,8 +368,13 @@ impl Notifier {
             if subscription.outstanding || !subscription.dirty || subscription.lost {
                 continue;
             }
-            subscription.send(id, transactions, source, now);
-            if subscription.end.is_some() {
+            let sent = subscription.send(id, transactions, source, now);
+            let beat = subscription.beat().filter(|_| sent && subscription.end.is_none());
+            let ended = subscription.end.is_some();
+            if let Some(at) = beat {
+                self.deadlines.set(at, (id, Wake::Beat));
+            }
+            if ended {
                 // Kept until the last NOTIFY's transaction is over, so that it is repeated when lost;
                 // but it watches nothing any more.
                 self.forget_subject(id);
@@ -352,11 +382,22 @@ impl Notifier {
         }
     }
 
-    /// A NOTIFY was answered with `status`, or 408 when nobody answered; `retry_after` in seconds
-    /// where the answer named one.
-    pub fn on_answer(&mut self, id: SubscriptionId, status: u16, retry_after: Option<u32>, now: Now) {
-        let Some(subscription) = self.get_mut(id) else { return };
+    /// The NOTIFY with that CSeq was answered. One that is not waited for any more says nothing.
+    pub fn on_answer(&mut self, id: SubscriptionId, cseq: u32, answered: Answered, now: Now) {
+        let Answered { status, retry_after, rates } = answered;
+        let Some(subscription) =
+            self.get_mut(id).filter(|known| known.outstanding && known.dialog.local_seq == cseq)
+        else {
+            return;
+        };
         subscription.outstanding = false;
+        if let Some(rates) = rates.filter(|_| status < 300) {
+            subscription.rates = rates;
+            if let Some(at) = subscription.beat() {
+                self.deadlines.set(at, (id, Wake::Beat));
+            }
+        }
+        let Some(subscription) = self.get_mut(id) else { return };
         let told = std::mem::take(&mut subscription.moments_sent);
         if status < 300 {
             subscription.moments.drain(..told.min(subscription.moments.len()));
@@ -416,6 +457,11 @@ impl Notifier {
                     }
                 }
                 Wake::Expire => self.expire(id, now),
+                Wake::Beat => {
+                    if self.get(id).and_then(Subscription::beat).is_some_and(|at| at <= now.mono) {
+                        self.mark(id, now);
+                    }
+                }
             }
         }
     }
@@ -462,8 +508,7 @@ impl Notifier {
     /// Now, or when the interval and a Retry-After have passed.
     fn schedule(&mut self, id: SubscriptionId, now: Now) {
         let Some(subscription) = self.get(id) else { return };
-        let at = subscription.last.map(|last| last + subscription.interval).max(subscription.hold);
-        match at.filter(|at| *at > now.mono && !subscription.at_once) {
+        match subscription.next().filter(|at| *at > now.mono && !subscription.at_once) {
             Some(at) => self.deadlines.set(at, (id, Wake::Send)),
             None => self.make_ready(id),
         }
@@ -500,6 +545,7 @@ impl Notifier {
             found.is_some_and(|it| match wake {
                 Wake::Send => it.dirty && !it.outstanding,
                 Wake::Expire => it.expires + GRACE == at,
+                Wake::Beat => it.beat() == Some(at),
             })
         });
     }
@@ -558,40 +604,73 @@ fn twin_of(wanted: &Wanted) -> u64 {
     hasher.finish()
 }
 
-impl Subscription {
-    fn send(
-        &mut self,
-        id: SubscriptionId,
-        transactions: &mut Transactions<User>,
-        source: &mut dyn Source,
-        now: Now,
-    ) {
-        let moments = self.moments.make_contiguous();
-        // Who lost the right is told no state, and what is gone has none.
-        let document = match self.end {
-            Some(End::Rejected | End::NoResource) => None,
-            _ => Some(source.document(self.resource, self.sent, &self.entity, moments)),
-        };
-        self.moments_sent = moments.len();
-        let left = self.expires.saturating_duration_since(now.mono).as_secs();
-        let (end, event, dialog) = (self.end, &self.event, &mut self.dialog);
-        transactions.send(dialog.hop, Method::Notify, User::Notify(id), now.mono, |branch| {
-            let mut writer = dialog.request(Method::Notify, branch);
-            writer.field("Event", &[event]);
-            match end {
-                Some(end) => writer.field("Subscription-State", &["terminated;reason=", end.reason()]),
-                None => writer.field_fmt("Subscription-State", format_args!("active;expires={left}")),
-            };
-            match &document {
-                Some(document) => writer.body(document.content_type, &document.body),
-                None => writer.finish(),
-            }
-        });
-        self.sent += 1;
-        self.dirty = false;
-        self.at_once = false;
-        self.outstanding = true;
-        self.last = Some(now.mono);
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sip::Transport;
+
+    fn hop(flow: u64) -> Hop {
+        let address = "192.0.2.1:5060".parse().unwrap();
+        Hop { flow: FlowId(flow), transport: Transport::Tcp, local: address, peer: address }
+    }
+
+    fn subscribe(tag: &str, cseq: u32) -> String {
+        format!(
+            "SUBSCRIBE sip:plug@h SIP/2.0\r\nVia: SIP/2.0/TCP a;branch=z9hG4bK{cseq}\r\nFrom: <sip:a@h>;tag=1\r\nTo: <sip:plug@h>{tag}\r\nCall-ID: x\r\nCSeq: {cseq} SUBSCRIBE\r\nContact: <sip:a@a>\r\n\r\n"
+        )
+    }
+
+    fn watched(now: Now) -> (Notifier, SubscriptionId, String) {
+        let mut notifier = Notifier::default();
+        let tag = notifier.next_tag(7);
+        let text = subscribe("", 1);
+        let request = Message::parse(text.as_bytes()).unwrap();
+        let dialog = Dialog::accept(&request, hop(1), tag.clone(), "sip:plug@h").unwrap();
+        let id = notifier.add(
+            Wanted {
+                resource: Resource { subject: 0, package: 0, form: 0, view: 1 },
+                who: "a".to_owned(),
+                dialog,
+                event: "presence".to_owned(),
+                entity: "sip:plug@h".to_owned(),
+                expires: Duration::from_secs(3600),
+                interval: Duration::from_secs(1),
+                rates: Rates::default(),
+                condition: None,
+            },
+            now,
+        );
+        (notifier, id, tag)
+    }
+
+    #[test]
+    fn a_storm_of_refreshes_leaves_nothing_behind() {
+        let mut now = Now { mono: Instant::now(), wall_ms: 0 };
+        let (mut notifier, id, tag) = watched(now);
+        for cseq in 2..20_000 {
+            now.mono += Duration::from_millis(1);
+            let text = subscribe(&format!(";tag={tag}"), cseq);
+            let request = Message::parse(text.as_bytes()).unwrap();
+            let wish = Refresh { expires: Duration::from_secs(3600), rates: Rates::default(), condition: None };
+            notifier.refresh(id, &request, hop(1), wish, now).unwrap();
+            notifier.on_deadline(now);
+        }
+        assert!(notifier.deadlines.len() < 2000, "{}", notifier.deadlines.len());
+        // What counts is kept: it ends when it has to.
+        now.mono += Duration::from_secs(3600) + GRACE;
+        assert!(notifier.next_deadline().is_some_and(|at| at <= now.mono));
+        notifier.on_deadline(now);
+        assert_eq!(notifier.get(id).unwrap().end, Some(End::Timeout));
+    }
+
+    #[test]
+    fn who_cannot_be_told_the_end_is_not_kept_for_it() {
+        let now = Now { mono: Instant::now(), wall_ms: 0 };
+        let (mut notifier, _, _) = watched(now);
+        notifier.on_flow_closed(FlowId(1));
+        assert_eq!(notifier.len(), 1, "it may come back");
+        notifier.end(End::Rejected, |_, _| true);
+        assert!(notifier.is_empty() && notifier.by_who.is_empty());
     }
 }
 
