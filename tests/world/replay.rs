@@ -233,6 +233,9 @@ fn a_login_that_has_grown_old_is_asked_for_again() {
     let finals: Vec<u16> = world.phones[anna].ops[op].finals.iter().map(|last| last.1).collect();
     assert_eq!(finals, [401, 200]);
     assert_eq!(world.plug.writes.len(), 1);
+}
+
+#[test]
 fn the_digest_does_not_tell_which_appliances_there_are() {
     let mut world = World::new(56);
     let ben = world.phone("ben");
