@@ -426,3 +426,16 @@ fn the_same_seed_gives_the_same_outputs() {
     assert_eq!(first, run(4711));
     assert_ne!(first, run(4712));
 }
+
+#[test]
+fn two_keys_of_one_phone_may_watch_one_appliance_by_two_numbers() {
+    let mut world = World::new(97);
+    let anna = watcher(&mut world, "anna", "dialog", 600);
+    world.at(anna, |phone, now| phone.subscribe("21", "dialog", 600, now));
+    world.run(500);
+    world.report("stat/plug/POWER", "ON");
+    world.run(1_000);
+    for sub in 0..2 {
+        assert!(last(&world, anna, sub).body.contains("confirmed"), "{sub}");
+    }
+}

@@ -162,7 +162,7 @@ pub struct Notifier {
     by_who: HashMap<String, usize>,
     ready: VecDeque<SubscriptionId>,
     deadlines: Deadlines<(SubscriptionId, Wake)>,
-    /// Newest subscription per user, subject, package and Contact.
+    /// Newest subscription per user, address, package and Contact.
     twins: HashMap<u64, SubscriptionId>,
     serial: u64,
 }
@@ -557,6 +557,7 @@ impl Notifier {
         let same = other.who == wanted.who
             && other.resource.subject == wanted.resource.subject
             && other.resource.package == wanted.resource.package
+            && other.entity == wanted.entity
             && other.dialog.target == wanted.dialog.target
             && other.event == wanted.event;
         same.then_some(id)
@@ -600,7 +601,7 @@ fn twin_of(wanted: &Wanted) -> u64 {
     use std::hash::{DefaultHasher, Hash as _, Hasher as _};
     let mut hasher = DefaultHasher::new();
     (&wanted.who, wanted.resource.subject, wanted.resource.package).hash(&mut hasher);
-    (&wanted.dialog.target, &wanted.event).hash(&mut hasher);
+    (&wanted.dialog.target, &wanted.event, &wanted.entity).hash(&mut hasher);
     hasher.finish()
 }
 
