@@ -316,9 +316,16 @@ impl Notifier {
 
     /// The state of `subject` changed: each of its watchers hears of it as soon as it may.
     pub fn changed(&mut self, subject: usize, now: Now) {
+        self.changed_for(subject, |_| true, now);
+    }
+
+    /// A part of `subject` changed: only those who may see it hear that something did.
+    pub fn changed_for(&mut self, subject: usize, may_see: impl Fn(&str) -> bool, now: Now) {
         let Some(ids) = self.by_subject.get(&subject) else { return };
         for id in ids.clone() {
-            self.mark(id, now);
+            if self.get(id).is_some_and(|subscription| may_see(&subscription.who)) {
+                self.mark(id, now);
+            }
         }
     }
 
