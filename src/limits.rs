@@ -62,3 +62,5 @@ pub const QUERIES: usize = 64;
 pub const WORDS_BYTES: usize = 512;
 /// Alerts that are remembered; when it is full, the oldest that was seen is forgotten.
 pub const ALERTS: usize = 64;
+/// Publications that are kept; one more is answered 503.
+pub const PUBLICATIONS: usize = 256;

@@ -23,6 +23,12 @@ use crate::io::control;
 
 /// Arguments of `demo`.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sipliance demo
+  sipliance demo --listen 127.0.0.1:5062 --user anna --password tulip
+
+It prints what a phone needs, and then a line per change. Ctrl-C ends it.")]
 pub struct DemoArgs {
     /// Where to listen, UDP and TCP. With port 0 the system chooses one.
     #[arg(long, default_value = "0.0.0.0:5060", value_name = "ADDR:PORT")]

@@ -16,6 +16,11 @@ use crate::io::control;
 
 /// Arguments of `run`.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+SIGHUP reads the files again, SIGTERM and Ctrl-C say goodbye to watchers and registrars and end it.
+SIPLIANCE_LOG sets how much is logged: error, warn, info (as it comes), debug.
+
+Exit codes: 0 ended in order, 1 the files have mistakes or a port cannot be opened, 2 wrong arguments.")]
 pub struct RunArgs {
     /// The home file.
     #[arg(long, default_value = "/etc/sipliance/home.yaml")]

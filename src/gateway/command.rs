@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::request::Request;
 use super::wish::Wish;
-use super::{Gateway, Output};
+use super::{Gateway, Output, publish};
 use crate::config::DeviceId;
 use crate::config::access::Identity;
 use crate::control::answer::{self, Answer};
@@ -35,7 +35,7 @@ pub(super) struct Pending {
 /// Who asked, and how to answer him. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct Asker {
-    key: ServerKey,
+    pub key: ServerKey,
     pub hop: Hop,
     /// The request, for the fields that a response copies.
     pub request: Bytes,
@@ -43,7 +43,7 @@ pub(super) struct Asker {
     pub who: Arc<str>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) enum Kind {
     /// The answer goes into a reply MESSAGE.
     Message,
@@ -51,6 +51,20 @@ pub(super) enum Kind {
     Do,
     /// The answer goes into the reason phrase.
     Call,
+    /// A lease begins when it is done.
+    Publish(Box<publish::Wanted>),
+}
+
+impl Asker {
+    pub fn new(request: &Request<'_>, key: ServerKey, kind: Kind, who: &Identity) -> Self {
+        Self {
+            key,
+            hop: request.hop,
+            request: Bytes::copy_from_slice(request.bytes),
+            kind,
+            who: key_of(who).into(),
+        }
+    }
 }
 
 /// Requests that moved something, by Call-ID, CSeq and From tag: the second branch of a fork is
@@ -111,7 +125,7 @@ impl Gateway {
             Method::Do => Kind::Do,
             _ => Kind::Call,
         };
-        if kind == Kind::Call
+        if matches!(kind, Kind::Call)
             && request.message.content_type().is_some_and(|kind| {
                 !kind.eq_ignore_ascii_case("application/sdp") && !kind.starts_with("multipart/")
             })
@@ -129,7 +143,7 @@ impl Gateway {
         let target = target.filter(|target| self.is_there(&who, *target));
         let target = target.ok_or(Rejection::new(404, "No Such Appliance"))?;
         check_age(request.message, now)?;
-        let wish = self.wish(kind, request, target, &who, now)?;
+        let wish = self.wish(&kind, request, target, &who, now)?;
         if matches!(wish, Wish::Order(..)) && !self.pace.allows(&who, now) {
             return Err(Rejection::new(503, "Too Many Commands").with("Retry-After", "2"));
         }
@@ -138,13 +152,7 @@ impl Gateway {
         let weight = if matches!(wish, Wish::Order(..)) { Weight::Heavy } else { Weight::Light };
         let key = self.open(request, weight)?;
         self.recent.add(fork);
-        let asker = Asker {
-            key,
-            hop: request.hop,
-            request: Bytes::copy_from_slice(request.bytes),
-            kind,
-            who: key_of(&who).into(),
-        };
+        let asker = Asker::new(request, key, kind, &who);
         match wish {
             Wish::Silence => self.answer(&asker, &Answer::new(200, "OK", ""), None, now),
             Wish::Acknowledge(only) => {
@@ -181,7 +189,7 @@ impl Gateway {
     }
 
     /// Rights, audit, act; in this order.
-    fn order(&mut self, asker: Asker, who: &Identity, id: DeviceId, order: Order, now: Now) {
+    pub(super) fn order(&mut self, asker: Asker, who: &Identity, id: DeviceId, order: Order, now: Now) {
         let Some(device) = self.house.device(id) else { return };
         let what = describe(&order);
         let (item, sensitive) = (order.subject(), is_sensitive(device, &order));
@@ -195,7 +203,7 @@ impl Gateway {
         self.audit("ordered", &asker, id, &what, "", now);
         match self.house.order(id, order, now) {
             Ok(command) => {
-                if asker.kind == Kind::Call {
+                if matches!(asker.kind, Kind::Call) {
                     self.respond(&asker, 100, "Trying", None, now);
                 }
                 self.pending.insert(command, Pending { asker, device: id, what, cancelled: false });
@@ -210,7 +218,12 @@ impl Gateway {
     }
 
     fn answer(&mut self, asker: &Asker, answer: &Answer, device: Option<DeviceId>, now: Now) {
-        match asker.kind {
+        match &asker.kind {
+            Kind::Publish(wanted) => {
+                if let Some(device) = device {
+                    self.answer_publish(asker, wanted, answer, device, now);
+                }
+            }
             Kind::Call => self.respond(asker, answer.call_status(), &answer.words, None, now),
             Kind::Do => self.respond(asker, answer.status, answer.reason, Some(&answer.words), now),
             Kind::Message => {

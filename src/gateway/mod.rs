@@ -7,6 +7,7 @@
 mod command;
 mod flow;
 mod page;
+mod publish;
 mod register;
 mod reload;
 mod request;
@@ -35,6 +36,7 @@ use crate::limits;
 use crate::sip::auth::{self, Algorithm};
 use crate::sip::notifier::rate::Rates;
 use crate::sip::notifier::{Answered, End, Moment, Notifier};
+use crate::sip::publication::Publications;
 use crate::sip::registrar::Registrar;
 use crate::sip::registration::Registration;
 use crate::sip::transaction::{ClientEvent, Transactions};
@@ -68,6 +70,7 @@ pub struct Gateway {
     /// Links that work now.
     links_up: BTreeSet<LinkId>,
     pending: HashMap<CommandId, command::Pending>,
+    leases: Publications<DeviceId, publish::Lease>,
     recent: command::Recent,
     pace: command::Pace,
     cache: Cache,
@@ -121,6 +124,7 @@ impl Gateway {
             flows: HashMap::new(),
             links_up: BTreeSet::new(),
             pending: HashMap::new(),
+            leases: Publications::default(),
             recent: command::Recent::default(),
             pace: command::Pace::default(),
             cache: Cache::default(),
@@ -183,6 +187,7 @@ impl Gateway {
             self.transactions.next_deadline(),
             self.notifier.next_deadline(),
             self.house.next_deadline(),
+            self.leases.next_deadline(),
             flows,
             registrations,
             upstreams,
@@ -292,6 +297,7 @@ impl Gateway {
             registration.on_deadline(&mut self.transactions, now);
         }
         self.on_upstream_deadlines(now);
+        self.on_lease_deadlines(now);
         let mut late: Vec<FlowId> = self
             .flows
             .iter()

@@ -13,7 +13,7 @@ use crate::sip::{Hop, Rejection};
 use crate::timer::Now;
 
 /// What the gateway does, for Allow.
-const ALLOW: &str = "OPTIONS, REGISTER, SUBSCRIBE, MESSAGE, DO, INVITE, ACK, CANCEL, BYE";
+const ALLOW: &str = "OPTIONS, REGISTER, SUBSCRIBE, PUBLISH, MESSAGE, DO, INVITE, ACK, CANCEL, BYE";
 
 /// A request on its way through the gateway.
 #[derive(Clone, Copy)]
@@ -72,6 +72,7 @@ impl Gateway {
             Method::Refer if !request.in_dialog() => Err(Rejection::new(603, "Decline")),
             Method::Bye | Method::Notify | Method::Info | Method::Update | Method::Prack => Err(gone()),
             Method::Cancel | Method::Refer => Err(gone()),
+            Method::Publish if !request.in_dialog() => self.publish(request, now),
             Method::Publish | Method::Qauth => {
                 Err(Rejection::new(405, "Method Not Allowed").with("Allow", ALLOW))
             }

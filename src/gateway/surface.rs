@@ -12,7 +12,7 @@ use crate::sip::{FlowId, Hop, Transport};
 /// What happens to the gateway.
 #[derive(Debug)]
 pub enum Input<'a> {
-    /// [`Gateway::next_deadline`] has passed.
+    /// [`Gateway::next_deadline`](super::Gateway::next_deadline) has passed.
     Deadline,
     /// A datagram arrived.
     Datagram {

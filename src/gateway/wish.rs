@@ -52,7 +52,7 @@ impl Gateway {
     /// Understands the request.
     pub(super) fn wish(
         &self,
-        kind: Kind,
+        kind: &Kind,
         request: &Request<'_>,
         target: Target,
         who: &Identity,
@@ -61,7 +61,7 @@ impl Gateway {
         let content = match kind {
             Kind::Message => body::message(request.message)?,
             Kind::Do => body::action(request.message)?,
-            Kind::Call => return Ok(self.wish_of_call(target, who, now)),
+            Kind::Call | Kind::Publish(_) => return Ok(self.wish_of_call(target, who, now)),
         };
         match (content, target.device()) {
             (Content::Chatter, _) => Ok(Wish::Silence),

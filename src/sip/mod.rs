@@ -7,6 +7,7 @@ pub mod challenge;
 pub mod dialog;
 pub mod exchange;
 pub mod notifier;
+pub mod publication;
 pub mod registrar;
 pub mod registration;
 pub mod subscriber;

@@ -16,6 +16,7 @@ mod alerts;
 mod calls;
 mod lossy;
 mod order;
+mod publish;
 mod rates;
 mod replay;
 mod strangers;
