@@ -29,6 +29,8 @@ impl Gateway {
         };
         let rooms = Rooms::of(&config);
         self.alerts.retain(|alert| stays(alert.device));
+        // What ends later would be returned to whatever has that place then.
+        self.leases.retain(stays);
         self.notifier.end(End::NoResource, |_, resource| match Subject::of(resource.subject) {
             Subject::Device(device) => !stays(device),
             Subject::Room(index) | Subject::RoomList(index) => {
