@@ -116,9 +116,9 @@ fn tell(notice: &Notice) {
         Notice::Registration { address, standing, good: true } => tracing::info!("{address}: {standing}"),
         Notice::Registration { address, standing, good: false } => tracing::warn!("{address}: {standing}"),
         Notice::Unwatched { link, channel, why } => {
-            tracing::warn!("link {link}: nothing is heard of {channel}: {why}")
+            tracing::warn!("{link}: nothing is heard of {channel}: {why}")
         }
-        Notice::Link { link, down: None } => tracing::info!("link {link} is up"),
-        Notice::Link { link, down: Some(why) } => tracing::warn!("link {link} is down: {why}"),
+        Notice::Link { link, down: None } => tracing::info!("{link} is up"),
+        Notice::Link { link, down: Some(why) } => tracing::warn!("{link} is down: {why}"),
     }
 }

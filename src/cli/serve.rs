@@ -11,6 +11,7 @@ use crate::config::{Config, LinkId, Listen};
 use crate::gateway::{Gateway, Notice};
 use crate::io::control;
 use crate::io::drivers::Supervisor;
+use crate::io::ports::Ports;
 use crate::io::run::{Parts, Shell, Signal, now};
 
 /// See [`Service::reload`].
@@ -46,32 +47,21 @@ pub fn serve(service: Service) -> Result<(), String> {
 
 async fn serve_local(service: Service) -> Result<(), String> {
     let config = service.config;
+    // First the ports: a second gateway by mistake ends here, before it takes the first one's devices.
+    let ports = Ports::open(&config.listen).await.map_err(|(listen, why)| {
+        let transport = listen.transport.via().to_lowercase();
+        format!("cannot listen on {transport}:{}: {why}{}", listen.addr, hint(&why))
+    })?;
+    let listening = ports.listening().to_vec();
     let drivers = Supervisor::start(&config.links, service.wires)
         .map_err(|why| format!("cannot start the drivers: {why}"))?;
     let (signals_to, signals) = mpsc::channel(4);
     let (questions_to, questions) = mpsc::channel(control::QUESTIONS);
     let gateway = Gateway::new(config.clone(), rand::random(), now());
-    let parts =
-        Parts { gateway, drivers, signals, questions, notices: service.notices, audit: config.audit.clone() };
-    let mut shell =
+    let (notices, audit) = (service.notices, config.audit.clone());
+    let parts = Parts { gateway, drivers, ports, signals, questions, notices, audit };
+    let shell =
         Shell::new(parts).map_err(|why| cannot("open the audit file", config.audit.as_deref(), &why))?;
-    let mut listening: Vec<Listen> = Vec::new();
-    for wanted in &config.listen {
-        let mut listen = *wanted;
-        // Where the system chooses the port, UDP and TCP have the same one.
-        if let Some(first) = listening.first().filter(|_| wanted.addr.port() == 0) {
-            listen.addr.set_port(first.addr.port());
-        }
-        let addr = shell.listen(listen).await.map_err(|why| {
-            format!(
-                "cannot listen on {}:{}: {why}{}",
-                listen.transport.via().to_lowercase(),
-                listen.addr,
-                hint(&why)
-            )
-        })?;
-        listening.push(Listen { addr, ..listen });
-    }
     let mut control = service.control;
     if let Some(path) = &control
         && let Err(why) = control::serve(path, questions_to)

@@ -231,7 +231,7 @@ fn verdict(why: Why, peer: &Peer) -> Result<(), Failure> {
 fn words(why: &Why, peer: &Peer) -> String {
     match why {
         Why::Refused { status: 489, reason, allow_events: Some(events) } => {
-            format!("{}; it has: {}", status_line(489, reason), clean(events))
+            format!("{}; the server has: {}", status_line(489, reason), clean(events))
         }
         Why::Refused { status, reason, .. } => status_line(*status, reason),
         Why::Login(Refused::Wrong) => format!("401: wrong user or password for {}", peer.user),

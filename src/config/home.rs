@@ -125,7 +125,8 @@ fn sections(mut map: MapReader<'_>, library: &mut Library<'_>, build: &mut Build
     let listen_node = map.take("listen");
     let listen = house::listen(listen_node, build);
     let digest = house::digest(map.take("digest"), build);
-    let users = users::users(map.take("users"), &house, digest.md5, build);
+    let users_node = map.take("users");
+    let users = users::users(users_node, &house, digest.md5, build);
     let mut links = links::Links::read(map.take("mqtt"), map.take("serial"), build);
     let devices_node = map.take("devices");
     let devices = devices::devices(devices_node, library, &mut links, build);
@@ -136,7 +137,10 @@ fn sections(mut map: MapReader<'_>, library: &mut Library<'_>, build: &mut Build
     let audit = map.text("audit", &mut build.faults).map(|path| build.resolve(&path));
     map.finish(&mut build.faults);
     let links = links.finish(devices_node.is_some(), build);
-    if !listen.is_empty() && users.is_empty() {
+    // Users that are there and faulty have their own faults.
+    let nobody =
+        users_node.is_none_or(|node| !matches!(&node.data, yaml::Data::Map(users) if !users.is_empty()));
+    if !listen.is_empty() && nobody {
         build.faults.warning(
             listen_node.map(|node| node.place),
             "listen",

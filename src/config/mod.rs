@@ -152,6 +152,18 @@ pub struct Link {
     pub settings: LinkSettings,
 }
 
+impl Link {
+    /// What people call it: `broker main` and `serial port main` may stand side by side.
+    pub fn title(&self) -> String {
+        match self.settings {
+            LinkSettings::Mqtt(_) => format!("broker {}", self.name),
+            LinkSettings::Serial(_) => format!("serial port {}", self.name),
+            LinkSettings::Gpio(_) => format!("GPIO of {}", self.name),
+            LinkSettings::Sim => self.name.clone(),
+        }
+    }
+}
+
 /// Settings per kind of link.
 #[derive(Clone, Debug)]
 pub enum LinkSettings {

@@ -77,6 +77,8 @@ pub struct Gateway {
     counters: Counters,
     outputs: VecDeque<Output>,
     tag_key: [u8; 16],
+    /// The end is being said to everybody; nothing new begins.
+    leaving: bool,
     rng: ChaCha8Rng,
 }
 
@@ -131,6 +133,7 @@ impl Gateway {
             counters: Counters::default(),
             outputs: VecDeque::new(),
             tag_key: rng.random(),
+            leaving: false,
             rng,
             config,
         };
@@ -259,7 +262,7 @@ impl Gateway {
     }
 
     fn on_driver(&mut self, link: LinkId, event: driver::Event, now: Now) {
-        let name = self.config.links.get(link.0).map(|link| link.name.clone()).unwrap_or_default();
+        let name = self.config.links.get(link.0).map(crate::config::Link::title).unwrap_or_default();
         match &event {
             driver::Event::Up => {
                 self.links_up.insert(link);
@@ -389,6 +392,7 @@ impl Gateway {
     }
 
     fn shut_down(&mut self, now: Now) {
+        self.leaving = true;
         self.notifier.end(End::Deactivated, |_, _| true);
         for registration in &mut self.registrations {
             registration.leave(&mut self.transactions, now);

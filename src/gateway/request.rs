@@ -57,6 +57,11 @@ impl Gateway {
     /// An error means: this stateless answer, and nothing was remembered.
     fn dispatch(&mut self, request: &Request<'_>, now: Now) -> Result<(), Rejection> {
         check_require(request.message)?;
+        if self.leaving && request.method != Method::Options && !request.in_dialog() {
+            // A watcher that was told to ask again would be forgotten by the end of the process, and a
+            // command cut off in the middle.
+            return Err(Rejection::new(503, "Restarting").with("Retry-After", "5"));
+        }
         match request.method {
             Method::Options => {
                 self.options(request);

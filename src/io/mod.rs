@@ -3,6 +3,7 @@
 
 pub mod control;
 pub mod drivers;
+pub mod ports;
 pub mod run;
 pub mod tcp;
 pub mod udp;

@@ -11,14 +11,15 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 use super::control::{self, Question};
 use super::drivers::Supervisor;
+use super::ports::Ports;
 use super::tcp::{self, Connected, Report};
 use super::udp::{Batch, Udp};
-use crate::config::{Config, HostPort, Listen};
+use crate::config::{Config, HostPort};
 use crate::gateway::{Gateway, Input, Notice, Output};
 use crate::sip::{FlowId, Hop, Transport};
 use crate::timer::Now;
@@ -76,6 +77,8 @@ pub struct Parts {
     pub gateway: Gateway,
     /// The drivers.
     pub drivers: Supervisor,
+    /// Where phones come in.
+    pub ports: Ports,
     /// Stop and reload.
     pub signals: mpsc::Receiver<Signal>,
     /// Questions of `sipliance status`.
@@ -93,13 +96,17 @@ pub fn now() -> Now {
 }
 
 impl Shell {
-    /// Opens the audit file. No port is opened yet.
+    /// Opens the audit file and begins to accept connections.
     ///
     /// # Errors
     /// When the audit file cannot be opened.
     pub fn new(parts: Parts) -> io::Result<Self> {
         let (report_to, reports) = mpsc::channel(REPORTS);
         let audit = parts.audit.map(|path| open_audit(&path)).transpose()?;
+        let Ports { sockets, listeners, .. } = parts.ports;
+        for listener in listeners {
+            tokio::task::spawn_local(tcp::accept(listener, report_to.clone()));
+        }
         Ok(Self {
             gateway: parts.gateway,
             drivers: parts.drivers,
@@ -107,37 +114,16 @@ impl Shell {
             questions: parts.questions,
             notices: parts.notices,
             audit,
-            sockets: Vec::new(),
+            next_flow: sockets.len() as u64,
+            sockets,
             turn: 0,
             streams: HashMap::new(),
             reports,
             report_to,
             backlog: VecDeque::new(),
             batch: Batch::default(),
-            next_flow: 0,
             dropped: 0,
         })
-    }
-
-    /// Opens one port. With port 0 the system chooses; the address is returned.
-    ///
-    /// # Errors
-    /// When it cannot be opened.
-    pub async fn listen(&mut self, listen: Listen) -> io::Result<SocketAddr> {
-        match listen.transport {
-            Transport::Udp => {
-                let socket = Udp::bind(self.new_flow(), listen.addr, None)?;
-                let local = socket.local();
-                self.sockets.push(socket);
-                Ok(local)
-            }
-            Transport::Tcp => {
-                let listener = TcpListener::bind(listen.addr).await?;
-                let local = listener.local_addr()?;
-                tokio::task::spawn_local(tcp::accept(listener, self.report_to.clone()));
-                Ok(local)
-            }
-        }
     }
 
     /// Runs until it is told to stop and has said goodbye.

@@ -174,3 +174,48 @@ fn a_lease_that_ends_after_a_reload_moves_no_neighbour() {
     world.run(120_000);
     assert!(world.lamp.writes.is_empty(), "{:?}", world.lamp.writes);
 }
+
+#[test]
+fn a_clock_that_is_set_stops_nobody() {
+    let mut world = World::new(89);
+    let anna = world.phone("anna");
+    world.at(anna, |phone, now| phone.subscribe("plug", "appliance", 3600, now));
+    world.run(1_000);
+    let mut versions = Vec::new();
+    for (nth, off) in [3_600_000, -3_600_000, 86_400_000, 0].into_iter().enumerate() {
+        world.wall_off = off;
+        let on = nth % 2 == 0;
+        let op = world.at(anna, |phone, now| phone.switch("plug", on, now));
+        world.run(2_000);
+        assert_eq!(world.phones[anna].ops[op].status(), 200, "clock off by {off} ms");
+        let newest = world.phones[anna].subs[0].notifies.last().unwrap();
+        assert!(newest.body.contains(&format!("\"vb\":{on}")), "{}", newest.body);
+        versions.push(world.plug.writes.len());
+    }
+    assert_eq!(versions, [1, 2, 3, 4]);
+    assert!(!world.phones[anna].subs[0].terminated, "lifetimes do not follow the wall clock");
+}
+
+#[test]
+fn a_proof_from_before_the_clock_was_set_moves_nothing_twice() {
+    let mut world = World::new(90);
+    let anna = world.phone("anna");
+    let op = world.at(anna, |phone, now| phone.message("plug", "on", now));
+    world.run(1_000);
+    let captured = world.phones[anna].ops[op].sent.clone();
+    world.run(60_000);
+    for off in [-61_000, -30_000, 61_000] {
+        world.wall_off = off;
+        let text = String::from_utf8(captured.to_vec()).unwrap();
+        world.inject(
+            world.phones[anna].hop.local,
+            text.replace("z9hG4bK", &format!("z9hG4bK{}", off + 99_000)),
+        );
+        world.inject(
+            world.phones[anna].hop.local,
+            text.replace("Call-ID: ", &format!("Call-ID: {}", off + 99_000)),
+        );
+        world.run(1_000);
+        assert_eq!(world.plug.writes.len(), 1);
+    }
+}

@@ -162,6 +162,13 @@ impl Phone {
         self.start("MESSAGE", &uri, &uri, String::new(), Some(("text/plain", text.to_owned())), now)
     }
 
+    /// PUBLISH of the plug's `power`, with more fields; without a body when `on` is `None`.
+    pub fn publish(&mut self, name: &str, on: Option<bool>, fields: &str, now: Instant) -> usize {
+        let uri = format!("sip:{name}@{DOMAIN}");
+        let body = on.map(|on| ("application/senml+json", format!(r#"[{{"n":"power","vb":{on}}}]"#)));
+        self.start("PUBLISH", &uri, &uri, format!("Event: appliance\r\n{fields}"), body, now)
+    }
+
     /// A command in SenML: `power` on or off.
     pub fn switch(&mut self, name: &str, on: bool, now: Instant) -> usize {
         let uri = format!("sip:{name}@{DOMAIN}");

@@ -138,7 +138,8 @@ impl Peer {
         // Appliances live on IPv4 more often than not.
         found.iter().find(|address| address.is_ipv4()).or(found.first()).copied().ok_or_else(|| {
             Failure::Unreachable(format!(
-                "nothing is known under the name {host}; try its IP address with --server"
+                "no machine is known under the name {host}; an appliance's address looks like \
+                 sip:washer@192.168.1.5, or give the server's IP address with --server"
             ))
         })
     }

@@ -20,7 +20,7 @@ fn meaning(status: u16) -> &'static str {
         482 => "the request went in a circle",
         486 | 600 => "it is busy",
         488 | 606 => "it was not understood or cannot be done",
-        489 => "the server does not have this kind of event",
+        489 => "this address has no such event to watch",
         500..600 => "the server has a problem",
         603 => "it was declined",
         _ => "",

@@ -124,7 +124,7 @@ fn all(readings: &[Reading]) -> String {
 
 /// A link that is up goes without saying.
 fn is_news(reading: &Reading) -> bool {
-    reading.name != "link" || reading.text != "up"
+    reading.name.rsplit('/').next() != Some("link") || reading.text != "up"
 }
 
 fn shown(reading: &Reading) -> String {
@@ -177,6 +177,23 @@ mod tests {
     fn lines(kind: &str, bodies: &[&str]) -> Vec<String> {
         let mut renderer = Renderer::new("washer", false, false);
         bodies.iter().map(|body| renderer.line("14:03:07", &notified(kind, body))).collect()
+    }
+
+    /// Each device of a room has a health and a link of its own.
+    #[test]
+    fn a_room_says_whose_readings_they_are() {
+        let pack = |beamer: &str, tank: &str| {
+            format!(
+                r#"[{{"bn":"home.local/beamer/","n":"health","vs":"{beamer}"}},{{"n":"link","vb":true}},{{"bn":"home.local/tank/","n":"health","vs":"{tank}"}},{{"n":"link","vb":true}}]"#
+            )
+        };
+        assert_eq!(
+            lines("application/senml+json", &[&pack("online", "online"), &pack("online", "offline")]),
+            [
+                "14:03:07 washer  beamer/health online, tank/health online",
+                "14:03:07 washer  tank/health online → offline",
+            ]
+        );
     }
 
     #[test]

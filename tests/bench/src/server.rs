@@ -10,15 +10,12 @@ pub struct Server {
     pid: u32,
 }
 
-/// Processor time in clock ticks, and memory in kB.
+/// Processor time in nanoseconds, and memory in kB.
 #[derive(Clone, Copy, Debug)]
 pub struct Look {
-    ticks: u64,
+    nanos: u64,
     resident: u64,
 }
-
-/// Clock ticks per second as Linux reports them to processes (USER_HZ), on every architecture.
-const TICKS: u64 = 100;
 
 impl Server {
     pub fn new(pid: u32) -> Self {
@@ -34,20 +31,24 @@ impl Server {
             pids.extend(children.split_whitespace().filter_map(|child| child.parse::<u32>().ok()));
             next += 1;
         }
-        let mut look = Look { ticks: 0, resident: 0 };
+        let mut look = Look { nanos: 0, resident: 0 };
         for pid in pids {
-            look.ticks += ticks(pid).unwrap_or(0);
+            look.nanos += nanos(pid).unwrap_or(0);
             look.resident += resident(pid).unwrap_or(0);
         }
         look
     }
 }
 
-/// User and system time: fields 14 and 15 of `stat`, counted behind the name in parentheses.
-fn ticks(pid: u32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
-    Some(fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?)
+/// Time on a processor in nanoseconds, of all threads: exact where the clock ticks of `stat` are
+/// sampled.
+fn nanos(pid: u32) -> Option<u64> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).ok()?;
+    let of = |task: fs::DirEntry| {
+        let text = fs::read_to_string(task.path().join("schedstat")).ok()?;
+        text.split_whitespace().next()?.parse::<u64>().ok()
+    };
+    Some(tasks.flatten().filter_map(of).sum())
 }
 
 fn resident(pid: u32) -> Option<u64> {

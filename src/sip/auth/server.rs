@@ -1,4 +1,4 @@
-//! Digest access authentication, both sides (RFC 3261 §22, RFC 7616, RFC 8760).
+//! The gateway as digest server: challenges without memory, and what a proof is worth.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -7,157 +7,13 @@ use std::time::Instant;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, Mac};
-use md5::Md5;
 use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
 
-use super::wire::text::{List, split_outside, trim, unquote};
-use super::wire::{Message, Name};
+use super::{Algorithm, Secrets, credentials, hash};
 use crate::limits;
+use crate::sip::wire::{Message, Name};
 use crate::timer::Now;
-
-/// A digest algorithm.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Algorithm {
-    /// The default of RFC 8760.
-    Sha256,
-    /// For phones that know nothing else.
-    Md5,
-}
-
-impl Algorithm {
-    /// The token on the wire.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Sha256 => "SHA-256",
-            Self::Md5 => "MD5",
-        }
-    }
-
-    fn new(token: &str) -> Option<Self> {
-        [Self::Sha256, Self::Md5].into_iter().find(|known| known.as_str().eq_ignore_ascii_case(token))
-    }
-}
-
-/// A hash as lower-case hex, on the stack.
-#[derive(Clone, Copy)]
-pub struct Hex {
-    digits: [u8; 64],
-    len: usize,
-}
-
-impl Hex {
-    /// The digits.
-    pub fn as_str(&self) -> &str {
-        self.digits.get(..self.len).and_then(|digits| std::str::from_utf8(digits).ok()).unwrap_or_default()
-    }
-}
-
-/// Hashes the parts with colons between them.
-pub fn hash(algorithm: Algorithm, parts: &[&[u8]]) -> Hex {
-    fn run<D: sha2::Digest>(parts: &[&[u8]]) -> Hex {
-        let mut digest = D::new();
-        for (nth, part) in parts.iter().enumerate() {
-            if nth > 0 {
-                digest.update(b":");
-            }
-            digest.update(part);
-        }
-        let mut hex = Hex { digits: [0; 64], len: 0 };
-        let nibble = |value: u8| if value < 10 { b'0' + value } else { b'a' + value - 10 };
-        let out = digest.finalize();
-        for (byte, pair) in out.iter().zip(hex.digits.chunks_exact_mut(2)) {
-            pair.copy_from_slice(&[nibble(byte >> 4), nibble(byte & 15)]);
-            hex.len += 2;
-        }
-        hex
-    }
-    match algorithm {
-        Algorithm::Sha256 => run::<Sha256>(parts),
-        Algorithm::Md5 => run::<Md5>(parts),
-    }
-}
-
-/// The fields of an Authorization or a challenge, as written.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Digest<'a> {
-    /// User name.
-    pub username: Option<&'a str>,
-    /// Realm.
-    pub realm: Option<&'a str>,
-    /// Nonce.
-    pub nonce: Option<&'a str>,
-    /// digest-uri.
-    pub uri: Option<&'a str>,
-    /// The proof.
-    pub response: Option<&'a str>,
-    /// Algorithm token.
-    pub algorithm: Option<&'a str>,
-    /// Quality of protection: one token in credentials, a list in a challenge.
-    pub qop: Option<&'a str>,
-    /// Nonce count.
-    pub nc: Option<&'a str>,
-    /// Client nonce.
-    pub cnonce: Option<&'a str>,
-    /// Opaque.
-    pub opaque: Option<&'a str>,
-    /// Whether only the nonce was old.
-    pub stale: bool,
-}
-
-impl<'a> Digest<'a> {
-    /// Reads a header value; `None` for another scheme than Digest.
-    pub fn parse(value: &'a [u8]) -> Option<Self> {
-        let value = trim(value);
-        let rest =
-            value.get(..7).filter(|scheme| scheme.eq_ignore_ascii_case(b"Digest ")).and(value.get(7..))?;
-        let mut digest = Self::default();
-        for part in List::new(rest) {
-            let (name, Some(value)) = split_outside(part, b'=') else { continue };
-            let Ok(text) = std::str::from_utf8(unquote(trim(value))) else { continue };
-            let slot = match trim(name).to_ascii_lowercase_array::<9>().as_slice() {
-                b"username" => &mut digest.username,
-                b"realm" => &mut digest.realm,
-                b"nonce" => &mut digest.nonce,
-                b"uri" => &mut digest.uri,
-                b"response" => &mut digest.response,
-                b"algorithm" => &mut digest.algorithm,
-                b"qop" => &mut digest.qop,
-                b"nc" => &mut digest.nc,
-                b"cnonce" => &mut digest.cnonce,
-                b"opaque" => &mut digest.opaque,
-                b"stale" => {
-                    digest.stale = text.eq_ignore_ascii_case("true");
-                    continue;
-                }
-                _ => continue,
-            };
-            // A repeated field is an attempt to be read in two ways: the first one counts.
-            slot.get_or_insert(text);
-        }
-        Some(digest)
-    }
-}
-
-trait LowerCase {
-    fn to_ascii_lowercase_array<const N: usize>(&self) -> arrayvec::ArrayVec<u8, N>;
-}
-impl LowerCase for [u8] {
-    /// The bytes in lower case; longer names than any known one come out empty.
-    fn to_ascii_lowercase_array<const N: usize>(&self) -> arrayvec::ArrayVec<u8, N> {
-        if self.len() > N {
-            arrayvec::ArrayVec::new()
-        } else {
-            self.iter().map(u8::to_ascii_lowercase).collect()
-        }
-    }
-}
-
-/// `H(user:realm:password)` of a known user, per algorithm, as lower-case hex.
-pub trait Secrets {
-    /// The HA1 of `user`; `None` for an unknown user or an algorithm that is refused to it.
-    fn ha1(&self, user: &str, algorithm: Algorithm) -> Option<&str>;
-}
 
 /// How a challenge is written, for phones that cannot read every form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -471,79 +327,11 @@ fn head_of(issued: Issued) -> [u8; 12] {
     head
 }
 
-/// The Digest credentials of a request for `realm`; other schemes and realms are passed over.
-pub fn credentials<'a>(request: &Message<'a>, realm: &str) -> Option<Digest<'a>> {
-    request.all(Name::Authorization).filter_map(Digest::parse).find(|digest| digest.realm == Some(realm))
-}
-
-/// Who we are at somebody else's registrar.
-#[derive(Clone, Copy, Debug)]
-pub struct Login<'a> {
-    /// Digest user name.
-    pub user: &'a str,
-    /// Password.
-    pub password: &'a str,
-}
-
-/// Answers a 401 or 407 of a server that we registered to: the topmost challenge whose algorithm we
-/// know (RFC 8760 §2.5). Returns the whole header field; `None` when no challenge can be answered.
-pub fn answer(
-    challenge: &Message<'_>,
-    login: Login<'_>,
-    method: &str,
-    uri: &str,
-    cnonce: &str,
-    count: u32,
-) -> Option<Answer> {
-    let (name, field) = match challenge.count(Name::WwwAuthenticate) {
-        0 => (Name::ProxyAuthenticate, "Proxy-Authorization"),
-        _ => (Name::WwwAuthenticate, "Authorization"),
-    };
-    let (digest, algorithm) = challenge.all(name).filter_map(Digest::parse).find_map(|digest| {
-        let algorithm = Algorithm::new(digest.algorithm.unwrap_or("MD5"))?;
-        Some((digest, algorithm))
-    })?;
-    let (realm, nonce) = (digest.realm?, digest.nonce?);
-    let ha1 = hash(algorithm, &[login.user.as_bytes(), realm.as_bytes(), login.password.as_bytes()]);
-    let ha2 = hash(algorithm, &[method.as_bytes(), uri.as_bytes()]);
-    let qop =
-        digest.qop.is_some_and(|list| list.split(',').any(|qop| qop.trim().eq_ignore_ascii_case("auth")));
-    let nc = format!("{count:08x}");
-    let proof = if qop {
-        hash(algorithm, &[ha1.as_str(), nonce, &nc, cnonce, "auth", ha2.as_str()].map(str::as_bytes))
-    } else {
-        hash(algorithm, &[ha1.as_str(), nonce, ha2.as_str()].map(str::as_bytes))
-    };
-    let (user, algorithm) = (login.user, algorithm.as_str());
-    let mut value = format!(
-        "{field}: Digest username=\"{user}\", realm=\"{realm}\", nonce=\"{nonce}\", uri=\"{uri}\", response=\"{}\", algorithm={algorithm}",
-        proof.as_str()
-    );
-    if qop {
-        value.push_str(&format!(", qop=auth, nc={nc}, cnonce=\"{cnonce}\""));
-    }
-    if let Some(opaque) = digest.opaque {
-        value.push_str(&format!(", opaque=\"{opaque}\""));
-    }
-    value.push_str("\r\n");
-    Some(Answer { field: value, realm: realm.to_owned(), stale: digest.stale })
-}
-
-/// See [`answer`].
-#[derive(Clone, Debug)]
-pub struct Answer {
-    /// The header field with its line end.
-    pub field: String,
-    /// The realm that asked.
-    pub realm: String,
-    /// Whether the server only minded the age of the nonce.
-    pub stale: bool,
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
+    use super::super::{Login, answer};
     use super::*;
 
     struct Anna(String);
