@@ -93,13 +93,19 @@ impl Alerts {
         seen
     }
 
-    /// Those of the devices that `which` names, oldest first.
-    pub fn of(&self, mut which: impl FnMut(DeviceId) -> bool) -> impl Iterator<Item = &Alert> {
-        self.list.iter().filter(move |alert| which(alert.device))
+    /// Forgets those that `keep` does not name.
+    pub fn retain(&mut self, keep: impl FnMut(&Alert) -> bool) {
+        self.list.retain(keep);
+        self.version += 1;
     }
 
-    /// How many there are of the devices that `which` names.
-    pub fn counts(&self, which: impl FnMut(DeviceId) -> bool) -> Counts {
+    /// Those that `which` names, oldest first.
+    pub fn of(&self, mut which: impl FnMut(&Alert) -> bool) -> impl Iterator<Item = &Alert> {
+        self.list.iter().filter(move |alert| which(alert))
+    }
+
+    /// How many there are of those that `which` names.
+    pub fn counts(&self, which: impl FnMut(&Alert) -> bool) -> Counts {
         let mut counts = Counts::default();
         for alert in self.of(which) {
             let (all, urgent) = match alert.seen {

@@ -165,12 +165,13 @@ impl Documents<'_> {
         }
     }
 
-    fn may_see(&self, who: &Identity, device: &Device) -> bool {
-        self.config.access.may_see(who, device.id(), device.room())
-    }
-
     fn alerts_for(&self, who: &Identity) -> Counts {
-        self.alerts.counts(|device| self.house.device(device).is_some_and(|device| self.may_see(who, device)))
+        let may_hear = |device: &Device, event: &str| {
+            self.config.access.may_see_property(who, device.id(), device.room(), event)
+        };
+        self.alerts.counts(|alert| {
+            self.house.device(alert.device).is_some_and(|device| may_hear(device, &alert.event))
+        })
     }
 }
 

@@ -352,12 +352,15 @@ impl Gateway {
     }
 
     /// The state of an appliance is also that of its room and of the lists that it is on.
-    fn tell_watchers(&mut self, device: DeviceId, now: Now) {
-        self.notifier.changed(Subject::Device(device).code(), now);
-        self.notifier.changed(Subject::All.code(), now);
-        if let Some(room) = self.rooms.of_device(device) {
-            self.notifier.changed(Subject::Room(room).code(), now);
-            self.notifier.changed(Subject::RoomList(room).code(), now);
+    fn tell_watchers(&mut self, id: DeviceId, now: Now) {
+        let Self { notifier, config, house, rooms, .. } = self;
+        let Some(device) = house.device(id) else { return };
+        let may_see = |who: &str| config.access.may_see(&event::identity_of(who), device.id(), device.room());
+        notifier.changed(Subject::Device(id).code(), now);
+        notifier.changed_for(Subject::All.code(), may_see, now);
+        if let Some(room) = rooms.of_device(id) {
+            notifier.changed_for(Subject::Room(room).code(), may_see, now);
+            notifier.changed_for(Subject::RoomList(room).code(), may_see, now);
         }
     }
 
@@ -368,11 +371,17 @@ impl Gateway {
         };
         let alert = self.alerts.raise(of.class.as_deref(), id, &event, &value, now.wall_ms);
         let text = format!("{}: {} {value}", device.name(), of.name);
+        let access = &self.config.access;
+        let may_hear =
+            |who: &str| access.may_see_property(&event::identity_of(who), device.id(), device.room(), &event);
+        if alert.is_some() {
+            self.notifier.changed_for(Subject::Alerts.code(), may_hear, now);
+        }
+        let alert = alert.map(|urgent| (urgent, event.clone()));
         let moment = Moment { name: event, value, at_ms: now.wall_ms };
         self.notifier.happened(Subject::Device(id).code(), event::EVENTS + nth, &moment, now);
-        if let Some(urgent) = alert {
-            self.notifier.changed(Subject::Alerts.code(), now);
-            self.page_alert(id, &text, urgent, now);
+        if let Some((urgent, event)) = alert {
+            self.page_alert(id, &event, &text, urgent, now);
         }
     }
 

@@ -44,13 +44,13 @@ impl Gateway {
     }
 
     /// Tells those whom the home file names of an alert, on every phone that they have here.
-    pub(super) fn page_alert(&mut self, device: DeviceId, what: &str, urgent: bool, now: Now) {
+    pub(super) fn page_alert(&mut self, device: DeviceId, event: &str, what: &str, urgent: bool, now: Now) {
         let config = self.config.clone();
         let Some(id) = self.house.device(device).map(|device| device.id().to_owned()) else { return };
         let sender = format!("sip:{id}@{}", config.house.domain);
         for user in &config.alerts {
             let who = crate::config::access::Identity::User(user.clone());
-            if !self.may_see(&who, device) {
+            if !self.may_hear(&who, device, event) {
                 continue;
             }
             let to = format!("sip:{user}@{}", config.house.domain);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rand::Rng as _;
 
-use super::command::{Asker, Kind};
+use super::command::{Asker, Kind, is_sensitive};
 use super::request::Request;
 use super::{Gateway, Output};
 use crate::config::DeviceId;
@@ -109,6 +109,10 @@ impl Gateway {
             .ok_or(Rejection::new(415, "Unsupported Media Type").with("Accept", "application/senml+json"))?;
         self.leases.room()?;
         let device = self.house.device(id).ok_or(Rejection::new(404, "No Such Appliance"))?;
+        if !self.config.access.may_act(who, device.id(), device.room()) {
+            self.counters.forbidden += 1;
+            return Err(Rejection::new(403, "Forbidden"));
+        }
         let order = senml::order(device, text).map_err(|why| Rejection {
             status: 400,
             reason: why.into(),
@@ -117,6 +121,10 @@ impl Gateway {
         let Order::Set { property, value } = &order else {
             return Err(Rejection::new(400, "A Setting Is Needed"));
         };
+        // Its end would move it, hours later and with nobody there.
+        if is_sensitive(device, &order) {
+            return Err(Rejection::new(403, "What Is Sensitive Is Not Lent"));
+        }
         let held = self.leases.of(id).find(|lease| lease.property == *property);
         let before = match held {
             // Two who want the same thing are told so; the same one goes on from what was before.
@@ -131,6 +139,9 @@ impl Gateway {
         };
         let lease =
             Lease { property: property.clone(), value: value.clone(), before, who: who.clone(), tries: 0 };
+        if !self.pace.allows(who, now) {
+            return Err(Rejection::new(503, "Too Many Commands").with("Retry-After", "2"));
+        }
         let key = self.open(request, Weight::Heavy)?;
         let asker = Asker::new(request, key, Kind::Publish(Box::new(Wanted { old, lease, expires })), who);
         self.order(asker, who, id, order, now);

@@ -28,6 +28,9 @@ impl Gateway {
             before.is_some() && before == config.devices.get(device.0).map(|device| device.id.as_str())
         };
         let rooms = Rooms::of(&config);
+        self.alerts.retain(|alert| stays(alert.device));
+        // What ends later would be returned to whatever has that place then.
+        self.leases.retain(stays);
         self.notifier.end(End::NoResource, |_, resource| match Subject::of(resource.subject) {
             Subject::Device(device) => !stays(device),
             Subject::Room(index) | Subject::RoomList(index) => {
@@ -43,16 +46,18 @@ impl Gateway {
         // Documents of the old house: another appliance may have that place and version now.
         self.cache = Cache::default();
         self.config = config;
-        let (access, house) = (&self.config.access, &self.house);
-        self.notifier.end(End::Rejected, |who, resource| match Subject::of(resource.subject) {
-            Subject::Device(device) => {
-                let view = house
-                    .device(device)
-                    .and_then(|device| event::view_of(access, &event::identity_of(who), device));
-                view != Some(resource.view)
-            }
-            _ => false,
+        let mut notifier = std::mem::take(&mut self.notifier);
+        notifier.end(End::Rejected, |who, resource| {
+            let view = self.view(&event::identity_of(who), Subject::of(resource.subject));
+            view != Some(resource.view)
         });
+        // Of rooms and lists, the members may be others now.
+        let rooms =
+            (0..self.rooms.iter().count()).flat_map(|room| [Subject::Room(room), Subject::RoomList(room)]);
+        for subject in rooms.chain([Subject::All, Subject::Alerts]) {
+            notifier.changed(subject.code(), now);
+        }
+        self.notifier = notifier;
         for link in self.links_up.clone() {
             self.house.driver(link, driver::Event::Up, now);
         }

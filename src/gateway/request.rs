@@ -158,8 +158,7 @@ impl Gateway {
         // may not see is as absent here as anywhere.
         let who = Identity::User(user.to_owned());
         let asked = self.resolve(&request.uri, request.hop);
-        let visible =
-            asked.is_some_and(|target| target.device().is_none_or(|device| self.may_see(&who, device)));
+        let visible = asked.is_some_and(|target| self.is_there(&who, target));
         Err(match visible {
             true => Rejection::new(400, "The Digest Covers Another URI"),
             false => Rejection::new(404, "No Such Appliance"),

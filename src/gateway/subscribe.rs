@@ -126,7 +126,7 @@ impl Gateway {
     }
 
     /// What of a subject somebody may see; `None` when it does not exist for him.
-    fn view(&self, who: &Identity, subject: Subject) -> Option<u128> {
+    pub(super) fn view(&self, who: &Identity, subject: Subject) -> Option<u128> {
         let access = &self.config.access;
         let any = |mut devices: std::slice::Iter<'_, DeviceId>| {
             let seen = |id: &DeviceId| {

@@ -34,6 +34,21 @@ impl Gateway {
             .is_some_and(|device| self.config.access.may_see(who, device.id(), device.room()))
     }
 
+    /// Whether `who` may know of an event of `device`.
+    pub(super) fn may_hear(&self, who: &Identity, device: DeviceId, event: &str) -> bool {
+        self.house
+            .device(device)
+            .is_some_and(|device| self.config.access.may_see_property(who, device.id(), device.room(), event))
+    }
+
+    /// Whether `target` is there for `who`: a room of which he may see nothing is not.
+    pub(super) fn is_there(&self, who: &Identity, target: Target) -> bool {
+        match target.subject() {
+            Subject::All | Subject::Alerts => true,
+            subject => self.view(who, subject).is_some(),
+        }
+    }
+
     /// Understands the request.
     pub(super) fn wish(
         &self,
@@ -111,7 +126,7 @@ impl Gateway {
     /// The alerts that `who` may know of, newest first, those that nobody has seen marked.
     fn list_alerts(&self, who: &Identity, now: Now) -> String {
         let mut lines: Vec<String> = Vec::new();
-        for alert in self.alerts.of(|device| self.may_see(who, device)) {
+        for alert in self.alerts.of(|alert| self.may_hear(who, alert.device, &alert.event)) {
             let Some(device) = self.house.device(alert.device) else { continue };
             let minutes = now.wall_ms.saturating_sub(alert.at_ms).max(0) / 60_000;
             let (mark, urgent) = (if alert.seen { "" } else { "new: " }, if alert.urgent { "!" } else { "" });

@@ -122,6 +122,11 @@ impl<S: PartialEq + Copy, T> Publications<S, T> {
         self.entries.insert(tag, Entry { subject, who: who.to_owned(), expires, state });
     }
 
+    /// Forgets those whose subject `keep` does not name.
+    pub fn retain(&mut self, mut keep: impl FnMut(S) -> bool) {
+        self.entries.retain(|_, entry| keep(entry.subject));
+    }
+
     /// Takes a publication out.
     pub fn remove(&mut self, tag: u64) -> Option<T> {
         self.entries.remove(&tag).map(|entry| entry.state)

@@ -156,6 +156,26 @@ fn a_reload_changes_the_rules_of_logins() {
 }
 
 #[test]
+fn a_lease_that_ends_after_a_reload_moves_no_neighbour() {
+    let mut world = World::new(86);
+    world.report("stat/lamp/POWER", "ON");
+    world.lamp.on = true;
+    let (anna, ben) = (world.phone("anna"), world.phone("ben"));
+    let op = world.at(anna, |phone, now| phone.lease("plug", true, 60, now));
+    let refused = world.at(ben, |phone, now| phone.lease("plug", false, 60, now));
+    world.run(1_000);
+    assert_eq!(world.phones[anna].ops[op].status(), 200);
+    assert_eq!(world.phones[ben].ops[refused].status(), 403);
+    assert!(world.plug.on);
+    let plug = "  plug:\n    name: Plug\n    room: Kitchen\n    profile: plug\n    params: {topic: plug}\n    numbers: [\"21\", {number: \"22\", press: tell}, {number: \"23\", press: \"on\"}, {number: \"24\", press: \"off\"}]\n";
+    let text = super::home::changed(plug, "");
+    world.handle(sipliance::gateway::Input::Reload(text));
+    world.report("stat/lamp/POWER", "ON");
+    world.run(120_000);
+    assert!(world.lamp.writes.is_empty(), "{:?}", world.lamp.writes);
+}
+
+#[test]
 fn a_clock_that_is_set_stops_nobody() {
     let mut world = World::new(89);
     let anna = world.phone("anna");

@@ -176,6 +176,14 @@ impl Phone {
         self.start("DO", &uri, &uri, String::new(), Some(("application/senml+json", body)), now)
     }
 
+    /// A setting in SenML for a while.
+    pub fn lease(&mut self, name: &str, on: bool, expires: u32, now: Instant) -> usize {
+        let uri = format!("sip:{name}@{DOMAIN}");
+        let body = format!("[{{\"n\":\"power\",\"vb\":{on}}}]");
+        let fields = format!("Event: appliance\r\nExpires: {expires}\r\n");
+        self.start("PUBLISH", &uri, &uri, fields, Some(("application/senml+json", body)), now)
+    }
+
     pub fn invite(&mut self, number: &str, now: Instant) -> usize {
         let uri = format!("sip:{number}@{DOMAIN}");
         let fields = format!("Contact: <{}>\r\n", self.contact());

@@ -295,7 +295,7 @@ fn a_clock_that_goes_back_locks_nobody_out() {
         world.run(10);
     }
     // The time was found: it is 30 years earlier.
-    world.wall_ms -= 30 * 365 * 86_400_000;
+    world.wall_off -= 30 * 365 * 86_400_000;
     world.run(200_000);
     let op = world.at(anna, |phone, now| phone.message("plug", "off", now));
     world.run(500);

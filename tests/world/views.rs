@@ -95,3 +95,42 @@ fn an_event_that_may_not_be_seen_is_not_even_hinted_at() {
     world.run(1000);
     assert_eq!(world.phones[ben].subs[0].notifies.len(), before);
 }
+
+#[test]
+fn a_room_of_which_one_may_see_nothing_is_not_there() {
+    let (mut world, ben) = world(95, WATTS);
+    for (room, status) in [("kitchen", 200), ("bedroom", 404), ("room.bedroom", 404), ("attic", 404)] {
+        let op = world.at(ben, |phone, now| phone.message(room, "status", now));
+        world.run(500);
+        let answer = world.phones[ben].ops[op].finals.last().unwrap();
+        assert_eq!(answer.1, status, "{room}");
+        assert!(status == 200 || answer.2 == "No Such Appliance", "{room}: {}", answer.2);
+    }
+}
+
+#[test]
+fn alerts_and_lists_hint_at_nothing_that_may_not_be_seen() {
+    let (mut world, ben) = world(96, WATTS);
+    for (subject, event) in [("alerts", "message-summary"), ("home", "message-summary")] {
+        world.at(ben, |phone, now| phone.subscribe(subject, event, 600, now));
+    }
+    world.at(ben, |phone, now| phone.subscribe("all", "presence", 600, now));
+    world.run(2_000);
+    let heard = |world: &World| -> Vec<usize> {
+        world.phones[ben].subs.iter().map(|sub| sub.notifies.len()).collect()
+    };
+    let before = heard(&world);
+    world.report("stat/plug/BUTTON", "short");
+    world.report("stat/lamp/POWER", "ON");
+    world.run(5_000);
+    assert_eq!(heard(&world), before);
+    world.at(ben, |phone, now| phone.message("alerts", "list", now));
+    world.run(500);
+    assert_eq!(world.phones[ben].messages.last().unwrap().1, "no alerts");
+    // What he loses, he loses on lists, too.
+    world.handle(Input::Reload(home::changed(BEN, "")));
+    world.run(2_000);
+    for sub in &world.phones[ben].subs {
+        assert_eq!(sub.notifies.last().unwrap().state, "terminated;reason=rejected");
+    }
+}

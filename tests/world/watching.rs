@@ -444,6 +444,19 @@ fn the_same_seed_gives_the_same_outputs() {
 }
 
 #[test]
+fn two_keys_of_one_phone_may_watch_one_appliance_by_two_numbers() {
+    let mut world = World::new(97);
+    let anna = watcher(&mut world, "anna", "dialog", 600);
+    world.at(anna, |phone, now| phone.subscribe("21", "dialog", 600, now));
+    world.run(500);
+    world.report("stat/plug/POWER", "ON");
+    world.run(1_000);
+    for sub in 0..2 {
+        assert!(last(&world, anna, sub).body.contains("confirmed"), "{sub}");
+    }
+}
+
+#[test]
 fn the_versions_of_a_dialog_document_rise_by_one_from_zero() {
     let mut world = World::new(20);
     let anna = watcher(&mut world, "anna", "dialog", 600);

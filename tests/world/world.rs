@@ -72,8 +72,6 @@ enum Delivery {
 pub struct World {
     pub seed: u64,
     epoch: Instant,
-    /// The wall clock when the world began; tests may set it.
-    pub wall_ms: i64,
     pub now: Duration,
     /// How far the wall clock was set away from the monotonic one, in milliseconds.
     pub wall_off: i64,
@@ -118,7 +116,6 @@ impl World {
         let mut world = Self {
             seed,
             epoch,
-            wall_ms: WALL_MS,
             now: Duration::ZERO,
             wall_off: 0,
             rng,
@@ -222,7 +219,7 @@ impl World {
 
     pub fn time(&self) -> Now {
         let ms = i64::try_from(self.now.as_millis()).unwrap();
-        Now { mono: self.mono(), wall_ms: self.wall_ms + ms + self.wall_off }
+        Now { mono: self.mono(), wall_ms: WALL_MS + ms + self.wall_off }
     }
 
     /// Lets a person at a phone do something, and carries it out.

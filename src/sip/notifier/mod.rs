@@ -162,7 +162,7 @@ pub struct Notifier {
     by_who: HashMap<String, usize>,
     ready: VecDeque<SubscriptionId>,
     deadlines: Deadlines<(SubscriptionId, Wake)>,
-    /// Newest subscription per user, subject, package and Contact.
+    /// Newest subscription per user, address, package and Contact.
     twins: HashMap<u64, SubscriptionId>,
     serial: u64,
 }
@@ -262,9 +262,10 @@ impl Notifier {
         subscription.dialog.is_of(request).then_some(SubscriptionId { index, serial })
     }
 
-    /// Who holds a subscription, and what it watches.
+    /// Who holds a subscription that goes on, and what it watches.
     pub fn holder(&self, id: SubscriptionId) -> Option<(&str, Resource)> {
-        self.get(id).map(|subscription| (subscription.who.as_str(), subscription.resource))
+        let going_on = self.get(id).filter(|subscription| subscription.end.is_none());
+        going_on.map(|subscription| (subscription.who.as_str(), subscription.resource))
     }
 
     /// Whether the Event of a refresh is that of the subscription.
@@ -315,9 +316,16 @@ impl Notifier {
 
     /// The state of `subject` changed: each of its watchers hears of it as soon as it may.
     pub fn changed(&mut self, subject: usize, now: Now) {
+        self.changed_for(subject, |_| true, now);
+    }
+
+    /// A part of `subject` changed: only those who may see it hear that something did.
+    pub fn changed_for(&mut self, subject: usize, may_see: impl Fn(&str) -> bool, now: Now) {
         let Some(ids) = self.by_subject.get(&subject) else { return };
         for id in ids.clone() {
-            self.mark(id, now);
+            if self.get(id).is_some_and(|subscription| may_see(&subscription.who)) {
+                self.mark(id, now);
+            }
         }
     }
 
@@ -556,6 +564,7 @@ impl Notifier {
         let same = other.who == wanted.who
             && other.resource.subject == wanted.resource.subject
             && other.resource.package == wanted.resource.package
+            && other.entity == wanted.entity
             && other.dialog.target == wanted.dialog.target
             && other.event == wanted.event;
         same.then_some(id)
@@ -599,7 +608,7 @@ fn twin_of(wanted: &Wanted) -> u64 {
     use std::hash::{DefaultHasher, Hash as _, Hasher as _};
     let mut hasher = DefaultHasher::new();
     (&wanted.who, wanted.resource.subject, wanted.resource.package).hash(&mut hasher);
-    (&wanted.dialog.target, &wanted.event).hash(&mut hasher);
+    (&wanted.dialog.target, &wanted.event, &wanted.entity).hash(&mut hasher);
     hasher.finish()
 }
 
