@@ -1,0 +1,12 @@
+//! The documents that SIP events carry, each read and written in its own file.
+//!
+//! A codec knows its format and nothing else: no appliance, no socket, no clock. Where a format
+//! counts time from "now", the caller says when that is. What a peer sends is judged here once: a
+//! reader returns either a document that keeps its format's rules or a [`Fault`] that tells a person
+//! what is wrong and where.
+
+pub mod fault;
+pub mod limits;
+pub mod xml;
+
+pub use fault::{At, Fault};
