@@ -7,6 +7,11 @@
 
 pub mod fault;
 pub mod limits;
+pub mod lpidf;
+mod method_uri;
+pub mod pidf;
+pub mod presence;
 pub mod xml;
+pub mod xpidf;
 
 pub use fault::{At, Fault};
