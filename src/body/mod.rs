@@ -8,6 +8,7 @@
 pub mod fault;
 pub mod limits;
 pub mod lpidf;
+pub mod message_summary;
 mod method_uri;
 pub mod pidf;
 pub mod presence;

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod presence;
+mod summary;
 mod xml;
 
 use std::path::PathBuf;
