@@ -12,7 +12,9 @@ pub mod message_summary;
 mod method_uri;
 pub mod pidf;
 pub mod presence;
+pub mod watcherinfo;
 pub mod xml;
 pub mod xpidf;
+pub mod xwatcher;
 
 pub use fault::{At, Fault};

@@ -5,6 +5,7 @@
 
 mod presence;
 mod summary;
+mod watchers;
 mod xml;
 
 use std::path::PathBuf;
