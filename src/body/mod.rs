@@ -5,6 +5,7 @@
 //! reader returns either a document that keeps its format's rules or a [`Fault`] that tells a person
 //! what is wrong and where.
 
+pub mod dmp;
 pub mod fault;
 pub mod limits;
 pub mod lpidf;
@@ -15,6 +16,7 @@ pub mod pidf;
 pub mod presence;
 pub mod resource_lists;
 pub mod rlmi;
+pub mod senml;
 pub mod watcherinfo;
 pub mod xbuddy;
 pub mod xml;

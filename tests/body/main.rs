@@ -3,8 +3,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod dmp;
 mod lists;
 mod presence;
+mod senml;
 mod summary;
 mod watchers;
 mod xml;
