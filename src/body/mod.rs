@@ -7,12 +7,14 @@
 
 pub mod dmp;
 pub mod fault;
+pub mod filter;
 pub mod limits;
 pub mod lpidf;
 pub mod message_summary;
 mod method_uri;
 pub mod multipart;
 pub mod pidf;
+pub mod policy;
 pub mod presence;
 pub mod resource_lists;
 pub mod rlmi;

@@ -4,7 +4,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod dmp;
+mod filter;
 mod lists;
+mod policy;
 mod presence;
 mod senml;
 mod summary;
