@@ -5,6 +5,7 @@
 //! reader returns either a document that keeps its format's rules or a [`Fault`] that tells a person
 //! what is wrong and where.
 
+pub mod device_profile;
 pub mod dmp;
 pub mod fault;
 pub mod filter;
@@ -19,6 +20,7 @@ pub mod presence;
 pub mod resource_lists;
 pub mod rlmi;
 pub mod senml;
+pub mod td;
 pub mod watcherinfo;
 pub mod xbuddy;
 pub mod xml;
