@@ -6,6 +6,7 @@
 mod describe;
 mod dmp;
 mod filter;
+mod fuzz;
 mod lists;
 mod policy;
 mod presence;
