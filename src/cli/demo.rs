@@ -23,6 +23,12 @@ use crate::io::control;
 
 /// Arguments of `demo`.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sipliance demo
+  sipliance demo --listen 127.0.0.1:5062 --user anna --password tulip
+
+It prints what a phone needs, and then a line per change. Ctrl-C ends it.")]
 pub struct DemoArgs {
     /// Where to listen, UDP and TCP. With port 0 the system chooses one.
     #[arg(long, default_value = "0.0.0.0:5060", value_name = "ADDR:PORT")]
@@ -180,6 +186,9 @@ fn show(notice: &Notice) {
         Notice::Happened { device, what } => format!("{now}  {device:<12} * {what}"),
         Notice::Registration { address, standing, .. } => format!("{now}  {address} {standing}"),
         Notice::Link { link, down: Some(why) } => format!("{now}  link {link} is down: {why}"),
+        Notice::Unwatched { link, channel, .. } => {
+            format!("{now}  link {link}: nothing is heard of {channel}")
+        }
         Notice::Link { down: None, .. } => return,
     };
     // Nobody reads the other end of a pipe any more: the house runs on.

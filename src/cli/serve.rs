@@ -13,6 +13,8 @@ use crate::io::control;
 use crate::io::drivers::Supervisor;
 use crate::io::run::{Parts, Shell, Signal, now};
 
+/// See [`Service::reload`].
+pub type Reload = Box<dyn Fn(&Config) -> Option<Config>>;
 /// See [`Service::ready`].
 pub type Ready = Box<dyn FnOnce(&[Listen])>;
 
@@ -22,8 +24,8 @@ pub struct Service {
     pub config: Arc<Config>,
     /// Makes the wire of a simulated link.
     pub wires: Box<dyn Fn(LinkId) -> sipliance_driver_sim::Settings + Send + Sync>,
-    /// Reads the configuration again; prints why it cannot.
-    pub reload: Option<Box<dyn Fn() -> Option<Config>>>,
+    /// Reads the configuration again, given the one in force; prints why it cannot.
+    pub reload: Option<Reload>,
     /// Where `sipliance status` asks.
     pub control: Option<PathBuf>,
     /// Hears every notice.
@@ -53,33 +55,43 @@ async fn serve_local(service: Service) -> Result<(), String> {
         Parts { gateway, drivers, signals, questions, notices: service.notices, audit: config.audit.clone() };
     let mut shell =
         Shell::new(parts).map_err(|why| cannot("open the audit file", config.audit.as_deref(), &why))?;
-    let mut listening = Vec::new();
-    for listen in &config.listen {
-        let word = listen.transport.via().to_lowercase();
-        let addr = shell
-            .listen(*listen)
-            .await
-            .map_err(|why| format!("cannot listen on {word}:{}: {why}{}", listen.addr, hint(&why)))?;
-        listening.push(Listen { addr, ..*listen });
+    let mut listening: Vec<Listen> = Vec::new();
+    for wanted in &config.listen {
+        let mut listen = *wanted;
+        // Where the system chooses the port, UDP and TCP have the same one.
+        if let Some(first) = listening.first().filter(|_| wanted.addr.port() == 0) {
+            listen.addr.set_port(first.addr.port());
+        }
+        let addr = shell.listen(listen).await.map_err(|why| {
+            format!(
+                "cannot listen on {}:{}: {why}{}",
+                listen.transport.via().to_lowercase(),
+                listen.addr,
+                hint(&why)
+            )
+        })?;
+        listening.push(Listen { addr, ..listen });
     }
-    if let Some(path) = &service.control
+    let mut control = service.control;
+    if let Some(path) = &control
         && let Err(why) = control::serve(path, questions_to)
     {
         tracing::warn!(
             "no control socket, `sipliance status` will not work: {}",
             cannot("open", Some(path), &why)
         );
+        control = None;
     }
-    tokio::task::spawn_local(listen_to_signals(signals_to, service.reload));
+    tokio::task::spawn_local(listen_to_signals(signals_to, config, service.reload));
     (service.ready)(&listening);
     shell.run().await;
-    if let Some(path) = &service.control {
+    if let Some(path) = control {
         let _ = std::fs::remove_file(path);
     }
     Ok(())
 }
 
-async fn listen_to_signals(to: mpsc::Sender<Signal>, reload: Option<Box<dyn Fn() -> Option<Config>>>) {
+async fn listen_to_signals(to: mpsc::Sender<Signal>, mut config: Arc<Config>, reload: Option<Reload>) {
     let (Ok(mut term), Ok(mut int), Ok(mut hup)) =
         (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()))
     else {
@@ -89,8 +101,11 @@ async fn listen_to_signals(to: mpsc::Sender<Signal>, reload: Option<Box<dyn Fn()
         let signal = tokio::select! {
             _ = term.recv() => Signal::Stop,
             _ = int.recv() => Signal::Stop,
-            _ = hup.recv() => match reload.as_ref().and_then(|reload| reload()) {
-                Some(config) => Signal::Reload(Arc::new(config)),
+            _ = hup.recv() => match reload.as_ref().and_then(|reload| reload(&config)) {
+                Some(new) => {
+                    config = Arc::new(new);
+                    Signal::Reload(config.clone())
+                }
                 None => continue,
             },
         };

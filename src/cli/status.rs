@@ -13,6 +13,10 @@ use crate::io::control;
 
 /// Arguments of `status`.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+The gateway's own user and root may ask a service: sudo sipliance status.
+
+Exit codes: 0 answered, 2 wrong arguments, 3 no gateway answers there.")]
 pub struct StatusArgs {
     /// The control socket of the gateway; by default where the service has it.
     #[arg(long)]

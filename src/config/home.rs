@@ -1,6 +1,7 @@
 //! The home file: what is installed in this house, who may use it, and where phones find it.
 
 mod access;
+mod alerts;
 mod devices;
 mod house;
 mod links;
@@ -131,6 +132,7 @@ fn sections(mut map: MapReader<'_>, library: &mut Library<'_>, build: &mut Build
     let upstreams = upstream::upstreams(map.take("upstream"), &devices, build);
     let known = access::Known { users: &users, devices: &devices, upstreams: &upstreams };
     let access = access::access(map.take("access"), &known, build);
+    let alerts = alerts::alerts(map.take("alerts"), &users, build);
     let audit = map.text("audit", &mut build.faults).map(|path| build.resolve(&path));
     map.finish(&mut build.faults);
     let links = links.finish(devices_node.is_some(), build);
@@ -142,7 +144,7 @@ fn sections(mut map: MapReader<'_>, library: &mut Library<'_>, build: &mut Build
             Some("add `users:`".to_owned()),
         );
     }
-    Some(Config { house, listen, digest, users, access, upstreams, links, devices, audit })
+    Some(Config { house, listen, digest, users, access, alerts, upstreams, links, devices, audit })
 }
 
 impl Build<'_> {

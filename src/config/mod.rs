@@ -33,6 +33,8 @@ pub struct Config {
     pub users: Vec<User>,
     /// Who may see and do what.
     pub access: access::Access,
+    /// Users who are sent each alert as a MESSAGE.
+    pub alerts: Vec<String>,
     /// Registrars at which the gateway registers.
     pub upstreams: Vec<Upstream>,
     /// Brokers, ports and line sets that drivers own. The index is the [`LinkId`].

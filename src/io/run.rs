@@ -40,6 +40,8 @@ pub struct Shell {
     notices: Box<dyn FnMut(&Notice)>,
     audit: Option<std::fs::File>,
     sockets: Vec<Udp>,
+    /// The socket that is looked at first: each in its turn, or a flood on one would starve the rest.
+    turn: usize,
     streams: HashMap<FlowId, Stream>,
     reports: mpsc::Receiver<Report>,
     report_to: mpsc::Sender<Report>,
@@ -106,6 +108,7 @@ impl Shell {
             notices: parts.notices,
             audit,
             sockets: Vec::new(),
+            turn: 0,
             streams: HashMap::new(),
             reports,
             report_to,
@@ -140,13 +143,19 @@ impl Shell {
     /// Runs until it is told to stop and has said goodbye.
     pub async fn run(mut self) {
         self.drain();
+        let mut watchdog = Watchdog::new();
         let mut stopping: Option<Instant> = None;
         while stopping.is_none_or(|until| until > Instant::now() && !self.gateway.is_quiet()) {
-            let deadline = [self.gateway.next_deadline(), stopping].into_iter().flatten().min();
+            watchdog.feed();
+            let deadline =
+                [self.gateway.next_deadline(), stopping, watchdog.next].into_iter().flatten().min();
             let deadline = deadline.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
-            let sockets = &self.sockets;
+            let (sockets, turn) = (&self.sockets, self.turn);
             tokio::select! {
-                index = poll_fn(|cx| poll_sockets(sockets, cx)) => self.receive(index),
+                index = poll_fn(|cx| poll_sockets(sockets, turn, cx)) => {
+                    self.turn = index + 1;
+                    self.receive(index);
+                }
                 Some(report) = self.reports.recv() => self.on_report(report),
                 (link, event) = self.drivers.recv() => self.gateway.handle(Input::Driver { link, event }, now()),
                 Some(question) = self.questions.recv() => control::answer(question, &self.gateway, now()),
@@ -335,9 +344,34 @@ impl Shell {
     }
 }
 
-/// The first socket that has something, starting anywhere.
-fn poll_sockets(sockets: &[Udp], cx: &mut std::task::Context<'_>) -> Poll<usize> {
-    for (index, socket) in sockets.iter().enumerate() {
+/// Tells the service manager that the loop turns: fed from the loop itself, so that a loop that
+/// hangs is seen.
+struct Watchdog {
+    every: Option<Duration>,
+    next: Option<Instant>,
+}
+
+impl Watchdog {
+    fn new() -> Self {
+        // Half of what the manager allows.
+        let every = sd_notify::watchdog_enabled().map(|limit| limit / 2);
+        Self { every, next: every.map(|_| Instant::now()) }
+    }
+
+    fn feed(&mut self) {
+        let now = Instant::now();
+        if self.next.is_some_and(|at| at <= now) {
+            let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
+            self.next = self.every.map(|every| now + every);
+        }
+    }
+}
+
+/// The first socket from `turn` on that has something.
+fn poll_sockets(sockets: &[Udp], turn: usize, cx: &mut std::task::Context<'_>) -> Poll<usize> {
+    let (later, first) = sockets.split_at(turn.min(sockets.len()));
+    let in_turn = first.iter().zip(turn..).chain(later.iter().zip(0..));
+    for (socket, index) in in_turn {
         if socket.poll_ready(cx).is_ready() {
             return Poll::Ready(index);
         }

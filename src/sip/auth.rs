@@ -1,7 +1,8 @@
 //! Digest access authentication, both sides (RFC 3261 §22, RFC 7616, RFC 8760).
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
+use std::time::Instant;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -216,6 +217,9 @@ pub struct Server {
     md5: bool,
     query_age_ms: i64,
     control_age_ms: i64,
+    /// Where the times of nonces and guesses begin: the wall clock may jump, and would void every
+    /// nonce or slow somebody for years.
+    epoch: Option<Instant>,
     serial: u32,
     seen: HashMap<Issued, Seen>,
     order: std::collections::VecDeque<Issued>,
@@ -251,6 +255,7 @@ impl Server {
             md5,
             query_age_ms,
             control_age_ms,
+            epoch: None,
             serial: 0,
             seen: HashMap::new(),
             order: std::collections::VecDeque::new(),
@@ -259,10 +264,15 @@ impl Server {
         }
     }
 
+    /// Takes over other rules: they count for every proof from now on, whenever it was asked for.
+    pub fn set_rules(&mut self, md5: bool, query_age_ms: i64, control_age_ms: i64) {
+        (self.md5, self.query_age_ms, self.control_age_ms) = (md5, query_age_ms, control_age_ms);
+    }
+
     /// WWW-Authenticate fields, the strongest algorithm first (RFC 8760 §2.4).
     pub fn challenge(&mut self, source: IpAddr, stale: bool, offer: Offer, now: Now) -> String {
         self.serial = self.serial.wrapping_add(1);
-        let issued = Issued { at_ms: now.wall_ms, serial: self.serial };
+        let issued = Issued { at_ms: self.ms(now), serial: self.serial };
         let nonce = self.nonce(issued, source);
         let stale = if stale { ", stale=true" } else { "" };
         let realm = &self.realm;
@@ -316,8 +326,9 @@ impl Server {
         else {
             return Verdict::Unknown;
         };
-        let guesser = (self.short(user), source);
-        if self.guesses.get(&guesser).is_some_and(|guesses| guesses.until_ms > now.wall_ms) {
+        let now_ms = self.ms(now);
+        let guesser = (self.short(user), network_of(source));
+        if self.guesses.get(&guesser).is_some_and(|guesses| guesses.until_ms > now_ms) {
             return Verdict::Slowed;
         }
         // A foreign or old nonce says nothing about the password: no work, and no guess counted.
@@ -337,18 +348,18 @@ impl Server {
         let right = hash(algorithm, &parts);
         let proven = bool::from(right.as_str().as_bytes().ct_eq(proof.as_bytes()));
         if !proven || ha1.is_none() {
-            self.wrong_guess(guesser, now);
+            self.wrong_guess(guesser, now_ms);
             return Verdict::Unknown;
         }
         self.guesses.remove(&guesser);
-        if self.use_nonce(issued, count, purpose, now) { Verdict::Is(user) } else { Verdict::Stale }
+        if self.use_nonce(issued, count, purpose, now_ms) { Verdict::Is(user) } else { Verdict::Stale }
     }
 
     /// Whether the nonce may still be used so, and that it now was.
-    fn use_nonce(&mut self, issued: Issued, count: u32, purpose: Purpose, now: Now) -> bool {
-        let age = now.wall_ms.saturating_sub(issued.at_ms);
+    fn use_nonce(&mut self, issued: Issued, count: u32, purpose: Purpose, now_ms: i64) -> bool {
+        let age = now_ms.saturating_sub(issued.at_ms);
         let limit = if purpose == Purpose::Control { self.control_age_ms } else { self.query_age_ms };
-        if age < -1000 || age > limit {
+        if age > limit {
             return false;
         }
         let control = purpose == Purpose::Control;
@@ -374,21 +385,26 @@ impl Server {
         true
     }
 
-    fn wrong_guess(&mut self, guesser: (u64, IpAddr), now: Now) {
+    fn wrong_guess(&mut self, guesser: (u64, IpAddr), now_ms: i64) {
         if self.guesses.len() >= limits::GUESSERS && !self.guesses.contains_key(&guesser) {
-            self.guesses.retain(|_, guesses| guesses.until_ms > now.wall_ms);
-            if self.guesses.len() >= limits::GUESSERS {
-                // Full of guessers that are being slowed: forget one, whichever.
-                if let Some(any) = self.guesses.keys().next().copied() {
-                    self.guesses.remove(&any);
-                }
+            // Full: the one with the fewest wrong guesses is forgotten, so that nobody escapes by
+            // guessing under a thousand other names in between.
+            let fewest = self.guesses.iter().min_by_key(|(_, guesses)| guesses.wrong);
+            if let Some(fewest) = fewest.map(|(guesser, _)| *guesser) {
+                self.guesses.remove(&fewest);
             }
         }
         let guesses = self.guesses.entry(guesser).or_insert(Guesses { wrong: 0, until_ms: 0 });
         guesses.wrong += 1;
         if let Some(over) = guesses.wrong.checked_sub(limits::FREE_GUESSES) {
-            guesses.until_ms = now.wall_ms + (500i64 << over.min(7));
+            guesses.until_ms = now_ms + (500i64 << over.min(7));
         }
+    }
+
+    /// Milliseconds since the first look at the time.
+    fn ms(&mut self, now: Now) -> i64 {
+        let epoch = *self.epoch.get_or_insert(now.mono);
+        i64::try_from(now.mono.saturating_duration_since(epoch).as_millis()).unwrap_or(i64::MAX)
     }
 
     fn nonce(&self, issued: Issued, source: IpAddr) -> String {
@@ -436,6 +452,14 @@ impl Server {
         let mut hasher = siphasher::sip::SipHasher13::new_with_key(&key);
         hasher.write(user.as_bytes());
         hasher.finish()
+    }
+}
+
+/// Whom an address stands for: who has one of IPv6 has the other 2^64 of its network, too.
+fn network_of(source: IpAddr) -> IpAddr {
+    match source.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
+        v4 => v4,
     }
 }
 
@@ -514,4 +538,52 @@ pub struct Answer {
     pub realm: String,
     /// Whether the server only minded the age of the nonce.
     pub stale: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    struct Anna(String);
+
+    impl Secrets for Anna {
+        fn ha1(&self, user: &str, _: Algorithm) -> Option<&str> {
+            (user == "anna").then_some(&self.0)
+        }
+    }
+
+    /// What is said to a guess, or to the right password.
+    fn guess(server: &mut Server, user: &str, password: &str, source: IpAddr, now: Now) -> bool {
+        let challenge = format!("SIP/2.0 401 x\r\n{}\r\n", server.challenge(source, false, Offer::Both, now));
+        let challenge = Message::parse(challenge.as_bytes()).unwrap();
+        let answer = answer(&challenge, Login { user, password }, "DO", "sip:h", "c", 1).unwrap();
+        let request = format!("DO sip:h SIP/2.0\r\n{}\r\n", answer.field);
+        let request = Message::parse(request.as_bytes()).unwrap();
+        let anna = Anna(hash(Algorithm::Sha256, &[b"anna", b"h", b"right"]).as_str().to_owned());
+        matches!(server.verify(&request, "DO", source, Purpose::Control, &anna, now), Verdict::Is("anna"))
+    }
+
+    #[test]
+    fn other_names_and_addresses_of_one_network_do_not_shake_off_the_count() {
+        let mut server = Server::new("h", [7; 32], true, 300_000, 60_000);
+        let mut now = Now { mono: Instant::now(), wall_ms: 0 };
+        let address = |n: u16| IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, n));
+        for n in 0..30 {
+            now.mono += Duration::from_secs(70);
+            assert!(!guess(&mut server, "anna", "wrong", address(n), now));
+        }
+        now.mono += Duration::from_secs(70);
+        for n in 0..limits::GUESSERS + 10 {
+            assert!(!guess(&mut server, &format!("nobody{n}"), "wrong", address(1), now));
+        }
+        assert!(!guess(&mut server, "anna", "wrong", address(99), now));
+        now.mono += Duration::from_secs(1);
+        assert!(!guess(&mut server, "anna", "right", address(100), now), "still slowed");
+        let elsewhere = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, 1));
+        assert!(guess(&mut server, "anna", "right", elsewhere, now), "the owner is elsewhere");
+        now.mono += Duration::from_secs(70);
+        assert!(guess(&mut server, "anna", "right", address(101), now), "and after a while here");
+    }
 }

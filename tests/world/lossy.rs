@@ -35,7 +35,7 @@ fn evening(seed: u64) {
     world.run(12_000);
     let anna = phones[0];
     let mut commands = Vec::new();
-    let wanted = [true, false, true, seed % 2 == 0];
+    let wanted = [true, false, true, seed.is_multiple_of(2)];
     for (nth, on) in wanted.into_iter().enumerate() {
         let word = if on { "on" } else { "off" };
         let number = if on { "23" } else { "24" };
@@ -74,7 +74,8 @@ fn check_commands(world: &World, anna: usize, commands: &[usize], wanted: &[bool
         let words: Vec<&str> = wanted.iter().map(|on| if *on { "ON" } else { "OFF" }).collect();
         assert_eq!(writes, words);
     }
-    let ordered = world.seen.iter().filter(|(_, seen)| matches!(seen, Seen::Audit(line) if line.contains("ordered")));
+    let ordered =
+        world.seen.iter().filter(|(_, seen)| matches!(seen, Seen::Audit(line) if line.contains("ordered")));
     assert_eq!(ordered.count(), writes.len(), "one audit line for each");
 }
 

@@ -25,9 +25,10 @@ fn the_audit_line_precedes_the_act() {
                 if channel.as_str() == "cmnd/plug/POWER" && &payload[..] == b"ON")
         });
         let ended = place(&world, |seen| matches!(seen, Seen::Audit(line) if line.contains("\"ended\"")));
-        let answered = place(&world, |seen| {
-            matches!(seen, Seen::Sent(bytes) if bytes.starts_with(b"SIP/2.0 200") || bytes.starts_with(b"SIP/2.0 486"))
-        });
+        let answered = place(
+            &world,
+            |seen| matches!(seen, Seen::Sent(bytes) if bytes.starts_with(b"SIP/2.0 200") || bytes.starts_with(b"SIP/2.0 486")),
+        );
         assert!(ordered < acted && acted < ended && ended < answered, "{ordered} {acted} {ended} {answered}");
     }
 }
@@ -89,7 +90,10 @@ fn an_old_command_moves_nothing() {
     let op = world.at(anna, |phone, now| phone.message("plug", "on", now));
     world.run(200);
     let link = sipliance::config::LinkId(0);
-    world.handle(sipliance::gateway::Input::Driver { link, event: Event::Down(sipliance_driver::Why::new("gone")) });
+    world.handle(sipliance::gateway::Input::Driver {
+        link,
+        event: Event::Down(sipliance_driver::Why::new("gone")),
+    });
     world.run(1_000);
     assert_eq!(world.phones[anna].ops[op].status(), 504, "nobody knows what became of it");
     let op = world.at(anna, |phone, now| phone.message("plug", "on", now));
@@ -101,4 +105,52 @@ fn an_old_command_moves_nothing() {
     world.handle(sipliance::gateway::Input::Driver { link, event: Event::Up });
     world.run(60_000);
     assert_eq!(world.plug.writes.len(), before, "nothing is caught up on");
+}
+
+#[test]
+fn a_reload_answers_who_waits_and_forgets_nothing() {
+    let mut world = World::new(87);
+    let anna = world.phone("anna");
+    world.at(anna, |phone, now| phone.subscribe("plug", "appliance", 3600, now));
+    world.run(500);
+    world.plug.mood = super::plug::Mood::Obeys(1_500);
+    let op = world.at(anna, |phone, now| phone.message("plug", "on", now));
+    world.run(200);
+    world.handle(sipliance::gateway::Input::Reload(super::home::config(None)));
+    world.run(100);
+    assert_eq!(world.phones[anna].ops[op].status(), 504, "nobody will know");
+    world.run(5_000);
+    assert_eq!(world.plug.writes.len(), 1);
+    let body = &world.phones[anna].subs[0].notifies.last().unwrap().body;
+    assert!(
+        body.contains("\"vb\":true") && body.contains("\"n\":\"power\""),
+        "what came later is told: {body}"
+    );
+    // The next command is a new one, whatever the old house still hears.
+    world.plug.mood = super::plug::Mood::Obeys(40);
+    let op = world.at(anna, |phone, now| phone.message("plug", "off", now));
+    world.run(1_000);
+    assert_eq!(world.phones[anna].ops[op].status(), 200);
+    assert_eq!(world.plug.writes.len(), 2);
+}
+
+#[test]
+fn a_reload_changes_the_rules_of_logins() {
+    let mut world = World::new(88);
+    world.handle(sipliance::gateway::Input::Reload(super::home::changed("md5: true", "md5: false")));
+    let anna = world.phone("anna");
+    let op = world.at(anna, |phone, now| phone.register(600, now));
+    world.run(500);
+    assert_eq!(world.phones[anna].ops[op].status(), 200);
+    let offered: Vec<String> = world
+        .seen
+        .iter()
+        .filter_map(|(_, seen)| match seen {
+            Seen::Sent(bytes) if bytes.starts_with(b"SIP/2.0 401") => {
+                Some(String::from_utf8_lossy(bytes).into_owned())
+            }
+            _ => None,
+        })
+        .collect();
+    assert!(offered.iter().all(|text| !text.contains("MD5")), "{offered:?}");
 }

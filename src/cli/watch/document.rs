@@ -118,9 +118,11 @@ fn reading(name: &str, value: String) -> Reading {
 }
 
 fn number(value: &serde_json::Number, base: Option<f64>, unit: Option<&str>) -> String {
-    let value = match base.zip(value.as_f64()) {
-        Some((base, value)) => (base + value).to_string(),
-        None => value.to_string(),
+    let value = match (base, value.as_f64()) {
+        (Some(base), Some(value)) => (base + value).to_string(),
+        // `8.0` is written as people write it; whole numbers keep all their digits.
+        (None, Some(real)) if value.is_f64() => real.to_string(),
+        _ => value.to_string(),
     };
     match unit.map(shown_unit) {
         None | Some("") => value,
