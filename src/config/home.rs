@@ -125,7 +125,7 @@ fn sections(mut map: MapReader<'_>, library: &mut Library<'_>, build: &mut Build
     let listen = house::listen(listen_node, build);
     let digest = house::digest(map.take("digest"), build);
     let users = users::users(map.take("users"), &house, digest.md5, build);
-    let mut links = links::Links::read(map.take("mqtt"), map.take("serial"), build);
+    let mut links = links::Links::read(map.take("mqtt"), map.take("serial"), map.take("modbus"), build);
     let devices_node = map.take("devices");
     let devices = devices::devices(devices_node, library, &mut links, build);
     let upstreams = upstream::upstreams(map.take("upstream"), &devices, build);
