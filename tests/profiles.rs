@@ -13,10 +13,10 @@ use sipliance::config::yaml::{self, Data, Node};
 use sipliance::config::{DeviceConfig, LinkId};
 use sipliance::device::fixture;
 use sipliance::device::house::{Effect, House};
-use sipliance::device::profile::{LinkNeeds, Profile, Source, Stimulus, Target};
+use sipliance::device::profile::{LinkNeeds, Profile, Stimulus, Target};
 use sipliance::device::shipped::SHIPPED;
 use sipliance::timer::Now;
-use sipliance_driver::{Channel, Event, Op, Why};
+use sipliance_driver::{Channel, Event, Failure, Op, OpId, Why};
 
 fn now() -> Now {
     Now { mono: Instant::now(), wall_ms: 1_770_000_000_000 }
@@ -93,8 +93,8 @@ fn house(profile: &Profile, now: Now) -> House {
 
 /// Takes what the house wants done. Everything that is sent without being told to must be one of the
 /// profile's own queries; nothing moves a line.
-fn only_queries(id: &str, profile: &Profile, house: &mut House) -> usize {
-    let mut queries = 0;
+fn only_queries(id: &str, profile: &Profile, house: &mut House) -> Vec<(OpId, Channel)> {
+    let mut queries = Vec::new();
     while let Some(effect) = house.poll() {
         let Effect::Drive { op, .. } = effect else {
             assert!(!matches!(effect, Effect::Happened { .. }), "{id}: an event out of nothing");
@@ -102,30 +102,59 @@ fn only_queries(id: &str, profile: &Profile, house: &mut House) -> usize {
         };
         match (op, &profile.example.link) {
             (Op::Watch { .. }, _) => {}
-            (Op::Write { channel, payload, .. }, LinkNeeds::Mqtt { hello }) => {
+            (Op::Write { id: op, channel, payload, .. }, LinkNeeds::Mqtt { hello }) => {
                 let known = hello.iter().any(|write| {
                     matches!(&write.target, Target::Topic(topic, text)
                         if *topic == channel
                         && text.fill(|_| Err(())).is_ok_and(|text| text.as_bytes() == &*payload))
                 });
                 assert!(known, "{id}: {channel} {payload:?} is no query of the profile");
-                queries += 1;
+                queries.push((op, channel));
             }
-            (Op::Ask { payload, .. }, LinkNeeds::Serial(needs)) => {
-                let mut asks =
-                    needs.hello.iter().chain(profile.example.properties.iter().flat_map(|property| {
-                        property.reads.iter().filter_map(|read| match &read.source {
-                            Source::Frame { ask: Some((ask, _)), .. } => Some(ask),
-                            _ => None,
-                        })
-                    }));
-                assert!(asks.any(|ask| ask.as_bytes() == &*payload), "{id}: {payload:?} is no query");
-                queries += 1;
+            (Op::Ask { id: op, channel, payload, .. }, link) => {
+                let hello = match link {
+                    LinkNeeds::Serial(needs) => needs.hello.as_slice(),
+                    _ => &[],
+                };
+                let mut asks = profile
+                    .example
+                    .properties
+                    .iter()
+                    .flat_map(|property| property.reads.iter().chain(&property.target))
+                    .filter_map(|read| read.source.query());
+                let known = asks.any(|(query, _)| (&query.channel, &query.payload) == (&channel, &payload));
+                assert!(known || hello.contains(&payload), "{id}: {channel} {payload:?} is no query");
+                // A reading of a Modbus unit carries nothing that could be written.
+                assert!(payload.is_empty() || matches!(link, LinkNeeds::Serial(_)), "{id}: {payload:?}");
+                queries.push((op, channel));
             }
             (op, _) => panic!("{id}: {op:?} by itself"),
         }
     }
     queries
+}
+
+/// Everything that is asked is answered: with all bits set, with nothing, by silence, by a refusal. No
+/// answer makes the house do more than ask.
+fn answered(id: &str, profile: &Profile, house: &mut House, now: Now) {
+    let payloads: [&'static [u8]; 4] = [&[0xff; 250], &[0; 250], b"ON", b"1"];
+    let mut asked = only_queries(id, profile, house);
+    for round in 0..40 {
+        for (op, channel) in std::mem::take(&mut asked) {
+            let payload = Bytes::from_static(payloads[round % payloads.len()]);
+            let result = match round % 5 {
+                3 => Err(Failure::Timeout),
+                4 => Err(Failure::Refused("exception 2".to_owned())),
+                _ => Ok(()),
+            };
+            if result.is_ok() {
+                house.driver(LinkId(0), Event::Read { channel, payload, retained: false }, now);
+                asked.extend(only_queries(id, profile, house));
+            }
+            house.driver(LinkId(0), Event::Done { id: op, result }, now);
+            asked.extend(only_queries(id, profile, house));
+        }
+    }
 }
 
 #[test]
@@ -137,7 +166,7 @@ fn nothing_moves_by_itself() {
         only_queries(id, &profile, &mut house);
         for _ in 0..3 {
             house.driver(LinkId(0), Event::Up, now);
-            only_queries(id, &profile, &mut house);
+            answered(id, &profile, &mut house, now);
             // Everything that the profile's own tests know comes back as stored copies: states, presses, and
             // commands of somebody else.
             for case in &profile.cases {
@@ -159,7 +188,7 @@ fn nothing_moves_by_itself() {
             while let Some(at) = house.next_deadline().filter(|at| *at <= end) {
                 now = Now { mono: at.max(now.mono), ..now };
                 house.tick(now);
-                only_queries(id, &profile, &mut house);
+                answered(id, &profile, &mut house, now);
             }
             house.driver(LinkId(0), Event::Down(Why("broken".to_owned())), now);
             only_queries(id, &profile, &mut house);
@@ -294,6 +323,8 @@ fn no_payload_is_a_panic() {
             }
         }
         house.driver(LinkId(0), Event::Up, now);
+        let reads = profile.example.properties.iter().flat_map(|property| &property.reads);
+        watched.extend(reads.filter_map(|read| read.source.query()).map(|(query, _)| query.channel));
         for channel in watched {
             for payload in payloads {
                 let (channel, payload) = (channel.clone(), Bytes::from_static(payload));

@@ -91,7 +91,7 @@ impl Bench {
                 }
                 Output::Close { flow: closed } => heard.closed |= closed == flow,
                 Output::Drive { op, .. } => heard.drove |= op.id().is_some(),
-                Output::Send { .. } | Output::Audit(_) | Output::Tell(_) | Output::Connect { .. } => {}
+                Output::Send { .. } | Output::Audit { .. } | Output::Tell(_) | Output::Connect { .. } => {}
             }
         }
         heard

@@ -127,7 +127,7 @@ fn sections(mut map: MapReader<'_>, library: &mut Library<'_>, build: &mut Build
     let digest = house::digest(map.take("digest"), build);
     let users_node = map.take("users");
     let users = users::users(users_node, &house, digest.md5, build);
-    let mut links = links::Links::read(map.take("mqtt"), map.take("serial"), build);
+    let mut links = links::Links::read(map.take("mqtt"), map.take("serial"), map.take("modbus"), build);
     let devices_node = map.take("devices");
     let devices = devices::devices(devices_node, library, &mut links, build);
     let upstreams = upstream::upstreams(map.take("upstream"), &devices, build);

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
+use sipliance_driver::{Framing, Wake};
 
 use crate::device::profile::Model;
 pub use crate::sip::Transport;
@@ -159,6 +160,8 @@ impl Link {
             LinkSettings::Mqtt(_) => format!("broker {}", self.name),
             LinkSettings::Serial(_) => format!("serial port {}", self.name),
             LinkSettings::Gpio(_) => format!("GPIO of {}", self.name),
+            LinkSettings::Modbus(_) => format!("Modbus gateway {}", self.name),
+            LinkSettings::W1 => format!("1-Wire of {}", self.name),
             LinkSettings::Sim => self.name.clone(),
         }
     }
@@ -171,8 +174,12 @@ pub enum LinkSettings {
     Mqtt(MqttSettings),
     /// A serial port.
     Serial(SerialSettings),
+    /// Modbus units.
+    Modbus(ModbusSettings),
     /// Lines of the Pi.
     Gpio(GpioSettings),
+    /// The 1-Wire bus of the Pi.
+    W1,
     /// A simulated wire, of the demo and of tests.
     Sim,
 }
@@ -199,18 +206,45 @@ pub struct SerialSettings {
     pub baud: u32,
     /// `8N1`, `7E1`, …
     pub format: String,
-    /// Frame end on receive.
-    pub frame_end: Vec<u8>,
-    /// What is added to each frame that is sent.
-    pub send_end: Vec<u8>,
-    /// Longest frame; longer input is dropped up to the next end.
-    pub max_frame: usize,
-    /// Removed from both sides of a received frame.
-    pub trim: Vec<u8>,
+    /// How bytes are made of frames.
+    pub framing: Framing,
     /// Silence between two requests.
     pub gap: Duration,
     /// How long an answer may take.
     pub timeout: Duration,
+    /// The device sends back what it was sent.
+    pub echo: bool,
+    /// What rouses a sleeping device.
+    pub wake: Option<Wake>,
+}
+
+/// A Modbus line and how it is used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModbusSettings {
+    /// Where the units are.
+    pub line: ModbusLine,
+    /// Silence between two requests.
+    pub gap: Duration,
+    /// How long a unit may take to answer.
+    pub timeout: Duration,
+    /// How often an unanswered reading is repeated; a write never is.
+    pub retries: u32,
+}
+
+/// Where Modbus units are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ModbusLine {
+    /// On a serial line (Modbus RTU).
+    Rtu {
+        /// Device path.
+        path: std::path::PathBuf,
+        /// Bits per second.
+        baud: u32,
+        /// `8N1`, `8E1`, …
+        format: String,
+    },
+    /// Behind a network address (Modbus TCP).
+    Tcp(HostPort),
 }
 
 /// Lines that one device owns.

@@ -44,6 +44,10 @@ fn title(stimulus: &Stimulus) -> String {
     match stimulus {
         Stimulus::Mqtt { topic, .. } => format!("mqtt {topic}"),
         Stimulus::Rx(text) => format!("rx {text:?}"),
+        Stimulus::Registers(_) => "registers".to_owned(),
+        Stimulus::Telegram(_) => "telegram".to_owned(),
+        Stimulus::Files(_) => "file".to_owned(),
+        Stimulus::Request(_) => "request".to_owned(),
         Stimulus::Levels(lines) => {
             format!(
                 "levels of {}",

@@ -13,6 +13,8 @@ mod linking;
 mod map;
 mod model;
 mod properties;
+mod registers;
+mod serial;
 mod template;
 mod texts;
 mod transport;
@@ -24,9 +26,10 @@ pub use cases::{Case, Drive, Expect, Given, Level, Sends, Stimulus};
 pub use duration::spell;
 pub use map::Map;
 pub use model::{
-    Action, Arg, Category, Clicks, DriverKind, LampRule, LinkNeeds, Model, Momentary, Notify, Online, Phone,
-    Property, Read, SerialNeeds, Source, Target, Write,
+    Action, Arg, Category, Clicks, DriverKind, LampRule, LinkNeeds, ModbusNeeds, Model, Momentary, Notify,
+    Online, Phone, Property, Query, Read, SerialNeeds, Source, Target, Write,
 };
+pub use registers::{Form, Number, Order, Registers, Table};
 pub use template::{Body, Hole, HoleForm, Template};
 
 use crate::config::fault::{Faults, Place};

@@ -22,6 +22,24 @@ use crate::sip::wire::{Message, Method, Name};
 use crate::sip::{Hop, Rejection};
 use crate::timer::Now;
 
+/// A step in the life of a command, as the audit log has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Ordered { sensitive: bool },
+    Refused,
+    Ended,
+}
+
+impl Step {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Ordered { .. } => "ordered",
+            Self::Refused => "refused",
+            Self::Ended => "ended",
+        }
+    }
+}
+
 /// A command whose outcome somebody waits for.
 #[derive(Debug)]
 pub(super) struct Pending {
@@ -182,7 +200,7 @@ impl Gateway {
         else {
             return;
         };
-        self.audit("ended", &asker, device, &what, &format!("{} {}", answer.status, answer.words), now);
+        self.audit(Step::Ended, &asker, device, &what, &format!("{} {}", answer.status, answer.words), now);
         if !cancelled {
             self.answer(&asker, &answer, Some(device), now);
         }
@@ -196,11 +214,11 @@ impl Gateway {
         if !self.config.access.may_do(who, device.id(), device.room(), item, sensitive) {
             let words = format!("{}: you may not do that", device.name());
             self.counters.forbidden += 1;
-            self.audit("refused", &asker, id, &what, "no right", now);
+            self.audit(Step::Refused, &asker, id, &what, "no right", now);
             return self.answer(&asker, &Answer::new(403, "Forbidden", words), Some(id), now);
         }
         self.counters.commands += 1;
-        self.audit("ordered", &asker, id, &what, "", now);
+        self.audit(Step::Ordered { sensitive }, &asker, id, &what, "", now);
         match self.house.order(id, order, now) {
             Ok(command) => {
                 if matches!(asker.kind, Kind::Call) {
@@ -211,7 +229,14 @@ impl Gateway {
             Err(refusal) => {
                 let Some(device) = self.house.device(id) else { return };
                 let answer = answer::of_refusal(&refusal, device);
-                self.audit("ended", &asker, id, &what, &format!("{} {}", answer.status, answer.words), now);
+                self.audit(
+                    Step::Ended,
+                    &asker,
+                    id,
+                    &what,
+                    &format!("{} {}", answer.status, answer.words),
+                    now,
+                );
                 self.answer(&asker, &answer, Some(id), now);
             }
         }
@@ -247,12 +272,13 @@ impl Gateway {
     }
 
     /// One JSON line; whatever a peer wrote is escaped in it.
-    fn audit(&mut self, step: &str, asker: &Asker, device: DeviceId, what: &str, result: &str, now: Now) {
+    fn audit(&mut self, step: Step, asker: &Asker, device: DeviceId, what: &str, result: &str, now: Now) {
         let at = jiff::Timestamp::from_millisecond(now.wall_ms).map(|at| at.to_string()).unwrap_or_default();
         let device = self.house.device(device).map(|device| device.id().to_owned()).unwrap_or_default();
         let (who, from) = (&*asker.who, asker.hop.peer.to_string());
-        let line = serde_json::json!({"at": at, "step": step, "who": who, "from": from, "device": device, "what": what, "result": result});
-        self.outputs.push_back(Output::Audit(line.to_string()));
+        let line = serde_json::json!({"at": at, "step": step.word(), "who": who, "from": from, "device": device, "what": what, "result": result});
+        let sensitive = matches!(step, Step::Ordered { sensitive: true });
+        self.outputs.push_back(Output::Audit { line: line.to_string(), sensitive });
     }
 
     fn fork_hash(&self, message: &Message<'_>) -> u64 {

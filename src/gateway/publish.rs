@@ -195,7 +195,7 @@ impl Gateway {
         let order = Order::Set { property: lease.property.clone(), value: before };
         let at = jiff::Timestamp::from_millisecond(now.wall_ms).map(|at| at.to_string()).unwrap_or_default();
         let line = serde_json::json!({"at": at, "step": "returned", "who": who, "device": name, "what": &*lease.property});
-        self.outputs.push_back(Output::Audit(line.to_string()));
+        self.outputs.push_back(Output::Audit { line: line.to_string(), sensitive: false });
         let failed = self.house.order(id, order, now).is_err();
         if failed && lease.tries < RETURNS {
             let tag: u64 = self.rng.random();

@@ -104,7 +104,13 @@ pub enum Output {
         op: driver::Op,
     },
     /// Write a line to the audit log, before the outputs that follow are carried out.
-    Audit(String),
+    Audit {
+        /// One JSON object.
+        line: String,
+        /// Something sensitive follows: when the line cannot be kept, no [`Output::Drive`] with an id
+        /// that is polled after it may be carried out.
+        sensitive: bool,
+    },
     /// Something that a person may want to read in the journal.
     Tell(Notice),
 }

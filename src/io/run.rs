@@ -11,9 +11,11 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use sipliance_driver as driver;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
+use super::audit::Audit;
 use super::control::{self, Question};
 use super::drivers::Supervisor;
 use super::ports::Ports;
@@ -39,7 +41,7 @@ pub struct Shell {
     signals: mpsc::Receiver<Signal>,
     questions: mpsc::Receiver<Question>,
     notices: Box<dyn FnMut(&Notice)>,
-    audit: Option<std::fs::File>,
+    audit: Option<Audit>,
     sockets: Vec<Udp>,
     /// The socket that is looked at first: each in its turn, or a flood on one would starve the rest.
     turn: usize,
@@ -102,7 +104,7 @@ impl Shell {
     /// When the audit file cannot be opened.
     pub fn new(parts: Parts) -> io::Result<Self> {
         let (report_to, reports) = mpsc::channel(REPORTS);
-        let audit = parts.audit.map(|path| open_audit(&path)).transpose()?;
+        let audit = parts.audit.map(|path| Audit::open(&path)).transpose()?;
         let Ports { sockets, listeners, .. } = parts.ports;
         for listener in listeners {
             tokio::task::spawn_local(tcp::accept(listener, report_to.clone()));
@@ -190,6 +192,8 @@ impl Shell {
     /// that a large fan-out does not overflow the kernel's buffer.
     fn drain(&mut self) {
         let mut sent = 0;
+        // What is not on record does not happen: nothing that follows a lost line is driven.
+        let mut stopped = false;
         while let Some(output) = self.gateway.poll() {
             match output {
                 Output::Send { hop, bytes } => {
@@ -203,12 +207,20 @@ impl Shell {
                 Output::Close { flow } => {
                     self.streams.remove(&flow);
                 }
+                Output::Drive { link, op } if stopped && op.id().is_some() => {
+                    let failure = driver::Failure::Refused("the audit file cannot be written".to_owned());
+                    let id = op.id().unwrap_or(driver::OpId(0));
+                    let event = driver::Event::Done { id, result: Err(failure) };
+                    self.gateway.handle(Input::Driver { link, event }, now());
+                }
                 Output::Drive { link, op } => {
                     if let Some(event) = self.drivers.send(link, op) {
                         self.gateway.handle(Input::Driver { link, event }, now());
                     }
                 }
-                Output::Audit(line) => self.write_audit(&line),
+                Output::Audit { line, sensitive } => {
+                    stopped |= !self.write_audit(&line, sensitive) && sensitive
+                }
                 Output::Tell(notice) => (self.notices)(&notice),
             }
         }
@@ -319,13 +331,15 @@ impl Shell {
         }
     }
 
-    fn write_audit(&mut self, line: &str) {
-        use std::io::Write as _;
+    /// Whether the line is kept; without a file the journal keeps it.
+    fn write_audit(&mut self, line: &str, durable: bool) -> bool {
         tracing::info!(target: "audit", "{line}");
-        if let Some(file) = &mut self.audit
-            && let Err(error) = writeln!(file, "{line}")
-        {
-            tracing::error!(%error, "the audit file cannot be written");
+        match self.audit.as_mut().map(|audit| audit.write(line, durable)) {
+            Some(Err(error)) => {
+                tracing::error!(%error, "the audit file cannot be written; nothing sensitive is done until it can");
+                false
+            }
+            Some(Ok(())) | None => true,
         }
     }
 }
@@ -390,9 +404,4 @@ fn refused(error: &io::Error) -> String {
         io::ErrorKind::TimedOut => "no answer".to_owned(),
         _ => error.to_string(),
     }
-}
-
-fn open_audit(path: &std::path::Path) -> io::Result<std::fs::File> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path)
 }

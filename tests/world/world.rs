@@ -356,7 +356,7 @@ impl World {
             let seen = match &output {
                 Output::Send { bytes, .. } => Seen::Sent(bytes.clone()),
                 Output::Drive { op, .. } => Seen::Drive(op.clone()),
-                Output::Audit(line) => Seen::Audit(line.clone()),
+                Output::Audit { line, .. } => Seen::Audit(line.clone()),
                 Output::Connect { upstream, .. } => Seen::Connect(*upstream),
                 Output::Close { .. } => Seen::Close,
                 Output::Tell(_) => Seen::Tell,
@@ -382,7 +382,7 @@ impl World {
                 self.connections.remove(&flow);
                 self.handle(Input::Closed { flow, why: "we closed it".to_owned() });
             }
-            Output::Audit(_) | Output::Tell(_) => {}
+            Output::Audit { .. } | Output::Tell(_) => {}
         }
     }
 

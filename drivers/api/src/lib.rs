@@ -8,11 +8,15 @@
 //! from trouble by a [`Backoff`].
 
 mod backoff;
+mod checksum;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod frame;
 mod outbox;
 
 pub use backoff::Backoff;
+pub use checksum::Checksum;
+pub use frame::{Cut, Framer, Framing, Wake, telegram_checksum};
 pub use outbox::{BACKLOG, BACKLOG_BYTES, Outbox};
 
 use std::fmt;

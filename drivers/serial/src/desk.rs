@@ -4,10 +4,9 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use sipliance_driver::{Channel, Event, Failure, MAX_WAIT, OP_QUEUE, Op, OpId, Outbox};
+use sipliance_driver::{Channel, Event, Failure, Framer, MAX_WAIT, OP_QUEUE, Op, OpId, Outbox};
 use tokio::time::Instant;
 
-use crate::framer::Framer;
 use crate::{Settings, UNSOLICITED};
 
 /// What a write may take beyond the time that its bits need.
@@ -19,10 +18,16 @@ const LOOK: Duration = Duration::from_millis(5);
 /// ```text
 /// Idle ──write──> Sending ──bits gone──> Resting ──gap──> Idle
 /// Idle ──ask────> Sending ──bytes taken─> Waiting ──frame or time──> Resting
+/// Idle ──asleep─> Waking ──wait──> Sending
 /// ```
 #[derive(Debug)]
 enum State {
     Idle,
+    /// The device was roused and is not listening yet; then `op` follows.
+    Waking {
+        op: Op,
+        until: Instant,
+    },
     /// Bytes are on their way; looked at next at `look`, given up at `until`.
     Sending {
         id: OpId,
@@ -54,12 +59,29 @@ pub(crate) struct Desk {
     queue: VecDeque<(Instant, Op)>,
     /// Bytes to the port.
     pub out: BytesMut,
+    /// What was sent and is to come back.
+    echo: BytesMut,
+    /// So much of it came back.
+    echoed: usize,
+    /// When bytes came last, while they are no whole frame.
+    heard: Option<Instant>,
+    spoke: Option<Instant>,
 }
 
 impl Desk {
     pub fn new(settings: Settings) -> Self {
-        let framer = Framer::new(&settings.frame_end, settings.max_frame, &settings.trim);
-        Self { settings, framer, state: State::Idle, queue: VecDeque::new(), out: BytesMut::new() }
+        let framer = Framer::new(settings.framing.clone());
+        Self {
+            settings,
+            framer,
+            state: State::Idle,
+            queue: VecDeque::new(),
+            out: BytesMut::new(),
+            echo: BytesMut::new(),
+            echoed: 0,
+            heard: None,
+            spoke: None,
+        }
     }
 
     /// Queues an op, or answers it at once.
@@ -79,15 +101,45 @@ impl Desk {
 
     /// Takes bytes from the port.
     pub fn received(&mut self, bytes: &[u8], now: Instant, outbox: &mut Outbox) {
-        self.framer.push(bytes);
+        let bytes = self.without_echo(bytes);
+        self.framer.push(&bytes);
         while let Some(frame) = self.framer.next() {
             self.frame(frame, now, outbox);
         }
+        self.heard = self.framer.waits().then_some(now);
+        self.count_dropped();
+        self.proceed(now, outbox);
+    }
+
+    /// What came but is no echo of what was sent. Bytes that begin like the echo are held back until
+    /// they differ from it.
+    fn without_echo(&mut self, bytes: &[u8]) -> Bytes {
+        let Some(due) = self.echo.get(self.echoed..).filter(|due| !due.is_empty()) else {
+            return Bytes::copy_from_slice(bytes);
+        };
+        let same = due.iter().zip(bytes).take_while(|(sent, came)| sent == came).count();
+        if same == due.len() {
+            self.echo.clear();
+        } else if same < bytes.len() {
+            let mut all = self.echo.split();
+            all.truncate(self.echoed);
+            all.extend_from_slice(bytes);
+            self.echoed = 0;
+            return all.freeze();
+        } else {
+            self.echoed += same;
+            return Bytes::new();
+        }
+        self.echoed = 0;
+        Bytes::copy_from_slice(bytes.get(same..).unwrap_or_default())
+    }
+
+    fn count_dropped(&mut self) {
         let dropped = self.framer.take_dropped();
         if dropped > 0 {
-            tracing::debug!(path = %self.settings.path.display(), dropped, "frames too long were dropped");
+            // A bad line drops thousands a day; one by one they would fill the journal.
+            tracing::debug!(path = %self.settings.path.display(), dropped, "what was no frame was dropped");
         }
-        self.proceed(now, outbox);
     }
 
     /// The port took the last byte of `out`.
@@ -99,12 +151,18 @@ impl Desk {
 
     /// When [`Desk::tick`] has something to do.
     pub fn deadline(&self) -> Option<Instant> {
+        let silence = self.heard.zip(self.settings.framing.gap()).map(|(heard, gap)| heard + gap);
+        self.state_deadline().into_iter().chain(silence).min()
+    }
+
+    fn state_deadline(&self) -> Option<Instant> {
         match &self.state {
             State::Idle => None,
             State::Sending { look, until, .. } if self.out.is_empty() => Some(*look.min(until)),
-            State::Sending { until, .. } | State::Waiting { until, .. } | State::Resting { until } => {
-                Some(*until)
-            }
+            State::Sending { until, .. }
+            | State::Waiting { until, .. }
+            | State::Waking { until, .. }
+            | State::Resting { until } => Some(*until),
         }
     }
 
@@ -113,6 +171,15 @@ impl Desk {
     /// # Errors
     /// A write that does not leave: what is left of it must not leave later.
     pub fn tick(&mut self, unsent: usize, now: Instant, outbox: &mut Outbox) -> Result<(), Stuck> {
+        let silent =
+            self.heard.zip(self.settings.framing.gap()).is_some_and(|(heard, gap)| now >= heard + gap);
+        if silent {
+            self.heard = None;
+            if let Some(frame) = self.framer.silence() {
+                self.frame(frame, now, outbox);
+            }
+            self.count_dropped();
+        }
         match &mut self.state {
             State::Sending { id, look, until, .. } => {
                 if self.out.is_empty() && unsent == 0 {
@@ -131,6 +198,10 @@ impl Desk {
                 self.rest(now);
             }
             State::Resting { until } if now >= *until => self.state = State::Idle,
+            State::Waking { op, until } if now >= *until => {
+                let op = op.clone();
+                self.send(op, now);
+            }
             _ => {}
         }
         self.proceed(now, outbox);
@@ -141,6 +212,11 @@ impl Desk {
     pub fn fail(&mut self, outbox: &mut Outbox) {
         if let State::Sending { id, .. } | State::Waiting { id, .. } = self.state {
             outbox.done(id, Err(Failure::Broken));
+        }
+        if let State::Waking { op, .. } = &self.state
+            && let Some(id) = op.id()
+        {
+            outbox.done(id, Err(Failure::NotConnected));
         }
         self.state = State::Idle;
         self.out.clear();
@@ -173,22 +249,35 @@ impl Desk {
     fn proceed(&mut self, now: Instant, outbox: &mut Outbox) {
         while matches!(self.state, State::Idle) {
             let Some((since, op)) = self.queue.pop_front() else { return };
-            match op {
-                Op::Write { id, .. } | Op::Ask { id, .. } if now.duration_since(since) > MAX_WAIT => {
-                    outbox.done(id, Err(Failure::Busy));
+            let Some(id) = op.id() else { continue };
+            if now.duration_since(since) > MAX_WAIT {
+                outbox.done(id, Err(Failure::Busy));
+                continue;
+            }
+            match &self.settings.wake {
+                Some(wake) if self.spoke.is_none_or(|at| now >= at + wake.after) => {
+                    self.out.extend_from_slice(&wake.send);
+                    self.state = State::Waking { op, until: now + wake.wait };
                 }
-                Op::Write { id, payload, .. } => self.begin(id, &payload, None, now),
-                Op::Ask { id, channel, payload, timeout } => {
-                    self.begin(id, &payload, Some((channel, timeout)), now)
-                }
-                Op::Watch { .. } | Op::Pulse { .. } => {}
+                _ => self.send(op, now),
             }
         }
     }
 
-    fn begin(&mut self, id: OpId, payload: &[u8], ask: Option<(Channel, Duration)>, now: Instant) {
-        self.out.extend_from_slice(payload);
-        self.out.extend_from_slice(&self.settings.send_end);
+    fn send(&mut self, op: Op, now: Instant) {
+        let (id, payload, ask) = match op {
+            Op::Write { id, payload, .. } => (id, payload, None),
+            Op::Ask { id, channel, payload, timeout } => (id, payload, Some((channel, timeout))),
+            Op::Watch { .. } | Op::Pulse { .. } => return,
+        };
+        let before = self.out.len();
+        self.settings.framing.wrap(&payload, &mut self.out);
+        self.echo.clear();
+        self.echoed = 0;
+        if self.settings.echo {
+            self.echo.extend_from_slice(self.out.get(before..).unwrap_or_default());
+        }
+        self.spoke = Some(now);
         let needed = self.settings.time_for(self.out.len());
         self.state = State::Sending { id, ask, look: now + needed, until: now + needed + WRITE_SLACK };
         if self.out.is_empty() {
@@ -199,6 +288,7 @@ impl Desk {
 
 #[cfg(test)]
 mod tests {
+    use sipliance_driver::{Checksum, Cut, Framing, Wake};
     use tokio::sync::mpsc;
 
     use super::*;
@@ -211,14 +301,17 @@ mod tests {
     }
 
     fn bench(gap_ms: u64) -> Bench {
-        let (tx, events) = mpsc::channel(256);
-        let settings = Settings {
-            frame_end: b":".to_vec(),
+        let framing = Framing {
+            cut: Cut::End(b":".to_vec()),
             send_end: b"\r".to_vec(),
             trim: b"\r\n".to_vec(),
-            gap: Duration::from_millis(gap_ms),
-            ..Settings::new("/dev/null")
+            ..Framing::lines()
         };
+        with(Settings { framing, gap: Duration::from_millis(gap_ms), ..Settings::new("/dev/null") })
+    }
+
+    fn with(settings: Settings) -> Bench {
+        let (tx, events) = mpsc::channel(256);
         Bench { desk: Desk::new(settings), outbox: Outbox::new(tx), events, now: Instant::now() }
     }
 
@@ -330,5 +423,65 @@ mod tests {
         let mut b = bench(0);
         (0..=OP_QUEUE as u64 + 1).for_each(|id| b.write(id, "A"));
         assert_eq!(b.events(), [done(OP_QUEUE as u64 + 1, Err(Failure::Busy))]);
+    }
+
+    #[test]
+    fn an_echo_is_no_answer_and_what_differs_is_none() {
+        let mut b = bench(0);
+        b.desk.settings.echo = true;
+        b.ask(1, "PWR?");
+        assert_eq!(b.sent(), b"PWR?\r");
+        b.desk.received(b"PW", b.now, &mut b.outbox);
+        b.desk.received(b"R?\rPWR=01:", b.now, &mut b.outbox);
+        assert_eq!(b.events(), [read("power", "PWR=01"), done(1, Ok(()))]);
+        b.ask(2, "LAMP?");
+        b.sent();
+        b.desk.received(b"LOW:LAMP?\r:", b.now, &mut b.outbox);
+        assert_eq!(b.events(), [read("power", "LOW"), done(2, Ok(())), read("rx", "LAMP?")]);
+    }
+
+    #[test]
+    fn a_sleeping_device_is_roused_once() {
+        let ms = Duration::from_millis;
+        let mut b = bench(0);
+        b.desk.settings.wake = Some(Wake { send: b"\r".to_vec(), after: ms(30_000), wait: ms(100) });
+        b.write(1, "A");
+        assert_eq!(b.desk.out.split().to_vec(), b"\r");
+        let began = b.now;
+        b.wait(0).unwrap();
+        assert_eq!(b.now - began, ms(100));
+        assert_eq!(b.sent(), b"A\r");
+        b.wait(0).unwrap();
+        b.write(2, "B");
+        assert_eq!(b.sent(), b"B\r", "it is awake");
+        b.wait(0).unwrap();
+        b.now += ms(30_000);
+        b.write(3, "C");
+        assert_eq!(b.desk.out.split().to_vec(), b"\r");
+        b.desk.fail(&mut b.outbox);
+        assert_eq!(b.events(), [done(1, Ok(())), done(2, Ok(())), done(3, Err(Failure::NotConnected))]);
+    }
+
+    #[test]
+    fn silence_ends_a_frame_and_answers_a_question() {
+        let gap = Duration::from_millis(20);
+        let framing = Framing {
+            cut: Cut::Silence(gap),
+            checksum: Some(Checksum::Sum8),
+            send_end: Vec::new(),
+            ..Framing::lines()
+        };
+        let mut b = with(Settings { framing, ..Settings::new("/dev/null") });
+        b.ask(1, "\x01\x02");
+        assert_eq!(b.sent(), b"\x01\x02\x03");
+        b.desk.received(b"\x05", b.now, &mut b.outbox);
+        b.now += Duration::from_millis(10);
+        b.desk.received(b"\x06\x0b", b.now, &mut b.outbox);
+        assert_eq!(b.events(), []);
+        let heard = b.now;
+        b.wait(0).unwrap();
+        assert_eq!(b.now - heard, gap);
+        assert_eq!(b.events(), [read("power", "\x05\x06"), done(1, Ok(()))]);
+        assert_eq!(b.desk.deadline(), None, "nothing to wait for");
     }
 }

@@ -1,25 +1,25 @@
 //! The serial driver: one task owns one port.
 //!
-//! It cuts what arrives at a delimiter, sends one thing at a time with a pause between, and pairs a
+//! It cuts what arrives into frames, sends one thing at a time with a pause between, and pairs a
 //! question with the next frame. What the frames mean is the profile's business. A port that goes
 //! away (unplugged: end of file or EIO) is closed at once, or else it would come back under another
 //! name, and is opened again by its path.
 
 mod desk;
-mod framer;
 mod open;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use sipliance_driver::{Backoff, Driver, Event, Exit, Failure, Op, Outbox, Port, Why};
+use sipliance_driver::{Backoff, Cut, Driver, Event, Exit, Failure, Framing, Op, Outbox, Port, Wake, Why};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tokio_serial::{ClearBuffer, SerialPort, SerialStream};
 
 use desk::Desk;
+pub use open::open;
 
 /// The channel of frames that nobody asked for.
 pub const UNSOLICITED: &str = "rx";
@@ -33,16 +33,14 @@ pub struct Settings {
     pub baud: u32,
     /// `8N1`, `7E1`, …
     pub format: String,
-    /// Frame end on receive; must not be empty.
-    pub frame_end: Vec<u8>,
-    /// What is added to each frame that is sent.
-    pub send_end: Vec<u8>,
-    /// Longest frame; longer input is dropped up to the next end.
-    pub max_frame: usize,
-    /// Removed from both sides of a received frame.
-    pub trim: Vec<u8>,
+    /// How bytes are made of frames.
+    pub framing: Framing,
     /// Silence between two requests.
     pub gap: Duration,
+    /// The device sends back what it was sent; that is no frame.
+    pub echo: bool,
+    /// What rouses a sleeping device before something is sent.
+    pub wake: Option<Wake>,
 }
 
 impl Settings {
@@ -52,11 +50,10 @@ impl Settings {
             path: path.into(),
             baud: 9600,
             format: "8N1".into(),
-            frame_end: b"\r\n".to_vec(),
-            send_end: b"\r\n".to_vec(),
-            max_frame: 1024,
-            trim: Vec::new(),
+            framing: Framing::lines(),
             gap: Duration::ZERO,
+            echo: false,
+            wake: None,
         }
     }
 
@@ -90,14 +87,14 @@ const READ: usize = 4096;
 
 /// Keeps one port open until the gateway closes its end.
 pub async fn run(settings: Settings, port: Port) -> Exit {
-    if settings.frame_end.is_empty() {
+    if settings.framing.cut == Cut::End(Vec::new()) {
         let why = format!("serial port {}: the profile names no frame end", settings.path.display());
         return Exit::Lost(Why(why));
     }
     let mut link = Link { settings, ops: port.ops, outbox: Outbox::new(port.events), said: None };
     let mut backoff = Backoff::new(PAUSES.0, PAUSES.1);
     loop {
-        let why = match open::open(&link.settings) {
+        let why = match open(&link.settings.path, link.settings.baud, &link.settings.format) {
             Err(why) => why,
             Ok(port) => {
                 let began = Instant::now();

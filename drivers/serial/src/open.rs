@@ -8,8 +8,6 @@ use std::path::{Path, PathBuf};
 use sipliance_driver::Why;
 use tokio_serial::{DataBits, ErrorKind, Parity, SerialStream, StopBits};
 
-use crate::Settings;
-
 /// Data bits, parity and stop bits of a word such as `8N1`.
 ///
 /// # Errors
@@ -44,14 +42,11 @@ pub(crate) fn parse_format(word: &str) -> Result<(DataBits, Parity, StopBits), S
 ///
 /// # Errors
 /// What is in the way and what to do, for a person.
-pub(crate) fn open(settings: &Settings) -> Result<SerialStream, Why> {
-    let path = &settings.path;
+pub fn open(path: &Path, baud: u32, format: &str) -> Result<SerialStream, Why> {
     let words = |text: String| Why(format!("serial port {}: {text}", path.display()));
-    let (data, parity, stop) = parse_format(&settings.format).map_err(words)?;
-    let builder = tokio_serial::new(path.to_string_lossy(), settings.baud)
-        .data_bits(data)
-        .parity(parity)
-        .stop_bits(stop);
+    let (data, parity, stop) = parse_format(format).map_err(words)?;
+    let builder =
+        tokio_serial::new(path.to_string_lossy(), baud).data_bits(data).parity(parity).stop_bits(stop);
     SerialStream::open(&builder).map_err(|error| {
         words(match error.kind() {
             ErrorKind::Io(std::io::ErrorKind::NotFound) => missing(),

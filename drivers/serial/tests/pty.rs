@@ -14,7 +14,7 @@ use bytes::Bytes;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use sipliance_driver::conformance::{self, Rig};
-use sipliance_driver::{Channel, Event, Exit, Failure, Link, Op, OpId, pair};
+use sipliance_driver::{Channel, Cut, Event, Exit, Failure, Framing, Link, Op, OpId, pair};
 use sipliance_driver_serial::{Settings, run};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
@@ -88,7 +88,8 @@ impl Cable {
     }
 
     fn settings(&self) -> Settings {
-        Settings { frame_end: b"\r".to_vec(), send_end: b"\r".to_vec(), ..Settings::new(&self.path) }
+        let framing = Framing { cut: Cut::End(b"\r".to_vec()), send_end: b"\r".to_vec(), ..Framing::lines() };
+        Settings { framing, ..Settings::new(&self.path) }
     }
 }
 

@@ -1,4 +1,4 @@
-//! `mqtt:` and `serial:`, and which device hangs on what.
+//! `mqtt:`, `serial:` and `modbus:`, and which device hangs on what.
 
 use std::path::PathBuf;
 
@@ -6,8 +6,10 @@ use super::Build;
 use super::users::password;
 use crate::config::fault::{Place, nearest};
 use crate::config::yaml::{MapReader, Node, host_port};
-use crate::config::{GpioLine, GpioSettings, HostPort, Link, LinkId, LinkSettings, MqttSettings};
-use crate::device::profile::{DriverKind, LinkNeeds, Model, SerialNeeds};
+use crate::config::{
+    GpioLine, GpioSettings, HostPort, Link, LinkId, LinkSettings, ModbusLine, ModbusSettings, MqttSettings,
+};
+use crate::device::profile::{DriverKind, LinkNeeds, ModbusNeeds, Model, SerialNeeds};
 
 /// The broker or port that a device uses when it names none and there are several.
 const MAIN: &str = "main";
@@ -15,20 +17,46 @@ const MAIN: &str = "main";
 /// What can be hung on, and what is.
 pub(super) struct Links {
     brokers: Vec<Named<MqttSettings>>,
-    ports: Vec<Named<PathBuf>>,
+    /// Serial ports first, then network addresses of Modbus units.
+    ports: Vec<Named<Port>>,
+    w1: Option<LinkId>,
     links: Vec<Link>,
     lines: Vec<(String, String, Place)>,
 }
 
-/// An entry of `mqtt:` or `serial:`.
+/// Where `port:` leads to.
+#[derive(Clone, PartialEq, Eq)]
+enum Port {
+    /// `serial:`
+    Serial(PathBuf),
+    /// `modbus:`
+    Tcp(HostPort),
+}
+
+impl Port {
+    fn section(&self) -> &'static str {
+        match self {
+            Port::Serial(_) => "serial",
+            Port::Tcp(_) => "modbus",
+        }
+    }
+}
+
+/// How the devices of a port speak; all must agree.
+enum Needs {
+    Serial(SerialNeeds),
+    Modbus(ModbusNeeds),
+}
+
+/// An entry of `mqtt:`, `serial:` or `modbus:`.
 struct Named<T> {
     name: String,
     place: Place,
     what: T,
     /// The link, as soon as a device uses it.
     link: Option<LinkId>,
-    /// The first device on a serial port, with what its profile says about the port.
-    needs: Option<(String, SerialNeeds)>,
+    /// The first device on a port, with what its profile says about the port.
+    needs: Option<(String, Needs)>,
 }
 
 /// The device that asks for a link.
@@ -41,20 +69,28 @@ pub(super) struct Asking<'a> {
 }
 
 impl Links {
-    /// Reads both sections.
-    pub(super) fn read(mqtt: Option<&Node>, serial: Option<&Node>, build: &mut Build<'_>) -> Self {
+    /// Reads the three sections.
+    pub(super) fn read(
+        mqtt: Option<&Node>,
+        serial: Option<&Node>,
+        modbus: Option<&Node>,
+        build: &mut Build<'_>,
+    ) -> Self {
         let brokers = section(mqtt, "mqtt", build, broker);
-        let ports: Vec<Named<PathBuf>> = section(serial, "serial", build, port);
+        let mut ports: Vec<Named<Port>> = section(serial, "serial", build, port);
+        ports.extend(section(modbus, "modbus", build, modbus_host));
         for (index, port) in ports.iter().enumerate() {
-            if let Some(first) = ports.iter().take(index).find(|other| other.what == port.what) {
-                let message = format!(
-                    "`{}` is the same port as `{}` at line {}",
-                    port.name, first.name, first.place.line
-                );
-                build.faults.error(Some(port.place), &format!("serial.{}", port.name), message, None);
+            let mut before = ports.iter().take(index);
+            let twin = before.find(|other| other.what == port.what || other.name == port.name);
+            if let Some(first) = twin {
+                let what =
+                    if first.name == port.name { "has the same name as" } else { "is the same port as" };
+                let message = format!("`{}` {what} `{}` at line {}", port.name, first.name, first.place.line);
+                let path = format!("{}.{}", port.what.section(), port.name);
+                build.faults.error(Some(port.place), &path, message, None);
             }
         }
-        Self { brokers, ports, links: Vec::new(), lines: Vec::new() }
+        Self { brokers, ports, w1: None, links: Vec::new(), lines: Vec::new() }
     }
 
     /// The link for a device, or a fault.
@@ -67,7 +103,7 @@ impl Links {
         let driver = model.driver;
         for (node, key, fits) in [
             (asking.broker, "broker", driver == DriverKind::Mqtt),
-            (asking.port, "port", driver == DriverKind::Serial),
+            (asking.port, "port", matches!(driver, DriverKind::Serial | DriverKind::P1 | DriverKind::Modbus)),
         ] {
             if let (Some(node), false) = (node, fits) {
                 let message = format!("`{key}:` has no meaning for an appliance on {}", driver.word());
@@ -86,29 +122,66 @@ impl Links {
                 Some(id)
             }
             LinkNeeds::Serial(needs) => self.serial(asking, needs, build),
+            LinkNeeds::Modbus(needs) => self.modbus(asking, needs, build),
             LinkNeeds::Gpio(lines) => Some(self.gpio(asking, lines, build)),
+            LinkNeeds::W1(_) => {
+                let link = || Link { name: "w1".to_owned(), settings: LinkSettings::W1 };
+                Some(*self.w1.get_or_insert_with(|| push(&mut self.links, link())))
+            }
         }
     }
 
     fn serial(&mut self, asking: &Asking<'_>, needs: &SerialNeeds, build: &mut Build<'_>) -> Option<LinkId> {
         let index = choose(&self.ports, asking, asking.port, "port", "serial", build)?;
         let port = self.ports.get_mut(index)?;
+        let Port::Serial(path) = &port.what else {
+            return misplaced(
+                asking,
+                &port.name,
+                "a network address, and the appliance needs a serial port",
+                build,
+            );
+        };
         match &port.needs {
-            Some((first, known)) if !known.agrees(needs) => {
-                let message = format!(
-                    "`{}` and `{first}` share the port `{}` and their profiles set it up differently",
-                    asking.id, port.name
-                );
-                build.faults.error(Some(asking.place), asking.path, message, None);
-                return None;
-            }
-            Some(_) => {}
-            None => port.needs = Some((asking.id.to_owned(), needs.clone())),
+            Some((_, Needs::Serial(known))) if known.agrees(needs) => {}
+            Some((first, _)) => return disagree(asking, first, &port.name, build),
+            None => port.needs = Some((asking.id.to_owned(), Needs::Serial(needs.clone()))),
         }
-        let settings = LinkSettings::Serial(needs.at(port.what.clone()));
+        let settings = LinkSettings::Serial(needs.at(path.clone()));
         let link = Link { name: port.name.clone(), settings };
         let id = port.link.unwrap_or_else(|| push(&mut self.links, link));
         port.link = Some(id);
+        Some(id)
+    }
+
+    /// Units share a line; the slowest of them decides how long an answer may take.
+    fn modbus(&mut self, asking: &Asking<'_>, needs: &ModbusNeeds, build: &mut Build<'_>) -> Option<LinkId> {
+        let index = choose(&self.ports, asking, asking.port, "port", "serial", build)?;
+        let port = self.ports.get_mut(index)?;
+        let line = match &port.what {
+            Port::Serial(path) => {
+                let (path, baud, format) = (path.clone(), needs.baud, needs.format.clone());
+                ModbusLine::Rtu { path, baud, format }
+            }
+            Port::Tcp(host) => ModbusLine::Tcp(host.clone()),
+        };
+        let rtu = matches!(line, ModbusLine::Rtu { .. });
+        match &port.needs {
+            Some((_, Needs::Modbus(known)))
+                if !rtu || (known.baud, &known.format) == (needs.baud, &needs.format) => {}
+            Some((first, _)) => return disagree(asking, first, &port.name, build),
+            None => port.needs = Some((asking.id.to_owned(), Needs::Modbus(needs.clone()))),
+        }
+        let ModbusNeeds { gap, timeout, retries, .. } = *needs;
+        let settings = LinkSettings::Modbus(ModbusSettings { line, gap, timeout, retries });
+        let link = Link { name: port.name.clone(), settings };
+        let id = port.link.unwrap_or_else(|| push(&mut self.links, link));
+        port.link = Some(id);
+        if let Some(Link { settings: LinkSettings::Modbus(all), .. }) = self.links.get_mut(id.0) {
+            all.gap = all.gap.max(gap);
+            all.timeout = all.timeout.max(timeout);
+            all.retries = all.retries.max(retries);
+        }
         Some(id)
     }
 
@@ -135,7 +208,8 @@ impl Links {
     pub(super) fn finish(self, any_devices: bool, build: &mut Build<'_>) -> Vec<Link> {
         let idle_brokers =
             self.brokers.iter().filter(|b| b.link.is_none()).map(|b| ("mqtt", &b.name, b.place));
-        let idle_ports = self.ports.iter().filter(|p| p.link.is_none()).map(|p| ("serial", &p.name, p.place));
+        let idle_ports =
+            self.ports.iter().filter(|p| p.link.is_none()).map(|p| (p.what.section(), &p.name, p.place));
         // A device with a fault of its own has no link, and would make this a wrong accusation.
         if any_devices && !build.faults.fatal() {
             for (section, name, place) in idle_brokers.chain(idle_ports) {
@@ -145,6 +219,22 @@ impl Links {
         }
         self.links
     }
+}
+
+fn misplaced(asking: &Asking<'_>, port: &str, why: &str, build: &mut Build<'_>) -> Option<LinkId> {
+    build.faults.error(Some(asking.place), asking.path, format!("`{port}` is {why}"), None);
+    None
+}
+
+fn disagree(asking: &Asking<'_>, first: &str, port: &str, build: &mut Build<'_>) -> Option<LinkId> {
+    let message = format!(
+        "`{}` and `{first}` share the port `{port}` and their profiles set it up differently",
+        asking.id
+    );
+    let help =
+        Some("one port has one speed and one way to speak; the other needs a port of its own".to_owned());
+    build.faults.error(Some(asking.place), asking.path, message, help);
+    None
 }
 
 fn push(links: &mut Vec<Link>, link: Link) -> LinkId {
@@ -173,21 +263,7 @@ fn section<T>(
 
 /// `{host: …, port: …, user: …, password: …, client_id: …}`
 fn broker(name: &str, mut map: MapReader<'_>, build: &mut Build<'_>) -> Option<MqttSettings> {
-    let host_path = map.at("host");
-    let host = map.require("host", &mut build.faults);
-    let host = host.and_then(|node| Some((node, node.text(&host_path, &mut build.faults)?)));
-    let port = map.int("port", 1..=65535, &mut build.faults).unwrap_or(1883);
-    let server = host.and_then(|(node, host)| match host_port(&host, 0) {
-        Some(HostPort { host, port: 0 }) => {
-            Some(HostPort { host, port: u16::try_from(port).unwrap_or(1883) })
-        }
-        _ => {
-            let message = format!("`{host}` is no host name or address");
-            let help = "write host: broker.local and, where it is not 1883, port: 1884".to_owned();
-            build.faults.error(Some(node.place), &host_path, message, Some(help));
-            None
-        }
-    });
+    let server = server(&mut map, 1883, "broker.local", build);
     let user = map.line("user", &mut build.faults);
     let password_path = map.at("password");
     let password_node = map.take("password");
@@ -201,8 +277,26 @@ fn broker(name: &str, mut map: MapReader<'_>, build: &mut Build<'_>) -> Option<M
     Some(MqttSettings { server: server?, user, password, client_id })
 }
 
+/// `host:` and `port:`.
+fn server(map: &mut MapReader<'_>, usual: u16, example: &str, build: &mut Build<'_>) -> Option<HostPort> {
+    let path = map.at("host");
+    let host = map.require("host", &mut build.faults);
+    let port = map.int("port", 1..=65535, &mut build.faults).and_then(|port| u16::try_from(port).ok());
+    let node = host?;
+    let text = node.text(&path, &mut build.faults)?;
+    match host_port(&text, 0) {
+        Some(HostPort { host, port: 0 }) => Some(HostPort { host, port: port.unwrap_or(usual) }),
+        _ => {
+            let message = format!("`{text}` is no host name or address");
+            let help = format!("write host: {example} and, where it is not {usual}, port: {}", usual + 1);
+            build.faults.error(Some(node.place), &path, message, Some(help));
+            None
+        }
+    }
+}
+
 /// `{port: /dev/serial/by-id/…}`
-fn port(_: &str, mut map: MapReader<'_>, build: &mut Build<'_>) -> Option<PathBuf> {
+fn port(_: &str, mut map: MapReader<'_>, build: &mut Build<'_>) -> Option<Port> {
     let path = map.at("port");
     let node = map.require("port", &mut build.faults);
     map.finish(&mut build.faults);
@@ -220,7 +314,14 @@ fn port(_: &str, mut map: MapReader<'_>, build: &mut Build<'_>) -> Option<PathBu
         let message = format!("{text} may be another adapter after the next start");
         build.faults.warning(Some(node.place), &path, message, Some(help));
     }
-    Some(PathBuf::from(text))
+    Some(Port::Serial(PathBuf::from(text)))
+}
+
+/// `{host: …, port: 502}`
+fn modbus_host(_: &str, mut map: MapReader<'_>, build: &mut Build<'_>) -> Option<Port> {
+    let server = server(&mut map, 502, "inverter.local", build);
+    map.finish(&mut build.faults);
+    server.map(Port::Tcp)
 }
 
 /// The entry that a device names, or the only one, or `main`.

@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::cell::OnceCell;
 
+use super::modbus::{self, Found};
+use super::obis;
 use crate::device::profile::{Read, Source};
 use crate::device::value::{Kind, Value, decimal, text};
 
@@ -95,7 +97,18 @@ impl<'a> Payload<'a> {
 enum Raw<'a> {
     Text(&'a str),
     Bool(bool),
-    Number(&'a serde_json::Number),
+    Whole(i64),
+    Real(f64),
+}
+
+impl From<Found> for Raw<'_> {
+    fn from(found: Found) -> Self {
+        match found {
+            Found::Bool(value) => Self::Bool(value),
+            Found::Whole(number) => Self::Whole(number),
+            Found::Real(number) => Self::Real(number),
+        }
+    }
 }
 
 impl Raw<'_> {
@@ -104,7 +117,8 @@ impl Raw<'_> {
             Self::Text(text) => Cow::Borrowed(text),
             Self::Bool(true) => Cow::Borrowed("true"),
             Self::Bool(false) => Cow::Borrowed("false"),
-            Self::Number(number) => Cow::Owned(number.to_string()),
+            Self::Whole(number) => Cow::Owned(number.to_string()),
+            Self::Real(number) => Cow::Owned(number.to_string()),
         }
     }
 }
@@ -119,7 +133,8 @@ pub(crate) fn value(read: &Read, kind: &Kind, payload: &Payload<'_>) -> Result<V
     }
     if let Some(limit) = read.above {
         let number = match raw {
-            Raw::Number(number) => number.as_f64(),
+            Raw::Whole(number) => Some(number as f64),
+            Raw::Real(number) => Some(number),
             Raw::Text(text) => decimal(text.trim()),
             Raw::Bool(_) => None,
         };
@@ -139,9 +154,8 @@ pub(crate) fn value(read: &Read, kind: &Kind, payload: &Payload<'_>) -> Result<V
             _ => Err(Dropped::WrongType),
         },
         (Kind::Int | Kind::Float, Raw::Bool(_)) => Err(Dropped::WrongType),
-        (Kind::Int | Kind::Float, Raw::Number(number)) => {
-            numeric(number.as_f64().ok_or(Dropped::WrongType)?, number.as_i64(), read, kind)
-        }
+        (Kind::Int | Kind::Float, Raw::Whole(number)) => numeric(*number as f64, Some(*number), read, kind),
+        (Kind::Int | Kind::Float, Raw::Real(number)) => numeric(*number, None, read, kind),
         (Kind::Int | Kind::Float, Raw::Text(_)) => {
             numeric(decimal(trimmed).ok_or(Dropped::WrongType)?, trimmed.parse().ok(), read, kind)
         }
@@ -159,18 +173,34 @@ fn raw<'p>(read: &Read, payload: &'p Payload<'_>) -> Result<Raw<'p>, Dropped> {
         Source::Topic { pointer: Some(pointer), .. } => match payload.json()?.pointer(pointer) {
             Some(serde_json::Value::String(text)) => Ok(Raw::Text(text)),
             Some(serde_json::Value::Bool(value)) => Ok(Raw::Bool(*value)),
-            Some(serde_json::Value::Number(number)) => Ok(Raw::Number(number)),
+            Some(serde_json::Value::Number(number)) => match (number.as_i64(), number.as_f64()) {
+                (Some(whole), _) => Ok(Raw::Whole(whole)),
+                (None, Some(real)) => Ok(Raw::Real(real)),
+                (None, None) => Err(Dropped::WrongType),
+            },
             Some(serde_json::Value::Null) | None => Err(Dropped::Missing),
             Some(serde_json::Value::Array(_) | serde_json::Value::Object(_)) => Err(Dropped::WrongType),
         },
-        Source::Frame { pattern, .. } => {
+        Source::Frame { pattern, hex, .. } => {
             // An empty frame is a bare prompt.
             let text =
                 payload.text().map_err(|why| if why == Dropped::Empty { Dropped::NotMine } else { why })?;
             let found = pattern.captures(text).ok_or(Dropped::NotMine)?;
             let group = found.get(1).or_else(|| found.get(0)).ok_or(Dropped::NotMine)?;
-            Ok(Raw::Text(group.as_str()))
+            match hex {
+                false => Ok(Raw::Text(group.as_str())),
+                true => {
+                    let digits: String = group.as_str().split_whitespace().collect();
+                    i64::from_str_radix(&digits, 16).map(Raw::Whole).map_err(|_| Dropped::WrongType)
+                }
+            }
         }
+        Source::Registers(registers) => {
+            let own = registers.of(payload.bytes).ok_or(Dropped::WrongType)?;
+            modbus::decode(&registers.form, own).map(Raw::from)
+        }
+        Source::Obis { code, field } => obis::value(payload.text()?, code, *field).map(Raw::Text),
+        Source::File { .. } => payload.text().map(Raw::Text),
         Source::Line { .. } => payload.level().map(Raw::Bool),
         Source::Property(_) => Err(Dropped::NotMine),
     }

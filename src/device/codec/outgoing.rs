@@ -6,9 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use sipliance_driver::Channel;
 
-use super::SERIAL;
+use super::{SERIAL, modbus, unhex};
 use crate::device::profile::{Hole, HoleForm, Target, Write};
-use crate::device::value::Value;
+use crate::device::value::{Value, decimal};
 
 /// One thing to hand to a driver.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +42,23 @@ pub(crate) fn compose(
         Target::Frame(template) => {
             (Channel::new(SERIAL), template.fill(|hole| filled(write, hole, values))?.into())
         }
+        Target::Hex(template) => {
+            let text = template.fill(|hole| filled(write, hole, values))?;
+            let bytes = unhex(&text).ok_or_else(|| format!("`{text}` is not whole bytes in hex"))?;
+            (Channel::new(SERIAL), bytes.into())
+        }
+        Target::Register { channel, form, scale, offset } => {
+            let (_, value) = values.first().ok_or_else(|| "the value is missing".to_owned())?;
+            let mapped = match write.maps.first() {
+                None => value.clone(),
+                Some(_) => {
+                    let hole = Hole { name: "value".into(), form: HoleForm::Plain };
+                    let (text, _) = wire(write, &hole, value)?;
+                    Value::Float(decimal(&text).ok_or_else(|| format!("`{text}` is no number"))?)
+                }
+            };
+            (channel.clone(), modbus::encode(form, *scale, *offset, &mapped)?)
+        }
         Target::Json(channel, body) => {
             let document = body.fill(&mut |hole| typed(write, hole, values))?;
             (channel.clone(), document.to_string().into())
@@ -56,7 +73,9 @@ pub(crate) fn compose(
         }
     };
     let delivery = match reply {
-        Some(timeout) if matches!(write.target, Target::Frame(_)) => Delivery::Reply(timeout),
+        Some(timeout) if matches!(write.target, Target::Frame(_) | Target::Hex(_)) => {
+            Delivery::Reply(timeout)
+        }
         _ => Delivery::Plain,
     };
     Ok(Outgoing { channel, payload, delivery })
@@ -88,10 +107,12 @@ fn filled(write: &Write, hole: &Hole, values: &[(Arc<str>, Value)]) -> Result<St
         HoleForm::Plain | HoleForm::Text => Ok(text),
         HoleForm::Int => whole(&text).map(|number| number.to_string()),
         HoleForm::Bool => truth(&text).map(|value| value.to_string()),
-        HoleForm::Pad(width) => match whole(&text)? {
-            number if number >= 0 => Ok(format!("{number:0width$}", width = usize::from(width))),
-            number => Err(format!("{number} is below 0")),
-        },
+        HoleForm::Pad(width) => positive(&text).map(|n| format!("{n:0width$}", width = usize::from(width))),
+        HoleForm::Hex(width) => {
+            let digits = format!("{:0width$X}", positive(&text)?, width = usize::from(width));
+            let fits = digits.len() == usize::from(width);
+            fits.then_some(digits).ok_or_else(|| format!("{text} does not fit into {width} digits of hex"))
+        }
     }
 }
 
@@ -107,13 +128,17 @@ fn typed(write: &Write, hole: &Hole, values: &[(Arc<str>, Value)]) -> Result<ser
             Ok(whole) => whole.into(),
             Err(_) => (*number).into(),
         },
-        (HoleForm::Pad(_), _) => filled(write, hole, values)?.into(),
+        (HoleForm::Pad(_) | HoleForm::Hex(_), _) => filled(write, hole, values)?.into(),
         (HoleForm::Plain | HoleForm::Text, _) => text.into(),
     })
 }
 
 fn whole(text: &str) -> Result<i64, String> {
     text.parse().map_err(|_| format!("{text} is not a whole number"))
+}
+
+fn positive(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("{text} is not a whole number from 0 on"))
 }
 
 fn truth(text: &str) -> Result<bool, String> {

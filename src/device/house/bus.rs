@@ -1,16 +1,14 @@
-//! The dialogue on a serial port: one thing at a time, commands before queries.
+//! The dialogue on a serial port and other lines: one thing at a time, commands before queries.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use sipliance_driver::{Channel, Failure, Op, OpId};
+use sipliance_driver::{Failure, Op, OpId};
 
 use super::running::Fate;
 use super::{Due, House, Owner};
-use crate::config::SerialSettings;
-use crate::device::codec::{Delivery, Outgoing, Payload, SERIAL};
+use crate::device::codec::{Delivery, Outgoing, Payload};
 use crate::device::command::{CommandId, Outcome};
-use crate::device::profile::{LinkNeeds, Online, Source};
+use crate::device::profile::Online;
 use crate::device::shadow::Health;
 use crate::limits::QUERIES;
 use crate::timer::Now;
@@ -31,7 +29,7 @@ pub(super) struct Waiting {
 impl House {
     /// After the port opened: every query once, then with its period.
     pub(super) fn start_polling(&mut self, wire: usize, now: Now) {
-        let Some(state) = self.wires.get_mut(wire).filter(|state| state.serial) else { return };
+        let Some(state) = self.wires.get_mut(wire).filter(|state| state.asks) else { return };
         state.busy = None;
         state.queries = (0..state.polls.len().min(QUERIES)).map(|index| (index, 0)).collect();
         for (index, poll) in state.polls.iter_mut().enumerate() {
@@ -72,13 +70,12 @@ impl House {
     pub(super) fn ask_for(&mut self, index: usize, property: usize, now: Now) {
         let Some(device) = self.devices.get(index) else { return };
         let wire = device.link().0;
-        let ask = device.model().properties.get(property).and_then(|of| {
-            of.reads.iter().find_map(|read| match &read.source {
-                Source::Frame { ask: Some((ask, _)), .. } => Some(ask.clone()),
-                _ => None,
-            })
-        });
-        let Some(ask) = ask else { return };
+        let ask = device
+            .model()
+            .properties
+            .get(property)
+            .and_then(|of| of.reads.iter().find_map(|read| read.source.query()));
+        let Some((ask, _)) = ask else { return };
         let poll = self
             .wires
             .get(wire)
@@ -111,12 +108,9 @@ impl House {
     fn query(&mut self, wire: usize, poll: usize, tries: u32, now: Now) {
         let Some(of) = self.wires.get(wire).and_then(|state| state.polls.get(poll)) else { return };
         let (device, ask) = (of.device, of.ask.clone());
-        let timeout = self.serial(device).map_or(Duration::from_secs(1), |settings| settings.timeout);
-        let what = Outgoing {
-            channel: Channel::new(SERIAL),
-            payload: Arc::<[u8]>::from(ask.as_bytes()).to_vec().into(),
-            delivery: Delivery::Reply(timeout),
-        };
+        let timeout = self.devices.get(device).and_then(|device| device.model().link.timeout());
+        let delivery = Delivery::Reply(timeout.unwrap_or(Duration::from_secs(1)));
+        let what = Outgoing { channel: ask.channel, payload: ask.payload, delivery };
         let id = self.new_op(Owner::Query(wire, poll, tries));
         self.occupy(wire, id, &what, now);
         self.drive(wire, op(id, what));
@@ -162,15 +156,16 @@ impl House {
         let Some(index) = state.polls.get(poll).map(|poll| poll.device) else { return };
         let (limit, retries) =
             match self.devices.get(index).map(|device| (&device.model().online, device.model())) {
-                Some((Online::Fails(limit), model)) => (Some(*limit), retries(&model.link)),
-                Some((_, model)) => (None, retries(&model.link)),
+                Some((Online::Fails(limit), model)) => (Some(*limit), model.link.retries()),
+                Some((_, model)) => (None, model.link.retries()),
                 None => return,
             };
         match result {
             Ok(()) => self.spoke(index, false, now),
             // Nothing was sent: that tells nothing about the device.
             Err(Failure::NotConnected | Failure::Busy) => {}
-            Err(_) if tries < retries => {
+            // A refusal is an answer: asking again brings the same.
+            Err(why) if tries < retries && !matches!(why, Failure::Refused(_)) => {
                 state.queries.retain(|(other, _)| *other != poll);
                 state.queries.push_front((poll, tries + 1));
             }
@@ -202,26 +197,12 @@ impl House {
         }
     }
 
-    pub(super) fn serial(&self, index: usize) -> Option<&SerialSettings> {
-        match &self.devices.get(index)?.model().link {
-            LinkNeeds::Serial(needs) => Some(&needs.settings),
-            LinkNeeds::Mqtt { .. } | LinkNeeds::Gpio(_) => None,
-        }
-    }
-
     /// Takes a command's step out of the queue, when it waits there.
     pub(super) fn withdraw(&mut self, index: usize, command: CommandId) {
         let wire = self.devices.get(index).map(|device| device.link().0);
         if let Some(state) = wire.and_then(|wire| self.wires.get_mut(wire)) {
             state.commands.retain(|waiting| waiting.device != index || waiting.command != command);
         }
-    }
-}
-
-fn retries(link: &LinkNeeds) -> u32 {
-    match link {
-        LinkNeeds::Serial(needs) => needs.retries,
-        LinkNeeds::Mqtt { .. } | LinkNeeds::Gpio(_) => 0,
     }
 }
 

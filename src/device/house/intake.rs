@@ -24,8 +24,9 @@ impl House {
                 None => return,
             },
         };
-        let payload = Payload::new(bytes);
-        if state.serial {
+        let (serial, spelled) = (state.serial, state.hex.then(|| codec::hex(bytes)));
+        let payload = Payload::new(spelled.as_deref().map_or(bytes, str::as_bytes));
+        if serial {
             self.frame_heard(wire, &payload);
         }
         for route in routes.iter() {

@@ -10,7 +10,7 @@ use crate::config::DeviceId;
 use crate::device::appliance::{Device, show};
 use crate::device::codec::compose;
 use crate::device::command::{ANSWER, CommandId, Order, Refusal};
-use crate::device::profile::{Action, LinkNeeds, Model, Property, Source, Write, spell};
+use crate::device::profile::{Action, Model, Property, Source, Write, spell};
 use crate::device::shadow::Health;
 use crate::device::value::Value;
 use crate::timer::Now;
@@ -182,11 +182,7 @@ fn in_range(range: Option<(f64, f64)>, value: &Value) -> Result<(), String> {
 }
 
 fn step(model: &Model, write: &Write, values: &[(Arc<str>, Value)]) -> Result<Step, Refusal> {
-    let link = match &model.link {
-        LinkNeeds::Serial(needs) => Some(needs.settings.timeout),
-        LinkNeeds::Mqtt { .. } | LinkNeeds::Gpio(_) => None,
-    };
-    let reply = write.timeout.or(write.done.as_ref().and(link));
+    let reply = write.timeout.or(write.done.as_ref().and(model.link.timeout()));
     let what = compose(write, values, reply).map_err(Refusal::BadValue)?;
     Ok(Step { what, done: write.done.clone() })
 }

@@ -12,7 +12,7 @@ use super::{Due, Effect, House, Owner};
 use crate::device::appliance::show;
 use crate::device::codec::{Delivery, Outgoing};
 use crate::device::command::{ANSWER, CommandId, Outcome};
-use crate::device::profile::{DriverKind, LinkNeeds};
+use crate::device::profile::LinkNeeds;
 use crate::device::value::{Value, shorten};
 use crate::timer::Now;
 
@@ -128,7 +128,7 @@ impl House {
         let what = step.what.clone();
         let Some(device) = self.devices.get(index) else { return };
         let (wire, driver) = (device.link().0, device.model().driver);
-        if driver == DriverKind::Serial {
+        if driver.asks() {
             if let Some(state) = self.wires.get_mut(wire) {
                 state.commands.push_back(Waiting { device: index, command: id, what });
             }
@@ -203,10 +203,10 @@ impl House {
     /// Asks for the proof, and again until it came or the time is over.
     fn recheck(&mut self, index: usize, id: CommandId, now: Now) {
         let Some(device) = self.devices.get(index) else { return };
-        let serial = device.model().driver == DriverKind::Serial;
+        let asks = device.model().driver.asks();
         let Some(running) = self.running(index, id) else { return };
         let Some(property) = running.proof.as_ref().map(|proof| proof.property) else { return };
-        if serial && running.give_up > now.mono {
+        if asks && running.give_up > now.mono {
             self.deadlines.set(now.mono + RECHECK, Due::Command(index, id));
             self.ask_for(index, property, now);
         }

@@ -11,7 +11,7 @@ use super::House;
 use super::bus::Waiting;
 use crate::device::appliance::Device;
 use crate::device::codec::SERIAL;
-use crate::device::profile::{DriverKind, LinkNeeds, Model, Online, Source};
+use crate::device::profile::{LinkNeeds, Model, Online, Query, Source};
 
 /// How often a device is asked whether it is there, when its profile asks nothing regularly.
 const PROBE: Duration = Duration::from_secs(60);
@@ -28,18 +28,23 @@ pub(super) struct Wire {
     pub(super) frames: Arc<[Route]>,
     /// What to watch, in the order of the devices; outputs too: what they read back is their state.
     pub(super) watches: Vec<Channel>,
+    /// Every frame goes past every device.
     pub(super) serial: bool,
+    /// Frames are spelled in hex.
+    pub(super) hex: bool,
+    /// One thing at a time.
+    pub(super) asks: bool,
     pub(super) polls: Vec<Poll>,
     pub(super) busy: Option<OpId>,
     pub(super) commands: VecDeque<Waiting>,
     pub(super) queries: VecDeque<(usize, u32)>,
 }
 
-/// A query on a serial port.
+/// A query on a line where one thing is said at a time.
 #[derive(Debug)]
 pub(super) struct Poll {
     pub(super) device: usize,
-    pub(super) ask: Arc<str>,
+    pub(super) ask: Query,
     pub(super) every: Option<Duration>,
     pub(super) due: Option<Instant>,
 }
@@ -73,7 +78,11 @@ pub(super) fn wires(devices: &[Device], links: usize) -> Vec<Wire> {
         };
         let model = device.model();
         wire.devices.push(index);
-        wire.serial |= model.driver == DriverKind::Serial;
+        if let LinkNeeds::Serial(needs) = &model.link {
+            wire.serial = true;
+            wire.hex |= needs.hex;
+        }
+        wire.asks |= model.driver.asks();
         for (source, what) in sources(model) {
             let route = Route { device: index, what };
             match source {
@@ -84,7 +93,11 @@ pub(super) fn wires(devices: &[Device], links: usize) -> Vec<Wire> {
                     }
                     routes.entry(channel.clone()).or_default().push(route);
                 }
-                Source::Frame { .. } => frames.push(route),
+                Source::Frame { .. } | Source::Obis { .. } => frames.push(route),
+                Source::Registers(registers) => {
+                    routes.entry(registers.query().channel).or_default().push(route);
+                }
+                Source::File { channel, .. } => routes.entry(channel.clone()).or_default().push(route),
                 Source::Property(_) => {}
             }
         }
@@ -117,19 +130,21 @@ fn sources(model: &Model) -> impl Iterator<Item = (&Source, What)> {
 }
 
 fn polls(wire: &mut Wire, device: usize, model: &Model) {
-    let LinkNeeds::Serial(needs) = &model.link else { return };
-    let mut add = |ask: &Arc<str>, every: Option<Duration>| match wire
+    let mut add = |ask: Query, every: Option<Duration>| match wire
         .polls
         .iter_mut()
-        .find(|poll| poll.device == device && poll.ask == *ask)
+        .find(|poll| poll.device == device && poll.ask == ask)
     {
         Some(poll) => poll.every = [poll.every, every].into_iter().flatten().min(),
-        None => wire.polls.push(Poll { device, ask: ask.clone(), every, due: None }),
+        None => wire.polls.push(Poll { device, ask, every, due: None }),
     };
-    needs.hello.iter().for_each(|ask| add(ask, None));
-    for read in model.properties.iter().flat_map(|property| &property.reads) {
-        if let Source::Frame { ask: Some((ask, every)), .. } = &read.source {
-            add(ask, *every);
+    if let LinkNeeds::Serial(needs) = &model.link {
+        let port = || Channel::new(SERIAL);
+        needs.hello.iter().for_each(|ask| add(Query { channel: port(), payload: ask.clone() }, None));
+    }
+    for read in model.properties.iter().flat_map(|property| property.reads.iter().chain(&property.target)) {
+        if let Some((ask, every)) = read.source.query() {
+            add(ask, every);
         }
     }
     let mut own = wire.polls.iter_mut().filter(|poll| poll.device == device);

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Model;
 use super::linking::health_kind;
 use super::properties::{conditions, no_property};
 use super::typed::value;
+use super::{Model, Table};
 use crate::config::fault::{Faults, Place};
 use crate::config::yaml::{self, Data, MapReader, Node};
 use crate::device::command::Order;
@@ -50,8 +50,16 @@ pub enum Stimulus {
         /// Whether it is a retained copy.
         retained: bool,
     },
-    /// Bytes on the serial port.
+    /// Bytes on the serial port; in hex where the profile is.
     Rx(String),
+    /// Words and bits of a Modbus unit, and then one answer to each of the profile's requests.
+    Registers(Vec<(Table, u16, u16)>),
+    /// A smart meter's telegram, as it comes over the wire.
+    Telegram(String),
+    /// Files of a 1-Wire device.
+    Files(Vec<(String, String)>),
+    /// The time has come to read this property.
+    Request(usize),
     /// Electrical levels on input lines.
     Levels(Vec<(String, Vec<Level>)>),
     /// A command.
@@ -98,7 +106,7 @@ pub enum Sends {
     Text(String, String),
     /// A message with this document.
     Json(String, serde_json::Value),
-    /// Bytes on the serial port.
+    /// Bytes on the serial port, in hex where the profile is; those of a Modbus RTU line always are.
     Bytes(String),
 }
 
@@ -154,6 +162,12 @@ fn end_of(stimulus: &Stimulus, drives: &[Drive]) -> Duration {
 
 fn stimulus(map: &mut MapReader<'_>, model: &Model, faults: &mut Faults) -> Option<Stimulus> {
     let mqtt = map.take("mqtt").map(|node| message(node, &map.at("mqtt"), faults));
+    let others = [
+        map.take("registers").map(|node| registers(node, &map.at("registers"), faults)),
+        telegram(map, faults),
+        map.take("file").map(|node| files(node, &map.at("file"), faults)),
+        map.take("request").map(|node| request(node, &map.at("request"), model, faults)),
+    ];
     let rx = map.text("rx", faults).map(|text| Some(Stimulus::Rx(text)));
     let lines = map.take("levels").map(|node| levels(node, &map.at("levels"), faults).map(Stimulus::Levels));
     let set = map.take("set").map(|node| {
@@ -164,13 +178,71 @@ fn stimulus(map: &mut MapReader<'_>, model: &Model, faults: &mut Faults) -> Opti
     let start = map.bool("start", faults).map(|_| Some(Stimulus::Start));
     let args = map.take("args");
     let action = map.take("do").map(|node| action(node, args, &map.at("do"), model, faults));
-    let mut found = [mqtt, rx, lines, set, start, action].into_iter().flatten();
+    let mut found = [mqtt, rx, lines, set, start, action].into_iter().chain(others).flatten();
     let (Some(stimulus), None) = (found.next(), found.next()) else {
-        let message = "a test begins with exactly one of mqtt, rx, levels, set, do and start";
+        let message = "a test begins with exactly one of mqtt, rx, registers, telegram, file, levels, \
+                       set, do, request and start";
         faults.error(Some(map.place), &map.path, message, None);
         return None;
     };
     stimulus
+}
+
+/// `registers: {input: {0x0000: [0x4366, 0x4CCD]}}`
+fn registers(node: &Node, path: &str, faults: &mut Faults) -> Option<Stimulus> {
+    let mut all = Vec::new();
+    for (key, node) in node.entries(path, faults)? {
+        let at = format!("{path}.{}", key.text);
+        let Some(table) = Table::ALL.into_iter().find(|table| table.word() == key.text) else {
+            faults.error(Some(key.place), &at, "the tables are input, holding, coil and discrete", None);
+            continue;
+        };
+        for (key, node) in node.entries(&at, faults)? {
+            let at = format!("{at}.{}", key.text);
+            let digits = key.text.strip_prefix("0x");
+            let first = digits.map_or_else(|| key.text.parse().ok(), |hex| u16::from_str_radix(hex, 16).ok());
+            let Some(first) = first else {
+                faults.error(Some(key.place), &at, "an address is expected, as 0x0010", None);
+                continue;
+            };
+            let words = match &node.data {
+                Data::List(items) => items.iter().collect(),
+                _ => vec![node],
+            };
+            for (address, node) in (first..=u16::MAX).zip(words) {
+                let word = node.int(0..=0xffff, &at, faults).and_then(|word| u16::try_from(word).ok());
+                all.extend(word.map(|word| (table, address, word)));
+            }
+        }
+    }
+    Some(Stimulus::Registers(all))
+}
+
+/// `telegram: |`, with a right checksum where `add_checksum: true` is said.
+fn telegram(map: &mut MapReader<'_>, faults: &mut Faults) -> Option<Option<Stimulus>> {
+    let add = map.bool("add_checksum", faults).unwrap_or(false);
+    let lines = map.text("telegram", faults)?;
+    let mut telegram = lines.lines().map(|line| format!("{line}\r\n")).collect::<String>();
+    if add && let Some(end) = telegram.find('!') {
+        telegram.truncate(end + 1);
+        let sum = sipliance_driver::telegram_checksum(telegram.as_bytes());
+        telegram = format!("{telegram}{sum:04X}\r\n");
+    }
+    Some(Some(Stimulus::Telegram(telegram)))
+}
+
+fn files(node: &Node, path: &str, faults: &mut Faults) -> Option<Stimulus> {
+    let files = node.text_map(path, faults)?;
+    Some(Stimulus::Files(files.into_iter().map(|(key, text)| (key.text.clone(), text)).collect()))
+}
+
+fn request(node: &Node, path: &str, model: &Model, faults: &mut Faults) -> Option<Stimulus> {
+    let word = node.text(path, faults)?;
+    let index = model.property(&word);
+    if index.is_none() {
+        no_property(&word, node.place, &model.properties, path, faults);
+    }
+    index.map(Stimulus::Request)
 }
 
 fn message(node: &Node, path: &str, faults: &mut Faults) -> Option<Stimulus> {

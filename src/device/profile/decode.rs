@@ -6,11 +6,11 @@ use super::actions::{actions, events};
 use super::cases::cases;
 use super::fill::{Home, Values, concrete, examples, fit, given, override_properties};
 use super::harmless::harmless;
-use super::linking::{link, online};
+use super::linking::{Shared, link, online};
 use super::properties::{phone, properties};
 use super::transport::Scope;
 use super::typed::{fault, id};
-use super::{DriverKind, LinkNeeds, Model, Param, Profile};
+use super::{DriverKind, LinkNeeds, Model, Param, Profile, registers};
 use crate::config::fault::{Faults, Place, nearest};
 use crate::config::yaml::{MapReader, Node};
 
@@ -76,19 +76,23 @@ fn head(map: &mut MapReader<'_>, faults: &mut Faults) -> Option<Head> {
 
 fn driver(node: &Node, faults: &mut Faults) -> Option<DriverKind> {
     let word = node.text("driver", faults)?;
-    let message = match word.as_str() {
-        "mqtt" => return Some(DriverKind::Mqtt),
-        "serial" => return Some(DriverKind::Serial),
-        "gpio" => return Some(DriverKind::Gpio),
-        "modbus" | "p1" | "w1" => format!("driver {word} is not supported by this version"),
-        _ => format!("there is no driver `{word}`"),
-    };
-    let help = match nearest(&word, ["mqtt", "serial", "gpio"]) {
-        Some(near) if !message.contains("not supported") => format!("did you mean `{near}`?"),
-        _ => "the drivers are mqtt, serial and gpio".to_owned(),
-    };
-    faults.error(Some(node.place), "driver", message, Some(help));
-    None
+    const ALL: [DriverKind; 6] = [
+        DriverKind::Mqtt,
+        DriverKind::Serial,
+        DriverKind::Modbus,
+        DriverKind::P1,
+        DriverKind::Gpio,
+        DriverKind::W1,
+    ];
+    let found = ALL.into_iter().find(|driver| driver.word() == word);
+    if found.is_none() {
+        let help = match nearest(&word, ALL.iter().map(|driver| driver.word())) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => "the drivers are mqtt, serial, modbus, p1, gpio and w1".to_owned(),
+        };
+        faults.error(Some(node.place), "driver", format!("there is no driver `{word}`"), Some(help));
+    }
+    found
 }
 
 fn params(node: &Node, faults: &mut Faults) -> Vec<Param> {
@@ -152,17 +156,22 @@ fn model(
 ) -> Option<Model> {
     let mut map = MapReader::new(tree, path, faults)?;
     let at = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
-    let (link, topic) = link(map.take("link"), driver, &at("link"), faults)?;
+    let (link, shared) = link(map.take("link"), driver, &at("link"), faults)?;
     let lines = match &link {
         LinkNeeds::Gpio(lines) => lines.as_slice(),
-        LinkNeeds::Mqtt { .. } | LinkNeeds::Serial(_) => &[],
+        _ => &[],
     };
-    let scope = Scope { driver, topic, lines };
+    let hex = matches!(&link, LinkNeeds::Serial(needs) if needs.hex);
+    let Shared { topic, unit, folder } = shared;
+    let scope = Scope { driver, topic, lines, hex, unit, folder };
     let online = online(map.take("online"), &at("online"), &scope, faults);
-    let properties = match map.take("properties") {
+    let mut properties = match map.take("properties") {
         Some(node) => properties(node, &at("properties"), &scope, faults),
         None => Vec::new(),
     };
+    if let LinkNeeds::Modbus(needs) = &link {
+        registers::join(&mut properties, needs.join);
+    }
     let actions = actions(map.take("actions"), &at("actions"), &scope, &properties, faults);
     let events = events(map.take("events"), &at("events"), &scope, &properties, faults);
     let phone = phone(map.take("phone"), &at("phone"), &properties, &actions, faults);

@@ -167,13 +167,19 @@ fn written(value: &str, form: &str) -> Result<Data, String> {
         "int" => value.parse().map(Data::Int).map_err(|_| wrong("a whole number")),
         "float" => value.parse().map(Data::Float).map_err(|_| wrong("a number")),
         "bool" => value.parse().map(Data::Bool).map_err(|_| wrong("true or false")),
-        _ => match form.strip_prefix('0').and_then(|width| width.parse::<usize>().ok()) {
-            Some(width @ 1..=9) => {
-                let number: u64 = value.parse().map_err(|_| wrong("a whole number"))?;
-                Ok(Data::Text { text: format!("{number:0width$}"), quoted: true })
+        _ => {
+            let (digits, hex) = form.strip_suffix('x').map_or((form, false), |digits| (digits, true));
+            match digits.strip_prefix('0').and_then(|width| width.parse::<usize>().ok()) {
+                Some(width @ 1..=9) => {
+                    let number: u64 = value.parse().map_err(|_| wrong("a whole number"))?;
+                    let text = if hex { format!("{number:0width$X}") } else { format!("{number:0width$}") };
+                    Ok(Data::Text { text, quoted: true })
+                }
+                _ => {
+                    Err(format!("`:{form}` is unknown in a placeholder; use :int, :bool, :text, :02 or :02x"))
+                }
             }
-            _ => Err(format!("`:{form}` is unknown in a placeholder; use :int, :bool, :text or :02")),
-        },
+        }
     }
 }
 

@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use super::{LinkNeeds, Model, Source, Write};
+use super::{LinkNeeds, Model, Write};
 use crate::config::fault::{Faults, Place};
-use crate::device::codec::compose;
+use crate::device::codec::{SERIAL, compose};
 use crate::device::value::{Kind, Value};
 
 /// Something sent: where, and what.
@@ -30,19 +30,20 @@ pub(super) fn harmless(model: &Model, place: Place, path: &str, faults: &mut Fau
 
 /// Everything that is sent without being told to.
 fn queries(model: &Model) -> Vec<Said> {
+    let reads = model.properties.iter().flat_map(|property| property.reads.iter().chain(&property.target));
+    let asked = reads.filter_map(|read| read.source.query());
+    let mut all: Vec<Said> =
+        asked.map(|(query, _)| (query.channel.as_str().to_owned(), query.payload.to_vec())).collect();
     match &model.link {
-        LinkNeeds::Mqtt { hello } => hello.iter().filter_map(|write| said(write, &[])).collect(),
+        LinkNeeds::Mqtt { hello } => all.extend(hello.iter().filter_map(|write| said(write, &[]))),
         LinkNeeds::Serial(needs) => {
-            let asks = model.properties.iter().flat_map(|property| &property.reads);
-            let asks = asks.filter_map(|read| match &read.source {
-                Source::Frame { ask: Some((ask, _)), .. } => Some(ask),
-                _ => None,
-            });
-            let port = crate::device::codec::SERIAL;
-            needs.hello.iter().chain(asks).map(|ask| (port.to_owned(), ask.as_bytes().to_vec())).collect()
+            let wake = needs.settings.wake.iter().map(|wake| wake.send.clone());
+            let hello = needs.hello.iter().map(|ask| ask.to_vec());
+            all.extend(hello.chain(wake).map(|bytes| (SERIAL.to_owned(), bytes)));
         }
-        LinkNeeds::Gpio(_) => Vec::new(),
+        LinkNeeds::Modbus(_) | LinkNeeds::Gpio(_) | LinkNeeds::W1(_) => {}
     }
+    all
 }
 
 /// Every command whose bytes can be known beforehand.

@@ -5,42 +5,81 @@ use std::time::Duration;
 
 use sipliance_driver::Channel;
 
+use super::registers::Unit;
 use super::texts::topic;
 use super::transport::Scope;
-use super::typed::{fault, pattern, wire};
-use super::{DriverKind, LinkNeeds, Online, SerialNeeds, Source, Target, Template, Write};
+use super::typed::fault;
+use super::{DriverKind, LinkNeeds, Online, Source, Target, Template, Write, serial};
 use crate::config::fault::{Faults, nearest};
 use crate::config::yaml::{MapReader, Node};
-use crate::config::{GpioDirection, GpioLine, Pull, SerialSettings};
+use crate::config::{GpioDirection, GpioLine, Pull};
 use crate::device::value::Kind;
 use crate::limits::PROFILE_STEPS;
 
-/// `link:` and the default topic of reads.
+/// `link:`, and what it says for the reads and writes of the profile.
 pub(super) fn link(
     node: Option<&Node>,
     driver: DriverKind,
     path: &str,
     faults: &mut Faults,
-) -> Option<(LinkNeeds, Option<Channel>)> {
+) -> Option<(LinkNeeds, Shared)> {
+    let shared = Shared::default();
     match (driver, node) {
-        (DriverKind::Mqtt, None) => Some((LinkNeeds::Mqtt { hello: Vec::new() }, None)),
+        (DriverKind::Mqtt, None) => Some((LinkNeeds::Mqtt { hello: Vec::new() }, shared)),
         (DriverKind::Mqtt, Some(node)) => mqtt(node, path, faults),
         (DriverKind::Serial, Some(node)) => {
-            Some((LinkNeeds::Serial(Box::new(serial(node, path, faults)?)), None))
+            Some((LinkNeeds::Serial(Box::new(serial::serial(node, path, faults)?)), shared))
         }
-        (DriverKind::Gpio, Some(node)) => Some((LinkNeeds::Gpio(gpio(node, path, faults)?), None)),
-        (DriverKind::Serial, None) => {
-            faults.error(None, path, "a serial profile needs `link:` with at least `baud` and `frame`", None);
-            None
+        (DriverKind::P1, node) => {
+            Some((LinkNeeds::Serial(Box::new(serial::p1(node, path, faults)?)), shared))
         }
-        (DriverKind::Gpio, None) => {
-            faults.error(None, path, "a gpio profile needs `link:` with its `lines`", None);
-            None
+        (DriverKind::Modbus, node) => {
+            let (needs, unit) = serial::modbus(node, path, faults)?;
+            Some((LinkNeeds::Modbus(needs), Shared { unit: Some(unit), ..shared }))
         }
+        (DriverKind::W1, Some(node)) => {
+            let folder = w1(node, path, faults)?;
+            Some((LinkNeeds::W1(folder.clone()), Shared { folder: Some(folder), ..shared }))
+        }
+        (DriverKind::Gpio, Some(node)) => Some((LinkNeeds::Gpio(gpio(node, path, faults)?), shared)),
+        (DriverKind::Serial, None) => missing("serial", "at least `frame`", path, faults),
+        (DriverKind::W1, None) => missing("w1", "`device: <id>`", path, faults),
+        (DriverKind::Gpio, None) => missing("gpio", "its `lines`", path, faults),
     }
 }
 
-fn mqtt(node: &Node, path: &str, faults: &mut Faults) -> Option<(LinkNeeds, Option<Channel>)> {
+fn missing<T>(driver: &str, what: &str, path: &str, faults: &mut Faults) -> Option<T> {
+    faults.error(None, path, format!("a {driver} profile needs `link:` with {what}"), None);
+    None
+}
+
+/// What `link:` says once for all reads and writes.
+#[derive(Default)]
+pub(super) struct Shared {
+    /// The topic of reads that give none.
+    pub(super) topic: Option<Channel>,
+    pub(super) unit: Option<Unit>,
+    pub(super) folder: Option<Arc<str>>,
+}
+
+/// `device: 28-01193a44fa5c`: a folder and nothing above it.
+fn w1(node: &Node, path: &str, faults: &mut Faults) -> Option<Arc<str>> {
+    let mut map = MapReader::new(node, path, faults)?;
+    let device = map.require("device", faults);
+    let at = map.at("device");
+    map.finish(faults);
+    let node = device?;
+    let folder = node.text(&at, faults)?;
+    let right = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric());
+    if folder.split_once('-').is_some_and(|(family, id)| right(family) && right(id)) {
+        return Some(folder.as_str().into());
+    }
+    let help = Some("the names are those of `ls /sys/bus/w1/devices`: 28-01193a44fa5c".to_owned());
+    faults.error(Some(node.place), &at, format!("`{folder}` is no 1-Wire device"), help);
+    None
+}
+
+fn mqtt(node: &Node, path: &str, faults: &mut Faults) -> Option<(LinkNeeds, Shared)> {
     let mut map = MapReader::new(node, path, faults)?;
     let default = map.take("topic").and_then(|node| topic(node, &map.at("topic"), faults));
     let mut hello = Vec::new();
@@ -51,7 +90,7 @@ fn mqtt(node: &Node, path: &str, faults: &mut Faults) -> Option<(LinkNeeds, Opti
         bounded(node, hello.len(), &map.at("hello"), faults);
     }
     map.finish(faults);
-    Some((LinkNeeds::Mqtt { hello }, default))
+    Some((LinkNeeds::Mqtt { hello }, Shared { topic: default, ..Shared::default() }))
 }
 
 fn hello_write(node: &Node, path: &str, faults: &mut Faults) -> Option<Write> {
@@ -71,64 +110,6 @@ fn bounded(node: &Node, count: usize, path: &str, faults: &mut Faults) {
     if count > PROFILE_STEPS {
         fault(node, path, format!("at most {PROFILE_STEPS} are possible here"), faults);
     }
-}
-
-fn serial(node: &Node, path: &str, faults: &mut Faults) -> Option<SerialNeeds> {
-    let mut map = MapReader::new(node, path, faults)?;
-    let baud = map.int("baud", 50..=4_000_000, faults).unwrap_or(9600);
-    let format = map.take("format").and_then(|node| format_word(node, &map.at("format"), faults));
-    let frame = map.require("frame", faults).and_then(|node| frame(node, &map.at("frame"), faults));
-    let trim = map.take("trim").and_then(|node| wire(node, &map.at("trim"), faults)).unwrap_or_default();
-    let gap = map.duration("gap", faults).unwrap_or(Duration::ZERO);
-    let timeout = map.duration("timeout", faults).unwrap_or(Duration::from_secs(1));
-    let retries = map.int("retries", 0..=10, faults).unwrap_or(0);
-    let mut hello: Vec<Arc<str>> = Vec::new();
-    if let Some(node) = map.take("hello") {
-        for (at, item) in node.items(&map.at("hello"), faults)? {
-            hello.extend(wire(item, &at, faults).map(|text| Arc::from(text.as_str())));
-        }
-        bounded(node, hello.len(), &map.at("hello"), faults);
-    }
-    let refused = map.take("fault").and_then(|node| pattern(node, &map.at("fault"), faults));
-    map.finish(faults);
-    let (frame_end, send_end, max_frame) = frame?;
-    let settings = SerialSettings {
-        path: std::path::PathBuf::new(),
-        baud: u32::try_from(baud).unwrap_or(9600),
-        format: format.unwrap_or_else(|| "8N1".to_owned()),
-        frame_end,
-        send_end,
-        max_frame,
-        trim: trim.into_bytes(),
-        gap,
-        timeout,
-    };
-    Some(SerialNeeds { settings, hello, fault: refused, retries: u32::try_from(retries).unwrap_or(0) })
-}
-
-/// `8N1`: data bits, parity, stop bits.
-fn format_word(node: &Node, path: &str, faults: &mut Faults) -> Option<String> {
-    let word = node.text(path, faults)?.to_ascii_uppercase();
-    let ok = matches!(word.as_bytes(), [b'7' | b'8', b'N' | b'E' | b'O', b'1' | b'2']);
-    if !ok {
-        fault(node, path, format!("`{word}` is no format; write 8N1, 7E1, 8E1 …"), faults);
-    }
-    ok.then_some(word)
-}
-
-fn frame(node: &Node, path: &str, faults: &mut Faults) -> Option<(Vec<u8>, Vec<u8>, usize)> {
-    let mut map = MapReader::new(node, path, faults)?;
-    let end = map.require("end", faults).and_then(|node| wire(node, &map.at("end"), faults));
-    let send_end = map.take("send_end").and_then(|node| wire(node, &map.at("send_end"), faults));
-    let max = map.int("max", 1..=65_536, faults).unwrap_or(1024);
-    map.finish(faults);
-    let end = end?;
-    if end.is_empty() {
-        fault(node, path, "`end:` cannot be empty: it tells where a frame ends", faults);
-        return None;
-    }
-    let send_end = send_end.unwrap_or_else(|| end.clone());
-    Some((end.into_bytes(), send_end.into_bytes(), usize::try_from(max).unwrap_or(1024)))
 }
 
 fn gpio(node: &Node, path: &str, faults: &mut Faults) -> Option<Vec<GpioLine>> {
@@ -231,9 +212,9 @@ pub(super) fn online(
     let fails = map.int("fails", 1..=100, faults);
     let online = match (silent, fails, scope.driver) {
         (Some(silent), None, _) => Online::Silent(silent),
-        (None, Some(fails), DriverKind::Serial) => Online::Fails(u32::try_from(fails).unwrap_or(3)),
+        (None, Some(fails), driver) if driver.asks() => Online::Fails(u32::try_from(fails).unwrap_or(3)),
         (None, Some(_), _) => {
-            fault(node, path, "`fails:` counts unanswered queries, which only a serial device has", faults);
+            fault(node, path, "`fails:` counts unanswered queries, which this driver does not have", faults);
             return None;
         }
         (Some(_), Some(_), _) => {

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use regex::Regex;
 use sipliance_driver::Channel;
 
-use super::{Body, Map, Template};
+use super::{Body, Form, Map, Registers, Template};
 use crate::config::{GpioLine, SerialSettings};
 use crate::device::value::{Kind, Value};
 
@@ -17,8 +18,14 @@ pub enum DriverKind {
     Mqtt,
     /// Frames on a serial port.
     Serial,
+    /// Registers of a Modbus unit.
+    Modbus,
+    /// Telegrams of a smart meter on a serial port.
+    P1,
     /// Lines of the Pi.
     Gpio,
+    /// Files of the 1-Wire bus.
+    W1,
 }
 
 impl DriverKind {
@@ -27,9 +34,26 @@ impl DriverKind {
         match self {
             Self::Mqtt => "mqtt",
             Self::Serial => "serial",
+            Self::Modbus => "modbus",
+            Self::P1 => "p1",
             Self::Gpio => "gpio",
+            Self::W1 => "w1",
         }
     }
+
+    /// Whether one thing is said at a time, and answered.
+    pub fn asks(self) -> bool {
+        matches!(self, Self::Serial | Self::Modbus | Self::W1)
+    }
+}
+
+/// Something that is asked without being told to, and changes nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Query {
+    /// Where to.
+    pub channel: Channel,
+    /// What.
+    pub payload: Bytes,
 }
 
 /// A profile made concrete for one device.
@@ -92,8 +116,54 @@ pub enum LinkNeeds {
     },
     /// A serial port.
     Serial(Box<SerialNeeds>),
+    /// A Modbus line.
+    Modbus(ModbusNeeds),
     /// Lines.
     Gpio(Vec<GpioLine>),
+    /// The folder of one device on the 1-Wire bus.
+    W1(Arc<str>),
+}
+
+impl LinkNeeds {
+    /// How long an answer may take.
+    pub fn timeout(&self) -> Option<Duration> {
+        match self {
+            Self::Serial(needs) => Some(needs.settings.timeout),
+            Self::Modbus(needs) => Some(needs.timeout),
+            Self::W1(_) => Some(W1_TIMEOUT),
+            Self::Mqtt { .. } | Self::Gpio(_) => None,
+        }
+    }
+
+    /// How often the house repeats an unanswered query; the modbus driver does it by itself.
+    pub fn retries(&self) -> u32 {
+        match self {
+            Self::Serial(needs) => needs.retries,
+            Self::Modbus(_) | Self::W1(_) | Self::Mqtt { .. } | Self::Gpio(_) => 0,
+        }
+    }
+}
+
+/// A probe converts for 0.75 s, and the bus may be long.
+const W1_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How a Modbus unit is reached and spoken to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModbusNeeds {
+    /// The unit's number.
+    pub unit: u8,
+    /// Bits per second on a serial line.
+    pub baud: u32,
+    /// `8N1`, `8E1`, … on a serial line.
+    pub format: String,
+    /// Silence before each request.
+    pub gap: Duration,
+    /// How long an answer may take.
+    pub timeout: Duration,
+    /// How often an unanswered reading is repeated.
+    pub retries: u32,
+    /// Words that may be read in vain to make one request of two.
+    pub join: u16,
 }
 
 /// How a serial port is opened and spoken on. Devices that share a port must agree on it.
@@ -102,11 +172,13 @@ pub struct SerialNeeds {
     /// Everything but the path, which the home file gives.
     pub settings: SerialSettings,
     /// Queries after every (re)connect.
-    pub hello: Vec<Arc<str>>,
+    pub hello: Vec<Bytes>,
     /// A reply that means: refused.
     pub fault: Option<Regex>,
     /// How often an unanswered query is repeated.
     pub retries: u32,
+    /// Frames are spelled in hex (`A0 01`) for patterns.
+    pub hex: bool,
 }
 
 impl SerialNeeds {
@@ -120,12 +192,11 @@ impl SerialNeeds {
         let (a, b) = (&self.settings, &other.settings);
         a.baud == b.baud
             && a.format == b.format
-            && a.frame_end == b.frame_end
-            && a.send_end == b.send_end
-            && a.max_frame == b.max_frame
-            && a.trim == b.trim
+            && a.framing == b.framing
             && a.gap == b.gap
-            && a.timeout == b.timeout
+            && a.echo == b.echo
+            && a.wake == b.wake
+            && self.hex == other.hex
     }
 }
 
@@ -228,9 +299,27 @@ pub enum Source {
     /// A frame on a serial port.
     Frame {
         /// A query, and how often it is asked.
-        ask: Option<(Arc<str>, Option<Duration>)>,
+        ask: Option<(Query, Option<Duration>)>,
         /// Group 1, or the whole match where there is no group, is the raw text.
         pattern: Regex,
+        /// The raw text is a number in hex.
+        hex: bool,
+    },
+    /// Registers, coils or inputs of a Modbus unit.
+    Registers(Registers),
+    /// A line of a smart meter's telegram.
+    Obis {
+        /// `1-0:1.7.0`
+        code: String,
+        /// Which of the values in brackets, from 1.
+        field: usize,
+    },
+    /// A file of a 1-Wire device.
+    File {
+        /// Folder and file.
+        channel: Channel,
+        /// How often it is read.
+        every: Duration,
     },
     /// A GPIO line: active is true.
     Line {
@@ -241,6 +330,20 @@ pub enum Source {
     },
     /// Another property of the device, for an event that is a change of state.
     Property(usize),
+}
+
+impl Source {
+    /// What is asked to learn the value, and how often; `None` where the device speaks up by itself.
+    pub fn query(&self) -> Option<(Query, Option<Duration>)> {
+        match self {
+            Self::Frame { ask, .. } => ask.clone(),
+            Self::Registers(registers) => Some((registers.query(), Some(registers.every))),
+            Self::File { channel, every } => {
+                Some((Query { channel: channel.clone(), payload: Bytes::new() }, Some(*every)))
+            }
+            Self::Topic { .. } | Self::Obis { .. } | Self::Line { .. } | Self::Property(_) => None,
+        }
+    }
 }
 
 /// How something is said to the device.
@@ -265,6 +368,19 @@ pub enum Target {
     Json(Channel, Body),
     /// A frame on the serial port, without its end.
     Frame(Template),
+    /// The same, spelled in hex.
+    Hex(Template),
+    /// Holding registers or a coil of a Modbus unit.
+    Register {
+        /// Unit, table and address.
+        channel: Channel,
+        /// How the value becomes words.
+        form: Form,
+        /// The value is divided by this.
+        scale: f64,
+        /// After this was taken off.
+        offset: f64,
+    },
     /// A level on a GPIO line.
     Line(Channel),
     /// A pulse on a GPIO line.

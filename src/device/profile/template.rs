@@ -36,6 +36,8 @@ pub enum HoleForm {
     Text,
     /// `:02`: padded with zeros to this many digits.
     Pad(u8),
+    /// `:02x`: the same in hex.
+    Hex(u8),
 }
 
 /// A JSON document with holes.
@@ -182,10 +184,16 @@ fn form_of(form: &str) -> Result<HoleForm, String> {
         "int" => Ok(HoleForm::Int),
         "bool" => Ok(HoleForm::Bool),
         "text" => Ok(HoleForm::Text),
-        _ => match form.strip_prefix('0').and_then(|width| width.parse().ok()) {
-            Some(width @ 1..=9) => Ok(HoleForm::Pad(width)),
-            _ => Err(format!("`:{form}` is unknown in a placeholder; use :int, :bool, :text or :02")),
-        },
+        _ => {
+            let (digits, hex) = form.strip_suffix('x').map_or((form, false), |digits| (digits, true));
+            match digits.strip_prefix('0').and_then(|width| width.parse().ok()) {
+                Some(width @ 1..=9) if hex => Ok(HoleForm::Hex(width)),
+                Some(width @ 1..=9) => Ok(HoleForm::Pad(width)),
+                _ => {
+                    Err(format!("`:{form}` is unknown in a placeholder; use :int, :bool, :text, :02 or :02x"))
+                }
+            }
+        }
     }
 }
 

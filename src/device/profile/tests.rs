@@ -48,7 +48,7 @@ fn faults_of_words_are_told_with_what_was_meant() {
     tells(PLUG, "type: bool", "type: boole", &["`boole` is no type", "did you mean `bool`?"]);
     tells(PLUG, "cmnd/<topic>/POWER}", "cmnd/<topik>/POWER}", &["unknown placeholder <topik>"]);
     tells(PLUG, "driver: mqtt", "driver: mqttt", &["did you mean `mqtt`?"]);
-    tells(PLUG, "driver: mqtt", "driver: modbus", &["driver modbus is not supported by this version"]);
+    tells(PLUG, "driver: mqtt", "driver: knx", &["there is no driver `knx`", "mqtt, serial, modbus, p1"]);
     tells(
         PLUG,
         "lamp: power",

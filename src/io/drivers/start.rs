@@ -13,6 +13,8 @@ use crate::config::MqttSettings;
 use crate::config::SerialSettings;
 #[cfg(feature = "gpio")]
 use crate::config::{GpioDirection, GpioLine, GpioSettings, Pull};
+#[cfg(feature = "modbus")]
+use crate::config::{HostPort, ModbusLine, ModbusSettings};
 use crate::config::{Link, LinkId, LinkSettings};
 
 /// Starts a driver on a port, as often as it takes.
@@ -56,6 +58,19 @@ impl Start {
                 let settings = gpio(&link.name, settings);
                 Self::new("gpio", move |port| sipliance_driver_gpio::run(settings.clone(), port))
             }
+            #[cfg(feature = "modbus")]
+            LinkSettings::Modbus(settings) => {
+                let settings = modbus(settings);
+                Self::new("modbus", move |port| sipliance_driver_modbus::run(settings.clone(), port))
+            }
+            #[cfg(feature = "gpio")]
+            LinkSettings::W1 => Self::new("w1", |port| {
+                sipliance_driver_w1::run(sipliance_driver_w1::Settings::default(), port)
+            }),
+            #[cfg(not(feature = "modbus"))]
+            LinkSettings::Modbus(_) => Self::absent("modbus", &link.name),
+            #[cfg(not(feature = "gpio"))]
+            LinkSettings::W1 => Self::absent("gpio", &link.name),
             #[cfg(not(feature = "mqtt"))]
             LinkSettings::Mqtt(_) => Self::absent("mqtt", &link.name),
             #[cfg(not(feature = "serial"))]
@@ -70,7 +85,10 @@ impl Start {
     }
 
     /// Stands where a driver would be that this build does not have.
-    #[cfg_attr(all(feature = "mqtt", feature = "serial", feature = "gpio", not(test)), allow(dead_code))]
+    #[cfg_attr(
+        all(feature = "mqtt", feature = "serial", feature = "modbus", feature = "gpio", not(test)),
+        allow(dead_code)
+    )]
     pub fn absent(kind: &'static str, link: &str) -> Self {
         let why =
             Why(format!("link {link}: this program was built without its {kind} driver (feature {kind:?})"));
@@ -117,11 +135,26 @@ fn serial(settings: &SerialSettings) -> sipliance_driver_serial::Settings {
         path: settings.path.clone(),
         baud: settings.baud,
         format: settings.format.clone(),
-        frame_end: settings.frame_end.clone(),
-        send_end: settings.send_end.clone(),
-        max_frame: settings.max_frame,
-        trim: settings.trim.clone(),
+        framing: settings.framing.clone(),
         gap: settings.gap,
+        echo: settings.echo,
+        wake: settings.wake.clone(),
+    }
+}
+
+#[cfg(feature = "modbus")]
+fn modbus(settings: &ModbusSettings) -> sipliance_driver_modbus::Settings {
+    use sipliance_driver_modbus as driver;
+    driver::Settings {
+        line: match &settings.line {
+            ModbusLine::Rtu { path, baud, format } => {
+                driver::Line::Rtu { path: path.clone(), baud: *baud, format: format.clone() }
+            }
+            ModbusLine::Tcp(HostPort { host, port }) => driver::Line::Tcp { host: host.clone(), port: *port },
+        },
+        gap: settings.gap,
+        timeout: settings.timeout,
+        retries: settings.retries,
     }
 }
 

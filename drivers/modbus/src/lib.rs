@@ -1,0 +1,257 @@
+//! The Modbus driver: one task owns one line, a serial port (RTU) or a network address (TCP).
+//!
+//! ```text
+//! run: ┌─> open ──ok──> Up ──> one request at a time ──┬─ port closed ─> Exit::Closed
+//!      │     │ fail                                    │ line lost
+//!      └── pause (0.5 s … 30 s) <──────────────────────┘  Down(why)
+//! ```
+//!
+//! An [`Op::Ask`] on `unit/table/first/count` reads: its answer carries two bytes per register, the high
+//! one first, or one byte per bit. An [`Op::Write`] on `unit/table/address` writes a coil (one byte) or
+//! holding registers (two bytes each), and is done when the unit says so.
+//!
+//! A unit that does not answer rests, longer each time up to 30 s: its readings are answered
+//! `NotConnected` at once, so that the other units of the line are asked in time. A write is always
+//! tried, and never repeated: nobody knows whether the first one acted.
+
+mod bus;
+mod job;
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use sipliance_driver::{Backoff, Driver, Event, Exit, Failure, MAX_WAIT, OP_QUEUE, Op, Outbox, Port, Why};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep};
+
+use bus::{Bus, End};
+use job::Job;
+
+/// Where the units are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Line {
+    /// On a serial line (Modbus RTU).
+    Rtu {
+        /// Device path; best one of `/dev/serial/by-id`.
+        path: PathBuf,
+        /// Bits per second.
+        baud: u32,
+        /// `8N1`, `8E1`, …
+        format: String,
+    },
+    /// Behind a network address (Modbus TCP).
+    Tcp {
+        /// Name or address.
+        host: String,
+        /// Port, 502 as a rule.
+        port: u16,
+    },
+}
+
+impl Line {
+    fn words(&self, text: &str) -> String {
+        match self {
+            Line::Rtu { path, .. } => format!("serial port {}: {text}", path.display()),
+            Line::Tcp { host, port } => format!("modbus {host}:{port}: {text}"),
+        }
+    }
+}
+
+/// A line and how it is used.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where the units are.
+    pub line: Line,
+    /// Silence between two requests.
+    pub gap: Duration,
+    /// How long a unit may take to answer a write; a reading says so itself.
+    pub timeout: Duration,
+    /// How often an unanswered reading is repeated.
+    pub retries: u32,
+}
+
+/// The driver of `modbus` links.
+#[derive(Debug)]
+pub struct Modbus;
+
+impl Driver for Modbus {
+    const KIND: &'static str = "modbus";
+    type Settings = Settings;
+
+    async fn run(settings: Settings, port: Port) -> Exit {
+        run(settings, port).await
+    }
+}
+
+/// The first and the longest pause between two attempts to open.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+
+/// A USB adapter comes back under its name in a moment.
+const SERIAL_PAUSE: Duration = Duration::from_secs(5);
+
+/// A line that stayed this long starts the pauses anew.
+const STABLE: Duration = Duration::from_secs(10);
+
+/// How often an idle line is looked at.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// Keeps one line open until the gateway closes its end.
+pub async fn run(settings: Settings, port: Port) -> Exit {
+    let longest = match settings.line {
+        Line::Rtu { .. } => SERIAL_PAUSE,
+        Line::Tcp { .. } => PAUSES.1,
+    };
+    let mut link = Link {
+        settings,
+        ops: port.ops,
+        outbox: Outbox::new(port.events),
+        queue: VecDeque::new(),
+        said: None,
+    };
+    let mut backoff = Backoff::new(PAUSES.0, longest);
+    loop {
+        let settings = link.settings.clone();
+        let why = match link.meanwhile(Bus::open(&settings)).await {
+            None => return Exit::Closed,
+            Some(Err(why)) => why,
+            Some(Ok(bus)) => {
+                let began = Instant::now();
+                match link.serve(bus).await {
+                    None => return Exit::Closed,
+                    Some(why) => {
+                        if began.elapsed() >= STABLE {
+                            backoff.reset();
+                        }
+                        link.said = None;
+                        why
+                    }
+                }
+            }
+        };
+        link.down(why);
+        if link.meanwhile(sleep(backoff.pause())).await.is_none() {
+            return Exit::Closed;
+        }
+    }
+}
+
+/// What outlives an open line.
+struct Link {
+    settings: Settings,
+    ops: mpsc::Receiver<Op>,
+    outbox: Outbox,
+    /// Each with the time at which it came.
+    queue: VecDeque<(Instant, Op)>,
+    /// The reason that the gateway has heard last; repeats are not news.
+    said: Option<Why>,
+}
+
+impl Link {
+    /// Waits for `work` without a line: ops fail at once. `None` when the gateway closes its end.
+    async fn meanwhile<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+        let mut work = std::pin::pin!(work);
+        loop {
+            tokio::select! {
+                done = &mut work => return Some(done),
+                op = self.ops.recv() => if let Some(id) = op?.id() {
+                    self.outbox.done(id, Err(Failure::NotConnected));
+                },
+                () = self.outbox.flush(), if !self.outbox.is_empty() => {}
+            }
+        }
+    }
+
+    /// Serves an open line until it is lost; `None` when the gateway closes its end.
+    async fn serve(&mut self, mut bus: Bus) -> Option<Why> {
+        tracing::info!("{}", self.settings.line.words("open"));
+        self.outbox.push(Event::Up);
+        let end = self.exchange(&mut bus).await;
+        for id in self.queue.drain(..).filter_map(|(_, op)| op.id()) {
+            self.outbox.done(id, Err(Failure::NotConnected));
+        }
+        end
+    }
+
+    async fn exchange(&mut self, bus: &mut Bus) -> Option<Why> {
+        loop {
+            let Some((since, op)) = self.queue.pop_front() else {
+                tokio::select! {
+                    op = self.ops.recv() => self.queue.push_back((Instant::now(), op?)),
+                    () = self.outbox.flush(), if !self.outbox.is_empty() => {}
+                    () = sleep(LOOK) => if !bus.present() {
+                        return Some(Why(self.settings.line.words("it is gone – was the cable pulled?")));
+                    },
+                }
+                continue;
+            };
+            let Some(id) = op.id() else { continue };
+            if since.elapsed() > MAX_WAIT {
+                self.outbox.done(id, Err(Failure::Busy));
+                continue;
+            }
+            let (job, patience) = match self.job(&op) {
+                Ok(found) => found,
+                Err(words) => {
+                    self.outbox.done(id, Err(Failure::Refused(words)));
+                    continue;
+                }
+            };
+            let end = self.during(bus.perform(&job, patience)).await?;
+            let result = match end {
+                End::Answer(payload) => {
+                    if job.harmless() {
+                        let channel = op.channel().clone();
+                        self.outbox.push(Event::Read { channel, payload, retained: false });
+                    }
+                    Ok(())
+                }
+                End::Refused(words) => Err(Failure::Refused(words)),
+                End::Silent => Err(Failure::Timeout),
+                End::Resting => Err(Failure::NotConnected),
+                End::Lost(why) => {
+                    self.outbox.done(id, Err(Failure::Broken));
+                    return Some(Why(self.settings.line.words(&format!("the connection is lost ({why})"))));
+                }
+            };
+            self.outbox.done(id, result);
+        }
+    }
+
+    fn job(&self, op: &Op) -> Result<(Job, Duration), String> {
+        match op {
+            Op::Ask { channel, timeout, .. } => Ok((Job::read(channel.as_str())?, *timeout)),
+            Op::Write { channel, payload, .. } => {
+                Ok((Job::write(channel.as_str(), payload)?, self.settings.timeout))
+            }
+            Op::Watch { .. } | Op::Pulse { .. } => Err("a Modbus unit has no lines to pulse".to_owned()),
+        }
+    }
+
+    /// Takes ops in while a request is under way; one too many is `Busy`.
+    async fn during<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+        let mut work = std::pin::pin!(work);
+        loop {
+            tokio::select! {
+                done = &mut work => return Some(done),
+                op = self.ops.recv() => {
+                    let op = op?;
+                    match op.id() {
+                        Some(id) if self.queue.len() >= OP_QUEUE => self.outbox.done(id, Err(Failure::Busy)),
+                        _ => self.queue.push_back((Instant::now(), op)),
+                    }
+                }
+                () = self.outbox.flush(), if !self.outbox.is_empty() => {}
+            }
+        }
+    }
+
+    fn down(&mut self, why: Why) {
+        if self.said.as_ref() == Some(&why) {
+            return tracing::debug!("still: {why}");
+        }
+        tracing::warn!("{why}");
+        self.outbox.push(Event::Down(why.clone()));
+        self.said = Some(why);
+    }
+}
