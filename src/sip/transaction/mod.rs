@@ -216,8 +216,9 @@ impl<U: Copy> Transactions<U> {
         let branch = via.branch()?;
         let (index, serial) = place_of(branch)?;
         let entry = self.clients.get_mut(index).filter(|entry| entry.serial == serial)?;
-        // The branch is ours alone, whole: nothing else of the request has to be compared.
-        if entry.branch.as_str() != branch {
+        // The branch is ours alone, whole; an INVITE shares it only with its CANCEL.
+        let invite = matches!(entry.machine, ClientMachine::Invite(_));
+        if entry.branch.as_str() != branch || (response.cseq()?.method == "INVITE") != invite {
             return None;
         }
         let user = entry.user;
