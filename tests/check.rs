@@ -318,6 +318,7 @@ fn the_table_of_keys_is_complete() {
         ("house.", format!("house: {{{}}}\n", probe.trim())),
         ("digest.", format!("digest: {{{}}}\n", probe.trim())),
         ("mqtt.NAME.", format!("mqtt: {{a: {{{}}}}}\n", probe.trim())),
+        ("modbus.NAME.", format!("modbus: {{a: {{{}}}}}\n", probe.trim())),
         ("serial.NAME.", format!("serial: {{a: {{{}}}}}\n", probe.trim())),
         ("upstream.NAME.", format!("upstream: {{a: {{{}}}}}\n", probe.trim())),
         ("upstream.NAME.accounts[].", format!("upstream: {{a: {{accounts: [{{{}}}]}}}}\n", probe.trim())),
@@ -336,7 +337,7 @@ fn the_table_of_keys_is_complete() {
                 || text.contains(&format!("`{section}{key}."))
                 || text.contains(&format!("`{section}{key}[]"))
                 || key == "password" && text.contains(&format!("`{section}user`, `.password`"));
-            let by_its_entries = section.is_empty() && ["users", "mqtt", "serial"].contains(&key);
+            let by_its_entries = section.is_empty() && ["users", "mqtt", "serial", "modbus"].contains(&key);
             if !documented && !by_its_entries {
                 faults.push(format!("{section}{key}"));
             }

@@ -74,7 +74,8 @@ fn check_commands(world: &World, anna: usize, commands: &[usize], wanted: &[bool
         let words: Vec<&str> = wanted.iter().map(|on| if *on { "ON" } else { "OFF" }).collect();
         assert_eq!(writes, words);
     }
-    let ordered = world.seen.iter().filter(|(_, seen)| matches!(seen, Seen::Audit(line) if line.contains("ordered")));
+    let ordered =
+        world.seen.iter().filter(|(_, seen)| matches!(seen, Seen::Audit(line) if line.contains("ordered")));
     assert_eq!(ordered.count(), writes.len(), "one audit line for each");
 }
 

@@ -25,9 +25,10 @@ fn the_audit_line_precedes_the_act() {
                 if channel.as_str() == "cmnd/plug/POWER" && &payload[..] == b"ON")
         });
         let ended = place(&world, |seen| matches!(seen, Seen::Audit(line) if line.contains("\"ended\"")));
-        let answered = place(&world, |seen| {
-            matches!(seen, Seen::Sent(bytes) if bytes.starts_with(b"SIP/2.0 200") || bytes.starts_with(b"SIP/2.0 486"))
-        });
+        let answered = place(
+            &world,
+            |seen| matches!(seen, Seen::Sent(bytes) if bytes.starts_with(b"SIP/2.0 200") || bytes.starts_with(b"SIP/2.0 486")),
+        );
         assert!(ordered < acted && acted < ended && ended < answered, "{ordered} {acted} {ended} {answered}");
     }
 }
@@ -89,7 +90,10 @@ fn an_old_command_moves_nothing() {
     let op = world.at(anna, |phone, now| phone.message("plug", "on", now));
     world.run(200);
     let link = sipliance::config::LinkId(0);
-    world.handle(sipliance::gateway::Input::Driver { link, event: Event::Down(sipliance_driver::Why::new("gone")) });
+    world.handle(sipliance::gateway::Input::Driver {
+        link,
+        event: Event::Down(sipliance_driver::Why::new("gone")),
+    });
     world.run(1_000);
     assert_eq!(world.phones[anna].ops[op].status(), 504, "nobody knows what became of it");
     let op = world.at(anna, |phone, now| phone.message("plug", "on", now));

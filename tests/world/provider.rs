@@ -132,7 +132,9 @@ impl Provider {
             let status = if self.challenges_others { 407 } else { 200 };
             let mut writer = write::response(&message, status, "As Scripted", Some("p"), None);
             if self.challenges_others {
-                writer.raw(b"Proxy-Authenticate: Digest realm=\"provider.example\", nonce=\"n\", qop=\"auth\"\r\n");
+                writer.raw(
+                    b"Proxy-Authenticate: Digest realm=\"provider.example\", nonce=\"n\", qop=\"auth\"\r\n",
+                );
             }
             Some(Bytes::from(writer.finish()))
         };

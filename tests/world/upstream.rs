@@ -98,13 +98,21 @@ fn silence_is_answered_by_ever_longer_and_scattered_waits() {
         let mut world = with(6700 + seed, "udp", Step::Silence);
         world.run(7_200_000);
         // Repetitions were left out: each is a transaction of its own.
-        let of_one: Vec<Duration> =
-            world.provider.got.iter().filter(|(_, text)| text.contains("<sip:100@")).map(|(at, _)| *at).collect();
+        let of_one: Vec<Duration> = world
+            .provider
+            .got
+            .iter()
+            .filter(|(_, text)| text.contains("<sip:100@"))
+            .map(|(at, _)| *at)
+            .collect();
         let wait = |pair: &[Duration]| pair[1].checked_sub(pair[0] + secs(32)).expect("after Timer F");
         let waits: Vec<Duration> = of_one.windows(2).map(wait).collect();
         for (nth, wait) in waits.iter().enumerate() {
             let full = secs(30 * (1 << nth.min(6))).min(secs(1800));
-            assert!(*wait >= full / 2 - secs(1) && *wait <= full + secs(1), "wait {nth}: {wait:?} of {full:?}");
+            assert!(
+                *wait >= full / 2 - secs(1) && *wait <= full + secs(1),
+                "wait {nth}: {wait:?} of {full:?}"
+            );
         }
         assert!(of_one.len() >= 6);
         firsts.push(waits[0]);
@@ -146,7 +154,10 @@ fn a_stop_takes_the_bindings_back() {
     assert!(!world.gateway.is_quiet());
     world.run(1_000);
     let last: Vec<&String> = world.provider.got.iter().rev().take(2).map(|(_, text)| text).collect();
-    assert!(last.iter().all(|text| text.contains("Expires: 0") && text.contains("Authorization")), "{last:?}");
+    assert!(
+        last.iter().all(|text| text.contains("Expires: 0") && text.contains("Authorization")),
+        "{last:?}"
+    );
     assert!(world.gateway.is_quiet());
     let count = world.provider.got.len();
     world.run(3_600_000);
@@ -165,7 +176,11 @@ const PAI: &str = "P-Asserted-Identity: <sip:carla@provider.example>\r\n";
 
 #[test]
 fn the_provider_s_word_counts_on_its_flow_and_from_its_address_alone() {
-    let config = home::with_upstream("udp", "  - who: ben\n    see: [plug]\n", "  - who: sip:carla@provider.example\n    do: [plug]\n");
+    let config = home::with_upstream(
+        "udp",
+        "  - who: ben\n    see: [plug]\n",
+        "  - who: sip:carla@provider.example\n    do: [plug]\n",
+    );
     let mut world = World::with(70, config);
     world.run(5_000);
     let flow = world.provider.flow.unwrap();
@@ -195,7 +210,11 @@ fn the_provider_s_word_counts_on_its_flow_and_from_its_address_alone() {
 
 #[test]
 fn a_provider_that_challenges_our_reply_gets_no_password() {
-    let config = home::with_upstream("udp", "  - who: ben\n    see: [plug]\n", "  - who: sip:carla@provider.example\n    do: [plug]\n");
+    let config = home::with_upstream(
+        "udp",
+        "  - who: ben\n    see: [plug]\n",
+        "  - who: sip:carla@provider.example\n    do: [plug]\n",
+    );
     let mut world = World::with(71, config);
     world.run(5_000);
     let flow = world.provider.flow.unwrap();
@@ -211,7 +230,11 @@ fn a_provider_that_challenges_our_reply_gets_no_password() {
 
 #[test]
 fn forks_of_a_vouched_call_merge() {
-    let config = home::with_upstream("udp", "  - who: ben\n    see: [plug]\n", "  - who: sip:carla@provider.example\n    do: [plug]\n");
+    let config = home::with_upstream(
+        "udp",
+        "  - who: ben\n    see: [plug]\n",
+        "  - who: sip:carla@provider.example\n    do: [plug]\n",
+    );
     let mut world = World::with(72, config);
     world.run(5_000);
     let flow = world.provider.flow.unwrap();

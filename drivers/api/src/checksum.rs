@@ -1,8 +1,6 @@
 //! Checksums of frames.
 
-use crc::{
-    CRC_8_SMBUS, CRC_16_ARC, CRC_16_IBM_SDLC, CRC_16_MODBUS, CRC_16_XMODEM, Crc,
-};
+use crc::{CRC_8_SMBUS, CRC_16_ARC, CRC_16_IBM_SDLC, CRC_16_MODBUS, CRC_16_XMODEM, Crc};
 
 /// A checksum over all bytes before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -155,7 +155,9 @@ fn judge(job: &Job, result: Result<Called, tokio::time::error::Elapsed>) -> End 
         Err(_) | Ok(Err(Error::Protocol(_))) => End::Silent,
         Ok(Ok(Ok(response))) => job.answer(response).map_or(End::Silent, End::Answer),
         // A gateway speaks for a unit that does not answer.
-        Ok(Ok(Err(ExceptionCode::GatewayPathUnavailable | ExceptionCode::GatewayTargetDevice))) => End::Silent,
+        Ok(Ok(Err(ExceptionCode::GatewayPathUnavailable | ExceptionCode::GatewayTargetDevice))) => {
+            End::Silent
+        }
         Ok(Ok(Err(exception))) => {
             End::Refused(format!("unit {} says {exception} (exception {})", job.unit, u8::from(exception)))
         }
@@ -213,11 +215,7 @@ impl Shared {
 }
 
 impl AsyncRead for Shared {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        task: &mut Task<'_>,
-        into: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(self: Pin<&mut Self>, task: &mut Task<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.with(|port| port.poll_read(task, into))
     }
 }

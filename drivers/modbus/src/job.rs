@@ -84,10 +84,7 @@ impl Job {
     pub fn answer(&self, response: Response) -> Option<Bytes> {
         let mut out = BytesMut::new();
         match (&self.what, response) {
-            (
-                What::Read { count, .. },
-                Response::ReadCoils(bits) | Response::ReadDiscreteInputs(bits),
-            ) => {
+            (What::Read { count, .. }, Response::ReadCoils(bits) | Response::ReadDiscreteInputs(bits)) => {
                 // Bits come in whole bytes.
                 out.extend(bits.get(..usize::from(*count))?.iter().map(|bit| u8::from(*bit)));
             }
@@ -136,15 +133,27 @@ mod tests {
     fn channels_are_requests_or_refused_in_words() {
         let read = Job::read("1/input/0/8").unwrap();
         assert_eq!(read.what, What::Read { table: Table::Input, first: 0, count: 8 });
-        for bad in ["", "1/input/0", "0/input/0/1", "248/input/0/1", "1/inputs/0/1", "1/input/0/126",
-            "1/input/65535/2", "1/input/0/0", "1/input/0/1/2", "1/holding/-1/1"]
-        {
+        for bad in [
+            "",
+            "1/input/0",
+            "0/input/0/1",
+            "248/input/0/1",
+            "1/inputs/0/1",
+            "1/input/0/126",
+            "1/input/65535/2",
+            "1/input/0/0",
+            "1/input/0/1/2",
+            "1/holding/-1/1",
+        ] {
             assert!(Job::read(bad).unwrap_err().contains("unit/table/first/count"), "{bad}");
         }
         assert_eq!(Job::write("3/coil/7", &[1]).unwrap().what, What::Coil { address: 7, on: true });
-        for (bad, payload) in
-            [("1/input/0", &[0, 1][..]), ("1/coil/0", &[2]), ("1/holding/0", &[1]), ("1/holding/0/1", &[0, 1])]
-        {
+        for (bad, payload) in [
+            ("1/input/0", &[0, 1][..]),
+            ("1/coil/0", &[2]),
+            ("1/holding/0", &[1]),
+            ("1/holding/0/1", &[0, 1]),
+        ] {
             assert!(Job::write(bad, payload).is_err(), "{bad}");
         }
     }

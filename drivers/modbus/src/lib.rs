@@ -21,9 +21,7 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use sipliance_driver::{
-    Backoff, Driver, Event, Exit, Failure, MAX_WAIT, OP_QUEUE, Op, Outbox, Port, Why,
-};
+use sipliance_driver::{Backoff, Driver, Event, Exit, Failure, MAX_WAIT, OP_QUEUE, Op, Outbox, Port, Why};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 

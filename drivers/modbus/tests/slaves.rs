@@ -164,7 +164,9 @@ impl Client {
         let mut came = Bytes::new();
         loop {
             match self.next().await {
-                Event::Read { channel: on, payload, retained: false } if on.as_str() == channel => came = payload,
+                Event::Read { channel: on, payload, retained: false } if on.as_str() == channel => {
+                    came = payload
+                }
                 Event::Done { id: of, result } if of == id => return result.map(|()| came),
                 other => panic!("{other:?}"),
             }
@@ -196,7 +198,10 @@ async fn readings_and_writes_of_a_serial_unit() {
     assert_eq!(client.write("1/holding/16", &[0, 215]).await, Ok(()));
     assert_eq!(client.write("1/holding/16", &[0, 1, 0, 2]).await, Ok(()));
     let bytes = written.lock().unwrap().clone();
-    assert_eq!(bytes, [&[1, 5, 0, 7, 255, 0][..], &[1, 6, 0, 16, 0, 215], &[1, 16, 0, 16, 0, 2, 4, 0, 1, 0, 2]]);
+    assert_eq!(
+        bytes,
+        [&[1, 5, 0, 7, 255, 0][..], &[1, 6, 0, 16, 0, 215], &[1, 16, 0, 16, 0, 2, 4, 0, 1, 0, 2]]
+    );
     let Err(Failure::Refused(words)) = client.read("3/input/0/1").await else { panic!() };
     assert!(words.contains("unit 3") && words.contains("exception 2"), "{words}");
     assert!(matches!(client.read("1/input/0/200").await, Err(Failure::Refused(_))));
@@ -311,7 +316,9 @@ async fn an_address_where_nothing_listens_is_told_in_words() {
     let Event::Down(why) = client.next().await else { panic!() };
     assert_eq!(
         why.0,
-        format!("modbus 127.0.0.1:{port}: connection refused – is Modbus TCP switched on there, is the port right?")
+        format!(
+            "modbus 127.0.0.1:{port}: connection refused – is Modbus TCP switched on there, is the port right?"
+        )
     );
     assert_eq!(client.read("1/input/0/1").await, Err(Failure::NotConnected));
 }
@@ -357,7 +364,9 @@ impl Drop for Killed {
 async fn spoken_with(mut client: Client) {
     let first = loop {
         match client.read("1/input/0/2").await {
-            Err(Failure::Timeout | Failure::NotConnected) => tokio::time::sleep(Duration::from_millis(100)).await,
+            Err(Failure::Timeout | Failure::NotConnected) => {
+                tokio::time::sleep(Duration::from_millis(100)).await
+            }
             answer => break answer,
         }
     };

@@ -171,7 +171,8 @@ impl Desk {
     /// # Errors
     /// A write that does not leave: what is left of it must not leave later.
     pub fn tick(&mut self, unsent: usize, now: Instant, outbox: &mut Outbox) -> Result<(), Stuck> {
-        let silent = self.heard.zip(self.settings.framing.gap()).is_some_and(|(heard, gap)| now >= heard + gap);
+        let silent =
+            self.heard.zip(self.settings.framing.gap()).is_some_and(|(heard, gap)| now >= heard + gap);
         if silent {
             self.heard = None;
             if let Some(frame) = self.framer.silence() {

@@ -45,10 +45,8 @@ pub(crate) fn parse_format(word: &str) -> Result<(DataBits, Parity, StopBits), S
 pub fn open(path: &Path, baud: u32, format: &str) -> Result<SerialStream, Why> {
     let words = |text: String| Why(format!("serial port {}: {text}", path.display()));
     let (data, parity, stop) = parse_format(format).map_err(words)?;
-    let builder = tokio_serial::new(path.to_string_lossy(), baud)
-        .data_bits(data)
-        .parity(parity)
-        .stop_bits(stop);
+    let builder =
+        tokio_serial::new(path.to_string_lossy(), baud).data_bits(data).parity(parity).stop_bits(stop);
     SerialStream::open(&builder).map_err(|error| {
         words(match error.kind() {
             ErrorKind::Io(std::io::ErrorKind::NotFound) => missing(),

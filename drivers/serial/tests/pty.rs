@@ -88,8 +88,7 @@ impl Cable {
     }
 
     fn settings(&self) -> Settings {
-        let framing =
-            Framing { cut: Cut::End(b"\r".to_vec()), send_end: b"\r".to_vec(), ..Framing::lines() };
+        let framing = Framing { cut: Cut::End(b"\r".to_vec()), send_end: b"\r".to_vec(), ..Framing::lines() };
         Settings { framing, ..Settings::new(&self.path) }
     }
 }

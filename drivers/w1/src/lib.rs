@@ -51,13 +51,8 @@ type Reading = JoinHandle<io::Result<Bytes>>;
 
 /// Reads files until the gateway closes its end.
 pub async fn run(settings: Settings, port: Port) -> Exit {
-    let mut bus = Bus {
-        root: settings.root,
-        ops: port.ops,
-        outbox: Outbox::new(port.events),
-        up: None,
-        stuck: None,
-    };
+    let mut bus =
+        Bus { root: settings.root, ops: port.ops, outbox: Outbox::new(port.events), up: None, stuck: None };
     loop {
         bus.look();
         let until = Instant::now() + LOOK;
@@ -255,7 +250,8 @@ mod tests {
         fs::remove_file(rig.file()).unwrap();
         let Err(Failure::Refused(words)) = result(&rig.ask(PROBE).await) else { panic!() };
         assert!(words.contains("there is no such probe"), "{words}");
-        for outside in ["../../etc/passwd", "28-01193a44fa5c/../x", "/etc/passwd", "28-01193a44fa5c", "a/b/c"] {
+        for outside in ["../../etc/passwd", "28-01193a44fa5c/../x", "/etc/passwd", "28-01193a44fa5c", "a/b/c"]
+        {
             assert!(matches!(result(&rig.ask(outside).await), Err(Failure::Refused(_))), "{outside}");
         }
     }
@@ -266,7 +262,10 @@ mod tests {
         assert_eq!(rig.link.events.recv().await, Some(Event::Up));
         let write = Op::Write { id: OpId(9), channel: Channel::new(PROBE), payload: "1".into() };
         rig.link.ops.send(write).await.unwrap();
-        assert!(matches!(rig.link.events.recv().await, Some(Event::Done { result: Err(Failure::Refused(_)), .. })));
+        assert!(matches!(
+            rig.link.events.recv().await,
+            Some(Event::Done { result: Err(Failure::Refused(_)), .. })
+        ));
         assert!(!rig.file().exists());
         let (link, _) = pair();
         drop(std::mem::replace(&mut rig.link, link));

@@ -83,7 +83,8 @@ impl Links {
             let mut before = ports.iter().take(index);
             let twin = before.find(|other| other.what == port.what || other.name == port.name);
             if let Some(first) = twin {
-                let what = if first.name == port.name { "has the same name as" } else { "is the same port as" };
+                let what =
+                    if first.name == port.name { "has the same name as" } else { "is the same port as" };
                 let message = format!("`{}` {what} `{}` at line {}", port.name, first.name, first.place.line);
                 let path = format!("{}.{}", port.what.section(), port.name);
                 build.faults.error(Some(port.place), &path, message, None);
@@ -134,7 +135,12 @@ impl Links {
         let index = choose(&self.ports, asking, asking.port, "port", "serial", build)?;
         let port = self.ports.get_mut(index)?;
         let Port::Serial(path) = &port.what else {
-            return misplaced(asking, &port.name, "a network address, and the appliance needs a serial port", build);
+            return misplaced(
+                asking,
+                &port.name,
+                "a network address, and the appliance needs a serial port",
+                build,
+            );
         };
         match &port.needs {
             Some((_, Needs::Serial(known))) if known.agrees(needs) => {}
@@ -202,7 +208,8 @@ impl Links {
     pub(super) fn finish(self, any_devices: bool, build: &mut Build<'_>) -> Vec<Link> {
         let idle_brokers =
             self.brokers.iter().filter(|b| b.link.is_none()).map(|b| ("mqtt", &b.name, b.place));
-        let idle_ports = self.ports.iter().filter(|p| p.link.is_none()).map(|p| (p.what.section(), &p.name, p.place));
+        let idle_ports =
+            self.ports.iter().filter(|p| p.link.is_none()).map(|p| (p.what.section(), &p.name, p.place));
         // A device with a fault of its own has no link, and would make this a wrong accusation.
         if any_devices && !build.faults.fatal() {
             for (section, name, place) in idle_brokers.chain(idle_ports) {
@@ -220,9 +227,12 @@ fn misplaced(asking: &Asking<'_>, port: &str, why: &str, build: &mut Build<'_>) 
 }
 
 fn disagree(asking: &Asking<'_>, first: &str, port: &str, build: &mut Build<'_>) -> Option<LinkId> {
-    let message =
-        format!("`{}` and `{first}` share the port `{port}` and their profiles set it up differently", asking.id);
-    let help = Some("one port has one speed and one way to speak; the other needs a port of its own".to_owned());
+    let message = format!(
+        "`{}` and `{first}` share the port `{port}` and their profiles set it up differently",
+        asking.id
+    );
+    let help =
+        Some("one port has one speed and one way to speak; the other needs a port of its own".to_owned());
     build.faults.error(Some(asking.place), asking.path, message, help);
     None
 }

@@ -61,7 +61,11 @@ pub(super) fn encode(form: &Form, scale: f64, offset: f64, value: &Value) -> Res
     if form.bits || form.number == Number::Bool {
         fits(0.0, 1.0)?;
         let bit = u8::from(whole == 1.0);
-        return Ok(if form.bits { Bytes::copy_from_slice(&[bit]) } else { Bytes::copy_from_slice(&[0, bit]) });
+        return Ok(if form.bits {
+            Bytes::copy_from_slice(&[bit])
+        } else {
+            Bytes::copy_from_slice(&[0, bit])
+        });
     }
     let mut bytes = match form.number {
         Number::Bool | Number::U16 => {

@@ -73,7 +73,9 @@ pub(crate) fn compose(
         }
     };
     let delivery = match reply {
-        Some(timeout) if matches!(write.target, Target::Frame(_) | Target::Hex(_)) => Delivery::Reply(timeout),
+        Some(timeout) if matches!(write.target, Target::Frame(_) | Target::Hex(_)) => {
+            Delivery::Reply(timeout)
+        }
         _ => Delivery::Plain,
     };
     Ok(Outgoing { channel, payload, delivery })

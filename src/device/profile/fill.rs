@@ -175,7 +175,9 @@ fn written(value: &str, form: &str) -> Result<Data, String> {
                     let text = if hex { format!("{number:0width$X}") } else { format!("{number:0width$}") };
                     Ok(Data::Text { text, quoted: true })
                 }
-                _ => Err(format!("`:{form}` is unknown in a placeholder; use :int, :bool, :text, :02 or :02x")),
+                _ => {
+                    Err(format!("`:{form}` is unknown in a placeholder; use :int, :bool, :text, :02 or :02x"))
+                }
             }
         }
     }

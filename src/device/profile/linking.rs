@@ -30,7 +30,9 @@ pub(super) fn link(
         (DriverKind::Serial, Some(node)) => {
             Some((LinkNeeds::Serial(Box::new(serial::serial(node, path, faults)?)), shared))
         }
-        (DriverKind::P1, node) => Some((LinkNeeds::Serial(Box::new(serial::p1(node, path, faults)?)), shared)),
+        (DriverKind::P1, node) => {
+            Some((LinkNeeds::Serial(Box::new(serial::p1(node, path, faults)?)), shared))
+        }
         (DriverKind::Modbus, node) => {
             let (needs, unit) = serial::modbus(node, path, faults)?;
             Some((LinkNeeds::Modbus(needs), Shared { unit: Some(unit), ..shared }))

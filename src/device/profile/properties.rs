@@ -54,7 +54,8 @@ fn property<'a>(
         None => Vec::new(),
     };
     let target = map.take("target").and_then(|node| scope.read(node, &sure, &map.at("target"), faults));
-    let mut write = map.take("write").and_then(|node| scope.write(node, &sure, &reads, &map.at("write"), faults));
+    let mut write =
+        map.take("write").and_then(|node| scope.write(node, &sure, &reads, &map.at("write"), faults));
     if let Some(write) = &mut write
         && write.maps.is_empty()
         && let Some(back) = reads.first().and_then(|read| read.map.clone())

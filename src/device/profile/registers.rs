@@ -260,10 +260,12 @@ pub(super) fn place(
 fn address(node: &Node, table: Table, path: &str, faults: &mut Faults) -> Option<u16> {
     let number = node.int(0..=0xffff, path, faults)?;
     let first = table.reference();
-    let decimal = matches!(node.data, Data::Int(_)) && node.raw.as_deref().is_none_or(|raw| !raw.starts_with("0x"));
+    let decimal =
+        matches!(node.data, Data::Int(_)) && node.raw.as_deref().is_none_or(|raw| !raw.starts_with("0x"));
     if decimal && first > 1 && (first..first + 9999).contains(&number) {
         let wire = number - first;
-        let message = format!("{number} looks like a reference number of a manual; the address on the wire is {wire}");
+        let message =
+            format!("{number} looks like a reference number of a manual; the address on the wire is {wire}");
         let help = format!("write {}: {wire}, or {number:#06X} if {number} is meant", table.word());
         faults.warning(Some(node.place), path, message, Some(help));
     }
@@ -319,7 +321,9 @@ pub(super) fn join(properties: &mut [Property], hole: u16) {
             _ => blocks.push((of.table, of.every, of.address, end)),
         }
     }
-    for read in properties.iter_mut().flat_map(|property| property.reads.iter_mut().chain(&mut property.target)) {
+    for read in
+        properties.iter_mut().flat_map(|property| property.reads.iter_mut().chain(&mut property.target))
+    {
         let Source::Registers(of) = &mut read.source else { continue };
         let whole = blocks.iter().find(|(table, every, first, last)| {
             (*table, *every) == (of.table, of.every) && (*first..=*last).contains(&of.address)
@@ -343,12 +347,8 @@ mod tests {
 
     #[test]
     fn orders_are_their_own_inverse() {
-        for (order, want) in Order::WORDS.iter().zip([
-            [1, 2, 3, 4],
-            [3, 4, 1, 2],
-            [2, 1, 4, 3],
-            [4, 3, 2, 1],
-        ]) {
+        for (order, want) in Order::WORDS.iter().zip([[1, 2, 3, 4], [3, 4, 1, 2], [2, 1, 4, 3], [4, 3, 2, 1]])
+        {
             let mut bytes = [1, 2, 3, 4];
             order.1.arrange(&mut bytes);
             assert_eq!(bytes, want, "{}", order.0);

@@ -121,17 +121,19 @@ fn frame(node: &Node, hex: bool, path: &str, faults: &mut Faults) -> Option<(Cut
     let gap = map.duration("gap", faults);
     map.finish(faults);
     if at.is_none() && (width.is_some() || adds.is_some()) {
-        fault(node, path, "`length_size` and `length_adds` need `length_at`, the place of the length", faults);
+        fault(
+            node,
+            path,
+            "`length_size` and `length_adds` need `length_at`, the place of the length",
+            faults,
+        );
     }
     let cut = match (end, length, at, gap) {
         (Some(end), None, None, None) if !end.is_empty() => Cut::End(end),
         (None, Some(length), None, gap) => Cut::Length { length, gap: gap.unwrap_or(GAP) },
-        (None, None, Some(at), gap) => Cut::Prefix {
-            at,
-            size: width.unwrap_or(1),
-            adds: adds.unwrap_or(0),
-            gap: gap.unwrap_or(GAP),
-        },
+        (None, None, Some(at), gap) => {
+            Cut::Prefix { at, size: width.unwrap_or(1), adds: adds.unwrap_or(0), gap: gap.unwrap_or(GAP) }
+        }
         (None, None, None, Some(gap)) => Cut::Silence(gap),
         (Some(end), None, None, None) if end.is_empty() => {
             fault(node, path, "`end:` cannot be empty: it tells where a frame ends", faults);
@@ -215,7 +217,10 @@ fn unit_number(node: &Node, path: &str, faults: &mut Faults) -> Option<u8> {
     let text = node.text(path, faults)?;
     let number = text.trim().parse::<u8>().ok().filter(|number| *number <= 247);
     if number.is_none() {
-        let help = Some("0 is for everybody at once and answers nothing; single units on TCP are often 1 or 247".to_owned());
+        let help = Some(
+            "0 is for everybody at once and answers nothing; single units on TCP are often 1 or 247"
+                .to_owned(),
+        );
         faults.error(Some(node.place), path, format!("`{text}` is no unit; use 1 to 247"), help);
     }
     number.filter(|number| *number > 0)

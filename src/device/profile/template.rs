@@ -189,7 +189,9 @@ fn form_of(form: &str) -> Result<HoleForm, String> {
             match digits.strip_prefix('0').and_then(|width| width.parse().ok()) {
                 Some(width @ 1..=9) if hex => Ok(HoleForm::Hex(width)),
                 Some(width @ 1..=9) => Ok(HoleForm::Pad(width)),
-                _ => Err(format!("`:{form}` is unknown in a placeholder; use :int, :bool, :text, :02 or :02x")),
+                _ => {
+                    Err(format!("`:{form}` is unknown in a placeholder; use :int, :bool, :text, :02 or :02x"))
+                }
             }
         }
     }

@@ -118,8 +118,7 @@ impl Scope<'_> {
     }
 
     fn frame_source(&self, map: &mut MapReader<'_>, faults: &mut Faults) -> Option<Source> {
-        let pattern =
-            map.require("match", faults).and_then(|node| pattern(node, &map.at("match"), faults));
+        let pattern = map.require("match", faults).and_then(|node| pattern(node, &map.at("match"), faults));
         let hex = registers::word(map, "as", &[("text", false), ("hex", true)], faults).unwrap_or(false);
         let ask = map.take("ask").and_then(|node| {
             let at = map.at("ask");

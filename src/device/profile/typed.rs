@@ -177,7 +177,8 @@ pub(super) fn wire(node: &Node, path: &str, faults: &mut Faults) -> Option<Strin
 
 /// Bytes spelled in hex, with or without spaces: `A0 01`.
 pub(super) fn hex_bytes(text: &str) -> Result<Vec<u8>, String> {
-    crate::device::codec::unhex(text).ok_or_else(|| format!("`{text}` is not whole bytes in hex, as A0 01 is"))
+    crate::device::codec::unhex(text)
+        .ok_or_else(|| format!("`{text}` is not whole bytes in hex, as A0 01 is"))
 }
 
 /// `[smallest, largest]`

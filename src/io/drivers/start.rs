@@ -11,10 +11,10 @@ use sipliance_driver_sim as sim;
 use crate::config::MqttSettings;
 #[cfg(feature = "serial")]
 use crate::config::SerialSettings;
-#[cfg(feature = "modbus")]
-use crate::config::{HostPort, ModbusLine, ModbusSettings};
 #[cfg(feature = "gpio")]
 use crate::config::{GpioDirection, GpioLine, GpioSettings, Pull};
+#[cfg(feature = "modbus")]
+use crate::config::{HostPort, ModbusLine, ModbusSettings};
 use crate::config::{Link, LinkId, LinkSettings};
 
 /// Starts a driver on a port, as often as it takes.
@@ -64,9 +64,9 @@ impl Start {
                 Self::new("modbus", move |port| sipliance_driver_modbus::run(settings.clone(), port))
             }
             #[cfg(feature = "gpio")]
-            LinkSettings::W1 => {
-                Self::new("w1", |port| sipliance_driver_w1::run(sipliance_driver_w1::Settings::default(), port))
-            }
+            LinkSettings::W1 => Self::new("w1", |port| {
+                sipliance_driver_w1::run(sipliance_driver_w1::Settings::default(), port)
+            }),
             #[cfg(not(feature = "modbus"))]
             LinkSettings::Modbus(_) => Self::absent("modbus", &link.name),
             #[cfg(not(feature = "gpio"))]
@@ -85,7 +85,10 @@ impl Start {
     }
 
     /// Stands where a driver would be that this build does not have.
-    #[cfg_attr(all(feature = "mqtt", feature = "serial", feature = "modbus", feature = "gpio", not(test)), allow(dead_code))]
+    #[cfg_attr(
+        all(feature = "mqtt", feature = "serial", feature = "modbus", feature = "gpio", not(test)),
+        allow(dead_code)
+    )]
     pub fn absent(kind: &'static str, link: &str) -> Self {
         let why =
             Why(format!("link {link}: this program was built without its {kind} driver (feature {kind:?})"));

@@ -75,7 +75,10 @@ fn noise_before_a_frame_costs_no_frame_where_there_is_a_checksum() {
         assert_eq!(framer.take_dropped(), 1, "{noise:?}");
     }
     let mut four = framer(Cut::Length { length: 4, gap: GAP }, 4, Some(Checksum::Sum8));
-    assert_eq!(frames(&mut four, b"\x07\xa0\x01\x01\xa2\xa0\x01\x00\xa1"), [&b"\xa0\x01\x01"[..], b"\xa0\x01\x00"]);
+    assert_eq!(
+        frames(&mut four, b"\x07\xa0\x01\x01\xa2\xa0\x01\x00\xa1"),
+        [&b"\xa0\x01\x01"[..], b"\xa0\x01\x00"]
+    );
 }
 
 #[test]
@@ -112,8 +115,9 @@ fn told(body: &str) -> String {
 #[test]
 fn telegrams_are_checked_and_found_again_at_the_next_slash() {
     let (one, two) = ("/A\r\n\r\n1-0:1.7.0(00.473*kW)\r\n!", "/B\r\n\r\n1-0:1.7.0(00.474*kW)\r\n!");
-    let stream = [&told(one)[5..], &told(one), "/A\r\n\r\n1-0:1.7", &told(two), "/X\r\n!0000\r\n", &told(one)]
-        .concat();
+    let stream =
+        [&told(one)[5..], &told(one), "/A\r\n\r\n1-0:1.7", &told(two), "/X\r\n!0000\r\n", &told(one)]
+            .concat();
     for cut in 0..stream.len() {
         let mut framer = framer(Cut::Telegram { checked: true }, 256, None);
         let mut got = frames(&mut framer, &stream.as_bytes()[..cut]);
@@ -122,7 +126,11 @@ fn telegrams_are_checked_and_found_again_at_the_next_slash() {
         assert_eq!(framer.take_dropped(), 2);
     }
     let mut old = framer(Cut::Telegram { checked: false }, 256, None);
-    assert_eq!(frames(&mut old, b"/A\r\n1.7\r\n!\r\n/A\r\n!0000\r\n"), ["/A\r\n1.7\r\n!"], "a wrong CRC is wrong");
+    assert_eq!(
+        frames(&mut old, b"/A\r\n1.7\r\n!\r\n/A\r\n!0000\r\n"),
+        ["/A\r\n1.7\r\n!"],
+        "a wrong CRC is wrong"
+    );
     assert_eq!(frames(&mut old, &[b'x'; 5000]), [""; 0]);
     assert!(old.held.len() <= 256);
 }
