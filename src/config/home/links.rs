@@ -8,6 +8,7 @@ use crate::config::fault::{Place, nearest};
 use crate::config::yaml::{MapReader, Node, host_port};
 use crate::config::{
     GpioLine, GpioSettings, HostPort, Link, LinkId, LinkSettings, ModbusLine, ModbusSettings, MqttSettings,
+    MqttTls,
 };
 use crate::device::profile::{DriverKind, LinkNeeds, ModbusNeeds, Model, SerialNeeds};
 
@@ -44,7 +45,7 @@ impl Port {
 
 /// How the devices of a port speak; all must agree.
 enum Needs {
-    Serial(SerialNeeds),
+    Serial(Box<SerialNeeds>),
     Modbus(ModbusNeeds),
 }
 
@@ -145,7 +146,7 @@ impl Links {
         match &port.needs {
             Some((_, Needs::Serial(known))) if known.agrees(needs) => {}
             Some((first, _)) => return disagree(asking, first, &port.name, build),
-            None => port.needs = Some((asking.id.to_owned(), Needs::Serial(needs.clone()))),
+            None => port.needs = Some((asking.id.to_owned(), Needs::Serial(Box::new(needs.clone())))),
         }
         let settings = LinkSettings::Serial(needs.at(path.clone()));
         let link = Link { name: port.name.clone(), settings };
@@ -263,7 +264,10 @@ fn section<T>(
 
 /// `{host: …, port: …, user: …, password: …, client_id: …}`
 fn broker(name: &str, mut map: MapReader<'_>, build: &mut Build<'_>) -> Option<MqttSettings> {
-    let server = server(&mut map, 1883, "broker.local", build);
+    let tls = map.take("tls").and_then(|node| tls(node, &map.at("tls"), build));
+    let version = map.take("version").and_then(|node| version(node, &map.at("version"), build));
+    let usual = if tls.is_some() { 8883 } else { 1883 };
+    let server = server(&mut map, usual, "broker.local", build);
     let user = map.line("user", &mut build.faults);
     let password_path = map.at("password");
     let password_node = map.take("password");
@@ -274,7 +278,34 @@ fn broker(name: &str, mut map: MapReader<'_>, build: &mut Build<'_>) -> Option<M
     }
     let client_id = map.line("client_id", &mut build.faults).unwrap_or_else(|| format!("sipliance-{name}"));
     map.finish(&mut build.faults);
-    Some(MqttSettings { server: server?, user, password, client_id })
+    Some(MqttSettings { server: server?, user, password, client_id, tls, five: version == Some(true) })
+}
+
+/// `tls: {ca: …, cert: …, key: …}`, paths relative to the home file; `{}` believes the system's authorities.
+fn tls(node: &Node, path: &str, build: &mut Build<'_>) -> Option<MqttTls> {
+    let mut map = MapReader::new(node, path, &mut build.faults)?;
+    let mut file =
+        |key, build: &mut Build<'_>| map.text(key, &mut build.faults).map(|path| build.resolve(&path));
+    let tls = MqttTls { ca: file("ca", build), cert: file("cert", build), key: file("key", build) };
+    map.finish(&mut build.faults);
+    if tls.cert.is_some() != tls.key.is_some() {
+        let message = "a client certificate needs both `cert:` and `key:`";
+        build.faults.error(Some(node.place), path, message, None);
+    }
+    Some(tls)
+}
+
+/// Whether it is MQTT 5.
+fn version(node: &Node, path: &str, build: &mut Build<'_>) -> Option<bool> {
+    match node.text(path, &mut build.faults)?.as_str() {
+        "5" => Some(true),
+        "3" | "3.1.1" => Some(false),
+        other => {
+            let message = format!("MQTT {other} is not known; there are 3.1.1 and 5");
+            build.faults.error(Some(node.place), path, message, None);
+            None
+        }
+    }
 }
 
 /// `host:` and `port:`.
