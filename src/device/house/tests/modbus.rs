@@ -29,7 +29,7 @@ fn a_coil_is_set_once_and_proved_by_a_reading() {
 }
 
 #[test]
-fn a_unit_that_refuses_is_no_success_and_one_that_rests_is_not_counted() {
+fn a_refusal_is_no_success_and_only_silence_makes_a_unit_offline() {
     let mut room = relay();
     let first = room.last();
     room.read("7/coil/2/1", &[0]);
@@ -45,6 +45,13 @@ fn a_unit_that_refuses_is_no_success_and_one_that_rests_is_not_counted() {
         room.done(op, Err(Failure::NotConnected));
     }
     assert_eq!(room.device().shadow().health(), Health::Online);
+    for _ in 0..5 {
+        room.ops.clear();
+        room.pass(secs(2));
+        let op = room.last();
+        room.done(op, Err(Failure::Refused("exception 2".to_owned())));
+    }
+    assert_eq!(room.device().shadow().health(), Health::Online, "whoever refuses is there");
     for _ in 0..3 {
         room.ops.clear();
         room.pass(secs(2));
