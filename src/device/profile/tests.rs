@@ -163,7 +163,8 @@ fn faults_of_meters_and_probes_are_told() {
 #[test]
 fn readings_that_are_near_and_equally_often_are_one_request() {
     let channels = |join: &str| {
-        let (profile, _) = read(&METER.replacen("join: 8", join, 1).split("tests:").next().expect("before"));
+        let text = METER.replacen("join: 8", join, 1);
+        let (profile, _) = read(text.split_once("tests:").expect("has tests").0);
         let model = profile.expect("reads").example;
         let queries = model.properties.iter().filter_map(|property| property.reads[0].source.query());
         queries.map(|(query, _)| query.channel.as_str().to_owned()).collect::<Vec<_>>()
