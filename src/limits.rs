@@ -10,11 +10,13 @@ pub const BODY_BYTES: usize = 64 * 1024;
 /// Nonces that were used and are remembered; when it is full, the oldest and all of its age become
 /// void, and their users are challenged again.
 pub const NONCES: usize = 8192;
-/// Pairs of user name and source whose wrong guesses are counted; when it is full of fresh ones, any
-/// of them is forgotten.
+/// Pairs of user name and source whose wrong guesses are counted; when it is full, the one with the
+/// fewest is forgotten.
 pub const GUESSERS: usize = 1024;
 /// Wrong guesses before the next is made to wait.
 pub const FREE_GUESSES: u32 = 20;
+/// How many times as long as an unproven datagram its answer may be; a longer one is not sent.
+pub const AMPLIFICATION: usize = 3;
 /// Server transactions that are remembered; when it is full, the oldest answered one that moved
 /// nothing is forgotten, and where there is none, the request gets 503.
 pub const SERVER_TRANSACTIONS: usize = 4096;
@@ -58,3 +60,7 @@ pub const PROFILE_WAIT: std::time::Duration = std::time::Duration::from_secs(600
 pub const QUERIES: usize = 64;
 /// Longest text that is looked at as a command in bytes; a longer one is none.
 pub const WORDS_BYTES: usize = 512;
+/// Alerts that are remembered; when it is full, the oldest that was seen is forgotten.
+pub const ALERTS: usize = 64;
+/// Publications that are kept; one more is answered 503.
+pub const PUBLICATIONS: usize = 256;

@@ -23,6 +23,9 @@ pub struct Deadlines<T> {
     sequence: u64,
 }
 
+/// Meaningless deadlines that are not worth throwing out.
+const SLACK: usize = 1024;
+
 #[derive(Debug)]
 struct Entry<T> {
     at: Instant,
@@ -71,6 +74,14 @@ impl<T> Deadlines<T> {
             return None;
         }
         self.heap.pop().map(|Reverse(entry)| entry.what)
+    }
+
+    /// Throws out what `means` says no longer means anything, once there are far more deadlines than
+    /// `owners`; costs nothing before.
+    pub fn shrink(&mut self, owners: usize, mut means: impl FnMut(Instant, &T) -> bool) {
+        if self.heap.len() > 4 * owners + SLACK {
+            self.heap.retain(|Reverse(entry)| means(entry.at, &entry.what));
+        }
     }
 
     /// How many deadlines are set, the meaningless ones included.

@@ -432,3 +432,19 @@ fn tls_and_the_version_of_a_broker() {
     assert!(broker("tls: {cert: gw.pem}").is_err());
     assert!(broker("version: 4").is_err());
 }
+
+/// An HA1 logs in as the password does, so that its file is as secret.
+#[test]
+fn an_ha1_that_others_may_read_is_refused() {
+    let folder = std::env::temp_dir().join(format!("sipliance-ha1-{}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    let file = folder.join("home.yaml");
+    let ha1 = "0123456789abcdef".repeat(4);
+    fs::write(&file, format!("format: 1\nusers:\n  anna: {{ha1: {{sha256: {ha1}}}}}\n")).unwrap();
+    let errors = |bits| {
+        mode(&file, bits);
+        run(&file, PLAIN).1.matches("error:").count()
+    };
+    assert_eq!((errors(0o600), errors(0o640), errors(0o604)), (0, 1, 1));
+    fs::remove_dir_all(&folder).unwrap();
+}

@@ -64,6 +64,23 @@ fn the_table_holds_every_file() {
     assert_eq!(files, SHIPPED.iter().map(|(id, _)| (*id).to_owned()).collect::<Vec<_>>());
 }
 
+/// What a person can choose from, with what it asks for.
+#[test]
+fn the_document_names_every_profile_and_its_params() {
+    let document = include_str!("../docs/profiles.md");
+    for (id, text) in SHIPPED {
+        let row = document.lines().find(|line| line.starts_with(&format!("| `{id}` |")));
+        let row = row.unwrap_or_else(|| panic!("docs/profiles.md has no row for {id}"));
+        let params = text.split("\nparams:\n").nth(1).unwrap_or_default();
+        for line in params.lines().take_while(|line| line.starts_with("  ")) {
+            let Some((name, _)) = line.trim_start().split_once(':') else { continue };
+            let default =
+                if line.contains("default:") { format!("(`{name}`)") } else { format!(" `{name}`") };
+            assert!(row.contains(&default), "the row of {id} lacks {default}");
+        }
+    }
+}
+
 /// The profile as one device of a house.
 fn house(profile: &Profile, now: Now) -> House {
     let device = DeviceConfig {

@@ -17,12 +17,18 @@ use sipliance_driver_sim::{Settings, Wire};
 use super::run::{journal, print_faults};
 use super::serve::{Service, serve};
 use crate::config::home::{self, Profiles};
-use crate::config::{Config, LinkId, LinkSettings, Listen, Transport, User, secrets};
+use crate::config::{Config, LinkId, LinkSettings, Listen, Number, Press, Transport, User, secrets};
 use crate::gateway::Notice;
 use crate::io::control;
 
 /// Arguments of `demo`.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sipliance demo
+  sipliance demo --listen 127.0.0.1:5062 --user anna --password tulip
+
+It prints what a phone needs, and then a line per change. Ctrl-C ends it.")]
 pub struct DemoArgs {
     /// Where to listen, UDP and TCP. With port 0 the system chooses one.
     #[arg(long, default_value = "0.0.0.0:5060", value_name = "ADDR:PORT")]
@@ -45,6 +51,10 @@ const HOUSE: &str = include_str!("demo/home.yaml");
 pub fn run(args: &DemoArgs) -> ExitCode {
     journal("warn");
     let password = args.password.clone().unwrap_or_else(fresh_password);
+    if password.is_empty() {
+        eprintln!("error: the password is empty; leave --password out and a fresh one is made");
+        return ExitCode::FAILURE;
+    }
     let Some(config) = house(args, &password) else { return ExitCode::FAILURE };
     let names: Arc<[String]> = config.links.iter().map(|link| link.name.clone()).collect();
     let banner = Banner::of(&config, args, &password);
@@ -69,7 +79,10 @@ fn house(args: &DemoArgs, password: &str) -> Option<Config> {
     if args.user.is_empty()
         || !args.user.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
     {
-        eprintln!("error: a user name is made of letters, digits, `-`, `_` and `.`");
+        eprintln!(
+            "error: `{}` is no user name: those are made of letters, digits, `-`, `_` and `.`",
+            args.user
+        );
         return None;
     }
     let home = HOUSE.replace("resident", &args.user);
@@ -130,7 +143,12 @@ struct Banner {
 impl Banner {
     fn of(config: &Config, args: &DemoArgs, password: &str) -> Self {
         let appliance = |device: &crate::config::DeviceConfig| {
-            let numbers = device.numbers.iter().map(|number| number.digits.clone()).collect();
+            let number = |number: &Number| match &number.press {
+                Press::Profile => number.digits.clone(),
+                Press::Tell => format!("{} (tells)", number.digits),
+                Press::Words(words) => format!("{} ({words})", number.digits),
+            };
+            let numbers = device.numbers.iter().map(number).collect();
             (device.id.clone(), device.name.clone(), numbers)
         };
         Self {
@@ -180,6 +198,9 @@ fn show(notice: &Notice) {
         Notice::Happened { device, what } => format!("{now}  {device:<12} * {what}"),
         Notice::Registration { address, standing, .. } => format!("{now}  {address} {standing}"),
         Notice::Link { link, down: Some(why) } => format!("{now}  link {link} is down: {why}"),
+        Notice::Unwatched { link, channel, .. } => {
+            format!("{now}  link {link}: nothing is heard of {channel}")
+        }
         Notice::Link { down: None, .. } => return,
     };
     // Nobody reads the other end of a pipe any more: the house runs on.

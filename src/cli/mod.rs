@@ -31,8 +31,9 @@ enum Command {
     /// Run a simulated house: no hardware, no server, no configuration.
     Demo(demo::DemoArgs),
     /// Find every mistake in home files and device profiles, and run the profiles' own tests.
+    #[command(after_help = CHECK_HELP)]
     Check {
-        /// Home files and profiles.
+        /// Home files and profiles; the secrets file and the profiles that a home file names are checked with it.
         #[arg(required = true)]
         files: Vec<PathBuf>,
         /// One JSON object per mistake, for editors.
@@ -40,10 +41,11 @@ enum Command {
         json: bool,
     },
     /// Print the lines of the secrets file for a user; the password is read from standard input.
+    #[command(after_help = PASSWD_HELP)]
     Passwd {
-        /// The user's name.
+        /// The user's name, as under `users:` in the home file.
         user: String,
-        /// The house's domain, which the secret is bound to.
+        /// `house: domain` of the home file, which the secret is bound to.
         #[arg(long, default_value = "home.local")]
         domain: String,
     },
@@ -56,6 +58,22 @@ enum Command {
     /// Make an appliance do something, and print how it went.
     Do(act::DoArgs),
 }
+
+const CHECK_HELP: &str = "\
+Examples:
+  sipliance check /etc/sipliance/home.yaml
+  sipliance check my-profile.yaml
+
+Exit codes: 0 usable (warnings do not count), 1 mistakes, 2 a file cannot be read.";
+
+const PASSWD_HELP: &str = "\
+Examples:
+  sipliance passwd anna --domain home.example
+  sipliance passwd anna --domain home.example < password.txt
+
+Add what it prints to the secrets file. The password itself is stored nowhere.
+
+Exit codes: 0 printed, 1 the name or the password is refused, 2 wrong arguments or no password.";
 
 /// Runs the command that the arguments name.
 pub fn main() -> ExitCode {

@@ -14,12 +14,27 @@ const LONGEST: u64 = 1024;
 /// Reads one line from the standard input and prints the HA1 of `user` within `realm` (the house's
 /// domain). Exit code 0: printed, 1: the name or the password is refused, 2: no input.
 pub fn run(user: &str, realm: &str) -> ExitCode {
-    if std::io::stdin().is_terminal() {
-        eprintln!("Password for {user} in {realm} (it will be visible):");
+    let (mut out, mut errors) = (std::io::stdout(), std::io::stderr());
+    if !std::io::stdin().is_terminal() {
+        return ExitCode::from(passwd(user, realm, &mut std::io::stdin().lock(), &mut out, &mut errors));
     }
-    let code =
-        passwd(user, realm, &mut std::io::stdin().lock(), &mut std::io::stdout(), &mut std::io::stderr());
-    ExitCode::from(code)
+    match ask_twice(user, realm) {
+        Ok(password) => ExitCode::from(passwd(user, realm, &mut password.as_bytes(), &mut out, &mut errors)),
+        Err(why) => {
+            eprintln!("sipliance passwd: {why}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// At a terminal the password is not shown, so it is asked for again.
+fn ask_twice(user: &str, realm: &str) -> Result<String, String> {
+    let ask = |prompt: String| {
+        rpassword::prompt_password(prompt).map_err(|why| format!("the password cannot be read: {why}"))
+    };
+    let password = ask(format!("Password for {user} in {realm}: "))?;
+    let again = ask("Again: ".to_owned())?;
+    if password == again { Ok(password) } else { Err("the two are not the same".to_owned()) }
 }
 
 /// The command with its streams as arguments; the exit code comes back.

@@ -11,11 +11,16 @@ use super::serve::{Service, serve};
 use crate::config::Config;
 use crate::config::fault::Style;
 use crate::config::home::{self, Profiles};
-use crate::gateway::Notice;
+use crate::gateway::{Notice, needs_restart};
 use crate::io::control;
 
 /// Arguments of `run`.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+SIGHUP reads the files again, SIGTERM and Ctrl-C say goodbye to watchers and registrars and end it.
+SIPLIANCE_LOG sets how much is logged: error, warn, info (as it comes), debug.
+
+Exit codes: 0 ended in order, 1 the files have mistakes or a port cannot be opened, 2 wrong arguments.")]
 pub struct RunArgs {
     /// The home file.
     #[arg(long, default_value = "/etc/sipliance/home.yaml")]
@@ -35,7 +40,7 @@ pub fn run(args: &RunArgs) -> ExitCode {
         wires: Box::new(|_| {
             sipliance_driver_sim::Settings::new(sipliance_driver_sim::Wire::broker(Vec::new()))
         }),
-        reload: Some(Box::new(move || reload(&path))),
+        reload: Some(Box::new(move |old| reload(&path, old))),
         control: args.control.clone().or_else(control::default_path),
         notices: Box::new(tell),
         ready: Box::new(|listening| {
@@ -71,13 +76,17 @@ pub fn print_faults(reports: &[home::Report], out: &mut dyn std::io::Write) {
     }
 }
 
-fn reload(path: &Path) -> Option<Config> {
-    let config = load(path);
-    match &config {
-        Some(_) => tracing::info!("the configuration was read again"),
-        None => tracing::error!("the new configuration has mistakes; the old one stays in force"),
+fn reload(path: &Path, old: &Config) -> Option<Config> {
+    let Some(config) = load(path) else {
+        tracing::error!("the new configuration has mistakes; the old one stays in force");
+        return None;
+    };
+    if let Some(what) = needs_restart(old, &config) {
+        tracing::error!("{what} changed, which needs a restart; the old configuration stays in force");
+        return None;
     }
-    config
+    tracing::info!("the configuration was read again");
+    Some(config)
 }
 
 /// Logs to standard error: plain under a service manager, which adds the time itself. `level` counts
@@ -106,7 +115,10 @@ fn tell(notice: &Notice) {
         Notice::Happened { device, what } => tracing::info!("{device}: {what}"),
         Notice::Registration { address, standing, good: true } => tracing::info!("{address}: {standing}"),
         Notice::Registration { address, standing, good: false } => tracing::warn!("{address}: {standing}"),
-        Notice::Link { link, down: None } => tracing::info!("link {link} is up"),
-        Notice::Link { link, down: Some(why) } => tracing::warn!("link {link} is down: {why}"),
+        Notice::Unwatched { link, channel, why } => {
+            tracing::warn!("{link}: nothing is heard of {channel}: {why}")
+        }
+        Notice::Link { link, down: None } => tracing::info!("{link} is up"),
+        Notice::Link { link, down: Some(why) } => tracing::warn!("{link} is down: {why}"),
     }
 }

@@ -11,8 +11,11 @@ use crate::config::{Config, LinkId, Listen};
 use crate::gateway::{Gateway, Notice};
 use crate::io::control;
 use crate::io::drivers::Supervisor;
+use crate::io::ports::Ports;
 use crate::io::run::{Parts, Shell, Signal, now};
 
+/// See [`Service::reload`].
+pub type Reload = Box<dyn Fn(&Config) -> Option<Config>>;
 /// See [`Service::ready`].
 pub type Ready = Box<dyn FnOnce(&[Listen])>;
 
@@ -22,8 +25,8 @@ pub struct Service {
     pub config: Arc<Config>,
     /// Makes the wire of a simulated link.
     pub wires: Box<dyn Fn(LinkId) -> sipliance_driver_sim::Settings + Send + Sync>,
-    /// Reads the configuration again; prints why it cannot.
-    pub reload: Option<Box<dyn Fn() -> Option<Config>>>,
+    /// Reads the configuration again, given the one in force; prints why it cannot.
+    pub reload: Option<Reload>,
     /// Where `sipliance status` asks.
     pub control: Option<PathBuf>,
     /// Hears every notice.
@@ -44,42 +47,41 @@ pub fn serve(service: Service) -> Result<(), String> {
 
 async fn serve_local(service: Service) -> Result<(), String> {
     let config = service.config;
+    // First the ports: a second gateway by mistake ends here, before it takes the first one's devices.
+    let ports = Ports::open(&config.listen).await.map_err(|(listen, why)| {
+        let transport = listen.transport.via().to_lowercase();
+        format!("cannot listen on {transport}:{}: {why}{}", listen.addr, hint(&why))
+    })?;
+    let listening = ports.listening().to_vec();
     let drivers = Supervisor::start(&config.links, service.wires)
         .map_err(|why| format!("cannot start the drivers: {why}"))?;
     let (signals_to, signals) = mpsc::channel(4);
     let (questions_to, questions) = mpsc::channel(control::QUESTIONS);
     let gateway = Gateway::new(config.clone(), rand::random(), now());
-    let parts =
-        Parts { gateway, drivers, signals, questions, notices: service.notices, audit: config.audit.clone() };
-    let mut shell =
+    let (notices, audit) = (service.notices, config.audit.clone());
+    let parts = Parts { gateway, drivers, ports, signals, questions, notices, audit };
+    let shell =
         Shell::new(parts).map_err(|why| cannot("open the audit file", config.audit.as_deref(), &why))?;
-    let mut listening = Vec::new();
-    for listen in &config.listen {
-        let word = listen.transport.via().to_lowercase();
-        let addr = shell
-            .listen(*listen)
-            .await
-            .map_err(|why| format!("cannot listen on {word}:{}: {why}{}", listen.addr, hint(&why)))?;
-        listening.push(Listen { addr, ..*listen });
-    }
-    if let Some(path) = &service.control
+    let mut control = service.control;
+    if let Some(path) = &control
         && let Err(why) = control::serve(path, questions_to)
     {
         tracing::warn!(
             "no control socket, `sipliance status` will not work: {}",
             cannot("open", Some(path), &why)
         );
+        control = None;
     }
-    tokio::task::spawn_local(listen_to_signals(signals_to, service.reload));
+    tokio::task::spawn_local(listen_to_signals(signals_to, config, service.reload));
     (service.ready)(&listening);
     shell.run().await;
-    if let Some(path) = &service.control {
+    if let Some(path) = control {
         let _ = std::fs::remove_file(path);
     }
     Ok(())
 }
 
-async fn listen_to_signals(to: mpsc::Sender<Signal>, reload: Option<Box<dyn Fn() -> Option<Config>>>) {
+async fn listen_to_signals(to: mpsc::Sender<Signal>, mut config: Arc<Config>, reload: Option<Reload>) {
     let (Ok(mut term), Ok(mut int), Ok(mut hup)) =
         (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()))
     else {
@@ -89,8 +91,11 @@ async fn listen_to_signals(to: mpsc::Sender<Signal>, reload: Option<Box<dyn Fn()
         let signal = tokio::select! {
             _ = term.recv() => Signal::Stop,
             _ = int.recv() => Signal::Stop,
-            _ = hup.recv() => match reload.as_ref().and_then(|reload| reload()) {
-                Some(config) => Signal::Reload(Arc::new(config)),
+            _ = hup.recv() => match reload.as_ref().and_then(|reload| reload(&config)) {
+                Some(new) => {
+                    config = Arc::new(new);
+                    Signal::Reload(config.clone())
+                }
                 None => continue,
             },
         };

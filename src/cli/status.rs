@@ -13,6 +13,10 @@ use crate::io::control;
 
 /// Arguments of `status`.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+The gateway's own user and root may ask a service: sudo sipliance status.
+
+Exit codes: 0 answered, 2 wrong arguments, 3 no gateway answers there.")]
 pub struct StatusArgs {
     /// The control socket of the gateway; by default where the service has it.
     #[arg(long)]
@@ -68,17 +72,16 @@ fn render(status: &Value) -> String {
         ));
     }
     for device in status.get("devices").and_then(Value::as_array).into_iter().flatten() {
-        let link =
-            if device.get("link_up").and_then(Value::as_bool) == Some(true) { "" } else { ", link down" };
+        let up = device.get("link_up").and_then(Value::as_bool) == Some(true);
         out.push_str(&format!(
-            "{:<16} {:<8}{link} {}\n",
+            "{:<16} {:<8} {}\n",
             text(device, "id"),
-            text(device, "health"),
+            if up { text(device, "health") } else { "no link".to_owned() },
             text(device, "summary")
         ));
         for detail in device.get("details").and_then(Value::as_array).into_iter().flatten() {
             let part = |nth: usize| detail.get(nth).and_then(Value::as_str).unwrap_or_default();
-            out.push_str(&format!("    {:<14} {}\n", part(0), part(1)));
+            out.push_str(&format!("    {:<16} {}\n", part(0), part(1)));
         }
     }
     let number = |key: &str| status.get(key).and_then(Value::as_u64).unwrap_or_default();

@@ -146,6 +146,10 @@ impl Watch {
             match event {
                 Event::Notified(notified) => {
                     self.patience = None;
+                    // The good-bye that was asked for is no news; programs get it all the same.
+                    if self.farewell.is_some() && !self.printer.json {
+                        continue;
+                    }
                     // Whoever read the output is gone.
                     if self.printer.print(&notified).is_err() {
                         self.leave(client);
@@ -227,7 +231,7 @@ fn verdict(why: Why, peer: &Peer) -> Result<(), Failure> {
 fn words(why: &Why, peer: &Peer) -> String {
     match why {
         Why::Refused { status: 489, reason, allow_events: Some(events) } => {
-            format!("{}; it has: {}", status_line(489, reason), clean(events))
+            format!("{}; the server has: {}", status_line(489, reason), clean(events))
         }
         Why::Refused { status, reason, .. } => status_line(*status, reason),
         Why::Login(Refused::Wrong) => format!("401: wrong user or password for {}", peer.user),
@@ -268,7 +272,7 @@ impl Printer {
     fn new(args: &WatchArgs, peer: &Peer) -> Self {
         let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         Self {
-            renderer: Renderer::new(&peer.label, wanted && std::io::stdout().is_terminal()),
+            renderer: Renderer::new(&peer.label, wanted && std::io::stdout().is_terminal(), args.once),
             json: args.json,
             of: peer.uri.clone(),
             event: args.event.clone(),
@@ -289,7 +293,8 @@ impl Printer {
         out.flush()
     }
 
-    fn waiting(&self, why: &Why, until: Instant) {
+    fn waiting(&mut self, why: &Why, until: Instant) {
+        self.renderer.forget();
         let now = jiff::Timestamp::now();
         let wait = until.saturating_duration_since(Instant::now());
         let next = match wait.as_secs() {

@@ -70,6 +70,11 @@ impl Access {
         })
     }
 
+    /// Whether `who` may do anything with `device`.
+    pub fn may_act(&self, who: &Identity, device: &str, room: Option<&str>) -> bool {
+        self.of(who).any(|rule| rule.act.iter().any(|grant| grant.touches(device, room)))
+    }
+
     /// Whether `who` may set the property or start the action `item` of `device`.
     pub fn may_do(
         &self,

@@ -1,6 +1,7 @@
 //! The home file: what is installed in this house, who may use it, and where phones find it.
 
 mod access;
+mod alerts;
 mod devices;
 mod house;
 mod links;
@@ -124,17 +125,22 @@ fn sections(mut map: MapReader<'_>, library: &mut Library<'_>, build: &mut Build
     let listen_node = map.take("listen");
     let listen = house::listen(listen_node, build);
     let digest = house::digest(map.take("digest"), build);
-    let users = users::users(map.take("users"), &house, digest.md5, build);
+    let users_node = map.take("users");
+    let users = users::users(users_node, &house, digest.md5, build);
     let mut links = links::Links::read(map.take("mqtt"), map.take("serial"), map.take("modbus"), build);
     let devices_node = map.take("devices");
     let devices = devices::devices(devices_node, library, &mut links, build);
     let upstreams = upstream::upstreams(map.take("upstream"), &devices, build);
     let known = access::Known { users: &users, devices: &devices, upstreams: &upstreams };
     let access = access::access(map.take("access"), &known, build);
+    let alerts = alerts::alerts(map.take("alerts"), &users, build);
     let audit = map.text("audit", &mut build.faults).map(|path| build.resolve(&path));
     map.finish(&mut build.faults);
     let links = links.finish(devices_node.is_some(), build);
-    if !listen.is_empty() && users.is_empty() {
+    // Users that are there and faulty have their own faults.
+    let nobody =
+        users_node.is_none_or(|node| !matches!(&node.data, yaml::Data::Map(users) if !users.is_empty()));
+    if !listen.is_empty() && nobody {
         build.faults.warning(
             listen_node.map(|node| node.place),
             "listen",
@@ -142,7 +148,7 @@ fn sections(mut map: MapReader<'_>, library: &mut Library<'_>, build: &mut Build
             Some("add `users:`".to_owned()),
         );
     }
-    Some(Config { house, listen, digest, users, access, upstreams, links, devices, audit })
+    Some(Config { house, listen, digest, users, access, alerts, upstreams, links, devices, audit })
 }
 
 impl Build<'_> {

@@ -34,6 +34,8 @@ pub struct Config {
     pub users: Vec<User>,
     /// Who may see and do what.
     pub access: access::Access,
+    /// Users who are sent each alert as a MESSAGE.
+    pub alerts: Vec<String>,
     /// Registrars at which the gateway registers.
     pub upstreams: Vec<Upstream>,
     /// Brokers, ports and line sets that drivers own. The index is the [`LinkId`].
@@ -149,6 +151,20 @@ pub struct Link {
     pub name: String,
     /// What the driver needs to know.
     pub settings: LinkSettings,
+}
+
+impl Link {
+    /// What people call it: `broker main` and `serial port main` may stand side by side.
+    pub fn title(&self) -> String {
+        match self.settings {
+            LinkSettings::Mqtt(_) => format!("broker {}", self.name),
+            LinkSettings::Serial(_) => format!("serial port {}", self.name),
+            LinkSettings::Gpio(_) => format!("GPIO of {}", self.name),
+            LinkSettings::Modbus(_) => format!("Modbus gateway {}", self.name),
+            LinkSettings::W1 => format!("1-Wire of {}", self.name),
+            LinkSettings::Sim => self.name.clone(),
+        }
+    }
 }
 
 /// Settings per kind of link.

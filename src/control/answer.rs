@@ -71,3 +71,8 @@ pub fn of_refusal(refusal: &Refusal, device: &Device) -> Answer {
 pub fn state(device: &Device, now: Now) -> String {
     format!("{}: {}", device.name(), device.summary(now))
 }
+
+/// The same for somebody who may see some properties only.
+pub fn state_of(device: &Device, now: Now, may_see: &dyn Fn(&str) -> bool) -> String {
+    format!("{}: {}", device.name(), device.summary_of(now, may_see))
+}

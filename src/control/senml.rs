@@ -4,6 +4,7 @@ use serde::Deserialize;
 
 use crate::device::appliance::Device;
 use crate::device::command::Order;
+use crate::device::value::shorten;
 
 #[derive(Deserialize)]
 struct Record {
@@ -27,7 +28,7 @@ pub fn order(device: &Device, text: &str) -> Result<Order, String> {
     let full = format!("{}{}", record.bn.unwrap_or_default(), record.n.unwrap_or_default());
     let name = full.rsplit(['/', ':']).next().unwrap_or_default();
     let property = device.model().properties.iter().find(|property| *property.id == *name);
-    let property = property.ok_or_else(|| format!("{} has no {name}", device.name()))?;
+    let property = property.ok_or_else(|| format!("{} has no {}", device.name(), shorten(name)))?;
     let typed = match (record.vb, record.v, record.vs) {
         (Some(value), None, None) => {
             if value {

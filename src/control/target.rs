@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use crate::config::{Config, DeviceId, Press};
+use crate::event::subject::{Rooms, Subject};
 use crate::sip::wire::Uri;
 
 /// What a Request-URI names.
@@ -14,26 +15,56 @@ pub enum Target {
     Device(DeviceId),
     /// An appliance by one of its numbers: an index into its list of numbers.
     Number(DeviceId, usize),
+    /// A room as one thing.
+    Room(usize),
+    /// The appliances of a room.
+    RoomList(usize),
+    /// Every appliance.
+    All,
+    /// The alerts of the house.
+    Alerts,
 }
 
 impl Target {
-    /// The appliance, unless the house is meant.
+    /// What can be subscribed to there.
+    pub fn subject(self) -> Subject {
+        match self {
+            Self::Device(device) | Self::Number(device, _) => Subject::Device(device),
+            Self::Room(index) => Subject::Room(index),
+            Self::RoomList(index) => Subject::RoomList(index),
+            Self::All => Subject::All,
+            Self::House | Self::Alerts => Subject::Alerts,
+        }
+    }
+
+    /// The appliance, where one is meant.
     pub fn device(self) -> Option<DeviceId> {
         match self {
-            Self::House => None,
             Self::Device(device) | Self::Number(device, _) => Some(device),
+            Self::House | Self::Room(_) | Self::RoomList(_) | Self::All | Self::Alerts => None,
         }
     }
 }
 
-/// Every name of the house: ids, numbers and the house's own.
+/// The list of every appliance.
+pub const ALL: &str = "all";
+/// The mailbox of the house's alerts.
+pub const ALERTS: &str = "alerts";
+/// Before a room's id: the list of its appliances.
+pub const ROOM: &str = "room.";
+
+/// Every name of the house: ids, numbers, rooms, lists and the house's own.
 #[derive(Clone, Debug, Default)]
 pub struct Names(HashMap<String, Target>);
 
 impl Names {
     /// The names of a configuration.
     pub fn new(config: &Config) -> Self {
-        let mut names = HashMap::new();
+        let mut names = HashMap::from([(ALL.to_owned(), Target::All), (ALERTS.to_owned(), Target::Alerts)]);
+        for (index, room) in Rooms::of(config).iter() {
+            names.insert(room.id.clone(), Target::Room(index));
+            names.insert(format!("{ROOM}{}", room.id), Target::RoomList(index));
+        }
         for (index, device) in config.devices.iter().enumerate() {
             for (nth, number) in device.numbers.iter().enumerate() {
                 names.insert(number.digits.clone(), Target::Number(DeviceId(index), nth));
@@ -70,6 +101,6 @@ pub fn press_of(config: &Config, target: Target) -> Press {
             .and_then(|device| device.numbers.get(nth))
             .map_or(Press::Tell, |number| number.press.clone()),
         Target::Device(_) => Press::Profile,
-        Target::House => Press::Tell,
+        Target::House | Target::Room(_) | Target::RoomList(_) | Target::All | Target::Alerts => Press::Tell,
     }
 }

@@ -93,7 +93,7 @@ pub fn help(device: &Device) -> String {
     let main = main(device);
     match main.map(|property| &property.kind) {
         Some(Kind::Bool) => words.extend(["on", "off", "toggle"].map(str::to_owned)),
-        Some(Kind::Enum(values)) => words.extend(values.iter().map(|value| value.to_string())),
+        Some(Kind::Enum(_)) => words.extend(main.map(possible).unwrap_or_default()),
         _ => {}
     }
     for action in &device.model().actions {
@@ -113,10 +113,19 @@ pub fn help(device: &Device) -> String {
 fn value_hint(property: &Property) -> String {
     match (&property.kind, property.range) {
         (Kind::Bool, _) => "on|off".to_owned(),
-        (Kind::Enum(values), _) => values.join("|"),
+        (Kind::Enum(_), _) => possible(property).join("|"),
         (_, Some((low, high))) => format!("{low}\u{2026}{high}"),
         (kind, None) => kind.accepted(),
     }
+}
+
+/// The values of an enum that can be commanded: a map of its write may leave some out (`warming`).
+fn possible(property: &Property) -> Vec<String> {
+    let Kind::Enum(values) = &property.kind else { return Vec::new() };
+    let map =
+        property.write.as_ref().and_then(|write| write.maps.iter().find(|(name, _)| &**name == "value"));
+    let can = |value: &Arc<str>| map.is_none_or(|(_, map)| map.wire(&Value::Enum(value.clone())).is_some());
+    values.iter().filter(|value| can(value)).map(|value| value.to_string()).collect()
 }
 
 fn is(id: &str, word: &str) -> bool {
@@ -213,6 +222,9 @@ fn act(action: &Action, words: &[&str]) -> Understood {
             action.args.iter().map(|arg| format!("<{}: {}>", arg.id, arg.kind.accepted())).collect();
         NotUnderstood(format!("say {} {}", action.id, args.join(" ")).trim_end().to_owned())
     };
+    if action.args.is_empty() && !words.is_empty() {
+        return Err(NotUnderstood(format!("say {} alone, with nothing behind it", action.id)));
+    }
     if words.len() > action.args.len() {
         return Err(teach());
     }
@@ -236,7 +248,11 @@ fn unknown(device: &Device, word: &str) -> NotUnderstood {
     let model = device.model();
     let ids = model.properties.iter().map(|property| &*property.id);
     let known = ids.chain(model.actions.iter().map(|action| &*action.id));
-    let all = known.chain(["on", "off", "toggle", "status", "set", "help"]);
+    let switch: &[&str] = match main(device).map(|property| &property.kind) {
+        Some(Kind::Bool) => &["on", "off", "toggle"],
+        _ => &[],
+    };
+    let all = known.chain(switch.iter().copied()).chain(["status", "set", "help"]);
     let near = match nearest(word, all) {
         Some(near) => format!(" Did you mean {near}?"),
         None => String::new(),

@@ -149,6 +149,9 @@ impl House {
     /// down; the caller repeats `Event::Up` for those that stayed up. Commands that were under way in
     /// `old` end there, with its own effects.
     pub fn inherit(&mut self, old: &Self) {
+        // A late answer to an operation of the old house finds nothing in the new one.
+        self.last_op = old.last_op;
+        self.last_command = old.last_command;
         for device in &mut self.devices {
             let Some((_, before)) = old.find(device.id()) else { continue };
             let model = device.model_arc();

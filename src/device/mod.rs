@@ -5,6 +5,7 @@
 //! [`house`] holds all appliances of a configuration behind one surface. Nothing here reads a clock
 //! or moves a byte by itself.
 
+pub mod alerts;
 pub mod appliance;
 pub mod codec;
 pub mod command;

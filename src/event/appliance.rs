@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value as Json, json};
 
-use super::package::{Package, View};
+use super::package::{Member, Package, View};
 use crate::device::value::Value;
 
 /// See the module.
@@ -38,42 +38,46 @@ impl Package for Appliance {
 }
 
 fn senml(view: &View<'_>) -> String {
-    let shadow = view.device.shadow();
     let mut records = Vec::new();
+    for member in view.members {
+        add_records(&mut records, member, view);
+    }
+    Json::Array(records).to_string()
+}
+
+/// The records of one appliance; its base name and time hold until the next one.
+fn add_records(records: &mut Vec<Json>, member: &Member<'_>, view: &View<'_>) {
+    let shadow = member.device.shadow();
+    let base_ms = member.newest_ms().unwrap_or_else(|| shadow.health_since_ms());
     let mut base = Map::new();
-    base.insert("bn".into(), json!(format!("{}/{}/", view.domain, view.device.id())));
-    let newest = view.properties().filter_map(|(index, _)| shadow.reading(index)?.at_ms).max();
-    let newest = newest.unwrap_or_else(|| shadow.health_since_ms());
-    base.insert("bt".into(), seconds(newest));
+    base.insert("bn".into(), json!(format!("{}/{}/", view.domain, member.device.id())));
+    base.insert("bt".into(), seconds(base_ms));
     base.insert("n".into(), json!("health"));
     base.insert("vs".into(), json!(shadow.health().word()));
     records.push(Json::Object(base));
     records.push(json!({"n": "link", "vb": shadow.link_up()}));
-    for (index, property) in view.properties() {
+    for (index, property) in member.properties() {
         let Some(reading) = shadow.reading(index) else { continue };
         let believed = shadow.believed(index).is_some();
-        let mut record = Map::new();
         let name = if believed { property.id.to_string() } else { format!("{}.last", property.id) };
-        record.insert("n".into(), json!(name));
+        let mut record = Map::from_iter([("n".to_owned(), json!(name))]);
         if let Some(unit) = property.unit.as_deref() {
             record.insert("u".into(), json!(senml_unit(unit)));
         }
-        if let Some(at) = reading.at_ms.filter(|at| *at < newest) {
-            record.insert("t".into(), seconds(at - newest));
+        if let Some(at) = reading.at_ms.filter(|at| *at < base_ms) {
+            record.insert("t".into(), seconds(at - base_ms));
         }
         put(&mut record, &reading.value);
         records.push(Json::Object(record));
         if let Some(goal) = shadow.target(index) {
-            let mut record = Map::new();
-            record.insert("n".into(), json!(format!("{}.target", property.id)));
+            let mut record = Map::from_iter([("n".to_owned(), json!(format!("{}.target", property.id)))]);
             put(&mut record, goal);
             records.push(Json::Object(record));
         }
     }
     for moment in view.moments {
-        records.push(json!({"n": &*moment.name, "vs": &*moment.value, "t": seconds(moment.at_ms - newest)}));
+        records.push(json!({"n": &*moment.name, "vs": &*moment.value, "t": seconds(moment.at_ms - base_ms)}));
     }
-    Json::Array(records).to_string()
 }
 
 fn put(record: &mut Map<String, Json>, value: &Value) {
@@ -104,15 +108,18 @@ fn senml_unit(unit: &str) -> &str {
 
 fn words(view: &View<'_>) -> String {
     use crate::device::appliance::show;
-    let shadow = view.device.shadow();
-    let mut text = format!("{}: {}\r\n", view.device.name(), shadow.health().word());
-    if !shadow.link_up() {
-        text.push_str("link: down\r\n");
-    }
-    for (index, property) in view.properties() {
-        let Some(reading) = shadow.reading(index) else { continue };
-        let was = if shadow.believed(index).is_some() { "" } else { "was " };
-        text.push_str(&format!("{}: {was}{}\r\n", property.id, show(property, &reading.value)));
+    let mut text = String::new();
+    for member in view.members {
+        let shadow = member.device.shadow();
+        text.push_str(&format!("{}: {}\r\n", member.device.name(), shadow.health().word()));
+        if !shadow.link_up() {
+            text.push_str("link: down\r\n");
+        }
+        for (index, property) in member.properties() {
+            let Some(reading) = shadow.reading(index) else { continue };
+            let was = if shadow.believed(index).is_some() { "" } else { "was " };
+            text.push_str(&format!("{}: {was}{}\r\n", property.id, show(property, &reading.value)));
+        }
     }
     for moment in view.moments {
         text.push_str(&format!("{}: {}\r\n", moment.name, moment.value));

@@ -31,12 +31,12 @@ impl Package for Dialog {
     }
 
     fn document(&self, view: &View<'_>) -> String {
-        let state = match view.device.lamp() {
+        let state = match view.lamp() {
             Lamp::Lit => "confirmed",
             Lamp::Dark | Lamp::Unknown => "terminated",
         };
         let entity = escape(view.entity);
-        let id = escape(view.device.id());
+        let id = escape(view.id);
         let display = view.summary();
         let display = escape(&display);
         let version = view.nth;

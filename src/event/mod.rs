@@ -5,23 +5,31 @@
 
 pub mod appliance;
 pub mod dialog;
+pub mod message_summary;
 pub mod package;
 pub mod presence;
+pub mod subject;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
-use crate::config::DeviceId;
+use crate::config::Config;
+use crate::config::access::{Access, Identity};
+use crate::device::alerts::{Alerts, Counts};
+use crate::device::appliance::Device;
 use crate::device::house::House;
-use crate::sip::notifier::{Document, Moment, Resource, Source};
+use crate::sip::notifier::{Document, Moment, Resource, Source, Watcher};
 use crate::timer::Now;
 
-pub use package::{Package, View};
+pub use self::package::{EVENTS, Member, Package, View};
+pub use self::subject::{Rooms, Subject};
 
 /// Every package that the gateway serves; the index is [`Resource::package`].
-pub const PACKAGES: [&dyn Package; 3] = [&appliance::Appliance, &presence::Presence, &dialog::Dialog];
+pub const PACKAGES: [&dyn Package; 4] =
+    [&appliance::Appliance, &presence::Presence, &dialog::Dialog, &message_summary::MessageSummary];
 
 /// The value of Allow-Events.
-pub const ALLOW_EVENTS: &str = "appliance, presence, dialog";
+pub const ALLOW_EVENTS: &str = "appliance, presence, dialog, message-summary";
 
 /// The package of that name (RFC 6665 §8.2.1: compared without case).
 pub fn find(name: &str) -> Option<(usize, &'static dyn Package)> {
@@ -40,10 +48,14 @@ const CACHED: usize = 256;
 /// What the notifier asks for documents.
 #[derive(Debug)]
 pub struct Documents<'a> {
-    /// The house.
+    /// The configuration: names and rights.
+    pub config: &'a Config,
+    /// The appliances.
     pub house: &'a House,
-    /// Domain of the addresses in documents.
-    pub domain: &'a str,
+    /// Where they stand.
+    pub rooms: &'a Rooms,
+    /// What a person should know of.
+    pub alerts: &'a Alerts,
     /// Shared documents.
     pub cache: &'a mut Cache,
     /// The time.
@@ -51,32 +63,39 @@ pub struct Documents<'a> {
 }
 
 impl Source for Documents<'_> {
-    fn document(&mut self, resource: Resource, nth: u32, entity: &str, moments: &[Moment]) -> Document {
-        let Some((device, package)) =
-            self.house.device(DeviceId(resource.subject)).zip(PACKAGES.get(resource.package))
-        else {
-            return Document { content_type: "text/plain", body: bytes::Bytes::new() };
+    fn tag(&self, resource: Resource) -> u64 {
+        use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+        let mut hasher = DefaultHasher::new();
+        resource.hash(&mut hasher);
+        match Subject::of(resource.subject) {
+            Subject::Alerts => self.alerts.version().hash(&mut hasher),
+            subject => self.devices(subject).for_each(|device| device.shadow().version().hash(&mut hasher)),
+        }
+        hasher.finish()
+    }
+
+    fn document(&mut self, resource: Resource, watcher: Watcher<'_>, moments: &[Moment]) -> Document {
+        let subject = Subject::of(resource.subject);
+        let Some(package) = PACKAGES.get(resource.package).copied() else {
+            return Document {
+                content_type: Cow::Borrowed("text/plain"),
+                require: None,
+                body: bytes::Bytes::new(),
+            };
         };
-        let version = device.shadow().version();
-        let shared = package.is_shared() && moments.is_empty();
-        if let Some((of, document)) = self.cache.made.get(&resource).filter(|_| shared)
+        let version = match subject {
+            Subject::Device(device) if package.is_shared() && moments.is_empty() => {
+                self.house.device(device).map(|device| device.shadow().version())
+            }
+            _ => None,
+        };
+        if let (Some(version), Some((of, document))) = (version, self.cache.made.get(&resource))
             && *of == version
         {
             return document.clone();
         }
-        let view = View {
-            device,
-            form: resource.form,
-            visible: resource.view,
-            nth,
-            entity,
-            domain: self.domain,
-            moments,
-            now: self.now,
-        };
-        let content_type = package.content_types().get(resource.form).copied().unwrap_or("text/plain");
-        let document = Document { content_type, body: package.document(&view).into() };
-        if shared {
+        let document = self.make(subject, package, resource.form, watcher, moments);
+        if let Some(version) = version {
             if self.cache.made.len() >= CACHED {
                 self.cache.made.clear();
             }
@@ -84,4 +103,99 @@ impl Source for Documents<'_> {
         }
         document
     }
+}
+
+impl Documents<'_> {
+    fn make(
+        &self,
+        subject: Subject,
+        package: &dyn Package,
+        form: usize,
+        watcher: Watcher<'_>,
+        moments: &[Moment],
+    ) -> Document {
+        let access = &self.config.access;
+        let who = identity_of(watcher.who);
+        let member = |device| view_of(access, &who, device).map(|visible| Member { device, visible });
+        let members: Vec<Member<'_>> = self.devices(subject).filter_map(member).collect();
+        let (title, id) = self.name_of(subject);
+        let alerts = self.alerts_for(&who);
+        let domain = &self.config.house.domain;
+        let view = View {
+            members: &members,
+            title,
+            id,
+            form,
+            nth: watcher.nth,
+            entity: watcher.entity,
+            domain,
+            moments,
+            alerts,
+            now: self.now,
+        };
+        let content_type = Cow::Borrowed(package.content_types().get(form).copied().unwrap_or("text/plain"));
+        Document { content_type, require: None, body: package.document(&view).into() }
+    }
+
+    /// The appliances of a subject, in the order of the home file.
+    fn devices(&self, subject: Subject) -> impl Iterator<Item = &Device> {
+        self.house
+            .devices()
+            .filter(move |(id, _)| match subject {
+                Subject::Device(device) => *id == device,
+                Subject::Room(index) | Subject::RoomList(index) => {
+                    self.rooms.get(index).is_some_and(|room| room.devices.contains(id))
+                }
+                Subject::All => true,
+                Subject::Alerts => false,
+            })
+            .map(|(_, device)| device)
+    }
+
+    fn name_of(&self, subject: Subject) -> (&str, &str) {
+        match subject {
+            Subject::Device(device) => {
+                self.house.device(device).map_or(("", ""), |device| (device.name(), device.id()))
+            }
+            Subject::Room(index) | Subject::RoomList(index) => {
+                self.rooms.get(index).map_or(("", ""), |room| (&room.name, &room.id))
+            }
+            Subject::All => (&self.config.house.title, "all"),
+            Subject::Alerts => (&self.config.house.title, "alerts"),
+        }
+    }
+
+    fn alerts_for(&self, who: &Identity) -> Counts {
+        let may_hear = |device: &Device, event: &str| {
+            self.config.access.may_see_property(who, device.id(), device.room(), event)
+        };
+        self.alerts.counts(|alert| {
+            self.house.device(alert.device).is_some_and(|device| may_hear(device, &alert.event))
+        })
+    }
+}
+
+/// What of `device` `who` may see, as [`Member::visible`]; `None` when that there is one is too much
+/// already.
+pub fn view_of(access: &Access, who: &Identity, device: &Device) -> Option<u128> {
+    let (id, room, model) = (device.id(), device.room(), device.model());
+    let properties = model.properties.iter().map(|property| &*property.id).take(EVENTS).enumerate();
+    let events = model.events.iter().map(|event| &*event.id).take(EVENTS).enumerate();
+    let bits = properties
+        .chain(events.map(|(index, event)| (EVENTS + index, event)))
+        .filter(|(_, item)| access.may_see_property(who, id, room, item))
+        .fold(0, |view, (bit, _)| view | 1 << bit);
+    access.may_see(who, id, room).then_some(bits)
+}
+
+/// An identity as one word, for tables.
+pub fn key_of(who: &Identity) -> &str {
+    match who {
+        Identity::User(name) | Identity::Asserted(name) => name,
+    }
+}
+
+/// The way back: asserted addresses have a scheme, user names hold no colon.
+pub fn identity_of(key: &str) -> Identity {
+    if key.contains(':') { Identity::Asserted(key.to_owned()) } else { Identity::User(key.to_owned()) }
 }

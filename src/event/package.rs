@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
-use crate::device::appliance::Device;
+use super::subject::Subject;
+use crate::device::alerts::Counts;
+use crate::device::appliance::{Device, Lamp};
 use crate::device::profile::Property;
+use crate::limits;
 use crate::sip::notifier::Moment;
 use crate::timer::Now;
 
@@ -13,27 +16,46 @@ pub trait Package: Sync {
     fn name(&self) -> &'static str;
     /// The media types that it can write; the first is the default.
     fn content_types(&self) -> &'static [&'static str];
+    /// Whether it says something about `subject`, as a member of a list or for itself.
+    fn covers(&self, subject: Subject) -> bool {
+        !matches!(subject, Subject::Alerts)
+    }
     /// Lifetime of a subscription that asks for none.
     fn default_expires(&self) -> Duration {
         Duration::from_secs(3600)
     }
     /// Least time between two NOTIFYs of one subscription.
     fn interval(&self) -> Duration;
-    /// Whether every watcher of the same form and view gets the same bytes.
+    /// Whether every watcher of the same form and view of an appliance gets the same bytes.
     fn is_shared(&self) -> bool;
     /// The state as a document.
     fn document(&self, view: &View<'_>) -> String;
 }
 
+/// An appliance, and what of it the watcher may see.
+#[derive(Clone, Copy, Debug)]
+pub struct Member<'a> {
+    /// The appliance.
+    pub device: &'a Device,
+    /// What of it the watcher may see: one bit for each property by index, and from [`EVENTS`] on one
+    /// for each event.
+    pub visible: u128,
+}
+
+/// Where the bits of events begin in [`Member::visible`]; a profile has at most as many properties.
+pub const EVENTS: usize = limits::PROFILE_ITEMS;
+
 /// What a document is made of.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'a> {
-    /// The appliance.
-    pub device: &'a Device,
+    /// The appliances: one, or those of a room.
+    pub members: &'a [Member<'a>],
+    /// What is called so by people: the appliance or the room.
+    pub title: &'a str,
+    /// The user part of its address.
+    pub id: &'a str,
     /// Index into [`Package::content_types`].
     pub form: usize,
-    /// Properties that the watcher may see, one bit each by index.
-    pub visible: u64,
     /// How many documents this subscription got before.
     pub nth: u32,
     /// The address as it was subscribed to.
@@ -42,27 +64,78 @@ pub struct View<'a> {
     pub domain: &'a str,
     /// What happened since the last document.
     pub moments: &'a [Moment],
+    /// The alerts that the watcher may know of.
+    pub alerts: Counts,
     /// The time.
     pub now: Now,
 }
 
-impl<'a> View<'a> {
+impl<'a> Member<'a> {
     /// The properties that the watcher may see, with their index.
-    pub fn properties(&self) -> impl Iterator<Item = (usize, &'a Property)> {
+    pub fn properties(&self) -> impl Iterator<Item = (usize, &'a Property)> + use<'a> {
         let visible = self.visible;
-        self.device
-            .model()
-            .properties
-            .iter()
-            .enumerate()
-            .filter(move |(index, _)| *index < 64 && visible >> index & 1 == 1)
+        self.device.model().properties.iter().enumerate().filter(move |(index, _)| sees(visible, *index))
     }
 
-    /// The state in a line for people. Somebody who may not see everything is told no summary.
-    pub fn summary(&self) -> String {
-        let all = self.properties().count() == self.device.model().properties.len();
-        if all { self.device.summary(self.now) } else { String::new() }
+    /// The state in a line for people, of what the watcher may see.
+    pub fn summary(&self, now: Now) -> String {
+        let properties = &self.device.model().properties;
+        let seen = |id: &str| {
+            properties
+                .iter()
+                .position(|property| *property.id == *id)
+                .is_some_and(|at| sees(self.visible, at))
+        };
+        self.device.summary_of(now, &seen)
     }
+
+    /// What its lamp shows; to somebody who may not see what lights it, nothing.
+    pub fn lamp(&self) -> Lamp {
+        match &self.device.model().phone.lamp {
+            Some(rule) if sees(self.visible, rule.property) => self.device.lamp(),
+            _ => Lamp::Unknown,
+        }
+    }
+
+    /// When the newest value was heard, in milliseconds since 1970.
+    pub fn newest_ms(&self) -> Option<i64> {
+        self.properties().filter_map(|(index, _)| self.device.shadow().reading(index)?.at_ms).max()
+    }
+}
+
+impl View<'_> {
+    /// The state in a line for people.
+    pub fn summary(&self) -> String {
+        match self.members {
+            [one] => one.summary(self.now),
+            many => {
+                let lines: Vec<String> = many
+                    .iter()
+                    .map(|member| format!("{}: {}", member.device.name(), member.summary(self.now)))
+                    .collect();
+                lines.join("; ")
+            }
+        }
+    }
+
+    /// What one lamp shows for all of it: lit when anything is.
+    pub fn lamp(&self) -> Lamp {
+        let lamps = || self.members.iter().map(Member::lamp);
+        match (lamps().any(|lamp| lamp == Lamp::Lit), lamps().any(|lamp| lamp == Lamp::Dark)) {
+            (true, _) => Lamp::Lit,
+            (false, true) => Lamp::Dark,
+            (false, false) => Lamp::Unknown,
+        }
+    }
+
+    /// Whether something can be reached.
+    pub fn is_reachable(&self) -> bool {
+        self.members.iter().any(|member| member.device.shadow().trusted())
+    }
+}
+
+fn sees(visible: u128, index: usize) -> bool {
+    index < EVENTS && visible >> index & 1 == 1
 }
 
 /// Text for an XML attribute or element.

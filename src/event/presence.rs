@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::package::{Package, View, escape};
+use super::package::{Member, Package, View, escape};
 use crate::device::appliance::Lamp;
 
 /// See the module.
@@ -28,31 +28,41 @@ impl Package for Presence {
     }
 
     fn document(&self, view: &View<'_>) -> String {
-        let shadow = view.device.shadow();
-        let basic = if shadow.trusted() { "open" } else { "closed" };
         let entity = escape(view.entity);
         let note = view.summary();
         let note = escape(&note);
-        let id = escape(view.device.id());
-        let at = shadow.health_since_ms().max(newest(view).unwrap_or(i64::MIN));
-        let stamp = jiff::Timestamp::from_millisecond(at).map(|at| at.to_string()).unwrap_or_default();
-        let activity = match view.device.lamp() {
+        let id = escape(view.id);
+        let activity = match view.lamp() {
             Lamp::Lit => "<rpid:activities><rpid:on-the-phone/></rpid:activities>",
             Lamp::Dark | Lamp::Unknown => "<rpid:activities/>",
         };
+        let tuples: String = view.members.iter().map(|member| tuple(member, view)).collect();
         format!(
             "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\r\n\
              <presence xmlns=\"urn:ietf:params:xml:ns:pidf\" xmlns:dm=\"urn:ietf:params:xml:ns:pidf:data-model\" \
              xmlns:rpid=\"urn:ietf:params:xml:ns:pidf:rpid\" entity=\"{entity}\">\r\n\
-             <tuple id=\"a-{id}\"><status><basic>{basic}</basic></status><contact>{entity}</contact>\
-             <note xml:lang=\"en\">{note}</note><timestamp>{stamp}</timestamp></tuple>\r\n\
-             <note xml:lang=\"en\">{note}</note>\r\n\
+             {tuples}<note xml:lang=\"en\">{note}</note>\r\n\
              <dm:person id=\"p-{id}\">{activity}<dm:note>{note}</dm:note></dm:person>\r\n\
              </presence>\r\n"
         )
     }
 }
 
-fn newest(view: &View<'_>) -> Option<i64> {
-    view.properties().filter_map(|(index, _)| view.device.shadow().reading(index)?.at_ms).max()
+/// One appliance: reachable or not, and how it stands.
+fn tuple(member: &Member<'_>, view: &View<'_>) -> String {
+    let shadow = member.device.shadow();
+    let basic = if shadow.trusted() { "open" } else { "closed" };
+    let id = escape(member.device.id());
+    let own = format!("sip:{}@{}", member.device.id(), view.domain);
+    // Alone, it is called as it was subscribed to.
+    let contact = if view.members.len() == 1 { view.entity } else { &own };
+    let contact = escape(contact);
+    let note = member.summary(view.now);
+    let note = escape(&note);
+    let at = shadow.health_since_ms().max(member.newest_ms().unwrap_or(i64::MIN));
+    let stamp = jiff::Timestamp::from_millisecond(at).map(|at| at.to_string()).unwrap_or_default();
+    format!(
+        "<tuple id=\"a-{id}\"><status><basic>{basic}</basic></status><contact>{contact}</contact>\
+         <note xml:lang=\"en\">{note}</note><timestamp>{stamp}</timestamp></tuple>\r\n"
+    )
 }

@@ -5,25 +5,40 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use rand::Rng as _;
 
 use super::request::Request;
-use super::subscribe::key_of;
-use super::{Gateway, Output};
+use super::wish::Wish;
+use super::{Gateway, Output, publish};
+use crate::config::DeviceId;
 use crate::config::access::Identity;
-use crate::config::{DeviceId, Press};
 use crate::control::answer::{self, Answer};
-use crate::control::body::{self, Content};
-use crate::control::target::{Target, press_of};
-use crate::control::{senml, words};
+use crate::device::appliance::Device;
 use crate::device::command::{CommandId, Order, Outcome};
+use crate::event::key_of;
 use crate::limits;
 use crate::sip::auth::Purpose;
-use crate::sip::dialog::via;
 use crate::sip::transaction::{ServerKey, Weight};
-use crate::sip::wire::{Message, Method, Name, Writer};
-use crate::sip::{Hop, Rejection, User};
+use crate::sip::wire::{Message, Method, Name};
+use crate::sip::{Hop, Rejection};
 use crate::timer::Now;
+
+/// A step in the life of a command, as the audit log has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Ordered { sensitive: bool },
+    Refused,
+    Ended,
+}
+
+impl Step {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Ordered { .. } => "ordered",
+            Self::Refused => "refused",
+            Self::Ended => "ended",
+        }
+    }
+}
 
 /// A command whose outcome somebody waits for.
 #[derive(Debug)]
@@ -37,23 +52,37 @@ pub(super) struct Pending {
 
 /// Who asked, and how to answer him. Cheap to clone.
 #[derive(Clone, Debug)]
-struct Asker {
-    key: ServerKey,
-    hop: Hop,
+pub(super) struct Asker {
+    pub key: ServerKey,
+    pub hop: Hop,
     /// The request, for the fields that a response copies.
-    request: Bytes,
+    pub request: Bytes,
     kind: Kind,
-    who: Arc<str>,
+    pub who: Arc<str>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+#[derive(Clone, Debug)]
+pub(super) enum Kind {
     /// The answer goes into a reply MESSAGE.
     Message,
     /// The answer goes into the body of the 200.
     Do,
     /// The answer goes into the reason phrase.
     Call,
+    /// A lease begins when it is done.
+    Publish(Box<publish::Wanted>),
+}
+
+impl Asker {
+    pub fn new(request: &Request<'_>, key: ServerKey, kind: Kind, who: &Identity) -> Self {
+        Self {
+            key,
+            hop: request.hop,
+            request: Bytes::copy_from_slice(request.bytes),
+            kind,
+            who: key_of(who).into(),
+        }
+    }
 }
 
 /// Requests that moved something, by Call-ID, CSeq and From tag: the second branch of a fork is
@@ -88,7 +117,7 @@ impl Recent {
 pub(super) struct Pace(HashMap<Identity, (f64, Instant)>);
 
 impl Pace {
-    fn allows(&mut self, who: &Identity, now: Now) -> bool {
+    pub(super) fn allows(&mut self, who: &Identity, now: Now) -> bool {
         if self.0.len() >= limits::PACED {
             // Full: forget those whose bucket is full again.
             let rest = limits::COMMAND_BURST / limits::COMMANDS_PER_SECOND;
@@ -106,15 +135,6 @@ impl Pace {
     }
 }
 
-/// What a request asks for, once it is read.
-enum Wish {
-    Order(DeviceId, Order),
-    /// A text, and no command.
-    Tell(Answer),
-    /// Nothing is to be said.
-    Silence,
-}
-
 impl Gateway {
     /// MESSAGE, DO or INVITE outside a dialog.
     pub(super) fn command(&mut self, request: &Request<'_>, now: Now) -> Result<(), Rejection> {
@@ -123,7 +143,7 @@ impl Gateway {
             Method::Do => Kind::Do,
             _ => Kind::Call,
         };
-        if kind == Kind::Call
+        if matches!(kind, Kind::Call)
             && request.message.content_type().is_some_and(|kind| {
                 !kind.eq_ignore_ascii_case("application/sdp") && !kind.starts_with("multipart/")
             })
@@ -138,24 +158,25 @@ impl Gateway {
         }
         let who = self.prove(request, Purpose::Control, now)?;
         let target = self.resolve(&request.uri, request.hop);
-        let target = target.filter(|target| target.device().is_none_or(|device| self.may_see(&who, device)));
+        let target = target.filter(|target| self.is_there(&who, *target));
         let target = target.ok_or(Rejection::new(404, "No Such Appliance"))?;
         check_age(request.message, now)?;
-        let wish = self.wish(kind, request, target, &who, now)?;
+        let wish = self.wish(&kind, request, target, &who, now)?;
         if matches!(wish, Wish::Order(..)) && !self.pace.allows(&who, now) {
             return Err(Rejection::new(503, "Too Many Commands").with("Retry-After", "2"));
         }
-        let key = self.open(request, Weight::Heavy)?;
+        // Asking may be repeated. Were it kept as long as what moves something, whoever asks much would
+        // fill the table for all.
+        let weight = if matches!(wish, Wish::Order(..)) { Weight::Heavy } else { Weight::Light };
+        let key = self.open(request, weight)?;
         self.recent.add(fork);
-        let asker = Asker {
-            key,
-            hop: request.hop,
-            request: Bytes::copy_from_slice(request.bytes),
-            kind,
-            who: key_of(&who).into(),
-        };
+        let asker = Asker::new(request, key, kind, &who);
         match wish {
             Wish::Silence => self.answer(&asker, &Answer::new(200, "OK", ""), None, now),
+            Wish::Acknowledge(only) => {
+                let answer = self.acknowledge(only, &who, now);
+                self.answer(&asker, &answer, target.device(), now);
+            }
             Wish::Tell(answer) => self.answer(&asker, &answer, target.device(), now),
             Wish::Order(device, order) => self.order(asker, &who, device, order, now),
         }
@@ -179,126 +200,28 @@ impl Gateway {
         else {
             return;
         };
-        self.audit("ended", &asker, device, &what, &format!("{} {}", answer.status, answer.words), now);
+        self.audit(Step::Ended, &asker, device, &what, &format!("{} {}", answer.status, answer.words), now);
         if !cancelled {
             self.answer(&asker, &answer, Some(device), now);
         }
     }
 
-    fn may_see(&self, who: &Identity, device: DeviceId) -> bool {
-        self.house
-            .device(device)
-            .is_some_and(|device| self.config.access.may_see(who, device.id(), device.room()))
-    }
-
-    /// Understands the request.
-    fn wish(
-        &self,
-        kind: Kind,
-        request: &Request<'_>,
-        target: Target,
-        who: &Identity,
-        now: Now,
-    ) -> Result<Wish, Rejection> {
-        let content = match kind {
-            Kind::Message => body::message(request.message)?,
-            Kind::Do => body::action(request.message)?,
-            Kind::Call => return Ok(self.wish_of_call(target, who, now)),
-        };
-        match (content, target.device()) {
-            (Content::Chatter, _) => Ok(Wish::Silence),
-            (Content::Words(text), Some(device)) => Ok(self.understand(device, &text, now)),
-            (Content::Words(text), None) => Ok(self.understand_house(&text, who, now)),
-            (Content::SenMl(text), Some(id)) => {
-                let device = self.house.device(id).ok_or(Rejection::new(404, "No Such Appliance"))?;
-                senml::order(device, text).map(|order| Wish::Order(id, order)).map_err(|why| Rejection {
-                    status: 488,
-                    reason: why.into(),
-                    fields: String::new(),
-                })
-            }
-            (Content::SenMl(_), None) => Err(Rejection::new(404, "No Such Appliance")),
-        }
-    }
-
-    fn wish_of_call(&self, target: Target, who: &Identity, now: Now) -> Wish {
-        let Some(id) = target.device() else { return self.understand_house("status", who, now) };
-        let words = match press_of(&self.config, target) {
-            Press::Tell => None,
-            Press::Words(words) => Some(words),
-            Press::Profile => self
-                .house
-                .device(id)
-                .and_then(|device| device.model().phone.press.as_deref().map(ToOwned::to_owned)),
-        };
-        match words {
-            Some(words) => self.understand(id, &words, now),
-            None => self.understand(id, "status", now),
-        }
-    }
-
-    fn understand(&self, id: DeviceId, text: &str, now: Now) -> Wish {
-        let Some(device) = self.house.device(id) else {
-            return Wish::Tell(Answer::new(404, "Not Found", "there is no such appliance"));
-        };
-        match words::understand(device, text) {
-            Ok(words::Said::Order(order)) => Wish::Order(id, order),
-            Ok(words::Said::Status) => Wish::Tell(Answer::new(200, "OK", answer::state(device, now))),
-            Ok(words::Said::Help) => Wish::Tell(Answer::new(200, "OK", words::help(device))),
-            Err(why) => {
-                Wish::Tell(Answer::new(488, "Not Acceptable Here", format!("{}: {why}", device.name())))
-            }
-        }
-    }
-
-    /// Words to the house: an appliance's name first, or a question about all of them.
-    fn understand_house(&self, text: &str, who: &Identity, now: Now) -> Wish {
-        let visible: Vec<_> = self.house.devices().filter(|(id, _)| self.may_see(who, *id)).collect();
-        let lower = text.trim().to_lowercase();
-        if lower.is_empty() || lower == "status" {
-            let lines: Vec<String> = visible.iter().map(|(_, device)| answer::state(device, now)).collect();
-            return Wish::Tell(Answer::new(200, "OK", cut(&lines)));
-        }
-        if lower == "help" {
-            let lines = visible.iter().map(|(_, device)| device.id()).collect::<Vec<_>>().join(", ");
-            let text = format!(
-                "Say the name of an appliance first: {lines}. For example `{} help`.",
-                visible.first().map_or("plug", |(_, device)| device.id())
-            );
-            return Wish::Tell(Answer::new(200, "OK", text));
-        }
-        // The longest name that fits: "garage door" before "garage".
-        let said: Vec<&str> = text.split_whitespace().collect();
-        for length in (1..=said.len().min(limits::NAME_WORDS)).rev() {
-            let (name, rest) = said.split_at(length);
-            let name = name.join(" ").to_lowercase();
-            let name = name.trim_end_matches(':');
-            let found = visible
-                .iter()
-                .find(|(_, device)| device.id() == name || device.name().to_lowercase() == name);
-            if let Some((id, _)) = found {
-                return self.understand(*id, &rest.join(" "), now);
-            }
-        }
-        Wish::Tell(Answer::new(488, "Not Acceptable Here", "I know no appliance of that name; say `help`"))
-    }
-
     /// Rights, audit, act; in this order.
-    fn order(&mut self, asker: Asker, who: &Identity, id: DeviceId, order: Order, now: Now) {
+    pub(super) fn order(&mut self, asker: Asker, who: &Identity, id: DeviceId, order: Order, now: Now) {
         let Some(device) = self.house.device(id) else { return };
         let what = describe(&order);
         let (item, sensitive) = (order.subject(), is_sensitive(device, &order));
         if !self.config.access.may_do(who, device.id(), device.room(), item, sensitive) {
             let words = format!("{}: you may not do that", device.name());
             self.counters.forbidden += 1;
-            self.audit("refused", &asker, id, &what, "no right", now);
+            self.audit(Step::Refused, &asker, id, &what, "no right", now);
             return self.answer(&asker, &Answer::new(403, "Forbidden", words), Some(id), now);
         }
         self.counters.commands += 1;
-        self.audit("ordered", &asker, id, &what, "", now);
+        self.audit(Step::Ordered { sensitive }, &asker, id, &what, "", now);
         match self.house.order(id, order, now) {
             Ok(command) => {
-                if asker.kind == Kind::Call {
+                if matches!(asker.kind, Kind::Call) {
                     self.respond(&asker, 100, "Trying", None, now);
                 }
                 self.pending.insert(command, Pending { asker, device: id, what, cancelled: false });
@@ -306,14 +229,26 @@ impl Gateway {
             Err(refusal) => {
                 let Some(device) = self.house.device(id) else { return };
                 let answer = answer::of_refusal(&refusal, device);
-                self.audit("ended", &asker, id, &what, &format!("{} {}", answer.status, answer.words), now);
+                self.audit(
+                    Step::Ended,
+                    &asker,
+                    id,
+                    &what,
+                    &format!("{} {}", answer.status, answer.words),
+                    now,
+                );
                 self.answer(&asker, &answer, Some(id), now);
             }
         }
     }
 
     fn answer(&mut self, asker: &Asker, answer: &Answer, device: Option<DeviceId>, now: Now) {
-        match asker.kind {
+        match &asker.kind {
+            Kind::Publish(wanted) => {
+                if let Some(device) = device {
+                    self.answer_publish(asker, wanted, answer, device, now);
+                }
+            }
             Kind::Call => self.respond(asker, answer.call_status(), &answer.words, None, now),
             Kind::Do => self.respond(asker, answer.status, answer.reason, Some(&answer.words), now),
             Kind::Message => {
@@ -337,39 +272,13 @@ impl Gateway {
     }
 
     /// One JSON line; whatever a peer wrote is escaped in it.
-    fn audit(&mut self, step: &str, asker: &Asker, device: DeviceId, what: &str, result: &str, now: Now) {
+    fn audit(&mut self, step: Step, asker: &Asker, device: DeviceId, what: &str, result: &str, now: Now) {
         let at = jiff::Timestamp::from_millisecond(now.wall_ms).map(|at| at.to_string()).unwrap_or_default();
         let device = self.house.device(device).map(|device| device.id().to_owned()).unwrap_or_default();
         let (who, from) = (&*asker.who, asker.hop.peer.to_string());
-        let line = serde_json::json!({"at": at, "step": step, "who": who, "from": from, "device": device, "what": what, "result": result});
-        self.outputs.push_back(Output::Audit(line.to_string()));
-    }
-
-    /// The result in words, as a MESSAGE back to who asked, over the flow that he asked on.
-    fn reply(&mut self, asker: &Asker, text: &str, device: Option<DeviceId>, now: Now) {
-        let Ok(request) = Message::parse(&asker.request) else { return };
-        let (Ok(from), Ok(to)) = (request.from(), request.to()) else { return };
-        let hop = asker.hop;
-        // A phone at home is addressed by what it registered over this flow.
-        let bound = self
-            .registrar
-            .reach(&asker.who, now)
-            .find(|binding| binding.hop.flow == hop.flow && binding.hop.peer == hop.peer);
-        let target = bound.map_or_else(|| from.uri.raw.to_owned(), |binding| binding.contact.clone());
-        let sender = self
-            .account_of(hop.flow, device.map(|device| device.0))
-            .unwrap_or_else(|| to.uri.address().into_owned());
-        let (tag, call_id): (u64, u128) = (self.rng.random(), self.rng.random());
-        self.transactions.send(hop, Method::Message, User::Page, now.mono, |branch| {
-            let mut writer = Writer::request(Method::Message, &target);
-            via(&mut writer, hop, branch);
-            writer.raw(b"Max-Forwards: 70\r\n");
-            writer.field_fmt("From", format_args!("<{sender}>;tag={tag:016x}"));
-            writer.field("To", &["<", &from.uri.address(), ">"]);
-            writer.field_fmt("Call-ID", format_args!("{call_id:032x}"));
-            writer.raw(b"CSeq: 1 MESSAGE\r\n");
-            writer.body("text/plain;charset=UTF-8", text.as_bytes())
-        });
+        let line = serde_json::json!({"at": at, "step": step.word(), "who": who, "from": from, "device": device, "what": what, "result": result});
+        let sensitive = matches!(step, Step::Ordered { sensitive: true });
+        self.outputs.push_back(Output::Audit { line: line.to_string(), sensitive });
     }
 
     fn fork_hash(&self, message: &Message<'_>) -> u64 {
@@ -393,7 +302,7 @@ fn check_age(message: &Message<'_>, now: Now) -> Result<(), Rejection> {
     if age > i64::from(life) * 1000 { Err(Rejection::new(400, "This Command Is Too Old")) } else { Ok(()) }
 }
 
-fn is_sensitive(device: &crate::device::appliance::Device, order: &Order) -> bool {
+pub(super) fn is_sensitive(device: &Device, order: &Order) -> bool {
     let model = device.model();
     match order {
         Order::Set { property, .. } => {
@@ -412,18 +321,4 @@ fn describe(order: &Order) -> String {
             format!("{action}({})", args.join(","))
         }
     }
-}
-
-/// Lines that fit one MESSAGE (RFC 3428 §8: 1300 bytes).
-fn cut(lines: &[String]) -> String {
-    let mut text = String::new();
-    for line in lines {
-        if text.len() + line.len() > limits::REPLY_BYTES {
-            text.push('…');
-            break;
-        }
-        text.push_str(line);
-        text.push('\n');
-    }
-    text.trim_end().to_owned()
 }

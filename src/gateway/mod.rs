@@ -5,198 +5,59 @@
 //! line comes before the act it speaks of, an answer before the NOTIFY that follows from it.
 
 mod command;
+mod flow;
+mod page;
+mod publish;
 mod register;
+mod reload;
 mod request;
 mod status;
 mod subscribe;
+mod surface;
 mod upstream;
+mod wish;
 
-use std::collections::{HashMap, VecDeque};
-use std::net::SocketAddr;
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use secrecy::ExposeSecret as _;
 use sipliance_driver as driver;
 
-use crate::config::{Config, HostPort, LinkId};
+use crate::config::{Config, DeviceId, LinkId};
 use crate::control::target::Names;
+use crate::device::alerts::Alerts;
 use crate::device::command::CommandId;
 use crate::device::house::{Effect, House};
-use crate::event::{Cache, Documents};
+use crate::event::{self, Cache, Documents, Rooms, Subject};
 use crate::limits;
 use crate::sip::auth::{self, Algorithm};
-use crate::sip::notifier::{End, Moment, Notifier};
+use crate::sip::notifier::rate::Rates;
+use crate::sip::notifier::{Answered, End, Moment, Notifier};
+use crate::sip::publication::Publications;
 use crate::sip::registrar::Registrar;
 use crate::sip::registration::Registration;
 use crate::sip::transaction::{ClientEvent, Transactions};
-use crate::sip::wire::Message;
-use crate::sip::wire::frame::{Frame, Framer};
+use crate::sip::wire::frame::Framer;
+use crate::sip::wire::text::seconds;
+use crate::sip::wire::{Message, Name, Start};
 use crate::sip::{FlowId, Hop, Transport, User};
 use crate::timer::Now;
 
+use self::flow::Flow;
+pub use self::reload::needs_restart;
 pub use self::status::{DeviceStatus, RegistrationStatus, Status};
-
-/// What happens to the gateway.
-#[derive(Debug)]
-pub enum Input<'a> {
-    /// [`Gateway::next_deadline`] has passed.
-    Deadline,
-    /// A datagram arrived.
-    Datagram {
-        /// The socket.
-        flow: FlowId,
-        /// The address that it was sent to.
-        local: SocketAddr,
-        /// The source.
-        from: SocketAddr,
-        /// The payload.
-        bytes: &'a [u8],
-    },
-    /// Bytes of a connection arrived.
-    Stream {
-        /// The connection.
-        flow: FlowId,
-        /// What was read.
-        bytes: &'a [u8],
-    },
-    /// A flow exists: an accepted connection, or what [`Output::Connect`] asked for.
-    Opened {
-        /// The new flow.
-        flow: FlowId,
-        /// How.
-        transport: Transport,
-        /// Our address.
-        local: SocketAddr,
-        /// The far end.
-        peer: SocketAddr,
-        /// The upstream that it leads to.
-        upstream: Option<usize>,
-    },
-    /// A flow is gone.
-    Closed {
-        /// Which.
-        flow: FlowId,
-        /// In words.
-        why: String,
-    },
-    /// What [`Output::Connect`] asked for did not work.
-    ConnectFailed {
-        /// The upstream.
-        upstream: usize,
-        /// In words.
-        why: String,
-    },
-    /// A driver reports.
-    Driver {
-        /// The link.
-        link: LinkId,
-        /// What.
-        event: driver::Event,
-    },
-    /// A new configuration was checked and is good.
-    Reload(Arc<Config>),
-    /// Stop: tell the watchers, take registrations back.
-    Shutdown,
-}
-
-/// What the gateway wants done.
-#[derive(Debug)]
-pub enum Output {
-    /// Send a message.
-    Send {
-        /// Where to.
-        hop: Hop,
-        /// The bytes.
-        bytes: Bytes,
-    },
-    /// Open a flow to an upstream; answered by [`Input::Opened`] or [`Input::ConnectFailed`].
-    Connect {
-        /// Index into [`Config::upstreams`].
-        upstream: usize,
-        /// Where.
-        server: HostPort,
-        /// How.
-        transport: Transport,
-    },
-    /// Close a connection after everything sent before has left.
-    Close {
-        /// Which.
-        flow: FlowId,
-    },
-    /// Ask something of a driver.
-    Drive {
-        /// The link.
-        link: LinkId,
-        /// What.
-        op: driver::Op,
-    },
-    /// Write a line to the audit log, before the outputs that follow are carried out.
-    Audit(String),
-    /// Something that a person may want to read in the journal.
-    Tell(Notice),
-}
-
-/// News for the journal. Holds no secret and no body.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Notice {
-    /// The state of an appliance changed.
-    State {
-        /// Its id.
-        device: String,
-        /// In a line.
-        summary: String,
-    },
-    /// Something happened at an appliance.
-    Happened {
-        /// Its id.
-        device: String,
-        /// What.
-        what: String,
-    },
-    /// A registration changed its standing.
-    Registration {
-        /// The address.
-        address: String,
-        /// In words.
-        standing: String,
-        /// Whether it is good news.
-        good: bool,
-    },
-    /// A link changed.
-    Link {
-        /// Its name.
-        link: String,
-        /// `None`: it is up; else why it is down.
-        down: Option<String>,
-    },
-}
-
-/// Packets and requests, counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Packets and frames that were no SIP.
-    pub not_sip: u64,
-    /// Requests that were malformed and answered.
-    pub malformed: u64,
-    /// Challenges sent.
-    pub challenges: u64,
-    /// Requests refused to somebody who was proven.
-    pub forbidden: u64,
-    /// Commands carried out or tried.
-    pub commands: u64,
-    /// NOTIFYs that nobody answered.
-    pub unanswered: u64,
-}
+pub use self::surface::{Counters, Input, Notice, Output};
 
 /// See the module.
 #[derive(Debug)]
 pub struct Gateway {
     config: Arc<Config>,
     names: Names,
+    rooms: Rooms,
+    alerts: Alerts,
     secrets: Secrets,
     house: House,
     transactions: Transactions<User>,
@@ -206,31 +67,19 @@ pub struct Gateway {
     registrations: Vec<Registration>,
     upstreams: Vec<upstream::Upstream>,
     flows: HashMap<FlowId, Flow>,
+    /// Links that work now.
+    links_up: BTreeSet<LinkId>,
     pending: HashMap<CommandId, command::Pending>,
+    leases: Publications<DeviceId, publish::Lease>,
     recent: command::Recent,
     pace: command::Pace,
     cache: Cache,
     counters: Counters,
     outputs: VecDeque<Output>,
     tag_key: [u8; 16],
+    /// The end is being said to everybody; nothing new begins.
+    leaving: bool,
     rng: ChaCha8Rng,
-}
-
-#[derive(Debug)]
-struct Flow {
-    hop: Hop,
-    framer: Framer,
-    upstream: Option<usize>,
-    /// When somebody must have proved a name over it; `None` once that was done.
-    unproven: Option<Instant>,
-    /// When the message that has begun must be complete.
-    partial: Option<Instant>,
-}
-
-impl Flow {
-    fn deadline(&self) -> Option<Instant> {
-        [self.unproven, self.partial].into_iter().flatten().min()
-    }
 }
 
 #[derive(Debug, Default)]
@@ -260,17 +109,12 @@ impl Gateway {
     /// A gateway that has heard nothing yet. Every random choice follows from `seed`.
     pub fn new(config: Arc<Config>, seed: [u8; 32], now: Now) -> Self {
         let mut rng = ChaCha8Rng::from_seed(seed);
-        let digest = &config.digest;
-        let ms = |age: std::time::Duration| i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
-        let auth = auth::Server::new(
-            &config.house.domain,
-            rng.random(),
-            digest.md5,
-            ms(digest.query_nonce_age),
-            ms(digest.control_nonce_age),
-        );
+        let (md5, query_age, control_age) = digest_rules(&config);
+        let auth = auth::Server::new(&config.house.domain, rng.random(), md5, query_age, control_age);
         let mut gateway = Self {
             names: Names::new(&config),
+            rooms: Rooms::of(&config),
+            alerts: Alerts::default(),
             secrets: Secrets::new(&config),
             house: House::new(config.clone(), now),
             transactions: Transactions::new(ChaCha8Rng::from_seed(rng.random())),
@@ -280,13 +124,16 @@ impl Gateway {
             registrations: Vec::new(),
             upstreams: Vec::new(),
             flows: HashMap::new(),
+            links_up: BTreeSet::new(),
             pending: HashMap::new(),
+            leases: Publications::default(),
             recent: command::Recent::default(),
             pace: command::Pace::default(),
             cache: Cache::default(),
             counters: Counters::default(),
             outputs: VecDeque::new(),
             tag_key: rng.random(),
+            leaving: false,
             rng,
             config,
         };
@@ -343,6 +190,7 @@ impl Gateway {
             self.transactions.next_deadline(),
             self.notifier.next_deadline(),
             self.house.next_deadline(),
+            self.leases.next_deadline(),
             flows,
             registrations,
             upstreams,
@@ -383,12 +231,9 @@ impl Gateway {
 
     fn on_response(&mut self, response: &Message<'_>, now: Now) {
         match self.transactions.on_response(response, now.mono) {
-            Some(User::Notify(id)) => {
-                let status = status_of(response);
-                let retry = response
-                    .first(crate::sip::wire::Name::RetryAfter)
-                    .and_then(crate::sip::wire::text::seconds);
-                self.notifier.on_answer(id, status, retry, now);
+            Some(User::Notify(id, cseq)) => {
+                let answered = answered(response);
+                self.notifier.on_answer(id, cseq, answered, now);
             }
             Some(User::Register(id)) => {
                 let Some(registration) = self.registrations.get_mut(id.0) else { return };
@@ -399,62 +244,12 @@ impl Gateway {
         }
     }
 
-    fn on_stream(&mut self, id: FlowId, bytes: &[u8], now: Now) {
-        let Some(flow) = self.flows.get_mut(&id) else { return };
-        let hop = flow.hop;
-        flow.framer.push(bytes);
-        let mut framed = false;
-        loop {
-            let Some(flow) = self.flows.get_mut(&id) else { return };
-            let Some(frame) = flow.framer.next_frame() else { break };
-            framed = true;
-            match frame {
-                Frame::Message(bytes) => self.on_message(hop, &bytes, now),
-                // RFC 5626 §4.4.1: a ping is answered by a single CRLF.
-                Frame::Ping => self.transactions.send_once(hop, b"\r\n".to_vec()),
-                Frame::Pong => {}
-                Frame::Broken(head) => {
-                    self.on_message(hop, &head, now);
-                    self.flush_transmits();
-                    self.outputs.push_back(Output::Close { flow: id });
-                    break;
-                }
-            }
-        }
-        self.guard_flow(id, framed, now);
-    }
-
-    /// A peer that dribbles is not kept: each message has its own time.
-    fn guard_flow(&mut self, id: FlowId, framed: bool, now: Now) {
-        let Some(flow) = self.flows.get_mut(&id).filter(|flow| flow.upstream.is_none()) else { return };
-        if framed {
-            flow.partial = None;
-        }
-        if flow.framer.is_partial() {
-            flow.partial.get_or_insert(now.mono + limits::MESSAGE_DEADLINE);
-        }
-    }
-
-    fn on_closed(&mut self, id: FlowId, why: &str, now: Now) {
-        let Some(flow) = self.flows.remove(&id) else { return };
-        for user in self.transactions.fail_flow(id) {
-            // A watcher is not gone because its connection is: the notifier keeps it for a while.
-            if !matches!(user, User::Notify(_)) {
-                self.on_client_event(ClientEvent::TimedOut(user), now);
-            }
-        }
-        self.notifier.on_flow_closed(id);
-        self.registrar.on_flow_closed(id);
-        if let Some(upstream) = flow.upstream {
-            self.on_upstream_closed(upstream, why, now);
-        }
-    }
-
     fn on_client_event(&mut self, event: ClientEvent<User>, now: Now) {
         match event {
-            ClientEvent::TimedOut(User::Notify(id)) => {
+            ClientEvent::TimedOut(User::Notify(id, cseq)) => {
                 self.counters.unanswered += 1;
-                self.notifier.on_answer(id, 408, None, now);
+                let answered = Answered { status: 408, ..Answered::default() };
+                self.notifier.on_answer(id, cseq, answered, now);
             }
             ClientEvent::TimedOut(User::Register(id)) => {
                 if let Some(registration) = self.registrations.get_mut(id.0) {
@@ -467,13 +262,26 @@ impl Gateway {
     }
 
     fn on_driver(&mut self, link: LinkId, event: driver::Event, now: Now) {
-        let down = match &event {
-            driver::Event::Up => Some(None),
-            driver::Event::Down(why) => Some(Some(why.to_string())),
-            _ => None,
-        };
-        if let (Some(down), Some(link)) = (down, self.config.links.get(link.0)) {
-            self.outputs.push_back(Output::Tell(Notice::Link { link: link.name.clone(), down }));
+        let name = self.config.links.get(link.0).map(crate::config::Link::title).unwrap_or_default();
+        match &event {
+            driver::Event::Up => {
+                self.links_up.insert(link);
+                self.outputs.push_back(Output::Tell(Notice::Link { link: name, down: None }));
+            }
+            driver::Event::Down(why) => {
+                self.links_up.remove(&link);
+                self.outputs
+                    .push_back(Output::Tell(Notice::Link { link: name, down: Some(why.to_string()) }));
+            }
+            driver::Event::Unwatched { channel, why } => {
+                let channel = channel.to_string();
+                self.outputs.push_back(Output::Tell(Notice::Unwatched {
+                    link: name,
+                    channel,
+                    why: why.to_string(),
+                }));
+            }
+            driver::Event::Read { .. } | driver::Event::Done { .. } => {}
         }
         self.house.driver(link, event, now);
     }
@@ -492,6 +300,7 @@ impl Gateway {
             registration.on_deadline(&mut self.transactions, now);
         }
         self.on_upstream_deadlines(now);
+        self.on_lease_deadlines(now);
         let mut late: Vec<FlowId> = self
             .flows
             .iter()
@@ -515,8 +324,8 @@ impl Gateway {
         }
         // What was answered leaves before what follows from it.
         self.flush_transmits();
-        let mut documents =
-            Documents { house: &self.house, domain: &self.config.house.domain, cache: &mut self.cache, now };
+        let Self { config, house, rooms, alerts, cache, .. } = self;
+        let mut documents = Documents { config, house, rooms, alerts, cache, now };
         self.notifier.flush(&mut self.transactions, &mut documents, now);
         self.flush_transmits();
     }
@@ -525,7 +334,7 @@ impl Gateway {
         match effect {
             Effect::Drive { link, op } => self.outputs.push_back(Output::Drive { link, op }),
             Effect::Changed { device } => {
-                self.notifier.changed(device.0, now);
+                self.tell_watchers(device, now);
                 if let Some(device) = self.house.device(device) {
                     let (device, summary) = (device.id().to_owned(), device.summary(now));
                     self.outputs.push_back(Output::Tell(Notice::State { device, summary }));
@@ -536,9 +345,43 @@ impl Gateway {
                     let (device, what) = (device.id().to_owned(), format!("{event} {value}"));
                     self.outputs.push_back(Output::Tell(Notice::Happened { device, what }));
                 }
-                self.notifier.happened(device.0, &Moment { name: event, value, at_ms: now.wall_ms }, now);
+                self.on_moment(device, event, value, now);
             }
             Effect::Finished { command, outcome } => self.on_finished(command, &outcome, now),
+        }
+    }
+
+    /// The state of an appliance is also that of its room and of the lists that it is on.
+    fn tell_watchers(&mut self, id: DeviceId, now: Now) {
+        let Self { notifier, config, house, rooms, .. } = self;
+        let Some(device) = house.device(id) else { return };
+        let may_see = |who: &str| config.access.may_see(&event::identity_of(who), device.id(), device.room());
+        notifier.changed(Subject::Device(id).code(), now);
+        notifier.changed_for(Subject::All.code(), may_see, now);
+        if let Some(room) = rooms.of_device(id) {
+            notifier.changed_for(Subject::Room(room).code(), may_see, now);
+            notifier.changed_for(Subject::RoomList(room).code(), may_see, now);
+        }
+    }
+
+    fn on_moment(&mut self, id: DeviceId, event: Arc<str>, value: Arc<str>, now: Now) {
+        let Some(device) = self.house.device(id) else { return };
+        let Some((nth, of)) = device.model().events.iter().enumerate().find(|(_, of)| of.id == event) else {
+            return;
+        };
+        let alert = self.alerts.raise(of.class.as_deref(), id, &event, &value, now.wall_ms);
+        let text = format!("{}: {} {value}", device.name(), of.name);
+        let access = &self.config.access;
+        let may_hear =
+            |who: &str| access.may_see_property(&event::identity_of(who), device.id(), device.room(), &event);
+        if alert.is_some() {
+            self.notifier.changed_for(Subject::Alerts.code(), may_hear, now);
+        }
+        let alert = alert.map(|urgent| (urgent, event.clone()));
+        let moment = Moment { name: event, value, at_ms: now.wall_ms };
+        self.notifier.happened(Subject::Device(id).code(), event::EVENTS + nth, &moment, now);
+        if let Some((urgent, event)) = alert {
+            self.page_alert(id, &event, &text, urgent, now);
         }
     }
 
@@ -549,44 +392,26 @@ impl Gateway {
     }
 
     fn shut_down(&mut self, now: Now) {
+        self.leaving = true;
         self.notifier.end(End::Deactivated, |_, _| true);
         for registration in &mut self.registrations {
             registration.leave(&mut self.transactions, now);
         }
     }
-
-    /// A new configuration: values and versions of appliances that stay are kept; who lost a right
-    /// loses the subscription with it.
-    fn reload(&mut self, config: Arc<Config>, now: Now) {
-        let mut house = House::new(config.clone(), now);
-        house.inherit(&self.house);
-        let old = std::mem::replace(&mut self.house, house);
-        let ids: Vec<String> = old.devices().map(|(_, device)| device.id().to_owned()).collect();
-        let same: Vec<bool> = ids
-            .iter()
-            .enumerate()
-            .map(|(index, id)| config.devices.get(index).is_some_and(|device| device.id == *id))
-            .collect();
-        self.names = Names::new(&config);
-        self.secrets = Secrets::new(&config);
-        self.config = config;
-        // Documents of the old house: another appliance may have that place and version now.
-        self.cache = Cache::default();
-        self.notifier
-            .end(End::NoResource, |_, resource| !same.get(resource.subject).copied().unwrap_or(false));
-        let (config, house) = (self.config.clone(), &self.house);
-        self.notifier.end(End::Rejected, |who, resource| {
-            let view = house
-                .device(crate::config::DeviceId(resource.subject))
-                .map(|device| subscribe::view_of(&config, who, device));
-            view != Some(resource.view)
-        });
-    }
 }
 
-fn status_of(response: &Message<'_>) -> u16 {
-    match response.start {
-        crate::sip::wire::Start::Response { status, .. } => status,
-        crate::sip::wire::Start::Request { .. } => 0,
-    }
+fn answered(response: &Message<'_>) -> Answered {
+    let status = match response.start {
+        Start::Response { status, .. } => status,
+        Start::Request { .. } => 0,
+    };
+    let retry_after = response.first(Name::RetryAfter).and_then(seconds);
+    Answered { status, retry_after, rates: response.event().map(|event| Rates::of(event.params)) }
+}
+
+/// Whether MD5 is taken, and how old nonces may be, in milliseconds.
+fn digest_rules(config: &Config) -> (bool, i64, i64) {
+    let ms = |age: std::time::Duration| i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+    let digest = &config.digest;
+    (digest.md5, ms(digest.query_nonce_age), ms(digest.control_nonce_age))
 }

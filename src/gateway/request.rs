@@ -4,6 +4,7 @@ use super::Gateway;
 use crate::config::access::Identity;
 use crate::control::target::Target;
 use crate::event::ALLOW_EVENTS;
+use crate::limits;
 use crate::sip::auth::{Offer, Purpose, Verdict, credentials};
 use crate::sip::transaction::{Arrival, ServerKey, Weight};
 use crate::sip::wire::check::request_fault;
@@ -12,7 +13,7 @@ use crate::sip::{Hop, Rejection};
 use crate::timer::Now;
 
 /// What the gateway does, for Allow.
-const ALLOW: &str = "OPTIONS, REGISTER, SUBSCRIBE, MESSAGE, DO, INVITE, ACK, CANCEL, BYE";
+const ALLOW: &str = "OPTIONS, REGISTER, SUBSCRIBE, PUBLISH, MESSAGE, DO, INVITE, ACK, CANCEL, BYE";
 
 /// A request on its way through the gateway.
 #[derive(Clone, Copy)]
@@ -56,6 +57,11 @@ impl Gateway {
     /// An error means: this stateless answer, and nothing was remembered.
     fn dispatch(&mut self, request: &Request<'_>, now: Now) -> Result<(), Rejection> {
         check_require(request.message)?;
+        if self.leaving && request.method != Method::Options && !request.in_dialog() {
+            // A watcher that was told to ask again would be forgotten by the end of the process, and a
+            // command cut off in the middle.
+            return Err(Rejection::new(503, "Restarting").with("Retry-After", "5"));
+        }
         match request.method {
             Method::Options => {
                 self.options(request);
@@ -71,6 +77,7 @@ impl Gateway {
             Method::Refer if !request.in_dialog() => Err(Rejection::new(603, "Decline")),
             Method::Bye | Method::Notify | Method::Info | Method::Update | Method::Prack => Err(gone()),
             Method::Cancel | Method::Refer => Err(gone()),
+            Method::Publish if !request.in_dialog() => self.publish(request, now),
             Method::Publish | Method::Qauth => {
                 Err(Rejection::new(405, "Method Not Allowed").with("Allow", ALLOW))
             }
@@ -106,7 +113,7 @@ impl Gateway {
                 return Err(Rejection { status: 401, reason: "Unauthorized".into(), fields });
             }
         };
-        self.check_digest_uri(request)?;
+        self.check_digest_uri(request, user)?;
         // Behind a provider From is the caller's address there; at home it is the user.
         let from = request.message.from().ok().and_then(|from| from.uri.user_text());
         if upstream.is_none() && from.as_deref() != Some(user) {
@@ -121,7 +128,7 @@ impl Gateway {
 
     /// The digest covers a URI: it must mean what the request asks for. A provider on the way
     /// rewrites the Request-URI to our Contact, so both are compared by what they name.
-    fn check_digest_uri(&self, request: &Request<'_>) -> Result<(), Rejection> {
+    fn check_digest_uri(&self, request: &Request<'_>, user: &str) -> Result<(), Rejection> {
         let Some(covered) =
             credentials(request.message, &self.config.house.domain).and_then(|digest| digest.uri)
         else {
@@ -144,7 +151,18 @@ impl Gateway {
                 covered.is_some() && same
             }
         });
-        if fits { Ok(()) } else { Err(Rejection::new(400, "The Digest Covers Another URI")) }
+        if fits {
+            return Ok(());
+        }
+        // Somebody may spell an address in two ways to learn whether both are one appliance: what he
+        // may not see is as absent here as anywhere.
+        let who = Identity::User(user.to_owned());
+        let asked = self.resolve(&request.uri, request.hop);
+        let visible = asked.is_some_and(|target| self.is_there(&who, target));
+        Err(match visible {
+            true => Rejection::new(400, "The Digest Covers Another URI"),
+            false => Rejection::new(404, "No Such Appliance"),
+        })
     }
 
     /// Whether the host of `uri` is this gateway, as the sender of `request` can know it.
@@ -179,7 +197,7 @@ impl Gateway {
         let mut writer = self.response(request.message, request.hop, 200, "OK", Some(&tag));
         writer.field("Allow", &[ALLOW]).field("Allow-Events", &[ALLOW_EVENTS]);
         writer.field("Accept", &["text/plain, application/senml+json"]);
-        self.transactions.send_once(request.hop, writer.finish());
+        self.answer_once(request.message, request.hop, writer.finish());
     }
 
     fn cancel(&mut self, message: &Message<'_>, hop: Hop, invite: ServerKey, now: Now) {
@@ -199,7 +217,15 @@ impl Gateway {
         let tag = self.stateless_tag(message);
         let mut writer = self.response(message, hop, rejection.status, &rejection.reason, Some(&tag));
         writer.raw(rejection.fields.as_bytes());
-        self.transactions.send_once(hop, writer.finish());
+        self.answer_once(message, hop, writer.finish());
+    }
+
+    /// Sends a stateless answer. The source of a datagram may be a victim's: no phone writes requests
+    /// so short that this answer would be more than [`limits::AMPLIFICATION`] times as long.
+    fn answer_once(&mut self, request: &Message<'_>, hop: Hop, answer: Vec<u8>) {
+        if hop.transport.is_reliable() || answer.len() <= request.size() * limits::AMPLIFICATION {
+            self.transactions.send_once(hop, answer);
+        }
     }
 
     /// Begins a server transaction; 503 when there is no room.

@@ -6,15 +6,15 @@ use rand::Rng as _;
 
 use super::Gateway;
 use super::request::{Request, gone};
+use crate::config::DeviceId;
 use crate::config::access::Identity;
-use crate::config::{Config, DeviceId};
 use crate::control::target::Target;
-use crate::device::appliance::Device;
-use crate::event::{self, ALLOW_EVENTS, Package};
+use crate::event::{self, ALLOW_EVENTS, Documents, Package, Subject, key_of};
 use crate::sip::Rejection;
 use crate::sip::auth::Purpose;
 use crate::sip::dialog::{Dialog, DialogFault, contact_uri};
-use crate::sip::notifier::{Resource, Wanted};
+use crate::sip::notifier::rate::Rates;
+use crate::sip::notifier::{Condition, Refresh, Resource, Source as _, Wanted};
 use crate::sip::transaction::Weight;
 use crate::sip::wire::text::{split_outside, trim};
 use crate::sip::wire::{Message, Name, write};
@@ -28,10 +28,9 @@ impl Gateway {
     /// A new subscription, or a fetch.
     pub(super) fn subscribe(&mut self, request: &Request<'_>, now: Now) -> Result<(), Rejection> {
         let who = self.prove(request, Purpose::Query, now)?;
-        let (package, device, form) = self.what(request, &who)?;
-        let rules = event::PACKAGES.get(package).copied().ok_or_else(bad_event)?;
-        let view = self.house.device(device).map_or(0, |device| view_of(&self.config, &key_of(&who), device));
-        let who = key_of(&who);
+        let resource = self.what(request, &who)?;
+        let rules = event::PACKAGES.get(resource.package).copied().ok_or_else(bad_event)?;
+        let who = key_of(&who).to_owned();
         if !self.notifier.has_room(&who) {
             return Err(Rejection::new(503, "Too Many Subscriptions").with("Retry-After", "60"));
         }
@@ -42,26 +41,48 @@ impl Gateway {
         let contact = contact_uri(&user, request.hop);
         let dialog =
             Dialog::accept(request.message, request.hop, tag.clone(), &contact).map_err(dialog_fault)?;
+        let condition = condition_of(request.message);
+        let (status, reason) = self.status_for(resource, condition, now);
         let key = self.open(request, Weight::Light)?;
-        let mut writer = self.response(request.message, request.hop, 200, "OK", Some(&tag));
+        let mut writer = self.response(request.message, request.hop, status, reason, Some(&tag));
         write::copy_record_route(&mut writer, request.message);
         writer.field("Contact", &["<", &contact, ">"]);
         writer.field_fmt("Expires", format_args!("{}", expires.as_secs()));
         writer.field("Allow-Events", &[ALLOW_EVENTS]);
-        self.transactions.answer(key, 200, writer.finish(), now.mono);
-        let resource = Resource { subject: device.0, package, form, view };
-        let event = event_field(request.message, rules);
-        // Documents name the address as it was dialled: phones match on it.
-        let entity = self.entity(request);
-        self.notifier
-            .add(Wanted { resource, who, dialog, event, entity, expires, interval: rules.interval() }, now);
+        self.transactions.answer(key, status, writer.finish(), now.mono);
+        let wanted = Wanted {
+            resource,
+            who,
+            dialog,
+            event: event_field(request.message, rules),
+            // Documents name the address as it was dialled: phones match on it.
+            entity: self.entity(request),
+            expires,
+            interval: rules.interval(),
+            rates: rates_of(request.message),
+            condition,
+        };
+        self.notifier.add(wanted, now);
         Ok(())
+    }
+
+    /// 204 when the subscriber knows the state already (RFC 5839 §6.1).
+    fn status_for(
+        &mut self,
+        resource: Resource,
+        condition: Option<Condition>,
+        now: Now,
+    ) -> (u16, &'static str) {
+        let Self { config, house, rooms, alerts, cache, .. } = self;
+        let documents = Documents { config, house, rooms, alerts, cache, now };
+        let known = condition.is_some_and(|condition| condition.holds(documents.tag(resource)));
+        if known { (204, "No Notification") } else { (200, "OK") }
     }
 
     /// A refresh or an unsubscription.
     pub(super) fn resubscribe(&mut self, request: &Request<'_>, now: Now) -> Result<(), Rejection> {
         let id = self.notifier.find(request.message).ok_or_else(gone)?;
-        let who = key_of(&self.prove(request, Purpose::Query, now)?);
+        let who = key_of(&self.prove(request, Purpose::Query, now)?).to_owned();
         let (holder, resource) = self.notifier.holder(id).ok_or_else(gone)?;
         if holder != who {
             self.counters.forbidden += 1;
@@ -73,29 +94,54 @@ impl Gateway {
             return Err(Rejection::new(403, "Dialog Sharing Is Not Supported"));
         }
         let expires = lifetime(request.message, rules);
-        self.notifier.refresh(id, request.message, request.hop, expires, now).map_err(dialog_fault)?;
+        let condition = condition_of(request.message);
+        let wish = Refresh { expires, rates: rates_of(request.message), condition };
+        self.notifier.refresh(id, request.message, request.hop, wish, now).map_err(dialog_fault)?;
+        // The end of a subscription is always said.
+        let (status, reason) = self.status_for(resource, condition.filter(|_| !expires.is_zero()), now);
         let key = self.open(request, Weight::Light)?;
-        let mut writer = self.response(request.message, request.hop, 200, "OK", None);
+        let mut writer = self.response(request.message, request.hop, status, reason, None);
         let user = request.uri.user.unwrap_or_default();
         writer.field("Contact", &["<", &contact_uri(user, request.hop), ">"]);
         writer.field_fmt("Expires", format_args!("{}", expires.as_secs()));
-        self.transactions.answer(key, 200, writer.finish(), now.mono);
+        self.transactions.answer(key, status, writer.finish(), now.mono);
         Ok(())
     }
 
-    /// Package, appliance and body format of a SUBSCRIBE, in the order of RFC 6665 §4.2.1.1. What
-    /// somebody may not see does not exist for him.
-    fn what(&self, request: &Request<'_>, who: &Identity) -> Result<(usize, DeviceId, usize), Rejection> {
+    /// What a SUBSCRIBE is about, in the order of RFC 6665 §4.2.1.1. What somebody may not see does
+    /// not exist for him.
+    fn what(&self, request: &Request<'_>, who: &Identity) -> Result<Resource, Rejection> {
         let event = request.message.event().ok_or_else(bad_event)?;
         let (package, rules) = event::find(event.package).ok_or_else(bad_event)?;
-        let device = self.resolve(&request.uri, request.hop).and_then(Target::device);
-        let device = device
-            .and_then(|id| self.house.device(id))
-            .filter(|device| self.config.access.may_see(who, device.id(), device.room()));
-        let device = device.ok_or(Rejection::new(404, "No Such Appliance"))?;
-        let form = form_of(request.message, rules)
-            .ok_or(Rejection::new(406, "Not Acceptable").with("Accept", &rules.content_types().join(", ")))?;
-        Ok((package, device.index(), form))
+        let nothing = || Rejection::new(404, "No Such Appliance");
+        let subject = self.resolve(&request.uri, request.hop).map(Target::subject).ok_or_else(nothing)?;
+        let view = self.view(who, subject).ok_or_else(nothing)?;
+        if !rules.covers(subject) {
+            return Err(bad_event());
+        }
+        let unacceptable =
+            || Rejection::new(406, "Not Acceptable").with("Accept", &rules.content_types().join(", "));
+        let form = form_of(request.message, rules).ok_or_else(unacceptable)?;
+        Ok(Resource { subject: subject.code(), package, form, view })
+    }
+
+    /// What of a subject somebody may see; `None` when it does not exist for him.
+    pub(super) fn view(&self, who: &Identity, subject: Subject) -> Option<u128> {
+        let access = &self.config.access;
+        let any = |mut devices: std::slice::Iter<'_, DeviceId>| {
+            let seen = |id: &DeviceId| {
+                self.house.device(*id).is_some_and(|device| access.may_see(who, device.id(), device.room()))
+            };
+            devices.any(seen).then_some(0)
+        };
+        match subject {
+            Subject::Device(device) => event::view_of(access, who, self.house.device(device)?),
+            Subject::Room(index) | Subject::RoomList(index) => any(self.rooms.get(index)?.devices.iter()),
+            Subject::All | Subject::Alerts => {
+                let all: Vec<DeviceId> = self.house.devices().map(|(id, _)| id).collect();
+                any(all.iter())
+            }
+        }
     }
 
     /// `sip:user@host` of the request, without parameters.
@@ -105,30 +151,12 @@ impl Gateway {
     }
 }
 
-/// The properties that `who` may see, one bit each.
-pub(super) fn view_of(config: &Config, who: &str, device: &Device) -> u64 {
-    let who = identity_of(who);
-    let seen = |property: &str| config.access.may_see_property(&who, device.id(), device.room(), property);
-    device
-        .model()
-        .properties
-        .iter()
-        .take(64)
-        .enumerate()
-        .filter(|(_, property)| seen(&property.id))
-        .fold(0, |view, (index, _)| view | 1 << index)
+fn rates_of(message: &Message<'_>) -> Rates {
+    message.event().map(|event| Rates::of(event.params)).unwrap_or_default()
 }
 
-/// An identity as one word, for tables.
-pub(super) fn key_of(who: &Identity) -> String {
-    match who {
-        Identity::User(name) | Identity::Asserted(name) => name.clone(),
-    }
-}
-
-/// The way back: asserted addresses have a scheme, user names hold no colon.
-pub(super) fn identity_of(key: &str) -> Identity {
-    if key.contains(':') { Identity::Asserted(key.to_owned()) } else { Identity::User(key.to_owned()) }
+fn condition_of(message: &Message<'_>) -> Option<Condition> {
+    message.first(Name::SuppressIfMatch).and_then(Condition::read)
 }
 
 fn lifetime(message: &Message<'_>, rules: &dyn Package) -> Duration {

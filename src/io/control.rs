@@ -32,12 +32,23 @@ pub fn answer(question: Question, gateway: &Gateway, now: Now) {
     let _ = question.0.send(gateway.status(now));
 }
 
+/// Makes room for the socket: one that an earlier run left behind is removed; anything else that
+/// bears the name is somebody's file.
+fn forget_old(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::FileTypeExt as _;
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if found.file_type().is_socket() => std::fs::remove_file(path),
+        Ok(_) => Err(io::Error::other("there is a file of that name, and it is no socket")),
+        Err(_) => Ok(()),
+    }
+}
+
 /// Serves the socket until the loop is gone: whoever connects gets the status as one line of JSON.
 ///
 /// # Errors
 /// When the socket cannot be made.
 pub fn serve(path: &Path, questions: mpsc::Sender<Question>) -> io::Result<()> {
-    let _ = std::fs::remove_file(path);
+    forget_old(path)?;
     let listener = UnixListener::bind(path)?;
     std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
     tokio::task::spawn_local(async move {
@@ -53,4 +64,25 @@ pub fn serve(path: &Path, questions: mpsc::Sender<Question>) -> io::Result<()> {
         }
     });
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_old_socket_makes_room() {
+        let folder = std::env::temp_dir().join(format!("sipliance-control-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("home.yaml");
+        std::fs::write(&path, "format: 1").unwrap();
+        assert!(forget_old(&path).is_err());
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "format: 1");
+        let path = folder.join("old.sock");
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        forget_old(&path).unwrap();
+        assert!(!path.exists());
+        forget_old(&path).unwrap();
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
 }

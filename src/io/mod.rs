@@ -1,8 +1,10 @@
 //! The shell: sockets, drivers, files, signals and the real clock. It decides nothing that a test
 //! would want to see.
 
+pub mod audit;
 pub mod control;
 pub mod drivers;
+pub mod ports;
 pub mod run;
 pub mod tcp;
 pub mod udp;

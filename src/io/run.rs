@@ -11,14 +11,17 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::net::{TcpListener, TcpStream};
+use sipliance_driver as driver;
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
+use super::audit::Audit;
 use super::control::{self, Question};
 use super::drivers::Supervisor;
+use super::ports::Ports;
 use super::tcp::{self, Connected, Report};
 use super::udp::{Batch, Udp};
-use crate::config::{Config, HostPort, Listen};
+use crate::config::{Config, HostPort};
 use crate::gateway::{Gateway, Input, Notice, Output};
 use crate::sip::{FlowId, Hop, Transport};
 use crate::timer::Now;
@@ -38,8 +41,10 @@ pub struct Shell {
     signals: mpsc::Receiver<Signal>,
     questions: mpsc::Receiver<Question>,
     notices: Box<dyn FnMut(&Notice)>,
-    audit: Option<std::fs::File>,
+    audit: Option<Audit>,
     sockets: Vec<Udp>,
+    /// The socket that is looked at first: each in its turn, or a flood on one would starve the rest.
+    turn: usize,
     streams: HashMap<FlowId, Stream>,
     reports: mpsc::Receiver<Report>,
     report_to: mpsc::Sender<Report>,
@@ -74,6 +79,8 @@ pub struct Parts {
     pub gateway: Gateway,
     /// The drivers.
     pub drivers: Supervisor,
+    /// Where phones come in.
+    pub ports: Ports,
     /// Stop and reload.
     pub signals: mpsc::Receiver<Signal>,
     /// Questions of `sipliance status`.
@@ -91,13 +98,17 @@ pub fn now() -> Now {
 }
 
 impl Shell {
-    /// Opens the audit file. No port is opened yet.
+    /// Opens the audit file and begins to accept connections.
     ///
     /// # Errors
     /// When the audit file cannot be opened.
     pub fn new(parts: Parts) -> io::Result<Self> {
         let (report_to, reports) = mpsc::channel(REPORTS);
-        let audit = parts.audit.map(|path| open_audit(&path)).transpose()?;
+        let audit = parts.audit.map(|path| Audit::open(&path)).transpose()?;
+        let Ports { sockets, listeners, .. } = parts.ports;
+        for listener in listeners {
+            tokio::task::spawn_local(tcp::accept(listener, report_to.clone()));
+        }
         Ok(Self {
             gateway: parts.gateway,
             drivers: parts.drivers,
@@ -105,48 +116,34 @@ impl Shell {
             questions: parts.questions,
             notices: parts.notices,
             audit,
-            sockets: Vec::new(),
+            next_flow: sockets.len() as u64,
+            sockets,
+            turn: 0,
             streams: HashMap::new(),
             reports,
             report_to,
             backlog: VecDeque::new(),
             batch: Batch::default(),
-            next_flow: 0,
             dropped: 0,
         })
-    }
-
-    /// Opens one port. With port 0 the system chooses; the address is returned.
-    ///
-    /// # Errors
-    /// When it cannot be opened.
-    pub async fn listen(&mut self, listen: Listen) -> io::Result<SocketAddr> {
-        match listen.transport {
-            Transport::Udp => {
-                let socket = Udp::bind(self.new_flow(), listen.addr, None)?;
-                let local = socket.local();
-                self.sockets.push(socket);
-                Ok(local)
-            }
-            Transport::Tcp => {
-                let listener = TcpListener::bind(listen.addr).await?;
-                let local = listener.local_addr()?;
-                tokio::task::spawn_local(tcp::accept(listener, self.report_to.clone()));
-                Ok(local)
-            }
-        }
     }
 
     /// Runs until it is told to stop and has said goodbye.
     pub async fn run(mut self) {
         self.drain();
+        let mut watchdog = Watchdog::new();
         let mut stopping: Option<Instant> = None;
         while stopping.is_none_or(|until| until > Instant::now() && !self.gateway.is_quiet()) {
-            let deadline = [self.gateway.next_deadline(), stopping].into_iter().flatten().min();
+            watchdog.feed();
+            let deadline =
+                [self.gateway.next_deadline(), stopping, watchdog.next].into_iter().flatten().min();
             let deadline = deadline.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
-            let sockets = &self.sockets;
+            let (sockets, turn) = (&self.sockets, self.turn);
             tokio::select! {
-                index = poll_fn(|cx| poll_sockets(sockets, cx)) => self.receive(index),
+                index = poll_fn(|cx| poll_sockets(sockets, turn, cx)) => {
+                    self.turn = index + 1;
+                    self.receive(index);
+                }
                 Some(report) = self.reports.recv() => self.on_report(report),
                 (link, event) = self.drivers.recv() => self.gateway.handle(Input::Driver { link, event }, now()),
                 Some(question) = self.questions.recv() => control::answer(question, &self.gateway, now()),
@@ -195,6 +192,8 @@ impl Shell {
     /// that a large fan-out does not overflow the kernel's buffer.
     fn drain(&mut self) {
         let mut sent = 0;
+        // What is not on record does not happen: nothing that follows a lost line is driven.
+        let mut stopped = false;
         while let Some(output) = self.gateway.poll() {
             match output {
                 Output::Send { hop, bytes } => {
@@ -208,12 +207,20 @@ impl Shell {
                 Output::Close { flow } => {
                     self.streams.remove(&flow);
                 }
+                Output::Drive { link, op } if stopped && op.id().is_some() => {
+                    let failure = driver::Failure::Refused("the audit file cannot be written".to_owned());
+                    let id = op.id().unwrap_or(driver::OpId(0));
+                    let event = driver::Event::Done { id, result: Err(failure) };
+                    self.gateway.handle(Input::Driver { link, event }, now());
+                }
                 Output::Drive { link, op } => {
                     if let Some(event) = self.drivers.send(link, op) {
                         self.gateway.handle(Input::Driver { link, event }, now());
                     }
                 }
-                Output::Audit(line) => self.write_audit(&line),
+                Output::Audit { line, sensitive } => {
+                    stopped |= !self.write_audit(&line, sensitive) && sensitive
+                }
                 Output::Tell(notice) => (self.notices)(&notice),
             }
         }
@@ -324,20 +331,47 @@ impl Shell {
         }
     }
 
-    fn write_audit(&mut self, line: &str) {
-        use std::io::Write as _;
+    /// Whether the line is kept; without a file the journal keeps it.
+    fn write_audit(&mut self, line: &str, durable: bool) -> bool {
         tracing::info!(target: "audit", "{line}");
-        if let Some(file) = &mut self.audit
-            && let Err(error) = writeln!(file, "{line}")
-        {
-            tracing::error!(%error, "the audit file cannot be written");
+        match self.audit.as_mut().map(|audit| audit.write(line, durable)) {
+            Some(Err(error)) => {
+                tracing::error!(%error, "the audit file cannot be written; nothing sensitive is done until it can");
+                false
+            }
+            Some(Ok(())) | None => true,
         }
     }
 }
 
-/// The first socket that has something, starting anywhere.
-fn poll_sockets(sockets: &[Udp], cx: &mut std::task::Context<'_>) -> Poll<usize> {
-    for (index, socket) in sockets.iter().enumerate() {
+/// Tells the service manager that the loop turns: fed from the loop itself, so that a loop that
+/// hangs is seen.
+struct Watchdog {
+    every: Option<Duration>,
+    next: Option<Instant>,
+}
+
+impl Watchdog {
+    fn new() -> Self {
+        // Half of what the manager allows.
+        let every = sd_notify::watchdog_enabled().map(|limit| limit / 2);
+        Self { every, next: every.map(|_| Instant::now()) }
+    }
+
+    fn feed(&mut self) {
+        let now = Instant::now();
+        if self.next.is_some_and(|at| at <= now) {
+            let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
+            self.next = self.every.map(|every| now + every);
+        }
+    }
+}
+
+/// The first socket from `turn` on that has something.
+fn poll_sockets(sockets: &[Udp], turn: usize, cx: &mut std::task::Context<'_>) -> Poll<usize> {
+    let (later, first) = sockets.split_at(turn.min(sockets.len()));
+    let in_turn = first.iter().zip(turn..).chain(later.iter().zip(0..));
+    for (socket, index) in in_turn {
         if socket.poll_ready(cx).is_ready() {
             return Poll::Ready(index);
         }
@@ -370,9 +404,4 @@ fn refused(error: &io::Error) -> String {
         io::ErrorKind::TimedOut => "no answer".to_owned(),
         _ => error.to_string(),
     }
-}
-
-fn open_audit(path: &std::path::Path) -> io::Result<std::fs::File> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path)
 }

@@ -7,6 +7,7 @@ pub mod challenge;
 pub mod dialog;
 pub mod exchange;
 pub mod notifier;
+pub mod publication;
 pub mod registrar;
 pub mod registration;
 pub mod subscriber;
@@ -96,8 +97,8 @@ impl Rejection {
 /// Who sent a request, and so who hears of its response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum User {
-    /// The notifier, for a subscription.
-    Notify(notifier::SubscriptionId),
+    /// The notifier, for a subscription and the CSeq of its NOTIFY.
+    Notify(notifier::SubscriptionId, u32),
     /// A registration at an upstream registrar.
     Register(registration::RegistrationId),
     /// Nobody: the outcome of a reply MESSAGE is only counted.

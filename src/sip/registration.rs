@@ -96,6 +96,8 @@ const BASE: Duration = Duration::from_secs(30);
 const LONGEST_WAIT: Duration = Duration::from_secs(1800);
 /// The wait after an answer that only a person can change: wrong password, forbidden.
 const REFUSED_WAIT: Duration = Duration::from_secs(600);
+/// Longest reason phrase of a registrar that is shown, in characters.
+const REASON: usize = 100;
 
 impl Registration {
     /// Not registered, without a flow.
@@ -220,7 +222,10 @@ impl Registration {
             401 | 407 => self.challenged(response, transactions, rng, now),
             423 => self.too_brief(response, transactions, rng, now),
             _ => {
-                let why = format!("{status} {}", String::from_utf8_lossy(reason));
+                // It is printed on terminals.
+                let reason = String::from_utf8_lossy(reason);
+                let words = reason.chars().filter(|c| !c.is_control()).take(REASON).collect::<String>();
+                let why = format!("{status} {words}");
                 let wait = response
                     .first(Name::RetryAfter)
                     .and_then(retry_after)

@@ -181,7 +181,7 @@ fn requests_that_belong_to_no_call() {
         (Method::Update, 481),
         (Method::Notify, 481),
         (Method::Refer, 603),
-        (Method::Publish, 405),
+        (Method::Publish, 401),
         (Method::Other("FOO"), 501),
         (Method::Cancel, 481),
     ] {

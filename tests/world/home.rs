@@ -26,6 +26,12 @@ properties:
     name: Power draw
     unit: W
     read: {topic: tele/<topic>/SENSOR, json: /ENERGY/Power}
+events:
+  button:
+    name: Button
+    class: doorbell
+    values: [short, long]
+    from: {topic: stat/<topic>/BUTTON}
 phone: {lamp: power, press: toggle power}
 tests:
   - mqtt: {topic: stat/plug1/POWER, payload: "ON"}
@@ -57,6 +63,7 @@ devices:
     room: Bedroom
     profile: plug
     params: {topic: lamp}
+alerts: {message: [anna]}
 access:
   - who: anna
     see: "*"

@@ -35,7 +35,7 @@ fn evening(seed: u64) {
     world.run(12_000);
     let anna = phones[0];
     let mut commands = Vec::new();
-    let wanted = [true, false, true, seed % 2 == 0];
+    let wanted = [true, false, true, seed.is_multiple_of(2)];
     for (nth, on) in wanted.into_iter().enumerate() {
         let word = if on { "on" } else { "off" };
         let number = if on { "23" } else { "24" };

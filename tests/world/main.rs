@@ -12,10 +12,15 @@ mod plug;
 mod provider;
 mod world;
 
+mod alerts;
 mod calls;
 mod lossy;
 mod order;
+mod publish;
+mod rates;
 mod replay;
+mod strangers;
 mod streams;
 mod upstream;
+mod views;
 mod watching;

@@ -106,3 +106,116 @@ fn an_old_command_moves_nothing() {
     world.run(60_000);
     assert_eq!(world.plug.writes.len(), before, "nothing is caught up on");
 }
+
+#[test]
+fn a_reload_answers_who_waits_and_forgets_nothing() {
+    let mut world = World::new(87);
+    let anna = world.phone("anna");
+    world.at(anna, |phone, now| phone.subscribe("plug", "appliance", 3600, now));
+    world.run(500);
+    world.plug.mood = super::plug::Mood::Obeys(1_500);
+    let op = world.at(anna, |phone, now| phone.message("plug", "on", now));
+    world.run(200);
+    world.handle(sipliance::gateway::Input::Reload(super::home::config(None)));
+    world.run(100);
+    assert_eq!(world.phones[anna].ops[op].status(), 504, "nobody will know");
+    world.run(5_000);
+    assert_eq!(world.plug.writes.len(), 1);
+    let body = &world.phones[anna].subs[0].notifies.last().unwrap().body;
+    assert!(
+        body.contains("\"vb\":true") && body.contains("\"n\":\"power\""),
+        "what came later is told: {body}"
+    );
+    // The next command is a new one, whatever the old house still hears.
+    world.plug.mood = super::plug::Mood::Obeys(40);
+    let op = world.at(anna, |phone, now| phone.message("plug", "off", now));
+    world.run(1_000);
+    assert_eq!(world.phones[anna].ops[op].status(), 200);
+    assert_eq!(world.plug.writes.len(), 2);
+}
+
+#[test]
+fn a_reload_changes_the_rules_of_logins() {
+    let mut world = World::new(88);
+    world.handle(sipliance::gateway::Input::Reload(super::home::changed("md5: true", "md5: false")));
+    let anna = world.phone("anna");
+    let op = world.at(anna, |phone, now| phone.register(600, now));
+    world.run(500);
+    assert_eq!(world.phones[anna].ops[op].status(), 200);
+    let offered: Vec<String> = world
+        .seen
+        .iter()
+        .filter_map(|(_, seen)| match seen {
+            Seen::Sent(bytes) if bytes.starts_with(b"SIP/2.0 401") => {
+                Some(String::from_utf8_lossy(bytes).into_owned())
+            }
+            _ => None,
+        })
+        .collect();
+    assert!(offered.iter().all(|text| !text.contains("MD5")), "{offered:?}");
+}
+
+#[test]
+fn a_lease_that_ends_after_a_reload_moves_no_neighbour() {
+    let mut world = World::new(86);
+    world.report("stat/lamp/POWER", "ON");
+    world.lamp.on = true;
+    let (anna, ben) = (world.phone("anna"), world.phone("ben"));
+    let op = world.at(anna, |phone, now| phone.lease("plug", true, 60, now));
+    let refused = world.at(ben, |phone, now| phone.lease("plug", false, 60, now));
+    world.run(1_000);
+    assert_eq!(world.phones[anna].ops[op].status(), 200);
+    assert_eq!(world.phones[ben].ops[refused].status(), 403);
+    assert!(world.plug.on);
+    let plug = "  plug:\n    name: Plug\n    room: Kitchen\n    profile: plug\n    params: {topic: plug}\n    numbers: [\"21\", {number: \"22\", press: tell}, {number: \"23\", press: \"on\"}, {number: \"24\", press: \"off\"}]\n";
+    let text = super::home::changed(plug, "");
+    world.handle(sipliance::gateway::Input::Reload(text));
+    world.report("stat/lamp/POWER", "ON");
+    world.run(120_000);
+    assert!(world.lamp.writes.is_empty(), "{:?}", world.lamp.writes);
+}
+
+#[test]
+fn a_clock_that_is_set_stops_nobody() {
+    let mut world = World::new(89);
+    let anna = world.phone("anna");
+    world.at(anna, |phone, now| phone.subscribe("plug", "appliance", 3600, now));
+    world.run(1_000);
+    let mut versions = Vec::new();
+    for (nth, off) in [3_600_000, -3_600_000, 86_400_000, 0].into_iter().enumerate() {
+        world.wall_off = off;
+        let on = nth % 2 == 0;
+        let op = world.at(anna, |phone, now| phone.switch("plug", on, now));
+        world.run(2_000);
+        assert_eq!(world.phones[anna].ops[op].status(), 200, "clock off by {off} ms");
+        let newest = world.phones[anna].subs[0].notifies.last().unwrap();
+        assert!(newest.body.contains(&format!("\"vb\":{on}")), "{}", newest.body);
+        versions.push(world.plug.writes.len());
+    }
+    assert_eq!(versions, [1, 2, 3, 4]);
+    assert!(!world.phones[anna].subs[0].terminated, "lifetimes do not follow the wall clock");
+}
+
+#[test]
+fn a_proof_from_before_the_clock_was_set_moves_nothing_twice() {
+    let mut world = World::new(90);
+    let anna = world.phone("anna");
+    let op = world.at(anna, |phone, now| phone.message("plug", "on", now));
+    world.run(1_000);
+    let captured = world.phones[anna].ops[op].sent.clone();
+    world.run(60_000);
+    for off in [-61_000, -30_000, 61_000] {
+        world.wall_off = off;
+        let text = String::from_utf8(captured.to_vec()).unwrap();
+        world.inject(
+            world.phones[anna].hop.local,
+            text.replace("z9hG4bK", &format!("z9hG4bK{}", off + 99_000)),
+        );
+        world.inject(
+            world.phones[anna].hop.local,
+            text.replace("Call-ID: ", &format!("Call-ID: {}", off + 99_000)),
+        );
+        world.run(1_000);
+        assert_eq!(world.plug.writes.len(), 1);
+    }
+}

@@ -27,6 +27,8 @@ pub struct Op {
     fields: String,
     body: Option<(&'static str, String)>,
     attempts: u32,
+    /// What its digest covers instead of its Request-URI.
+    pub digest_uri: Option<String>,
     /// Every final response: when, status, reason, body.
     pub finals: Vec<(Duration, u16, String, String)>,
     /// Fields of the last final response.
@@ -55,7 +57,7 @@ pub struct Sub {
     remote_tag: Option<String>,
     contact: String,
     cseq: u32,
-    event: String,
+    pub event: String,
     accept: Option<&'static str>,
     uri: String,
     pub last_cseq: u32,
@@ -69,9 +71,9 @@ pub struct Sub {
 #[derive(Clone, Debug)]
 pub struct Notify {
     pub at: Duration,
-    pub cseq: u32,
     pub state: String,
     pub content_type: String,
+    pub etag: String,
     pub body: String,
 }
 
@@ -104,6 +106,8 @@ pub struct Phone {
     epoch: Instant,
     /// Pongs that came over a stream.
     pub pongs: u32,
+    /// More header fields for each SUBSCRIBE.
+    pub extra: String,
 }
 
 const DOMAIN: &str = "home.example";
@@ -127,6 +131,7 @@ impl Phone {
             framer: Framer::default(),
             epoch,
             pongs: 0,
+            extra: String::new(),
         }
     }
 
@@ -137,9 +142,14 @@ impl Phone {
     }
 
     pub fn register(&mut self, expires: u32, now: Instant) -> usize {
+        self.register_as(&self.user.clone(), expires, now)
+    }
+
+    /// Registers the address of a user, be it its own or not.
+    pub fn register_as(&mut self, user: &str, expires: u32, now: Instant) -> usize {
         let contact = self.contact();
         let fields = format!("Contact: <{contact}>;expires={expires}\r\n");
-        let to = format!("sip:{}@{DOMAIN}", self.user);
+        let to = format!("sip:{user}@{DOMAIN}");
         self.start("REGISTER", &format!("sip:{DOMAIN}"), &to, fields, None, now)
     }
 
@@ -152,11 +162,26 @@ impl Phone {
         self.start("MESSAGE", &uri, &uri, String::new(), Some(("text/plain", text.to_owned())), now)
     }
 
+    /// PUBLISH of the plug's `power`, with more fields; without a body when `on` is `None`.
+    pub fn publish(&mut self, name: &str, on: Option<bool>, fields: &str, now: Instant) -> usize {
+        let uri = format!("sip:{name}@{DOMAIN}");
+        let body = on.map(|on| ("application/senml+json", format!(r#"[{{"n":"power","vb":{on}}}]"#)));
+        self.start("PUBLISH", &uri, &uri, format!("Event: appliance\r\n{fields}"), body, now)
+    }
+
     /// A command in SenML: `power` on or off.
     pub fn switch(&mut self, name: &str, on: bool, now: Instant) -> usize {
         let uri = format!("sip:{name}@{DOMAIN}");
         let body = format!("[{{\"n\":\"power\",\"vb\":{on}}}]");
         self.start("DO", &uri, &uri, String::new(), Some(("application/senml+json", body)), now)
+    }
+
+    /// A setting in SenML for a while.
+    pub fn lease(&mut self, name: &str, on: bool, expires: u32, now: Instant) -> usize {
+        let uri = format!("sip:{name}@{DOMAIN}");
+        let body = format!("[{{\"n\":\"power\",\"vb\":{on}}}]");
+        let fields = format!("Event: appliance\r\nExpires: {expires}\r\n");
+        self.start("PUBLISH", &uri, &uri, fields, Some(("application/senml+json", body)), now)
     }
 
     pub fn invite(&mut self, number: &str, now: Instant) -> usize {
@@ -233,7 +258,11 @@ impl Phone {
 
     fn sub_fields(&self, event: &str, accept: Option<&str>, expires: u32) -> String {
         let accept = accept.map(|accept| format!("Accept: {accept}\r\n")).unwrap_or_default();
-        format!("Contact: <{}>\r\nEvent: {event}\r\n{accept}Expires: {expires}\r\n", self.contact())
+        format!(
+            "Contact: <{}>\r\nEvent: {event}\r\n{accept}Expires: {expires}\r\n{}",
+            self.contact(),
+            self.extra
+        )
     }
 
     fn contact(&self) -> String {
@@ -272,6 +301,7 @@ impl Phone {
             fields,
             body,
             attempts: 0,
+            digest_uri: None,
             finals: Vec::new(),
             response: None,
             provisional: 0,
@@ -291,7 +321,8 @@ impl Phone {
             self.count += 1;
             let message = Message::parse(&challenge).unwrap();
             let login = Login { user: &self.user, password: &self.password };
-            auth::answer(&message, login, op.method, &op.uri, &cnonce, self.count)
+            let uri = op.digest_uri.as_ref().unwrap_or(&op.uri);
+            auth::answer(&message, login, op.method, uri, &cnonce, self.count)
         });
         let remote = op.sub.and_then(|sub| self.subs.get(sub)).and_then(|sub| sub.remote_tag.clone());
         let (hop, user, op) = (self.hop, self.user.clone(), op.clone());
@@ -431,9 +462,9 @@ impl Phone {
         sub.terminated |= state.starts_with("terminated");
         sub.notifies.push(Notify {
             at: now - self.epoch,
-            cseq,
             state,
             content_type: text(Name::ContentType),
+            etag: text(Name::SipETag),
             body: String::from_utf8_lossy(message.body).into_owned(),
         });
         200

@@ -118,7 +118,7 @@ fn what_is_refused_and_how() {
     }
     let response = world.phones[anna].ops[0].response.clone().unwrap();
     let message = Message::parse(&response).unwrap();
-    assert_eq!(message.first(Name::AllowEvents), Some(&b"appliance, presence, dialog"[..]));
+    assert_eq!(message.first(Name::AllowEvents), Some(&b"appliance, presence, dialog, message-summary"[..]));
     let response = world.phones[anna].ops[2].response.clone().unwrap();
     assert!(Message::parse(&response).unwrap().first(Name::Accept).is_some());
     let accepted = world.phones[anna].subs.iter().find(|sub| !sub.notifies.is_empty()).unwrap();
@@ -373,6 +373,22 @@ fn a_stop_tells_every_watcher() {
     assert!(world.gateway.is_quiet());
 }
 
+/// Who is told that the gateway restarts asks again at once: taken in now, the end would be silent.
+#[test]
+fn nothing_new_begins_while_it_stops() {
+    let mut world = World::new(17);
+    let anna = watcher(&mut world, "anna", "presence", 600);
+    world.handle(Input::Shutdown);
+    let again = world.at(anna, |phone, now| phone.subscribe("plug", "presence", 600, now));
+    let command = world.at(anna, |phone, now| phone.message("plug", "on", now));
+    world.run(200);
+    for op in [again, command] {
+        assert_eq!(world.phones[anna].ops[op].status(), 503);
+    }
+    assert_eq!(held(&world), 0);
+    assert!(world.gateway.is_quiet());
+}
+
 #[test]
 fn who_loses_the_right_is_told_nothing_more() {
     let mut world = World::new(18);
@@ -425,4 +441,44 @@ fn the_same_seed_gives_the_same_outputs() {
     assert!(first.len() > 10_000);
     assert_eq!(first, run(4711));
     assert_ne!(first, run(4712));
+}
+
+#[test]
+fn two_keys_of_one_phone_may_watch_one_appliance_by_two_numbers() {
+    let mut world = World::new(97);
+    let anna = watcher(&mut world, "anna", "dialog", 600);
+    world.at(anna, |phone, now| phone.subscribe("21", "dialog", 600, now));
+    world.run(500);
+    world.report("stat/plug/POWER", "ON");
+    world.run(1_000);
+    for sub in 0..2 {
+        assert!(last(&world, anna, sub).body.contains("confirmed"), "{sub}");
+    }
+}
+
+#[test]
+fn the_versions_of_a_dialog_document_rise_by_one_from_zero() {
+    let mut world = World::new(20);
+    let anna = watcher(&mut world, "anna", "dialog", 600);
+    world.lose.push((Way::Out, "NOTIFY", 2));
+    for step in 0..20u32 {
+        world.report("stat/plug/POWER", if step % 2 == 0 { "ON" } else { "OFF" });
+        world.run(700);
+        if step % 5 == 0 {
+            world.at(anna, |phone, now| phone.refresh(0, 600, now));
+        }
+    }
+    world.run(5_000);
+    let version = |notify: &Notify| {
+        let text = notify.body.split("version=\"").nth(2).or_else(|| notify.body.split("version=\"").nth(1));
+        text.and_then(|text| text.split('"').next()?.parse::<usize>().ok()).expect("a version")
+    };
+    let versions: Vec<usize> = world.phones[anna].subs[0].notifies.iter().map(version).collect();
+    assert!(versions.len() > 10);
+    assert_eq!(versions, (0..versions.len()).collect::<Vec<_>>());
+    let body = last(&world, anna, 0).body;
+    assert!(
+        body.contains("entity=\"sip:plug@home.example\"") && body.matches("<dialog ").count() == 1,
+        "{body}"
+    );
 }

@@ -52,7 +52,7 @@ pub enum Seen {
     Drive(Op),
     Audit(String),
     Connect(usize),
-    Close(FlowId),
+    Close,
     Tell,
 }
 
@@ -73,6 +73,8 @@ pub struct World {
     pub seed: u64,
     epoch: Instant,
     pub now: Duration,
+    /// How far the wall clock was set away from the monotonic one, in milliseconds.
+    pub wall_off: i64,
     rng: ChaCha8Rng,
     pub gateway: Gateway,
     pub network: Network,
@@ -90,6 +92,8 @@ pub struct World {
     connections: HashMap<FlowId, usize>,
     flows: u64,
     ladder: Vec<String>,
+    /// The newest NOTIFY by Call-ID, and whether its answer has not arrived yet.
+    outstanding: HashMap<Vec<u8>, (u32, bool)>,
     /// Final statuses by transaction.
     finals: BTreeMap<String, BTreeSet<u16>>,
     quiet: bool,
@@ -113,6 +117,7 @@ impl World {
             seed,
             epoch,
             now: Duration::ZERO,
+            wall_off: 0,
             rng,
             gateway,
             network: Network::GOOD,
@@ -128,6 +133,7 @@ impl World {
             connections: HashMap::new(),
             flows: 100,
             ladder: Vec::new(),
+            outstanding: HashMap::new(),
             finals: BTreeMap::new(),
             quiet: false,
         };
@@ -182,8 +188,22 @@ impl World {
             if self.provider.flow == Some(flow) {
                 self.provider.flow = None;
             }
+            // What was under way on a connection is over with it.
+            self.forgive();
             self.handle(Input::Closed { flow, why: "the peer closed it".to_owned() });
         }
+    }
+
+    /// A NOTIFY that is on its way to where nobody lives any more may be overtaken.
+    pub fn forgive(&mut self) {
+        self.outstanding.values_mut().for_each(|(_, open)| *open = false);
+    }
+
+    /// The connection of a phone carries nothing any more, and nobody says so.
+    pub fn forget_connection(&mut self, phone: usize) -> FlowId {
+        let flow = self.phones[phone].hop.flow;
+        self.connections.remove(&flow);
+        flow
     }
 
     /// The flow to the provider breaks.
@@ -199,7 +219,7 @@ impl World {
 
     pub fn time(&self) -> Now {
         let ms = i64::try_from(self.now.as_millis()).unwrap();
-        Now { mono: self.mono(), wall_ms: WALL_MS + ms }
+        Now { mono: self.mono(), wall_ms: WALL_MS + ms + self.wall_off }
     }
 
     /// Lets a person at a phone do something, and carries it out.
@@ -281,11 +301,13 @@ impl World {
         match delivery {
             Delivery::Datagram { flow, from, bytes } => {
                 self.note(Way::In, from, &bytes, "");
+                self.watch_answer(&bytes);
                 let local = GATEWAY.parse().unwrap();
                 self.handle(Input::Datagram { flow, local, from, bytes: &bytes });
             }
             Delivery::Stream { flow, bytes } => {
                 if self.connections.contains_key(&flow) || self.provider.flow == Some(flow) {
+                    self.watch_answer(&bytes);
                     self.handle(Input::Stream { flow, bytes: &bytes });
                 }
             }
@@ -334,9 +356,9 @@ impl World {
             let seen = match &output {
                 Output::Send { bytes, .. } => Seen::Sent(bytes.clone()),
                 Output::Drive { op, .. } => Seen::Drive(op.clone()),
-                Output::Audit(line) => Seen::Audit(line.clone()),
+                Output::Audit { line, .. } => Seen::Audit(line.clone()),
                 Output::Connect { upstream, .. } => Seen::Connect(*upstream),
-                Output::Close { flow } => Seen::Close(*flow),
+                Output::Close { .. } => Seen::Close,
                 Output::Tell(_) => Seen::Tell,
             };
             self.seen.push((self.now, seen));
@@ -360,7 +382,7 @@ impl World {
                 self.connections.remove(&flow);
                 self.handle(Input::Closed { flow, why: "we closed it".to_owned() });
             }
-            Output::Audit(_) | Output::Tell(_) => {}
+            Output::Audit { .. } | Output::Tell(_) => {}
         }
     }
 
@@ -383,6 +405,7 @@ impl World {
 
     fn send(&mut self, hop: Hop, bytes: Bytes) {
         self.record_final(&bytes);
+        self.watch_notify(&bytes);
         if Some(hop.flow) == self.provider.flow {
             let at = self.now + Duration::from_millis(20);
             return self.push(at, Delivery::Provider { flow: hop.flow, bytes });
@@ -441,6 +464,30 @@ impl World {
     fn push(&mut self, at: Duration, delivery: Delivery) {
         self.serial += 1;
         self.queue.insert((at, self.serial), delivery);
+    }
+
+    /// In every world: a subscription has one NOTIFY outstanding at most, and its CSeq rises.
+    fn watch_notify(&mut self, bytes: &Bytes) {
+        let Ok(message) = Message::parse(bytes) else { return };
+        if message.request().is_some_and(|(method, _)| method == Method::Notify) {
+            let (call_id, number) = (message.call_id().unwrap(), message.cseq().unwrap().number);
+            let (newest, open) = self.outstanding.entry(call_id.to_vec()).or_default();
+            assert!(!*open || number <= *newest, "NOTIFY {number} while {newest} is unanswered");
+            *open |= number > *newest;
+            *newest = number.max(*newest);
+        }
+    }
+
+    fn watch_answer(&mut self, bytes: &[u8]) {
+        let Ok(message) = Message::parse(bytes) else { return };
+        let Start::Response { status: 200.., .. } = message.start else { return };
+        let (Some(call_id), Some(cseq)) = (message.call_id(), message.cseq()) else { return };
+        if let Some((newest, open)) = self.outstanding.get_mut(call_id)
+            && cseq.method == "NOTIFY"
+            && *newest == cseq.number
+        {
+            *open = false;
+        }
     }
 
     /// Every answer to the same transaction says the same.

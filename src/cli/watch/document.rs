@@ -88,11 +88,8 @@ fn senml(text: &str) -> Option<Document> {
         }
         base_unit = text("bu").map(ToOwned::to_owned).or(base_unit);
         base_value = record.get("bv").and_then(Json::as_f64).or(base_value);
-        // The base only says of which device all names are.
-        let name = match text("n") {
-            Some(name) if !name.is_empty() => name,
-            _ => base_name.trim_end_matches(['/', ':']).rsplit(['/', ':']).next().unwrap_or_default(),
-        };
+        let device = base_name.trim_end_matches(['/', ':']).rsplit(['/', ':']).next().unwrap_or_default();
+        let name = text("n").filter(|name| !name.is_empty()).unwrap_or(device);
         let unit = text("u").or(base_unit.as_deref());
         let value = match (record.get("v"), record.get("vb"), record.get("vs"), record.get("vd")) {
             (Some(Json::Number(value)), ..) => number(value, base_value, unit),
@@ -101,9 +98,14 @@ fn senml(text: &str) -> Option<Document> {
             (_, _, Some(Json::String(value)), _) | (_, _, _, Some(Json::String(value))) => value.clone(),
             _ => continue,
         };
-        readings.push(reading(name, value));
+        readings.push((device.to_owned(), reading(name, value)));
     }
-    Some(Document::Readings(readings, pack))
+    // Where all are of one device, the base only repeats what is watched; in a room it says whose they are.
+    let one = readings.windows(2).all(|pair| matches!(pair, [(a, _), (b, _)] if a == b));
+    let named = |(device, reading): (String, Reading)| {
+        if one { reading } else { Reading { name: format!("{device}/{}", reading.name), ..reading } }
+    };
+    Some(Document::Readings(readings.into_iter().map(named).collect(), pack))
 }
 
 /// `.last` behind a name marks a value that was true once, `.target` one that is on its way.
@@ -118,9 +120,11 @@ fn reading(name: &str, value: String) -> Reading {
 }
 
 fn number(value: &serde_json::Number, base: Option<f64>, unit: Option<&str>) -> String {
-    let value = match base.zip(value.as_f64()) {
-        Some((base, value)) => (base + value).to_string(),
-        None => value.to_string(),
+    let value = match (base, value.as_f64()) {
+        (Some(base), Some(value)) => (base + value).to_string(),
+        // `8.0` is written as people write it; whole numbers keep all their digits.
+        (None, Some(real)) if value.is_f64() => real.to_string(),
+        _ => value.to_string(),
     };
     match unit.map(shown_unit) {
         None | Some("") => value,

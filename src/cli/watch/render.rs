@@ -14,13 +14,20 @@ use crate::sip::subscriber::Notified;
 pub struct Renderer {
     label: String,
     colour: bool,
+    brief: bool,
     last: Option<(Bytes, Document)>,
 }
 
 impl Renderer {
-    /// A renderer that has written nothing. `label` names what is watched.
-    pub fn new(label: &str, colour: bool) -> Self {
-        Self { label: clean(label), colour, last: None }
+    /// A renderer that has written nothing. `label` names what is watched; a `brief` one is for a
+    /// single state and does not say that nothing follows it.
+    pub fn new(label: &str, colour: bool, brief: bool) -> Self {
+        Self { label: clean(label), colour, brief, last: None }
+    }
+
+    /// There was a gap: the next line has the whole state again.
+    pub fn forget(&mut self) {
+        self.last = None;
     }
 
     /// A NOTIFY, without the line end. `time` is shown as it is.
@@ -29,6 +36,8 @@ impl Renderer {
         let what = self.what(&notified.body, document);
         let state = match (notified.state.as_str(), notified.reason.as_deref()) {
             ("active", _) => String::new(),
+            // The end that was asked for.
+            ("terminated", None | Some("timeout")) if self.brief => String::new(),
             ("terminated", Some(reason)) => format!("  [ended: {reason}]"),
             ("terminated", None) => "  [ended]".to_owned(),
             (state, _) => format!("  [{state}]"),
@@ -115,7 +124,7 @@ fn all(readings: &[Reading]) -> String {
 
 /// A link that is up goes without saying.
 fn is_news(reading: &Reading) -> bool {
-    reading.name != "link" || reading.text != "up"
+    reading.name.rsplit('/').next() != Some("link") || reading.text != "up"
 }
 
 fn shown(reading: &Reading) -> String {
@@ -166,13 +175,30 @@ mod tests {
     }
 
     fn lines(kind: &str, bodies: &[&str]) -> Vec<String> {
-        let mut renderer = Renderer::new("washer", false);
+        let mut renderer = Renderer::new("washer", false, false);
         bodies.iter().map(|body| renderer.line("14:03:07", &notified(kind, body))).collect()
+    }
+
+    /// Each device of a room has a health and a link of its own.
+    #[test]
+    fn a_room_says_whose_readings_they_are() {
+        let pack = |beamer: &str, tank: &str| {
+            format!(
+                r#"[{{"bn":"home.local/beamer/","n":"health","vs":"{beamer}"}},{{"n":"link","vb":true}},{{"bn":"home.local/tank/","n":"health","vs":"{tank}"}},{{"n":"link","vb":true}}]"#
+            )
+        };
+        assert_eq!(
+            lines("application/senml+json", &[&pack("online", "online"), &pack("online", "offline")]),
+            [
+                "14:03:07 washer  beamer/health online, tank/health online",
+                "14:03:07 washer  tank/health online → offline",
+            ]
+        );
     }
 
     #[test]
     fn an_appliance_says_everything_once_and_then_what_changed() {
-        let first = r#"[{"bn":"home.local/washer/","bt":1,"n":"health","vs":"online"},{"n":"link","vb":true},{"n":"power","vb":true},{"n":"watts","u":"W","v":412},{"n":"drum","u":"Cel","v":40.5},{"n":"door.last","vs":"open"}]"#;
+        let first = r#"[{"bn":"home.local/washer/","bt":1,"n":"health","vs":"online"},{"n":"link","vb":true},{"n":"power","vb":true},{"n":"watts","u":"W","v":412.0},{"n":"drum","u":"Cel","v":40.5},{"n":"door.last","vs":"open"}]"#;
         let second = r#"[{"bn":"home.local/washer/","n":"health","vs":"offline"},{"n":"link","vb":false},{"n":"power.last","vb":true},{"n":"watts","u":"W","v":412},{"n":"door.last","vs":"open"},{"n":"level","u":"/100","v":7}]"#;
         assert_eq!(
             lines("application/senml+json", &[first, second, second]),
@@ -182,10 +208,15 @@ mod tests {
                 "14:03:07 washer  no change",
             ]
         );
-        let mut renderer = Renderer::new("washer", true);
+        let mut renderer = Renderer::new("washer", false, false);
+        let reading = notified("application/senml+json", r#"[{"n":"power","vb":true}]"#);
+        let all = renderer.line("t", &reading);
+        renderer.forget();
+        assert_eq!(renderer.line("t", &reading), all);
+        let mut renderer = Renderer::new("washer", true, false);
         renderer.line("1", &notified("application/senml+json", first));
         assert_eq!(
-            renderer.line("2", &notified("application/senml+json", &first.replace("412", "0"))),
+            renderer.line("2", &notified("application/senml+json", &first.replace("412.0", "0"))),
             "\x1b[2m2\x1b[0m washer  \x1b[1mwatts 412 W → 0 W\x1b[0m"
         );
     }
@@ -226,7 +257,7 @@ mod tests {
 
     #[test]
     fn how_a_subscription_stands() {
-        let mut renderer = Renderer::new("washer", false);
+        let mut renderer = Renderer::new("washer", false, false);
         let mut empty = notified("", "");
         empty.content_type = None;
         empty.state = "pending".to_owned();

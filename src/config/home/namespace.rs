@@ -13,6 +13,7 @@ pub(super) enum Owner {
     Device,
     Room,
     Number,
+    Gateway,
 }
 
 impl Owner {
@@ -23,14 +24,24 @@ impl Owner {
             Owner::Device => "a device",
             Owner::Room => "a room",
             Owner::Number => "a number",
+            Owner::Gateway => "a name of the gateway itself",
         }
     }
 }
 
 /// Who has which name.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Namespace {
     taken: HashMap<String, (Owner, Option<Place>)>,
+}
+
+/// Names that the gateway itself has.
+const RESERVED: [&str; 2] = ["all", "alerts"];
+
+impl Default for Namespace {
+    fn default() -> Self {
+        Self { taken: RESERVED.map(|name| (name.to_owned(), (Owner::Gateway, None))).into() }
+    }
 }
 
 impl Namespace {

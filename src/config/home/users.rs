@@ -91,8 +91,8 @@ fn from_ha1(node: &Node, path: &str, build: &mut Build<'_>) -> Option<UserSecret
         let message = format!(
             "an HA1 is worth as much as the password, and others may read this file (mode {mode:03o})"
         );
-        let help = Some("move it to the secrets file".to_owned());
-        build.faults.warning(Some(node.place), path, message, help);
+        let help = Some("move it to the secrets file, or take the right to read from others".to_owned());
+        build.faults.error(Some(node.place), path, message, help);
     }
     ha1_node(node, path, &mut build.faults)
 }

@@ -270,8 +270,14 @@ impl Tree<'_> {
         let mut say = |at, (message, help): (&str, Option<&str>)| {
             self.faults.error(Some(at), &path, message, help.map(str::to_owned));
         };
-        if let Some(tab) = tab_in_indentation(self.text, at.line) {
+        // A tab that goes before text is sometimes found at the end of the line above.
+        let indented =
+            [at.line, at.line + 1].into_iter().find_map(|line| tab_in_indentation(self.text, line));
+        if let Some(tab) = indented {
             return say(tab, syntax::TAB);
+        }
+        if let Some(tab) = tab_after_colon(self.text, at.line) {
+            return say(tab, syntax::TAB_AFTER_COLON);
         }
         match bracket(self.text, &self.open) {
             None if matches!(char_at(self.text, before), Some('}' | ']')) => say(at, syntax::AFTER_BRACKET),
@@ -299,6 +305,12 @@ fn tab_in_indentation(text: &str, line: usize) -> Option<Place> {
     let line_text = text.lines().nth(line.checked_sub(1)?)?;
     let indent = line_text.chars().take_while(|c| *c == ' ').count();
     (line_text.chars().nth(indent) == Some('\t')).then_some(Place { line, column: indent + 1 })
+}
+
+/// The first tab behind the `:` of a key in `line`.
+fn tab_after_colon(text: &str, line: usize) -> Option<Place> {
+    let before = text.lines().nth(line.checked_sub(1)?)?.split_once(":\t")?.0;
+    Some(Place { line, column: before.chars().count() + 2 })
 }
 
 fn place(marker: Marker) -> Place {

@@ -6,6 +6,9 @@ pub(super) type Words = (&'static str, Option<&'static str>);
 /// Tabs look like spaces and are not.
 pub(super) const TAB: Words = ("a tab in the indentation", Some("indent with spaces"));
 
+/// `room:<tab>Kitchen`
+pub(super) const TAB_AFTER_COLON: Words = ("a tab behind the `:`", Some("put a space there"));
+
 /// `{topic}/state`
 pub(super) const AFTER_BRACKET: Words = (
     "something follows the closing bracket",
@@ -37,7 +40,10 @@ const TABLE: &[(&str, &str, Option<&str>)] = &[
     (
         "mapping values are not allowed",
         "a `:` where no key can stand",
-        Some("align the keys of a block in one column; text that contains `: ` needs quotes"),
+        Some(
+            "align the keys of a block in one column; text that contains `: ` needs quotes; does the line \
+             above lack the space behind its `:`?",
+        ),
     ),
     (
         "found unexpected end of stream",

@@ -85,6 +85,21 @@ fn mistakes_are_answered_with_what_is_known() {
 }
 
 #[test]
+fn only_what_can_be_said_is_proposed() {
+    let bell = house("gpio-doorbell", "{pin: GPIO1}", &[]);
+    let NotUnderstood(told) = said(&bell, "on").expect_err("a doorbell is not switched");
+    assert_eq!(told, "I do not know \u{201c}on\u{201d}. I know: status, help");
+    // `warming` is a state of a projector, not a command.
+    let projector = house("serial-projector", "{}", &[]);
+    assert_eq!(
+        help(projector.device(DeviceId(0)).expect("there")),
+        "I know: standby, on, input <source>, status, help"
+    );
+    let door = house("gpio-garage-door", "{relay: GPIO1, reed: GPIO2}", &[]);
+    refused(&door, "open foo=3", &["say open alone"]);
+}
+
+#[test]
 fn a_toggle_needs_to_know() {
     let plug = house("tasmota-plug", "{topic: x}", &[]);
     refused(&plug, "toggle", &["not known for certain", "say on or off"]);

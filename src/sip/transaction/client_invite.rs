@@ -22,7 +22,7 @@ enum State {
     Accepted { until: Instant },
 }
 
-/// See [`State`].
+/// See `State`.
 #[derive(Debug)]
 pub struct ClientInvite {
     state: State,

@@ -19,7 +19,7 @@ enum State {
     Accepted { until: Instant },
 }
 
-/// See [`State`].
+/// See `State`.
 #[derive(Debug)]
 pub struct ServerInvite {
     state: State,

@@ -89,7 +89,7 @@ impl Framer {
         }
         // A single CRLF may be the first half of a ping: it is a pong only when nothing but a
         // message follows, or nothing at all.
-        if self.buffer.starts_with(b"\r\n") && self.buffer.get(2) != Some(&b'\r') {
+        if self.buffer.starts_with(b"\r\n") && self.buffer.get(2..) != Some(b"\r") {
             self.buffer.advance(2);
             self.half_ping = true;
             return Some(Frame::Pong);

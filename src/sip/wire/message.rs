@@ -95,6 +95,11 @@ impl<'a> Message<'a> {
         Ok(message)
     }
 
+    /// Length in bytes as it was received.
+    pub fn size(&self) -> usize {
+        self.raw.len()
+    }
+
     /// Method and Request-URI, when this is a request.
     pub fn request(&self) -> Option<(Method<'a>, &'a str)> {
         match self.start {

@@ -20,6 +20,9 @@ def run(lab):
     identities(lab, house, owner, guard)
     replays(lab, house, owner, guard)
     odd_requests(lab, house, owner, guard)
+    guesses(lab, house, owner, guard)
+    bodies(lab, house, owner, guard)
+    crossings(lab, house, owner, guard)
     floods(lab, house, owner, guard)
 
 
@@ -287,6 +290,79 @@ def via_lies(house):
             pass
         stranger.close()
     victim.close()
+
+
+def guesses(lab, house, owner, guard):
+    with guard.case("300 guesses are slowed, and the owner elsewhere is served meanwhile"):
+        uri, word = owner.uri("plug"), opposite(owner)
+        guesser = house.phone(USER, PASSWORD, registered=False, host="127.0.0.23")
+        challenge = challenged(guesser, "MESSAGE", uri)
+        for _ in range(300):
+            answer = with_proof(guesser, guesser.authorize(challenge, "MESSAGE", uri, word).replace('response="', 'response="0'), word)
+            equal(answer.status, 401, "a wrong guess")
+            challenge = guesser.choose(answer)
+        equal(with_proof(guesser, guesser.authorize(challenge, "MESSAGE", uri, word), word).status, 401, "the right one, too soon")
+        began = time.monotonic()
+        equal(owner.message(uri, "status").status, 200, "the owner's question")
+        check(time.monotonic() - began < 1, "the owner waited")
+
+
+def bodies(lab, house, owner, guard):
+    part = "--a\r\nContent-Type: multipart/mixed;boundary=a\r\n\r\n"
+    bombs = {
+        "multipart without a boundary": ("MESSAGE", "plug", "multipart/mixed", "off"),
+        "multipart with a boundary of 8 kB": ("MESSAGE", "plug", "multipart/mixed;boundary=" + "b" * 8000, "--" + "b" * 8000 + "\r\n\r\noff"),
+        "multipart in itself": ("MESSAGE", "plug", "multipart/mixed;boundary=a", part * 500),
+        "2,900 m-lines": ("INVITE", "26", "application/sdp", "v=0\r\n" + "m=audio 1 RTP/AVP 0\r\n" * 2900),
+        "numbers out of range": ("INVITE", "26", "application/sdp", "v=99999999999999999999\r\nm=audio 99999999 \0"),
+        "entities": ("DO", "plug", "application/dmp", '<!DOCTYPE a [<!ENTITY b "bb"><!ENTITY c "&b;&b;">]><a>&c;</a>' * 100),
+        "an entity of a file": ("MESSAGE", "plug", "message/imdn+xml", '<!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/passwd">]><a>&b;</a>'),
+        "30,000 brackets": ("DO", "plug", "application/senml+json", "[" * 30_000),
+        "brackets below an unknown name": ("DO", "plug", "application/senml+json", '[{"x":' + "[" * 20_000),
+        "15,000 records": ("DO", "plug", "application/senml+json", "[" + "{}," * 15_000 + "{}]"),
+        "a number too large": ("DO", "plug", "application/senml+json", '[{"n":"power","v":1e999}]'),
+        "a name of 30 kB with line ends": ("DO", "plug", "application/senml+json", '[{"n":"' + "A" * 30_000 + '\\u001b[31m\\r\\nX: y","vb":true}]'),
+        "CPIM in CPIM": ("MESSAGE", "plug", "message/cpim", "a: b\r\n\r\nContent-Type: message/cpim\r\n\r\n" * 500),
+        "no UTF-8": ("MESSAGE", "plug", "text/plain", b"\xff\xfe" * 100),
+        "escape sequences": ("MESSAGE", "plug", "text/plain", "\x1b[31mhello\r\n{\"step\":\"ordered\"}\x07"),
+    }
+    for name, (method, user, kind, body) in bombs.items():
+        with guard.case(f"a body of the owner's: {name}"):
+            began = time.monotonic()
+            answer = owner.request(method, owner.uri(user), [("Content-Type", kind)], body)
+            check(time.monotonic() - began < 1, "it took longer than a second")
+            check(answer.status in (200, 400, 415, 486, 488, 513), answer.start)
+            check(len(answer.bytes()) < 2000 and "root:" not in answer.text and "\x1b" not in answer.start, answer.start[:200])
+            check("\x1b" not in house.program.log.read_text("utf-8", "replace"), "an escape sequence reached the terminal")
+
+
+def crossings(lab, house, owner, guard):
+    with guard.case("unsubscribing while a NOTIFY is under way, and refreshing after that"):
+        phone = house.phone(host="127.0.0.24")
+        handle, held = phone._handle, []
+        phone._handle = lambda raw, sender: held.append((raw, sender)) if raw.startswith(b"NOTIFY") else handle(raw, sender)
+        watch = phone.subscribe(phone.uri("plug"), "appliance", "application/senml+json", 600)
+        phone.pump(1, lambda: held)
+        equal(watch.unsubscribe().status, 200, "the end")
+        equal(watch.refresh(600).status, 481, "a refresh after the end")
+        phone._handle = handle
+        handle(*held[0])
+        watch.wait("the end", lambda n: n.get("Subscription-State").startswith("terminated"))
+        equal(watch.refresh(600).status, 481, "a refresh after the last NOTIFY")
+    with guard.case("a NOTIFY that is answered 481 ends it; a stranger ends nothing"):
+        phone = house.phone(host="127.0.0.25")
+        phone.answer["NOTIFY"] = 481
+        watch = phone.subscribe(phone.uri("plug"), "presence", "application/pidf+xml", 600)
+        watch.wait("the first document")
+        phone.answer.clear()
+        equal(watch.refresh(600).status, 481, "a refresh of what is over")
+        watch = phone.subscribe(phone.uri("plug"), "presence", "application/pidf+xml", 600)
+        stranger = house.phone("mallory", None, registered=False, host="127.0.0.26")
+        asked = stranger.build("SUBSCRIBE", watch.target, [("Event", "presence"), ("Expires", "0")], to=watch.to,
+                               call_id=watch.call_id, tag=watch.tag, cseq=99)
+        equal(stranger.send(asked).status, 401, "a stranger in the dialog")
+        equal(watch.refresh(600).status, 200, "the owner's refresh")
+        equal(watch.unsubscribe().status, 200, "the end")
 
 
 def floods(lab, house, owner, guard):

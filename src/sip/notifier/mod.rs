@@ -4,15 +4,22 @@
 //! outstanding per subscription, sends always the newest state, and never faster than the package
 //! allows; what changed meanwhile is one dirty flag, not a queue.
 
+pub mod rate;
+mod subscription;
+
+use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use slab::Slab;
 
+use self::rate::{Rates, Sent};
+pub use self::subscription::Condition;
+use self::subscription::Subscription;
 use super::dialog::{Dialog, DialogFault};
 use super::transaction::Transactions;
-use super::wire::{Message, Method};
+use super::wire::Message;
 use super::{FlowId, Hop, User};
 use crate::limits;
 use crate::timer::{Deadlines, Now};
@@ -20,23 +27,36 @@ use crate::timer::{Deadlines, Now};
 /// What a subscription watches, as its [`Source`] numbers it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Resource {
-    /// Which appliance.
+    /// Which appliance, room or list.
     pub subject: usize,
     /// Which event package.
     pub package: usize,
     /// Which body format of the package.
     pub form: usize,
     /// Which parts this watcher may see, one bit each.
-    pub view: u64,
+    pub view: u128,
 }
 
 /// A body for a NOTIFY.
 #[derive(Clone, Debug)]
 pub struct Document {
     /// Its media type.
-    pub content_type: &'static str,
+    pub content_type: Cow<'static, str>,
+    /// The extension that a reader must know, for Require.
+    pub require: Option<&'static str>,
     /// Its bytes; shared by all watchers of the same resource where the format allows it.
     pub body: Bytes,
+}
+
+/// For whom a document is written.
+#[derive(Clone, Copy, Debug)]
+pub struct Watcher<'a> {
+    /// The proven name.
+    pub who: &'a str,
+    /// How many documents this subscription got before.
+    pub nth: u32,
+    /// The address as it was subscribed to.
+    pub entity: &'a str,
 }
 
 /// Something that happened and is over: said once to each watcher of that time, and to nobody later.
@@ -52,9 +72,10 @@ pub struct Moment {
 
 /// What the notifier asks of the application.
 pub trait Source {
-    /// The state of `resource` now, as the `nth` document (from 0) of a subscription to `entity`,
-    /// with what happened since the last one.
-    fn document(&mut self, resource: Resource, nth: u32, entity: &str, moments: &[Moment]) -> Document;
+    /// A number that changes with the state of `resource`, and with nothing else (RFC 5839 §5.1).
+    fn tag(&self, resource: Resource) -> u64;
+    /// The state of `resource` now, with what happened since the last document of this watcher.
+    fn document(&mut self, resource: Resource, watcher: Watcher<'_>, moments: &[Moment]) -> Document;
 }
 
 /// Names a subscription. Stale ones find nothing.
@@ -103,8 +124,34 @@ pub struct Wanted {
     pub entity: String,
     /// Granted lifetime; zero for a fetch.
     pub expires: Duration,
-    /// Least time between two NOTIFYs.
+    /// Least time between two NOTIFYs that the package asks for.
     pub interval: Duration,
+    /// What the subscriber asks for.
+    pub rates: Rates,
+    /// What the subscriber knows already.
+    pub condition: Option<Condition>,
+}
+
+/// What a subscriber says with a refresh.
+#[derive(Clone, Copy, Debug)]
+pub struct Refresh {
+    /// Granted lifetime; zero ends the subscription.
+    pub expires: Duration,
+    /// The rates that count from now on.
+    pub rates: Rates,
+    /// What the subscriber knows already.
+    pub condition: Option<Condition>,
+}
+
+/// How a NOTIFY was answered.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Answered {
+    /// The status code; 408 when nobody answered.
+    pub status: u16,
+    /// Retry-After in seconds.
+    pub retry_after: Option<u32>,
+    /// New rates, where the answer names some (RFC 6446 §4.4).
+    pub rates: Option<Rates>,
 }
 
 /// Everything that the notifier remembers.
@@ -115,42 +162,9 @@ pub struct Notifier {
     by_who: HashMap<String, usize>,
     ready: VecDeque<SubscriptionId>,
     deadlines: Deadlines<(SubscriptionId, Wake)>,
-    /// Newest subscription per user, subject, package and Contact.
+    /// Newest subscription per user, address, package and Contact.
     twins: HashMap<u64, SubscriptionId>,
     serial: u64,
-}
-
-#[derive(Debug)]
-struct Subscription {
-    serial: u64,
-    resource: Resource,
-    who: String,
-    dialog: Dialog,
-    event: String,
-    entity: String,
-    expires: Instant,
-    interval: Duration,
-    /// Something changed since the last NOTIFY was written.
-    dirty: bool,
-    /// The next NOTIFY goes out whatever the interval: the answer to a SUBSCRIBE, or the last one.
-    at_once: bool,
-    outstanding: bool,
-    /// In `ready`.
-    queued: bool,
-    /// The connection is gone: nothing can be said until the phone refreshes over another.
-    lost: bool,
-    /// Place in `by_subject`; `None` once it watches nothing any more.
-    slot: Option<usize>,
-    twin: u64,
-    last: Option<Instant>,
-    /// A Retry-After: nothing is sent before, unless at once.
-    hold: Option<Instant>,
-    end: Option<End>,
-    sent: u32,
-    /// Not yet acknowledged, oldest first.
-    moments: VecDeque<Moment>,
-    /// How many of them are in the NOTIFY that is outstanding.
-    moments_sent: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -159,6 +173,8 @@ enum Wake {
     Send,
     /// The subscription may have expired.
     Expire,
+    /// Something has to be said although nothing changed.
+    Beat,
 }
 
 /// How long an expired subscription is kept for a refresh that is late on its way: phones refresh
@@ -206,7 +222,10 @@ impl Notifier {
             event: wanted.event,
             entity: wanted.entity,
             expires,
-            interval: wanted.interval,
+            package_interval: wanted.interval,
+            rates: wanted.rates,
+            condition: wanted.condition,
+            lately: Sent::default(),
             dirty: true,
             at_once: true,
             outstanding: false,
@@ -243,9 +262,10 @@ impl Notifier {
         subscription.dialog.is_of(request).then_some(SubscriptionId { index, serial })
     }
 
-    /// Who holds a subscription, and what it watches.
+    /// Who holds a subscription that goes on, and what it watches.
     pub fn holder(&self, id: SubscriptionId) -> Option<(&str, Resource)> {
-        self.get(id).map(|subscription| (subscription.who.as_str(), subscription.resource))
+        let going_on = self.get(id).filter(|subscription| subscription.end.is_none());
+        going_on.map(|subscription| (subscription.who.as_str(), subscription.resource))
     }
 
     /// Whether the Event of a refresh is that of the subscription.
@@ -269,16 +289,22 @@ impl Notifier {
         id: SubscriptionId,
         request: &Message<'_>,
         hop: Hop,
-        expires: Duration,
+        wish: Refresh,
         now: Now,
     ) -> Result<(), DialogFault> {
         let Some(subscription) = self.get_mut(id) else { return Ok(()) };
+        let before = subscription.dialog.hop;
         subscription.dialog.on_request(request, hop)?;
+        // It lives somewhere else now: a NOTIFY that is on its way to the old place will not be
+        // answered, and that is no sign against it.
+        subscription.outstanding &= before == hop;
         subscription.lost = false;
-        subscription.expires = now.mono + expires;
+        subscription.expires = now.mono + wish.expires;
+        subscription.rates = wish.rates;
+        subscription.condition = wish.condition;
         subscription.dirty = true;
         subscription.at_once = true;
-        if expires.is_zero() {
+        if wish.expires.is_zero() {
             subscription.end = Some(End::Timeout);
         } else {
             let at = subscription.expires + GRACE;
@@ -290,17 +316,28 @@ impl Notifier {
 
     /// The state of `subject` changed: each of its watchers hears of it as soon as it may.
     pub fn changed(&mut self, subject: usize, now: Now) {
+        self.changed_for(subject, |_| true, now);
+    }
+
+    /// A part of `subject` changed: only those who may see it hear that something did.
+    pub fn changed_for(&mut self, subject: usize, may_see: impl Fn(&str) -> bool, now: Now) {
         let Some(ids) = self.by_subject.get(&subject) else { return };
         for id in ids.clone() {
-            self.mark(id, now);
+            if self.get(id).is_some_and(|subscription| may_see(&subscription.who)) {
+                self.mark(id, now);
+            }
         }
     }
 
-    /// Something happened to `subject`: its watchers hear of it with their next NOTIFY.
-    pub fn happened(&mut self, subject: usize, moment: &Moment, now: Now) {
+    /// Something happened to `subject`: those of its watchers whose view has the bit `part` hear of it
+    /// with their next NOTIFY.
+    pub fn happened(&mut self, subject: usize, part: usize, moment: &Moment, now: Now) {
         let Some(ids) = self.by_subject.get(&subject) else { return };
         for id in ids.clone() {
             let Some(subscription) = self.get_mut(id) else { continue };
+            if part >= 128 || subscription.resource.view >> part & 1 == 0 {
+                continue;
+            }
             if subscription.moments.len() >= limits::MOMENTS {
                 // Full: the watcher does not answer; the oldest is lost to it.
                 subscription.moments.pop_front();
@@ -317,6 +354,11 @@ impl Notifier {
         for id in ids {
             let Some(subscription) = self.get_mut(id) else { continue };
             if which(&subscription.who, subscription.resource) && subscription.end.is_none() {
+                if subscription.lost {
+                    // There is no way to tell it.
+                    self.remove(id);
+                    continue;
+                }
                 subscription.end = Some(end);
                 subscription.dirty = true;
                 subscription.at_once = true;
@@ -333,8 +375,13 @@ impl Notifier {
             if subscription.outstanding || !subscription.dirty || subscription.lost {
                 continue;
             }
-            subscription.send(id, transactions, source, now);
-            if subscription.end.is_some() {
+            let sent = subscription.send(id, transactions, source, now);
+            let beat = subscription.beat().filter(|_| sent && subscription.end.is_none());
+            let ended = subscription.end.is_some();
+            if let Some(at) = beat {
+                self.deadlines.set(at, (id, Wake::Beat));
+            }
+            if ended {
                 // Kept until the last NOTIFY's transaction is over, so that it is repeated when lost;
                 // but it watches nothing any more.
                 self.forget_subject(id);
@@ -342,11 +389,22 @@ impl Notifier {
         }
     }
 
-    /// A NOTIFY was answered with `status`, or 408 when nobody answered; `retry_after` in seconds
-    /// where the answer named one.
-    pub fn on_answer(&mut self, id: SubscriptionId, status: u16, retry_after: Option<u32>, now: Now) {
-        let Some(subscription) = self.get_mut(id) else { return };
+    /// The NOTIFY with that CSeq was answered. One that is not waited for any more says nothing.
+    pub fn on_answer(&mut self, id: SubscriptionId, cseq: u32, answered: Answered, now: Now) {
+        let Answered { status, retry_after, rates } = answered;
+        let Some(subscription) =
+            self.get_mut(id).filter(|known| known.outstanding && known.dialog.local_seq == cseq)
+        else {
+            return;
+        };
         subscription.outstanding = false;
+        if let Some(rates) = rates.filter(|_| status < 300) {
+            subscription.rates = rates;
+            if let Some(at) = subscription.beat() {
+                self.deadlines.set(at, (id, Wake::Beat));
+            }
+        }
+        let Some(subscription) = self.get_mut(id) else { return };
         let told = std::mem::take(&mut subscription.moments_sent);
         if status < 300 {
             subscription.moments.drain(..told.min(subscription.moments.len()));
@@ -393,6 +451,7 @@ impl Notifier {
 
     /// Deals with every deadline that has passed.
     pub fn on_deadline(&mut self, now: Now) {
+        self.forget_deadlines();
         while let Some((id, wake)) = self.deadlines.due(now.mono) {
             match wake {
                 // It may have been set for a NOTIFY that went out earlier: times are looked at again.
@@ -405,6 +464,11 @@ impl Notifier {
                     }
                 }
                 Wake::Expire => self.expire(id, now),
+                Wake::Beat => {
+                    if self.get(id).and_then(Subscription::beat).is_some_and(|at| at <= now.mono) {
+                        self.mark(id, now);
+                    }
+                }
             }
         }
     }
@@ -451,8 +515,7 @@ impl Notifier {
     /// Now, or when the interval and a Retry-After have passed.
     fn schedule(&mut self, id: SubscriptionId, now: Now) {
         let Some(subscription) = self.get(id) else { return };
-        let at = subscription.last.map(|last| last + subscription.interval).max(subscription.hold);
-        match at.filter(|at| *at > now.mono && !subscription.at_once) {
+        match subscription.next().filter(|at| *at > now.mono && !subscription.at_once) {
             Some(at) => self.deadlines.set(at, (id, Wake::Send)),
             None => self.make_ready(id),
         }
@@ -480,6 +543,20 @@ impl Notifier {
         self.make_ready(id);
     }
 
+    /// A phone that refreshes in a storm leaves a deadline behind with each refresh, for hours: those
+    /// that mean nothing any more are thrown out once they are the most.
+    fn forget_deadlines(&mut self) {
+        let subscriptions = &self.subscriptions;
+        self.deadlines.shrink(subscriptions.len(), |at, (id, wake)| {
+            let found = subscriptions.get(id.index).filter(|it| it.serial == id.serial);
+            found.is_some_and(|it| match wake {
+                Wake::Send => it.dirty && !it.outstanding,
+                Wake::Expire => it.expires + GRACE == at,
+                Wake::Beat => it.beat() == Some(at),
+            })
+        });
+    }
+
     /// The subscription that is the same one to the phone.
     fn twin(&self, twin: u64, wanted: &Wanted) -> Option<SubscriptionId> {
         let id = self.twins.get(&twin).copied()?;
@@ -487,6 +564,7 @@ impl Notifier {
         let same = other.who == wanted.who
             && other.resource.subject == wanted.resource.subject
             && other.resource.package == wanted.resource.package
+            && other.entity == wanted.entity
             && other.dialog.target == wanted.dialog.target
             && other.event == wanted.event;
         same.then_some(id)
@@ -530,43 +608,9 @@ fn twin_of(wanted: &Wanted) -> u64 {
     use std::hash::{DefaultHasher, Hash as _, Hasher as _};
     let mut hasher = DefaultHasher::new();
     (&wanted.who, wanted.resource.subject, wanted.resource.package).hash(&mut hasher);
-    (&wanted.dialog.target, &wanted.event).hash(&mut hasher);
+    (&wanted.dialog.target, &wanted.event, &wanted.entity).hash(&mut hasher);
     hasher.finish()
 }
 
-impl Subscription {
-    fn send(
-        &mut self,
-        id: SubscriptionId,
-        transactions: &mut Transactions<User>,
-        source: &mut dyn Source,
-        now: Now,
-    ) {
-        let moments = self.moments.make_contiguous();
-        // Who lost the right is told no state, and what is gone has none.
-        let document = match self.end {
-            Some(End::Rejected | End::NoResource) => None,
-            _ => Some(source.document(self.resource, self.sent, &self.entity, moments)),
-        };
-        self.moments_sent = moments.len();
-        let left = self.expires.saturating_duration_since(now.mono).as_secs();
-        let (end, event, dialog) = (self.end, &self.event, &mut self.dialog);
-        transactions.send(dialog.hop, Method::Notify, User::Notify(id), now.mono, |branch| {
-            let mut writer = dialog.request(Method::Notify, branch);
-            writer.field("Event", &[event]);
-            match end {
-                Some(end) => writer.field("Subscription-State", &["terminated;reason=", end.reason()]),
-                None => writer.field_fmt("Subscription-State", format_args!("active;expires={left}")),
-            };
-            match &document {
-                Some(document) => writer.body(document.content_type, &document.body),
-                None => writer.finish(),
-            }
-        });
-        self.sent += 1;
-        self.dirty = false;
-        self.at_once = false;
-        self.outstanding = true;
-        self.last = Some(now.mono);
-    }
-}
+#[cfg(test)]
+mod tests;

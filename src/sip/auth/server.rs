@@ -1,162 +1,19 @@
-//! Digest access authentication, both sides (RFC 3261 §22, RFC 7616, RFC 8760).
+//! The gateway as digest server: challenges without memory, and what a proof is worth.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
+use std::time::Instant;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, Mac};
-use md5::Md5;
 use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
 
-use super::wire::text::{List, split_outside, trim, unquote};
-use super::wire::{Message, Name};
+use super::{Algorithm, Secrets, credentials, hash};
 use crate::limits;
+use crate::sip::wire::{Message, Name};
 use crate::timer::Now;
-
-/// A digest algorithm.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Algorithm {
-    /// The default of RFC 8760.
-    Sha256,
-    /// For phones that know nothing else.
-    Md5,
-}
-
-impl Algorithm {
-    /// The token on the wire.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Sha256 => "SHA-256",
-            Self::Md5 => "MD5",
-        }
-    }
-
-    fn new(token: &str) -> Option<Self> {
-        [Self::Sha256, Self::Md5].into_iter().find(|known| known.as_str().eq_ignore_ascii_case(token))
-    }
-}
-
-/// A hash as lower-case hex, on the stack.
-#[derive(Clone, Copy)]
-pub struct Hex {
-    digits: [u8; 64],
-    len: usize,
-}
-
-impl Hex {
-    /// The digits.
-    pub fn as_str(&self) -> &str {
-        self.digits.get(..self.len).and_then(|digits| std::str::from_utf8(digits).ok()).unwrap_or_default()
-    }
-}
-
-/// Hashes the parts with colons between them.
-pub fn hash(algorithm: Algorithm, parts: &[&[u8]]) -> Hex {
-    fn run<D: sha2::Digest>(parts: &[&[u8]]) -> Hex {
-        let mut digest = D::new();
-        for (nth, part) in parts.iter().enumerate() {
-            if nth > 0 {
-                digest.update(b":");
-            }
-            digest.update(part);
-        }
-        let mut hex = Hex { digits: [0; 64], len: 0 };
-        let nibble = |value: u8| if value < 10 { b'0' + value } else { b'a' + value - 10 };
-        let out = digest.finalize();
-        for (byte, pair) in out.iter().zip(hex.digits.chunks_exact_mut(2)) {
-            pair.copy_from_slice(&[nibble(byte >> 4), nibble(byte & 15)]);
-            hex.len += 2;
-        }
-        hex
-    }
-    match algorithm {
-        Algorithm::Sha256 => run::<Sha256>(parts),
-        Algorithm::Md5 => run::<Md5>(parts),
-    }
-}
-
-/// The fields of an Authorization or a challenge, as written.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Digest<'a> {
-    /// User name.
-    pub username: Option<&'a str>,
-    /// Realm.
-    pub realm: Option<&'a str>,
-    /// Nonce.
-    pub nonce: Option<&'a str>,
-    /// digest-uri.
-    pub uri: Option<&'a str>,
-    /// The proof.
-    pub response: Option<&'a str>,
-    /// Algorithm token.
-    pub algorithm: Option<&'a str>,
-    /// Quality of protection: one token in credentials, a list in a challenge.
-    pub qop: Option<&'a str>,
-    /// Nonce count.
-    pub nc: Option<&'a str>,
-    /// Client nonce.
-    pub cnonce: Option<&'a str>,
-    /// Opaque.
-    pub opaque: Option<&'a str>,
-    /// Whether only the nonce was old.
-    pub stale: bool,
-}
-
-impl<'a> Digest<'a> {
-    /// Reads a header value; `None` for another scheme than Digest.
-    pub fn parse(value: &'a [u8]) -> Option<Self> {
-        let value = trim(value);
-        let rest =
-            value.get(..7).filter(|scheme| scheme.eq_ignore_ascii_case(b"Digest ")).and(value.get(7..))?;
-        let mut digest = Self::default();
-        for part in List::new(rest) {
-            let (name, Some(value)) = split_outside(part, b'=') else { continue };
-            let Ok(text) = std::str::from_utf8(unquote(trim(value))) else { continue };
-            let slot = match trim(name).to_ascii_lowercase_array::<9>().as_slice() {
-                b"username" => &mut digest.username,
-                b"realm" => &mut digest.realm,
-                b"nonce" => &mut digest.nonce,
-                b"uri" => &mut digest.uri,
-                b"response" => &mut digest.response,
-                b"algorithm" => &mut digest.algorithm,
-                b"qop" => &mut digest.qop,
-                b"nc" => &mut digest.nc,
-                b"cnonce" => &mut digest.cnonce,
-                b"opaque" => &mut digest.opaque,
-                b"stale" => {
-                    digest.stale = text.eq_ignore_ascii_case("true");
-                    continue;
-                }
-                _ => continue,
-            };
-            // A repeated field is an attempt to be read in two ways: the first one counts.
-            slot.get_or_insert(text);
-        }
-        Some(digest)
-    }
-}
-
-trait LowerCase {
-    fn to_ascii_lowercase_array<const N: usize>(&self) -> arrayvec::ArrayVec<u8, N>;
-}
-impl LowerCase for [u8] {
-    /// The bytes in lower case; longer names than any known one come out empty.
-    fn to_ascii_lowercase_array<const N: usize>(&self) -> arrayvec::ArrayVec<u8, N> {
-        if self.len() > N {
-            arrayvec::ArrayVec::new()
-        } else {
-            self.iter().map(u8::to_ascii_lowercase).collect()
-        }
-    }
-}
-
-/// `H(user:realm:password)` of a known user, per algorithm, as lower-case hex.
-pub trait Secrets {
-    /// The HA1 of `user`; `None` for an unknown user or an algorithm that is refused to it.
-    fn ha1(&self, user: &str, algorithm: Algorithm) -> Option<&str>;
-}
 
 /// How a challenge is written, for phones that cannot read every form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -216,6 +73,9 @@ pub struct Server {
     md5: bool,
     query_age_ms: i64,
     control_age_ms: i64,
+    /// Where the times of nonces and guesses begin: the wall clock may jump, and would void every
+    /// nonce or slow somebody for years.
+    epoch: Option<Instant>,
     serial: u32,
     seen: HashMap<Issued, Seen>,
     order: std::collections::VecDeque<Issued>,
@@ -251,6 +111,7 @@ impl Server {
             md5,
             query_age_ms,
             control_age_ms,
+            epoch: None,
             serial: 0,
             seen: HashMap::new(),
             order: std::collections::VecDeque::new(),
@@ -259,10 +120,15 @@ impl Server {
         }
     }
 
+    /// Takes over other rules: they count for every proof from now on, whenever it was asked for.
+    pub fn set_rules(&mut self, md5: bool, query_age_ms: i64, control_age_ms: i64) {
+        (self.md5, self.query_age_ms, self.control_age_ms) = (md5, query_age_ms, control_age_ms);
+    }
+
     /// WWW-Authenticate fields, the strongest algorithm first (RFC 8760 §2.4).
     pub fn challenge(&mut self, source: IpAddr, stale: bool, offer: Offer, now: Now) -> String {
         self.serial = self.serial.wrapping_add(1);
-        let issued = Issued { at_ms: now.wall_ms, serial: self.serial };
+        let issued = Issued { at_ms: self.ms(now), serial: self.serial };
         let nonce = self.nonce(issued, source);
         let stale = if stale { ", stale=true" } else { "" };
         let realm = &self.realm;
@@ -316,8 +182,9 @@ impl Server {
         else {
             return Verdict::Unknown;
         };
-        let guesser = (self.short(user), source);
-        if self.guesses.get(&guesser).is_some_and(|guesses| guesses.until_ms > now.wall_ms) {
+        let now_ms = self.ms(now);
+        let guesser = (self.short(user), network_of(source));
+        if self.guesses.get(&guesser).is_some_and(|guesses| guesses.until_ms > now_ms) {
             return Verdict::Slowed;
         }
         // A foreign or old nonce says nothing about the password: no work, and no guess counted.
@@ -337,18 +204,18 @@ impl Server {
         let right = hash(algorithm, &parts);
         let proven = bool::from(right.as_str().as_bytes().ct_eq(proof.as_bytes()));
         if !proven || ha1.is_none() {
-            self.wrong_guess(guesser, now);
+            self.wrong_guess(guesser, now_ms);
             return Verdict::Unknown;
         }
         self.guesses.remove(&guesser);
-        if self.use_nonce(issued, count, purpose, now) { Verdict::Is(user) } else { Verdict::Stale }
+        if self.use_nonce(issued, count, purpose, now_ms) { Verdict::Is(user) } else { Verdict::Stale }
     }
 
     /// Whether the nonce may still be used so, and that it now was.
-    fn use_nonce(&mut self, issued: Issued, count: u32, purpose: Purpose, now: Now) -> bool {
-        let age = now.wall_ms.saturating_sub(issued.at_ms);
+    fn use_nonce(&mut self, issued: Issued, count: u32, purpose: Purpose, now_ms: i64) -> bool {
+        let age = now_ms.saturating_sub(issued.at_ms);
         let limit = if purpose == Purpose::Control { self.control_age_ms } else { self.query_age_ms };
-        if age < -1000 || age > limit {
+        if age > limit {
             return false;
         }
         let control = purpose == Purpose::Control;
@@ -374,21 +241,26 @@ impl Server {
         true
     }
 
-    fn wrong_guess(&mut self, guesser: (u64, IpAddr), now: Now) {
+    fn wrong_guess(&mut self, guesser: (u64, IpAddr), now_ms: i64) {
         if self.guesses.len() >= limits::GUESSERS && !self.guesses.contains_key(&guesser) {
-            self.guesses.retain(|_, guesses| guesses.until_ms > now.wall_ms);
-            if self.guesses.len() >= limits::GUESSERS {
-                // Full of guessers that are being slowed: forget one, whichever.
-                if let Some(any) = self.guesses.keys().next().copied() {
-                    self.guesses.remove(&any);
-                }
+            // Full: the one with the fewest wrong guesses is forgotten, so that nobody escapes by
+            // guessing under a thousand other names in between.
+            let fewest = self.guesses.iter().min_by_key(|(_, guesses)| guesses.wrong);
+            if let Some(fewest) = fewest.map(|(guesser, _)| *guesser) {
+                self.guesses.remove(&fewest);
             }
         }
         let guesses = self.guesses.entry(guesser).or_insert(Guesses { wrong: 0, until_ms: 0 });
         guesses.wrong += 1;
         if let Some(over) = guesses.wrong.checked_sub(limits::FREE_GUESSES) {
-            guesses.until_ms = now.wall_ms + (500i64 << over.min(7));
+            guesses.until_ms = now_ms + (500i64 << over.min(7));
         }
+    }
+
+    /// Milliseconds since the first look at the time.
+    fn ms(&mut self, now: Now) -> i64 {
+        let epoch = *self.epoch.get_or_insert(now.mono);
+        i64::try_from(now.mono.saturating_duration_since(epoch).as_millis()).unwrap_or(i64::MAX)
     }
 
     fn nonce(&self, issued: Issued, source: IpAddr) -> String {
@@ -439,6 +311,14 @@ impl Server {
     }
 }
 
+/// Whom an address stands for: who has one of IPv6 has the other 2^64 of its network, too.
+fn network_of(source: IpAddr) -> IpAddr {
+    match source.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
+        v4 => v4,
+    }
+}
+
 fn head_of(issued: Issued) -> [u8; 12] {
     let mut head = [0u8; 12];
     let (at, serial) = head.split_at_mut(8);
@@ -447,71 +327,51 @@ fn head_of(issued: Issued) -> [u8; 12] {
     head
 }
 
-/// The Digest credentials of a request for `realm`; other schemes and realms are passed over.
-pub fn credentials<'a>(request: &Message<'a>, realm: &str) -> Option<Digest<'a>> {
-    request.all(Name::Authorization).filter_map(Digest::parse).find(|digest| digest.realm == Some(realm))
-}
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
 
-/// Who we are at somebody else's registrar.
-#[derive(Clone, Copy, Debug)]
-pub struct Login<'a> {
-    /// Digest user name.
-    pub user: &'a str,
-    /// Password.
-    pub password: &'a str,
-}
+    use super::super::{Login, answer};
+    use super::*;
 
-/// Answers a 401 or 407 of a server that we registered to: the topmost challenge whose algorithm we
-/// know (RFC 8760 §2.5). Returns the whole header field; `None` when no challenge can be answered.
-pub fn answer(
-    challenge: &Message<'_>,
-    login: Login<'_>,
-    method: &str,
-    uri: &str,
-    cnonce: &str,
-    count: u32,
-) -> Option<Answer> {
-    let (name, field) = match challenge.count(Name::WwwAuthenticate) {
-        0 => (Name::ProxyAuthenticate, "Proxy-Authorization"),
-        _ => (Name::WwwAuthenticate, "Authorization"),
-    };
-    let (digest, algorithm) = challenge.all(name).filter_map(Digest::parse).find_map(|digest| {
-        let algorithm = Algorithm::new(digest.algorithm.unwrap_or("MD5"))?;
-        Some((digest, algorithm))
-    })?;
-    let (realm, nonce) = (digest.realm?, digest.nonce?);
-    let ha1 = hash(algorithm, &[login.user.as_bytes(), realm.as_bytes(), login.password.as_bytes()]);
-    let ha2 = hash(algorithm, &[method.as_bytes(), uri.as_bytes()]);
-    let qop =
-        digest.qop.is_some_and(|list| list.split(',').any(|qop| qop.trim().eq_ignore_ascii_case("auth")));
-    let nc = format!("{count:08x}");
-    let proof = if qop {
-        hash(algorithm, &[ha1.as_str(), nonce, &nc, cnonce, "auth", ha2.as_str()].map(str::as_bytes))
-    } else {
-        hash(algorithm, &[ha1.as_str(), nonce, ha2.as_str()].map(str::as_bytes))
-    };
-    let (user, algorithm) = (login.user, algorithm.as_str());
-    let mut value = format!(
-        "{field}: Digest username=\"{user}\", realm=\"{realm}\", nonce=\"{nonce}\", uri=\"{uri}\", response=\"{}\", algorithm={algorithm}",
-        proof.as_str()
-    );
-    if qop {
-        value.push_str(&format!(", qop=auth, nc={nc}, cnonce=\"{cnonce}\""));
+    struct Anna(String);
+
+    impl Secrets for Anna {
+        fn ha1(&self, user: &str, _: Algorithm) -> Option<&str> {
+            (user == "anna").then_some(&self.0)
+        }
     }
-    if let Some(opaque) = digest.opaque {
-        value.push_str(&format!(", opaque=\"{opaque}\""));
-    }
-    value.push_str("\r\n");
-    Some(Answer { field: value, realm: realm.to_owned(), stale: digest.stale })
-}
 
-/// See [`answer`].
-#[derive(Clone, Debug)]
-pub struct Answer {
-    /// The header field with its line end.
-    pub field: String,
-    /// The realm that asked.
-    pub realm: String,
-    /// Whether the server only minded the age of the nonce.
-    pub stale: bool,
+    /// What is said to a guess, or to the right password.
+    fn guess(server: &mut Server, user: &str, password: &str, source: IpAddr, now: Now) -> bool {
+        let challenge = format!("SIP/2.0 401 x\r\n{}\r\n", server.challenge(source, false, Offer::Both, now));
+        let challenge = Message::parse(challenge.as_bytes()).unwrap();
+        let answer = answer(&challenge, Login { user, password }, "DO", "sip:h", "c", 1).unwrap();
+        let request = format!("DO sip:h SIP/2.0\r\n{}\r\n", answer.field);
+        let request = Message::parse(request.as_bytes()).unwrap();
+        let anna = Anna(hash(Algorithm::Sha256, &[b"anna", b"h", b"right"]).as_str().to_owned());
+        matches!(server.verify(&request, "DO", source, Purpose::Control, &anna, now), Verdict::Is("anna"))
+    }
+
+    #[test]
+    fn other_names_and_addresses_of_one_network_do_not_shake_off_the_count() {
+        let mut server = Server::new("h", [7; 32], true, 300_000, 60_000);
+        let mut now = Now { mono: Instant::now(), wall_ms: 0 };
+        let address = |n: u16| IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, n));
+        for n in 0..30 {
+            now.mono += Duration::from_secs(70);
+            assert!(!guess(&mut server, "anna", "wrong", address(n), now));
+        }
+        now.mono += Duration::from_secs(70);
+        for n in 0..limits::GUESSERS + 10 {
+            assert!(!guess(&mut server, &format!("nobody{n}"), "wrong", address(1), now));
+        }
+        assert!(!guess(&mut server, "anna", "wrong", address(99), now));
+        now.mono += Duration::from_secs(1);
+        assert!(!guess(&mut server, "anna", "right", address(100), now), "still slowed");
+        let elsewhere = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, 1));
+        assert!(guess(&mut server, "anna", "right", elsewhere, now), "the owner is elsewhere");
+        now.mono += Duration::from_secs(70);
+        assert!(guess(&mut server, "anna", "right", address(101), now), "and after a while here");
+    }
 }

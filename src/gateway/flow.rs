@@ -1,0 +1,80 @@
+//! Connections: what is known of each, their bytes cut into messages, and how long one may dawdle.
+
+use std::time::Instant;
+
+use super::{Gateway, Output};
+use crate::limits;
+use crate::sip::transaction::ClientEvent;
+use crate::sip::wire::frame::{Frame, Framer};
+use crate::sip::{FlowId, Hop, User};
+use crate::timer::Now;
+
+#[derive(Debug)]
+pub(super) struct Flow {
+    pub hop: Hop,
+    pub framer: Framer,
+    pub upstream: Option<usize>,
+    /// When somebody must have proved a name over it; `None` once that was done.
+    pub unproven: Option<Instant>,
+    /// When the message that has begun must be complete.
+    pub partial: Option<Instant>,
+}
+
+impl Flow {
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        [self.unproven, self.partial].into_iter().flatten().min()
+    }
+}
+
+impl Gateway {
+    pub(super) fn on_stream(&mut self, id: FlowId, bytes: &[u8], now: Now) {
+        let Some(flow) = self.flows.get_mut(&id) else { return };
+        let hop = flow.hop;
+        flow.framer.push(bytes);
+        let mut framed = false;
+        loop {
+            let Some(flow) = self.flows.get_mut(&id) else { return };
+            let Some(frame) = flow.framer.next_frame() else { break };
+            framed = true;
+            match frame {
+                Frame::Message(bytes) => self.on_message(hop, &bytes, now),
+                // RFC 5626 §4.4.1: a ping is answered by a single CRLF.
+                Frame::Ping => self.transactions.send_once(hop, b"\r\n".to_vec()),
+                Frame::Pong => {}
+                Frame::Broken(head) => {
+                    self.on_message(hop, &head, now);
+                    self.flush_transmits();
+                    self.outputs.push_back(Output::Close { flow: id });
+                    break;
+                }
+            }
+        }
+        self.guard_flow(id, framed, now);
+    }
+
+    /// A peer that dribbles is not kept: each message has its own time.
+    fn guard_flow(&mut self, id: FlowId, framed: bool, now: Now) {
+        let Some(flow) = self.flows.get_mut(&id).filter(|flow| flow.upstream.is_none()) else { return };
+        if framed {
+            flow.partial = None;
+        }
+        if flow.framer.is_partial() {
+            flow.partial.get_or_insert(now.mono + limits::MESSAGE_DEADLINE);
+        }
+    }
+
+    pub(super) fn on_closed(&mut self, id: FlowId, why: &str, now: Now) {
+        let Some(flow) = self.flows.remove(&id) else { return };
+        for user in self.transactions.fail_flow(id) {
+            // A watcher is not gone because its connection is: the notifier keeps it for a while.
+            if !matches!(user, User::Notify(..)) {
+                self.on_client_event(ClientEvent::TimedOut(user), now);
+            }
+        }
+        self.notifier.on_flow_closed(id);
+        self.registrar.on_flow_closed(id);
+        if let Some(upstream) = flow.upstream {
+            self.on_upstream_closed(upstream, why, now);
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! A new configuration in a running house.
+
+use std::sync::Arc;
+
+use secrecy::ExposeSecret as _;
+use sipliance_driver as driver;
+
+use super::{Gateway, Secrets};
+use crate::config::{Config, DeviceId, LinkSettings};
+use crate::control::target::Names;
+use crate::device::command::Outcome;
+use crate::device::house::House;
+use crate::event::{self, Cache, Rooms, Subject};
+use crate::sip::notifier::End;
+use crate::timer::Now;
+
+impl Gateway {
+    /// Takes over a configuration: values and versions of appliances that stay are kept; who lost a
+    /// right loses the subscription with it. Links, upstreams and ports are those of the old one:
+    /// [`needs_restart`] was asked before.
+    pub(super) fn reload(&mut self, config: Arc<Config>, now: Now) {
+        self.end_commands(now);
+        let mut house = House::new(config.clone(), now);
+        house.inherit(&self.house);
+        let old = std::mem::replace(&mut self.house, house);
+        let stays = |device: DeviceId| {
+            let before = old.device(device).map(|device| device.id());
+            before.is_some() && before == config.devices.get(device.0).map(|device| device.id.as_str())
+        };
+        let rooms = Rooms::of(&config);
+        self.alerts.retain(|alert| stays(alert.device));
+        // What ends later would be returned to whatever has that place then.
+        self.leases.retain(stays);
+        self.notifier.end(End::NoResource, |_, resource| match Subject::of(resource.subject) {
+            Subject::Device(device) => !stays(device),
+            Subject::Room(index) | Subject::RoomList(index) => {
+                self.rooms.get(index).map(|room| &room.id) != rooms.get(index).map(|room| &room.id)
+            }
+            Subject::All | Subject::Alerts => false,
+        });
+        self.rooms = rooms;
+        self.names = Names::new(&config);
+        self.secrets = Secrets::new(&config);
+        let (md5, query_age, control_age) = super::digest_rules(&config);
+        self.auth.set_rules(md5, query_age, control_age);
+        // Documents of the old house: another appliance may have that place and version now.
+        self.cache = Cache::default();
+        self.config = config;
+        let mut notifier = std::mem::take(&mut self.notifier);
+        notifier.end(End::Rejected, |who, resource| {
+            let view = self.view(&event::identity_of(who), Subject::of(resource.subject));
+            view != Some(resource.view)
+        });
+        // Of rooms and lists, the members may be others now.
+        let rooms =
+            (0..self.rooms.iter().count()).flat_map(|room| [Subject::Room(room), Subject::RoomList(room)]);
+        for subject in rooms.chain([Subject::All, Subject::Alerts]) {
+            notifier.changed(subject.code(), now);
+        }
+        self.notifier = notifier;
+        for link in self.links_up.clone() {
+            self.house.driver(link, driver::Event::Up, now);
+        }
+    }
+
+    /// Whoever waits for a command of the old house is told that nobody will know.
+    fn end_commands(&mut self, now: Now) {
+        let mut waiting: Vec<_> = self.pending.keys().copied().collect();
+        waiting.sort_unstable();
+        let outcome = Outcome::Unknown("the configuration was read again meanwhile".to_owned());
+        for command in waiting {
+            self.on_finished(command, &outcome, now);
+        }
+    }
+}
+
+/// What of a new configuration takes effect only with a restart: drivers hold hardware, and letting
+/// go of it could move a relay. `None`: it can be taken over as it is.
+pub fn needs_restart(old: &Config, new: &Config) -> Option<&'static str> {
+    let shape = |config: &Config| (format!("{:?}", config.links), format!("{:?}", config.upstreams));
+    let (links, upstreams) = shape(old);
+    let (new_links, new_upstreams) = shape(new);
+    [
+        (
+            links != new_links || secrets_of(old) != secrets_of(new),
+            "brokers, ports or lines (`mqtt:`, `serial:`, GPIO devices)",
+        ),
+        (upstreams != new_upstreams, "`upstream:`"),
+        (old.listen != new.listen, "`listen:`"),
+        (old.audit != new.audit, "`audit:`"),
+        (old.house.domain != new.house.domain || old.house.user != new.house.user, "`house:`"),
+    ]
+    .into_iter()
+    .find_map(|(changed, what)| changed.then_some(what))
+}
+
+/// Passwords, which Debug does not show.
+fn secrets_of(config: &Config) -> Vec<&str> {
+    let links = config.links.iter().filter_map(|link| match &link.settings {
+        LinkSettings::Mqtt(settings) => settings.password.as_ref(),
+        _ => None,
+    });
+    let accounts =
+        config.upstreams.iter().flat_map(|upstream| &upstream.accounts).map(|account| &account.password);
+    links.chain(accounts).map(|secret| secret.expose_secret()).collect()
+}

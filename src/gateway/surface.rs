@@ -1,0 +1,177 @@
+//! What goes into the gateway and what comes out.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use sipliance_driver as driver;
+
+use crate::config::{Config, HostPort, LinkId};
+use crate::sip::{FlowId, Hop, Transport};
+
+/// What happens to the gateway.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// [`Gateway::next_deadline`](super::Gateway::next_deadline) has passed.
+    Deadline,
+    /// A datagram arrived.
+    Datagram {
+        /// The socket.
+        flow: FlowId,
+        /// The address that it was sent to.
+        local: SocketAddr,
+        /// The source.
+        from: SocketAddr,
+        /// The payload.
+        bytes: &'a [u8],
+    },
+    /// Bytes of a connection arrived.
+    Stream {
+        /// The connection.
+        flow: FlowId,
+        /// What was read.
+        bytes: &'a [u8],
+    },
+    /// A flow exists: an accepted connection, or what [`Output::Connect`] asked for.
+    Opened {
+        /// The new flow.
+        flow: FlowId,
+        /// How.
+        transport: Transport,
+        /// Our address.
+        local: SocketAddr,
+        /// The far end.
+        peer: SocketAddr,
+        /// The upstream that it leads to.
+        upstream: Option<usize>,
+    },
+    /// A flow is gone.
+    Closed {
+        /// Which.
+        flow: FlowId,
+        /// In words.
+        why: String,
+    },
+    /// What [`Output::Connect`] asked for did not work.
+    ConnectFailed {
+        /// The upstream.
+        upstream: usize,
+        /// In words.
+        why: String,
+    },
+    /// A driver reports.
+    Driver {
+        /// The link.
+        link: LinkId,
+        /// What.
+        event: driver::Event,
+    },
+    /// A new configuration was checked and is good.
+    Reload(Arc<Config>),
+    /// Stop: tell the watchers, take registrations back.
+    Shutdown,
+}
+
+/// What the gateway wants done.
+#[derive(Debug)]
+pub enum Output {
+    /// Send a message.
+    Send {
+        /// Where to.
+        hop: Hop,
+        /// The bytes.
+        bytes: Bytes,
+    },
+    /// Open a flow to an upstream; answered by [`Input::Opened`] or [`Input::ConnectFailed`].
+    Connect {
+        /// Index into [`Config::upstreams`].
+        upstream: usize,
+        /// Where.
+        server: HostPort,
+        /// How.
+        transport: Transport,
+    },
+    /// Close a connection after everything sent before has left.
+    Close {
+        /// Which.
+        flow: FlowId,
+    },
+    /// Ask something of a driver.
+    Drive {
+        /// The link.
+        link: LinkId,
+        /// What.
+        op: driver::Op,
+    },
+    /// Write a line to the audit log, before the outputs that follow are carried out.
+    Audit {
+        /// One JSON object.
+        line: String,
+        /// Something sensitive follows: when the line cannot be kept, no [`Output::Drive`] with an id
+        /// that is polled after it may be carried out.
+        sensitive: bool,
+    },
+    /// Something that a person may want to read in the journal.
+    Tell(Notice),
+}
+
+/// News for the journal. Holds no secret and no body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// The state of an appliance changed.
+    State {
+        /// Its id.
+        device: String,
+        /// In a line.
+        summary: String,
+    },
+    /// Something happened at an appliance.
+    Happened {
+        /// Its id.
+        device: String,
+        /// What.
+        what: String,
+    },
+    /// A registration changed its standing.
+    Registration {
+        /// The address.
+        address: String,
+        /// In words.
+        standing: String,
+        /// Whether it is good news.
+        good: bool,
+    },
+    /// Something on a link will never be read; what depends on it stays unknown.
+    Unwatched {
+        /// The link's name.
+        link: String,
+        /// What cannot be watched.
+        channel: String,
+        /// Why.
+        why: String,
+    },
+    /// A link changed.
+    Link {
+        /// Its name.
+        link: String,
+        /// `None`: it is up; else why it is down.
+        down: Option<String>,
+    },
+}
+
+/// Packets and requests, counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Packets and frames that were no SIP.
+    pub not_sip: u64,
+    /// Requests that were malformed and answered.
+    pub malformed: u64,
+    /// Challenges sent.
+    pub challenges: u64,
+    /// Requests refused to somebody who was proven.
+    pub forbidden: u64,
+    /// Commands carried out or tried.
+    pub commands: u64,
+    /// NOTIFYs that nobody answered.
+    pub unanswered: u64,
+}

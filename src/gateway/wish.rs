@@ -1,0 +1,233 @@
+//! What a MESSAGE, a DO or a call wants, in the words of the house.
+
+use super::Gateway;
+use super::command::Kind;
+use super::request::Request;
+use crate::config::access::Identity;
+use crate::config::{DeviceId, Press};
+use crate::control::answer::{self, Answer};
+use crate::control::body::{self, Content};
+use crate::control::target::{Target, press_of};
+use crate::control::{senml, words};
+use crate::device::appliance::Device;
+use crate::device::command::Order;
+use crate::event::Subject;
+use crate::limits;
+use crate::sip::Rejection;
+use crate::timer::Now;
+
+/// What a request asks for, once it is read.
+pub(super) enum Wish {
+    Order(DeviceId, Order),
+    /// A text, and no command.
+    Tell(Answer),
+    /// Nothing is to be said.
+    Silence,
+    /// The alerts of the house, or of one appliance, have been seen.
+    Acknowledge(Option<DeviceId>),
+}
+
+impl Gateway {
+    pub(super) fn may_see(&self, who: &Identity, device: DeviceId) -> bool {
+        self.house
+            .device(device)
+            .is_some_and(|device| self.config.access.may_see(who, device.id(), device.room()))
+    }
+
+    /// Whether `who` may know of an event of `device`.
+    pub(super) fn may_hear(&self, who: &Identity, device: DeviceId, event: &str) -> bool {
+        self.house
+            .device(device)
+            .is_some_and(|device| self.config.access.may_see_property(who, device.id(), device.room(), event))
+    }
+
+    /// Whether `target` is there for `who`: a room of which he may see nothing is not.
+    pub(super) fn is_there(&self, who: &Identity, target: Target) -> bool {
+        match target.subject() {
+            Subject::All | Subject::Alerts => true,
+            subject => self.view(who, subject).is_some(),
+        }
+    }
+
+    /// Understands the request.
+    pub(super) fn wish(
+        &self,
+        kind: &Kind,
+        request: &Request<'_>,
+        target: Target,
+        who: &Identity,
+        now: Now,
+    ) -> Result<Wish, Rejection> {
+        let content = match kind {
+            Kind::Message => body::message(request.message)?,
+            Kind::Do => body::action(request.message)?,
+            Kind::Call | Kind::Publish(_) => return Ok(self.wish_of_call(target, who, now)),
+        };
+        match (content, target.device()) {
+            (Content::Chatter, _) => Ok(Wish::Silence),
+            (Content::Words(text), Some(device)) => Ok(self.understand(device, &text, who, now)),
+            (Content::Words(text), None) => Ok(self.understand_place(target, &text, who, now)),
+            (Content::SenMl(text), Some(id)) => {
+                let device = self.house.device(id).ok_or(Rejection::new(404, "No Such Appliance"))?;
+                if !self.config.access.may_act(who, device.id(), device.room()) {
+                    return Ok(Wish::Tell(only_status(device)));
+                }
+                senml::order(device, text).map(|order| Wish::Order(id, order)).map_err(|why| Rejection {
+                    status: 488,
+                    reason: why.into(),
+                    fields: String::new(),
+                })
+            }
+            (Content::SenMl(_), None) => Err(Rejection::new(404, "No Such Appliance")),
+        }
+    }
+
+    fn wish_of_call(&self, target: Target, who: &Identity, now: Now) -> Wish {
+        // A call to the mailbox says: seen.
+        if target == Target::Alerts {
+            return Wish::Acknowledge(None);
+        }
+        let Some(id) = target.device() else { return self.understand_place(target, "status", who, now) };
+        let words = match press_of(&self.config, target) {
+            Press::Tell => None,
+            Press::Words(words) => Some(words),
+            Press::Profile => self
+                .house
+                .device(id)
+                .and_then(|device| device.model().phone.press.as_deref().map(ToOwned::to_owned)),
+        };
+        match words {
+            Some(words) => self.understand(id, &words, who, now),
+            None => self.understand(id, "status", who, now),
+        }
+    }
+
+    fn understand(&self, id: DeviceId, text: &str, who: &Identity, now: Now) -> Wish {
+        let Some(device) = self.house.device(id) else {
+            return Wish::Tell(Answer::new(404, "Not Found", "there is no such appliance"));
+        };
+        let acts = self.config.access.may_act(who, device.id(), device.room());
+        if matches!(text.trim().to_lowercase().as_str(), "ack" | "seen") {
+            return Wish::Acknowledge(Some(id));
+        }
+        match words::understand(device, text) {
+            Ok(words::Said::Order(order)) => Wish::Order(id, order),
+            Ok(words::Said::Status) => Wish::Tell(Answer::new(200, "OK", self.state(who, device, now))),
+            Ok(words::Said::Help) if acts => Wish::Tell(Answer::new(200, "OK", words::help(device))),
+            Ok(words::Said::Help) => Wish::Tell(Answer::new(200, "OK", "I know: status, help")),
+            // What is not understood may hang on what is not to be seen: `toggle` of an unknown state.
+            Err(_) if !acts => Wish::Tell(only_status(device)),
+            Err(why) => {
+                Wish::Tell(Answer::new(488, "Not Acceptable Here", format!("{}: {why}", device.name())))
+            }
+        }
+    }
+
+    /// The alerts that `who` may know of, newest first, those that nobody has seen marked.
+    fn list_alerts(&self, who: &Identity, now: Now) -> String {
+        let mut lines: Vec<String> = Vec::new();
+        for alert in self.alerts.of(|alert| self.may_hear(who, alert.device, &alert.event)) {
+            let Some(device) = self.house.device(alert.device) else { continue };
+            let minutes = now.wall_ms.saturating_sub(alert.at_ms).max(0) / 60_000;
+            let (mark, urgent) = (if alert.seen { "" } else { "new: " }, if alert.urgent { "!" } else { "" });
+            lines.push(format!(
+                "{mark}{}: {} {}{urgent}, {minutes} min ago",
+                device.name(),
+                alert.event,
+                alert.value
+            ));
+        }
+        lines.reverse();
+        if lines.is_empty() { "no alerts".to_owned() } else { cut(&lines) }
+    }
+
+    /// Marks alerts as seen, of the appliances that `who` may do something with.
+    pub(super) fn acknowledge(&mut self, only: Option<DeviceId>, who: &Identity, now: Now) -> Answer {
+        let (house, access) = (&self.house, &self.config.access);
+        let seen = self.alerts.acknowledge(|alert| {
+            let device = house.device(alert.device).filter(|_| only.is_none_or(|only| only == alert.device));
+            device.is_some_and(|device| access.may_act(who, device.id(), device.room()))
+        });
+        self.notifier.changed(Subject::Alerts.code(), now);
+        let words = match seen {
+            0 => "no new alerts".to_owned(),
+            1 => "1 alert seen".to_owned(),
+            more => format!("{more} alerts seen"),
+        };
+        Answer::new(200, "OK", words)
+    }
+
+    /// The state in a line, of what `who` may see.
+    fn state(&self, who: &Identity, device: &Device, now: Now) -> String {
+        let (id, room) = (device.id(), device.room());
+        answer::state_of(device, now, &|property| {
+            self.config.access.may_see_property(who, id, room, property)
+        })
+    }
+
+    /// Words to the house, a room or a list: an appliance's name first, or a question about all of
+    /// them.
+    fn understand_place(&self, target: Target, text: &str, who: &Identity, now: Now) -> Wish {
+        let lower = text.trim().to_lowercase();
+        match (lower.as_str(), target) {
+            ("ack" | "seen", _) => return Wish::Acknowledge(None),
+            ("alerts", _) | ("" | "status" | "list", Target::Alerts) => {
+                return Wish::Tell(Answer::new(200, "OK", self.list_alerts(who, now)));
+            }
+            _ => {}
+        }
+        let here = |id: DeviceId| match target {
+            Target::Room(index) | Target::RoomList(index) => {
+                self.rooms.get(index).is_some_and(|room| room.devices.contains(&id))
+            }
+            _ => true,
+        };
+        let visible: Vec<_> =
+            self.house.devices().filter(|(id, _)| here(*id) && self.may_see(who, *id)).collect();
+        if lower.is_empty() || lower == "status" {
+            let lines: Vec<String> = visible.iter().map(|(_, device)| self.state(who, device, now)).collect();
+            return Wish::Tell(Answer::new(200, "OK", cut(&lines)));
+        }
+        if lower == "help" {
+            let lines = visible.iter().map(|(_, device)| device.id()).collect::<Vec<_>>().join(", ");
+            let text = format!(
+                "Say the name of an appliance first: {lines}. For example `{} help`.",
+                visible.first().map_or("plug", |(_, device)| device.id())
+            );
+            return Wish::Tell(Answer::new(200, "OK", text));
+        }
+        // The longest name that fits: "garage door" before "garage".
+        let said: Vec<&str> = text.split_whitespace().collect();
+        for length in (1..=said.len().min(limits::NAME_WORDS)).rev() {
+            let (name, rest) = said.split_at(length);
+            let name = name.join(" ").to_lowercase();
+            let name = name.trim_end_matches(':');
+            let found = visible
+                .iter()
+                .find(|(_, device)| device.id() == name || device.name().to_lowercase() == name);
+            if let Some((id, _)) = found {
+                return self.understand(*id, &rest.join(" "), who, now);
+            }
+        }
+        Wish::Tell(Answer::new(488, "Not Acceptable Here", "I know no appliance of that name; say `help`"))
+    }
+}
+
+/// The answer to somebody who may see the appliance, do nothing with it, and said no question.
+fn only_status(device: &Device) -> Answer {
+    Answer::new(403, "Forbidden", format!("{}: you may only ask for its status", device.name()))
+}
+
+/// Lines that fit one MESSAGE (RFC 3428 §8: 1300 bytes).
+fn cut(lines: &[String]) -> String {
+    let mut text = String::new();
+    for line in lines {
+        if text.len() + line.len() > limits::REPLY_BYTES {
+            text.push('…');
+            break;
+        }
+        text.push_str(line);
+        text.push('\n');
+    }
+    text.trim_end().to_owned()
+}

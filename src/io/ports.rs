@@ -1,0 +1,59 @@
+//! The sockets that the gateway listens on, opened before anything else is touched.
+
+use std::io;
+
+use tokio::net::TcpListener;
+
+use super::udp::Udp;
+use crate::config::Listen;
+use crate::sip::{FlowId, Transport};
+
+/// Open sockets. While another gateway has a port, opening fails, and no broker, serial port or relay
+/// of that gateway has been disturbed.
+#[derive(Default)]
+pub struct Ports {
+    pub(super) sockets: Vec<Udp>,
+    pub(super) listeners: Vec<TcpListener>,
+    listening: Vec<Listen>,
+}
+
+impl Ports {
+    /// Opens all of `wanted`. With port 0 the system chooses, the same one for UDP and TCP.
+    ///
+    /// # Errors
+    /// The one that cannot be opened, and why.
+    pub async fn open(wanted: &[Listen]) -> Result<Self, (Listen, io::Error)> {
+        let mut ports = Self::default();
+        for wanted in wanted {
+            let mut listen = *wanted;
+            if let Some(first) = ports.listening.first().filter(|_| wanted.addr.port() == 0) {
+                listen.addr.set_port(first.addr.port());
+            }
+            ports.bind(&mut listen).await.map_err(|why| (listen, why))?;
+            ports.listening.push(listen);
+        }
+        Ok(ports)
+    }
+
+    /// Where they listen.
+    pub fn listening(&self) -> &[Listen] {
+        &self.listening
+    }
+
+    async fn bind(&mut self, listen: &mut Listen) -> io::Result<()> {
+        match listen.transport {
+            Transport::Udp => {
+                let flow = FlowId(self.sockets.len() as u64 + 1);
+                let socket = Udp::bind(flow, listen.addr, None)?;
+                listen.addr = socket.local();
+                self.sockets.push(socket);
+            }
+            Transport::Tcp => {
+                let listener = TcpListener::bind(listen.addr).await?;
+                listen.addr = listener.local_addr()?;
+                self.listeners.push(listener);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,156 @@
+//! One subscription, and how its NOTIFY is written.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::rate::{Rates, Sent};
+use super::{End, Moment, Resource, Source, SubscriptionId, Watcher};
+use crate::sip::User;
+use crate::sip::dialog::Dialog;
+use crate::sip::transaction::Transactions;
+use crate::sip::wire::Method;
+use crate::timer::Now;
+
+#[derive(Debug)]
+pub(super) struct Subscription {
+    pub serial: u64,
+    pub resource: Resource,
+    pub who: String,
+    pub dialog: Dialog,
+    pub event: String,
+    pub entity: String,
+    pub expires: Instant,
+    /// Least time between two NOTIFYs that the package asks for.
+    pub package_interval: Duration,
+    pub rates: Rates,
+    pub condition: Option<Condition>,
+    /// Something changed since the last NOTIFY was written.
+    pub dirty: bool,
+    /// The next NOTIFY goes out whatever the interval: the answer to a SUBSCRIBE, or the last one.
+    pub at_once: bool,
+    pub outstanding: bool,
+    /// In the queue of those that may send now.
+    pub queued: bool,
+    /// The connection is gone: nothing can be said until the phone refreshes over another.
+    pub lost: bool,
+    /// Place among the watchers of its subject; `None` once it watches nothing any more.
+    pub slot: Option<usize>,
+    pub twin: u64,
+    pub last: Option<Instant>,
+    /// A Retry-After: nothing is sent before, unless at once.
+    pub hold: Option<Instant>,
+    pub end: Option<End>,
+    pub sent: u32,
+    pub lately: Sent,
+    /// Not yet acknowledged, oldest first.
+    pub moments: VecDeque<Moment>,
+    /// How many of them are in the NOTIFY that is outstanding.
+    pub moments_sent: usize,
+}
+
+/// What a subscriber knows already (RFC 5839): while it holds, there is no state to send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// `Suppress-If-Match: *`: nothing is sent until the next SUBSCRIBE.
+    Any,
+    /// The state with this entity-tag.
+    Tag(u64),
+}
+
+impl Condition {
+    /// Reads the value of Suppress-If-Match. A tag that was never ours matches nothing.
+    pub fn read(value: &[u8]) -> Option<Self> {
+        if value == b"*" {
+            return Some(Self::Any);
+        }
+        let text = std::str::from_utf8(value).ok()?;
+        u64::from_str_radix(text, 16).ok().map(Self::Tag)
+    }
+
+    /// Whether it holds for the state with `tag`.
+    pub fn holds(self, tag: u64) -> bool {
+        self == Self::Any || self == Self::Tag(tag)
+    }
+}
+
+impl Subscription {
+    /// When the next NOTIFY may go out, as far as rates say.
+    pub fn next(&self) -> Option<Instant> {
+        let paced = self.last.map(|last| last + self.rates.interval(self.package_interval));
+        paced.max(self.hold)
+    }
+
+    /// When one has to go out although nothing changes (RFC 6446 min-rate).
+    pub fn beat(&self) -> Option<Instant> {
+        self.last?.checked_add(self.rates.longest(self.package_interval, &self.lately)?)
+    }
+
+    /// Writes and sends the newest state; nothing when the subscriber knows it already. False then.
+    pub fn send(
+        &mut self,
+        id: SubscriptionId,
+        transactions: &mut Transactions<User>,
+        source: &mut dyn Source,
+        now: Now,
+    ) -> bool {
+        let tag = source.tag(self.resource);
+        let known = self.moments.is_empty() && self.condition.is_some_and(|condition| condition.holds(tag));
+        self.dirty = false;
+        self.at_once = false;
+        if known && self.end.is_none() {
+            return false;
+        }
+        let watcher = Watcher { who: &self.who, nth: self.sent, entity: &self.entity };
+        let moments = self.moments.make_contiguous();
+        // Who lost the right is told no state, what is gone has none, and what is known is not said.
+        let document = match self.end {
+            Some(End::Rejected | End::NoResource) => None,
+            _ if known => None,
+            _ => Some(source.document(self.resource, watcher, moments)),
+        };
+        self.moments_sent = moments.len();
+        // From here on the subscriber knows this state, and would hear of it again only with a change.
+        if document.is_some() && self.condition.is_some() {
+            self.condition = Some(Condition::Tag(tag));
+        }
+        let state = self.state(now);
+        let (event, dialog) = (&self.event, &mut self.dialog);
+        let user = User::Notify(id, dialog.local_seq + 1);
+        transactions.send(dialog.hop, Method::Notify, user, now.mono, |branch| {
+            let mut writer = dialog.request(Method::Notify, branch);
+            writer.field("Event", &[event]);
+            writer.field("Subscription-State", &[&state]);
+            match &document {
+                Some(document) => {
+                    if let Some(extension) = document.require {
+                        writer.field("Require", &[extension]);
+                    }
+                    writer.field_fmt("SIP-ETag", format_args!("{tag:016x}"));
+                    writer.body(&document.content_type, &document.body)
+                }
+                None => writer.finish(),
+            }
+        });
+        self.sent += 1;
+        self.lately.add(now.mono);
+        self.outstanding = true;
+        self.last = Some(now.mono);
+        true
+    }
+
+    fn state(&self, now: Now) -> String {
+        use std::fmt::Write as _;
+        let mut state = String::with_capacity(48);
+        // Writing to a String cannot fail.
+        let _ = match self.end {
+            Some(end) => write!(state, "terminated;reason={}", end.reason()),
+            None => {
+                write!(state, "active;expires={}", self.expires.saturating_duration_since(now.mono).as_secs())
+            }
+        };
+        if self.end.is_none() {
+            self.rates.write(self.package_interval, &mut state);
+        }
+        state
+    }
+}

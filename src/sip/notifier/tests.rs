@@ -1,0 +1,68 @@
+//! What is left behind.
+
+use super::*;
+use crate::sip::Transport;
+
+fn hop(flow: u64) -> Hop {
+    let address = "192.0.2.1:5060".parse().unwrap();
+    Hop { flow: FlowId(flow), transport: Transport::Tcp, local: address, peer: address }
+}
+
+fn subscribe(tag: &str, cseq: u32) -> String {
+    format!(
+        "SUBSCRIBE sip:plug@h SIP/2.0\r\nVia: SIP/2.0/TCP a;branch=z9hG4bK{cseq}\r\nFrom: <sip:a@h>;tag=1\r\nTo: <sip:plug@h>{tag}\r\nCall-ID: x\r\nCSeq: {cseq} SUBSCRIBE\r\nContact: <sip:a@a>\r\n\r\n"
+    )
+}
+
+fn watched(now: Now) -> (Notifier, SubscriptionId, String) {
+    let mut notifier = Notifier::default();
+    let tag = notifier.next_tag(7);
+    let text = subscribe("", 1);
+    let request = Message::parse(text.as_bytes()).unwrap();
+    let dialog = Dialog::accept(&request, hop(1), tag.clone(), "sip:plug@h").unwrap();
+    let id = notifier.add(
+        Wanted {
+            resource: Resource { subject: 0, package: 0, form: 0, view: 1 },
+            who: "a".to_owned(),
+            dialog,
+            event: "presence".to_owned(),
+            entity: "sip:plug@h".to_owned(),
+            expires: Duration::from_secs(3600),
+            interval: Duration::from_secs(1),
+            rates: Rates::default(),
+            condition: None,
+        },
+        now,
+    );
+    (notifier, id, tag)
+}
+
+#[test]
+fn a_storm_of_refreshes_leaves_nothing_behind() {
+    let mut now = Now { mono: Instant::now(), wall_ms: 0 };
+    let (mut notifier, id, tag) = watched(now);
+    for cseq in 2..20_000 {
+        now.mono += Duration::from_millis(1);
+        let text = subscribe(&format!(";tag={tag}"), cseq);
+        let request = Message::parse(text.as_bytes()).unwrap();
+        let wish = Refresh { expires: Duration::from_secs(3600), rates: Rates::default(), condition: None };
+        notifier.refresh(id, &request, hop(1), wish, now).unwrap();
+        notifier.on_deadline(now);
+    }
+    assert!(notifier.deadlines.len() < 2000, "{}", notifier.deadlines.len());
+    // What counts is kept: it ends when it has to.
+    now.mono += Duration::from_secs(3600) + GRACE;
+    assert!(notifier.next_deadline().is_some_and(|at| at <= now.mono));
+    notifier.on_deadline(now);
+    assert_eq!(notifier.get(id).unwrap().end, Some(End::Timeout));
+}
+
+#[test]
+fn who_cannot_be_told_the_end_is_not_kept_for_it() {
+    let now = Now { mono: Instant::now(), wall_ms: 0 };
+    let (mut notifier, _, _) = watched(now);
+    notifier.on_flow_closed(FlowId(1));
+    assert_eq!(notifier.len(), 1, "it may come back");
+    notifier.end(End::Rejected, |_, _| true);
+    assert!(notifier.is_empty() && notifier.by_who.is_empty());
+}

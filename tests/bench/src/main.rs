@@ -1,0 +1,185 @@
+//! Load over UDP on the loopback: subscriptions, and one change to all of them.
+//!
+//! It answers digest challenges, so the same run fits servers with and without logins. Times are taken
+//! here; the processor time and memory of the server are read from `/proc` when its pid is given. One
+//! line of JSON per phase.
+
+// A tool of tests may fail loudly.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod server;
+mod watcher;
+
+use std::net::{SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
+
+use clap::{Parser, ValueEnum};
+use serde_json::json;
+use socket2::{Domain, Socket, Type};
+
+use self::server::Server;
+use self::watcher::Crowd;
+
+/// What makes the watched thing change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Trigger {
+    /// A MESSAGE with `--words`, as the gateway takes it.
+    Message,
+    /// A PUBLISH of presence, as presence servers take it.
+    Publish,
+    /// Nothing: phases without a change.
+    None,
+}
+
+/// Load a SIP server with watchers.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+struct Args {
+    /// Address of the server; on the loopback.
+    #[arg(long)]
+    target: SocketAddr,
+    /// Our own address.
+    #[arg(long, default_value = "127.0.0.1:0")]
+    from: SocketAddr,
+    /// Domain of the addresses.
+    #[arg(long, default_value = "home.local")]
+    domain: String,
+    /// User part of the address that is watched.
+    #[arg(long, default_value = "plug")]
+    name: String,
+    /// User name of the watchers and of the one who acts.
+    #[arg(long, default_value = "anna")]
+    user: String,
+    /// The password.
+    #[arg(long, default_value = "")]
+    password: String,
+    /// Event package.
+    #[arg(long, default_value = "presence")]
+    event: String,
+    /// Watchers.
+    #[arg(short = 'n', long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=20_000))]
+    watchers: u32,
+    /// SUBSCRIBEs under way at once.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=2_000))]
+    window: u32,
+    /// Changes.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(0..=1_000))]
+    changes: u32,
+    /// What changes it.
+    #[arg(long, value_enum, default_value_t = Trigger::Message)]
+    trigger: Trigger,
+    /// What the MESSAGEs say, one after the other.
+    #[arg(long, default_values_t = ["on".to_owned(), "off".to_owned()])]
+    words: Vec<String>,
+    /// Pause between two changes, in milliseconds; at least the interval of the package.
+    #[arg(long, default_value_t = 1500)]
+    pause: u64,
+    /// Process of the server, for its processor time and memory.
+    #[arg(long)]
+    pid: Option<u32>,
+}
+
+/// A phase that takes longer is given up.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn main() {
+    let args = Args::parse();
+    if !args.target.ip().is_loopback() || !args.from.ip().is_loopback() {
+        eprintln!("sipliance-load: only addresses of the loopback are loaded");
+        std::process::exit(2);
+    }
+    let socket = open(args.from);
+    let server = args.pid.map(Server::new);
+    let mut crowd = Crowd::new(socket, &args);
+    let ok = subscribe(&mut crowd, &args, server.as_ref())
+        && (args.trigger == Trigger::None || changes(&mut crowd, &args, server.as_ref()));
+    leave(&mut crowd, server.as_ref());
+    if !ok {
+        std::process::exit(1);
+    }
+}
+
+fn open(from: SocketAddr) -> UdpSocket {
+    let socket = Socket::new(Domain::for_address(from), Type::DGRAM, None).expect("a socket");
+    // What thousands of watchers are sent in one go; the kernel may grant less.
+    let _ = socket.set_recv_buffer_size(32 << 20);
+    let _ = socket.set_send_buffer_size(4 << 20);
+    socket.bind(&from.into()).expect("an address of our own");
+    socket.into()
+}
+
+fn subscribe(crowd: &mut Crowd, args: &Args, server: Option<&Server>) -> bool {
+    let (begin, before) = (Instant::now(), server.map(Server::look));
+    let mut next = 0;
+    while crowd.watching() + crowd.refused() < args.watchers as usize && begin.elapsed() < PATIENCE {
+        while next < args.watchers && crowd.under_way() < args.window as usize {
+            crowd.subscribe(next as usize, 3600);
+            next += 1;
+        }
+        crowd.turn();
+    }
+    let seconds = begin.elapsed().as_secs_f64();
+    let done = crowd.watching();
+    let mut line = json!({
+        "phase": "subscribe", "watchers": args.watchers, "done": done, "seconds": round(seconds),
+        "per_second": (done as f64 / seconds).round(), "repeats": crowd.take_repeats(), "refused": crowd.take_refusals(),
+    });
+    add_times(&mut line, crowd.take_times());
+    server::add(&mut line, server, before);
+    println!("{line}");
+    done == args.watchers as usize
+}
+
+fn changes(crowd: &mut Crowd, args: &Args, server: Option<&Server>) -> bool {
+    let mut all = true;
+    for nth in 0..args.changes {
+        let rest = Instant::now() + Duration::from_millis(args.pause);
+        while Instant::now() < rest {
+            crowd.turn();
+        }
+        let before = server.map(Server::look);
+        let begin = crowd.change(nth as usize);
+        while crowd.heard() < args.watchers as usize && begin.elapsed() < PATIENCE {
+            crowd.turn();
+        }
+        let seconds = begin.elapsed().as_secs_f64();
+        let heard = crowd.heard();
+        all &= heard == args.watchers as usize;
+        let mut line = json!({
+            "phase": "change", "nth": nth, "watchers": args.watchers, "heard": heard, "seconds": round(seconds),
+            "per_second": (heard as f64 / seconds).round(), "refused": crowd.take_refusals(),
+        });
+        add_times(&mut line, crowd.take_times());
+        server::add(&mut line, server, before);
+        println!("{line}");
+    }
+    all
+}
+
+/// Ends every subscription, so that the next run begins with an empty server.
+fn leave(crowd: &mut Crowd, server: Option<&Server>) {
+    let (begin, before) = (Instant::now(), server.map(Server::look));
+    crowd.leave();
+    while crowd.watching() > 0 && begin.elapsed() < PATIENCE {
+        crowd.turn();
+    }
+    let mut line =
+        json!({"phase": "leave", "left": crowd.watching(), "seconds": round(begin.elapsed().as_secs_f64())});
+    server::add(&mut line, server, before);
+    println!("{line}");
+}
+
+fn add_times(line: &mut serde_json::Value, mut times: Vec<Duration>) {
+    times.sort_unstable();
+    let ms = |share: f64| {
+        let place = ((times.len() as f64 * share) as usize).min(times.len().saturating_sub(1));
+        times.get(place).map_or(0.0, |time| round(time.as_secs_f64() * 1000.0))
+    };
+    line["p50_ms"] = ms(0.5).into();
+    line["p99_ms"] = ms(0.99).into();
+    line["max_ms"] = ms(1.0).into();
+}
+
+fn round(value: f64) -> f64 {
+    (value * 1000.0).round() / 1000.0
+}

@@ -1,0 +1,85 @@
+//! The house's mailbox, the alerts that are sent, and rooms as one thing.
+
+use super::world::World;
+
+fn body(world: &World, phone: usize, sub: usize) -> String {
+    world.phones[phone].subs[sub].notifies.last().expect("a NOTIFY").body.clone()
+}
+
+#[test]
+fn an_alert_is_new_until_somebody_has_seen_it() {
+    let mut world = World::new(601);
+    let anna = world.phone("anna");
+    world.at(anna, |phone, now| phone.register(600, now));
+    world.at(anna, |phone, now| phone.subscribe("alerts", "message-summary", 600, now));
+    world.run(300);
+    assert_eq!(
+        body(&world, anna, 0),
+        "Messages-Waiting: no\r\nMessage-Account: sip:alerts@home.example\r\nText-Message: 0/0 (0/0)\r\n"
+    );
+    world.report("stat/plug/BUTTON", "short");
+    world.run(2_000);
+    assert!(
+        body(&world, anna, 0).contains("Messages-Waiting: yes")
+            && body(&world, anna, 0).contains("1/0 (0/0)")
+    );
+    // Those whom the home file names are told at once, on the phone that they registered.
+    assert!(world.phones[anna].messages.iter().any(|(_, text)| text.contains("Plug: Button short")));
+    world.at(anna, |phone, now| phone.message("alerts", "list", now));
+    world.run(500);
+    assert!(world.phones[anna].messages.last().unwrap().1.starts_with("new: Plug: button short, 0 min ago"));
+    world.at(anna, |phone, now| phone.message("plug", "ack", now));
+    world.run(2_000);
+    assert_eq!(world.phones[anna].messages.last().unwrap().1, "1 alert seen");
+    assert!(
+        body(&world, anna, 0).contains("Messages-Waiting: no") && body(&world, anna, 0).contains("0/1 (0/0)")
+    );
+    // A call to the mailbox says seen, too.
+    world.report("stat/plug/BUTTON", "long");
+    world.run(2_000);
+    let op = world.at(anna, |phone, now| phone.invite("alerts", now));
+    world.run(2_000);
+    assert_eq!(world.phones[anna].ops[op].finals.last().unwrap().1, 486);
+    assert!(body(&world, anna, 0).contains("0/2 (0/0)"));
+}
+
+#[test]
+fn who_may_only_look_acknowledges_nothing() {
+    let mut world = World::new(602);
+    let ben = world.phone("ben");
+    world.at(ben, |phone, now| phone.subscribe("alerts", "message-summary", 600, now));
+    world.report("stat/lamp/BUTTON", "short");
+    world.report("stat/plug/BUTTON", "short");
+    world.run(2_000);
+    // The lamp is none of Ben's business.
+    assert!(body(&world, ben, 0).contains("Text-Message: 1/0"), "{}", body(&world, ben, 0));
+    world.at(ben, |phone, now| phone.message("alerts", "ack", now));
+    world.run(2_000);
+    assert!(body(&world, ben, 0).contains("Text-Message: 1/0"));
+}
+
+#[test]
+fn a_room_is_its_appliances() {
+    let mut world = World::new(603);
+    let anna = world.phone("anna");
+    for event in ["appliance", "presence", "dialog"] {
+        let op = world.at(anna, |phone, now| phone.subscribe("kitchen", event, 600, now));
+        world.run(300);
+        assert_eq!(world.phones[anna].ops[op].status(), 200, "{event}");
+    }
+    world.report("stat/plug/POWER", "ON");
+    world.run(3_000);
+    assert!(
+        body(&world, anna, 0).contains(r#""bn":"home.example/plug/""#)
+            && body(&world, anna, 0).contains(r#""vb":true"#)
+    );
+    assert!(
+        body(&world, anna, 1).contains("<tuple id=\"a-plug\">")
+            && body(&world, anna, 1).contains("on-the-phone")
+    );
+    assert!(body(&world, anna, 2).contains("confirmed"));
+    let ben = world.phone("ben");
+    let op = world.at(ben, |phone, now| phone.subscribe("bedroom", "presence", 600, now));
+    world.run(300);
+    assert_eq!(world.phones[ben].ops[op].status(), 404, "a room where one may see nothing");
+}
