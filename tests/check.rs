@@ -15,7 +15,7 @@ use sipliance::config::fault::{Faults, Style};
 use sipliance::config::home::{Profiles, Report, from_text, load};
 use sipliance::config::secrets::ha1;
 use sipliance::config::yaml::{self, Data, Node};
-use sipliance::config::{DeviceId, LinkSettings, Number, Press, Transport};
+use sipliance::config::{DeviceId, LinkSettings, ModbusLine, Number, Press, Transport};
 
 /// A private copy of the corpus in which secrets have the mode that they need.
 fn corpus(name: &str) -> PathBuf {
@@ -318,6 +318,7 @@ fn the_table_of_keys_is_complete() {
         ("house.", format!("house: {{{}}}\n", probe.trim())),
         ("digest.", format!("digest: {{{}}}\n", probe.trim())),
         ("mqtt.NAME.", format!("mqtt: {{a: {{{}}}}}\n", probe.trim())),
+        ("modbus.NAME.", format!("modbus: {{a: {{{}}}}}\n", probe.trim())),
         ("serial.NAME.", format!("serial: {{a: {{{}}}}}\n", probe.trim())),
         ("upstream.NAME.", format!("upstream: {{a: {{{}}}}}\n", probe.trim())),
         ("upstream.NAME.accounts[].", format!("upstream: {{a: {{accounts: [{{{}}}]}}}}\n", probe.trim())),
@@ -336,13 +337,100 @@ fn the_table_of_keys_is_complete() {
                 || text.contains(&format!("`{section}{key}."))
                 || text.contains(&format!("`{section}{key}[]"))
                 || key == "password" && text.contains(&format!("`{section}user`, `.password`"));
-            let by_its_entries = section.is_empty() && ["users", "mqtt", "serial"].contains(&key);
+            let by_its_entries = section.is_empty() && ["users", "mqtt", "serial", "modbus"].contains(&key);
             if !documented && !by_its_entries {
                 faults.push(format!("{section}{key}"));
             }
         }
     }
     assert!(faults.is_empty(), "not in docs/home.md: {faults:?}");
+}
+
+const BUSES: &str = "
+format: 1
+serial:
+  rs485: {port: /dev/serial/by-id/usb-adapter}
+  meter: {port: /dev/serial/by-id/usb-p1}
+modbus:
+  roof: {host: 192.168.1.30, port: 1502}
+devices:
+  heater: {profile: eastron-sdm120, port: rs485, params: {unit: 4}, properties: {frequency: false}}
+  pump: {profile: eastron-sdm120, port: rs485, params: {unit: 5}}
+  inverter: {profile: sunspec-inverter, port: roof}
+  grid: {profile: dsmr5-meter, port: meter}
+  cellar: {profile: w1-ds18b20, params: {id: 28-01193a44fa5c}}
+  attic: {profile: w1-ds18b20, params: {id: 28-01193a44fa5d}}
+";
+
+/// One bus has one owner, whatever hangs on it.
+#[test]
+fn devices_on_one_bus_share_its_link() {
+    let (config, reports) = from_text(Path::new("home.yaml"), BUSES, "", &Profiles::shipped());
+    let config = config.unwrap_or_else(|| panic!("{reports:#?}"));
+    assert!(reports.is_empty(), "{reports:#?}");
+    let names: Vec<&str> = config.links.iter().map(|link| link.name.as_str()).collect();
+    assert_eq!(names, ["rs485", "roof", "meter", "w1"]);
+    let links: Vec<usize> = config.devices.iter().map(|device| device.link.0).collect();
+    assert_eq!(links, [0, 0, 1, 2, 3, 3]);
+    let LinkSettings::Modbus(bus) = &config.links[0].settings else { panic!() };
+    assert!(matches!(&bus.line, ModbusLine::Rtu { path, baud: 2400, .. } if path.ends_with("usb-adapter")));
+    let LinkSettings::Modbus(roof) = &config.links[1].settings else { panic!() };
+    assert!(
+        matches!(&roof.line, ModbusLine::Tcp(host) if (host.host.as_str(), host.port) == ("192.168.1.30", 1502))
+    );
+}
+
+#[test]
+fn what_cannot_share_a_bus_is_told() {
+    for (from, to, words) in [
+        ("profile: dsmr5-meter, port: meter", "profile: dsmr5-meter, port: rs485", "share the port `rs485`"),
+        (
+            "profile: dsmr5-meter, port: meter",
+            "profile: dsmr5-meter, port: roof",
+            "`roof` is a network address",
+        ),
+        ("sunspec-inverter, port: roof", "eastron-sdm630, port: rs485", "share the port `rs485`"),
+        ("  roof: {host", "  meter: {host", "has the same name as `meter`"),
+        ("params: {unit: 4}", "params: {unit: 400}", "`400` is no unit"),
+        (
+            "{profile: w1-ds18b20, params: {id: 28-01193a44fa5c}}",
+            "{profile: w1-ds18b20, port: meter, params: {id: 28-1}}",
+            "`port:` has no meaning",
+        ),
+    ] {
+        assert!(BUSES.contains(from), "{from}");
+        let (config, reports) =
+            from_text(Path::new("home.yaml"), &BUSES.replacen(from, to, 1), "", &Profiles::shipped());
+        assert!(config.is_none(), "{to}");
+        let told =
+            reports.iter().flat_map(|report| &report.faults).any(|fault| fault.message.contains(words));
+        assert!(told, "{words}: {reports:#?}");
+    }
+}
+
+#[test]
+fn tls_and_the_version_of_a_broker() {
+    let home = |keys: &str| {
+        format!(
+            "format: 1\nmqtt:\n  main: {{host: broker.local, {keys}}}\ndevices:\n  a: {{profile: tasmota-plug, params: {{topic: a}}}}\n"
+        )
+    };
+    let broker = |keys: &str| {
+        let (config, reports) = from_text(Path::new("home.yaml"), &home(keys), "", &Profiles::shipped());
+        let settings = config.map(|config| match &config.links[0].settings {
+            LinkSettings::Mqtt(settings) => settings.clone(),
+            other => panic!("{other:?}"),
+        });
+        settings.ok_or(reports)
+    };
+    let secure = broker("version: 5, tls: {ca: ca.pem, cert: gw.pem, key: gw.key}").unwrap();
+    assert_eq!((secure.server.port, secure.five), (8883, true));
+    assert_eq!(secure.tls.and_then(|tls| tls.ca).as_deref(), Some(Path::new("ca.pem")));
+    let system = broker("tls: {}, port: 9883").unwrap();
+    assert_eq!((system.server.port, system.five, system.tls.is_some()), (9883, false, true));
+    assert_eq!(broker("version: 3.1.1").unwrap().server.port, 1883);
+    assert!(broker("tls: {cert: gw.pem}").is_err());
+    assert!(broker("version: 4").is_err());
 }
 
 /// An HA1 logs in as the password does, so that its file is as secret.

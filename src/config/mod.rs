@@ -195,6 +195,21 @@ pub struct MqttSettings {
     pub password: Option<SecretString>,
     /// MQTT client id.
     pub client_id: String,
+    /// Speak TLS.
+    pub tls: Option<MqttTls>,
+    /// MQTT 5 rather than 3.1.1.
+    pub five: bool,
+}
+
+/// Certificate files of an MQTT connection, PEM.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MqttTls {
+    /// The authority that signed the broker's certificate; `None`: those of the system.
+    pub ca: Option<std::path::PathBuf>,
+    /// Our own certificate.
+    pub cert: Option<std::path::PathBuf>,
+    /// Its private key.
+    pub key: Option<std::path::PathBuf>,
 }
 
 /// How to open a serial port and cut its bytes into frames.

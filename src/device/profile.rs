@@ -4,6 +4,7 @@
 //! the overrides of the home file and makes a [`Model`], which is all that the house works with.
 
 mod actions;
+mod buses;
 mod cases;
 mod decode;
 mod duration;

@@ -6,7 +6,7 @@
 use std::fs;
 use std::io::Write;
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use sipliance_driver::conformance::{self, Rig};
 use sipliance_driver::{Channel, Event, Exit, Failure, Link, Op, OpId, pair};
-use sipliance_driver_mqtt::{Settings, run};
+use sipliance_driver_mqtt::{Settings, Tls, Version, run};
 use tokio::time::{Instant, timeout, timeout_at};
 
 /// A broker in a folder of its own that can be killed, stopped and started again on the same port.
@@ -22,6 +22,7 @@ struct Broker {
     folder: PathBuf,
     port: u16,
     process: Option<Child>,
+    version: Version,
 }
 
 impl Broker {
@@ -44,7 +45,12 @@ impl Broker {
             let mut made = Command::new("mosquitto_passwd");
             assert!(made.arg("-b").arg(&passwd).args(["gw", "right"]).status().unwrap().success());
         }
-        let mut broker = Self { folder, port, process: None };
+        fs::write(folder.join("acl"), "user gw\ntopic readwrite open/#\ntopic write sipliance/#\n").unwrap();
+        if options.contains("cafile") && !certificates(&folder) {
+            eprintln!("skipped: no openssl in PATH, which makes the certificates");
+            return None;
+        }
+        let mut broker = Self { folder, port, process: None, version: Version::Three };
         broker.run();
         Some(broker)
     }
@@ -88,8 +94,40 @@ impl Broker {
             user: None,
             password: None,
             client_id: client_id.into(),
+            tls: None,
+            version: self.version,
         }
     }
+
+    /// The same over TLS, with the user of the password file and a certificate of our own.
+    fn secure(&self, client_id: &str) -> Settings {
+        let file = |name: &str| Some(self.folder.join(name));
+        let tls = Tls { ca: file("ca.pem"), cert: file("gw.pem"), key: file("gw.key") };
+        let (user, password) = (Some("gw".to_owned()), Some("right".to_owned().into()));
+        Settings { user, password, tls: Some(tls), ..self.settings(client_id) }
+    }
+}
+
+/// An authority, and certificates of the broker and of the gateway that it signed; and a second
+/// authority that signed nothing. Whether there is an openssl to make them.
+fn certificates(folder: &Path) -> bool {
+    let openssl = |line: &str| {
+        let mut command = Command::new("openssl");
+        command.args(line.split(' ')).current_dir(folder).stdout(Stdio::null()).stderr(Stdio::null());
+        command.status().is_ok_and(|status| status.success())
+    };
+    let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
+    fs::write(folder.join("names"), "subjectAltName=IP:127.0.0.1\n").unwrap();
+    let authority = |name: &str| {
+        openssl(&format!("req -x509 {key} -keyout {name}.key -out {name}.pem -subj /CN={name} -days 2"))
+    };
+    let signed = |name: &str| {
+        openssl(&format!("req {key} -keyout {name}.key -out {name}.csr -subj /CN={name}"))
+            && openssl(&format!(
+                "x509 -req -in {name}.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out {name}.pem -days 2 -extfile names"
+            ))
+    };
+    authority("ca") && authority("other") && signed("broker") && signed("gw")
 }
 
 impl Drop for Broker {
@@ -197,6 +235,80 @@ impl Rig for Broker {
 async fn keeps_every_promise_of_a_driver() {
     let Some(mut broker) = Broker::start(ANYBODY) else { return };
     conformance::check(&mut broker).await.unwrap();
+}
+
+const TLS: &str = "cafile FOLDER/ca.pem\ncertfile FOLDER/broker.pem\nkeyfile FOLDER/broker.key\n\
+                   require_certificate true\nallow_anonymous false\npassword_file FOLDER/passwd";
+
+#[tokio::test]
+async fn tls_with_an_authority_of_our_own_a_login_and_a_certificate() {
+    let Some(mut broker) = Broker::start(TLS) else { return };
+    for version in [Version::Three, Version::Five] {
+        broker.version = version;
+        let mut client = Client::start(broker.secure("gw"), &["plug/state"]);
+        client.up().await;
+        client.write(1, "plug/state", "ON");
+        assert_eq!(client.until(|e| matches!(e, Event::Read { .. })).await, read("plug/state", "ON", false));
+        assert_eq!(client.close().await, Exit::Closed);
+    }
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_tls_is_named_and_nothing_is_sent_in_the_clear() {
+    let Some(broker) = Broker::start(TLS) else { return };
+    let with = |change: &dyn Fn(&mut Tls)| {
+        let mut settings = broker.secure("gw");
+        change(settings.tls.as_mut().unwrap());
+        Client::start(settings, &[])
+    };
+    let other = broker.folder.join("other.pem");
+    let words = with(&|tls| tls.ca = Some(other.clone())).down().await;
+    assert!(words.contains("signed by nobody we believe"), "{words}");
+    let words = with(&|tls| (tls.cert, tls.key) = (None, None)).down().await;
+    assert!(words.to_lowercase().contains("certificate"), "{words}");
+    let words = with(&|tls| tls.ca = Some("/nowhere/ca.pem".into())).down().await;
+    assert!(words.contains("/nowhere/ca.pem"), "{words}");
+    let words = with(&|tls| tls.key = tls.ca.clone()).down().await;
+    assert!(words.contains("no key in PEM"), "{words}");
+    let wrong = Settings { password: Some("guess".to_owned().into()), ..broker.secure("gw") };
+    assert!(Client::start(wrong, &[]).down().await.contains("login refused"));
+    let named = Settings { host: "localhost".into(), ..broker.secure("gw") };
+    let words = Client::start(named, &[]).down().await;
+    assert!(words.contains("not made for \"localhost\""), "{words}");
+    let clear = Settings { tls: None, ..broker.secure("gw") };
+    let words = Client::start(clear, &[]).down().await;
+    assert!(words.contains("does this port want TLS?") || words.contains("not in MQTT"), "{words}");
+    let Some(plain) = Broker::start(ANYBODY) else { return };
+    let tls = Some(Tls { ca: Some(broker.folder.join("ca.pem")), ..Tls::default() });
+    let words = Client::start(Settings { tls, ..plain.settings("gw") }, &[]).down().await;
+    assert!(words.contains("TLS"), "{words}");
+}
+
+#[tokio::test]
+async fn keeps_every_promise_in_mqtt_5() {
+    let Some(mut broker) = Broker::start(ANYBODY) else { return };
+    broker.version = Version::Five;
+    conformance::check(&mut broker).await.unwrap();
+}
+
+#[tokio::test]
+async fn mqtt_5_tells_what_an_access_list_drops() {
+    const LIST: &str = "allow_anonymous false\npassword_file FOLDER/passwd\nacl_file FOLDER/acl";
+    let Some(mut broker) = Broker::start(LIST) else { return };
+    broker.version = Version::Five;
+    let login = |broker: &Broker, id: &str| {
+        let password = Some("right".to_owned().into());
+        Settings { user: Some("gw".into()), password, ..broker.settings(id) }
+    };
+    let mut client = Client::start(login(&broker, "five"), &["open/#"]);
+    client.up().await;
+    client.write(1, "closed/garage", "OPEN");
+    let Err(Failure::Refused(words)) = client.done(1).await else { panic!("it must be refused") };
+    assert!(words.contains("access list"), "{words}");
+    client.write(2, "open/lamp", "ON");
+    client.until(|event| matches!(event, Event::Read { .. })).await;
+    let words = Client::start(Settings { user: None, ..login(&broker, "nobody") }, &[]).down().await;
+    assert!(words.contains("wants a user and a password"), "{words}");
 }
 
 #[tokio::test]

@@ -136,7 +136,7 @@ impl Framer {
     }
 
     /// The next whole frame; call until `None` after each [`Framer::push`].
-    pub fn next(&mut self) -> Option<Bytes> {
+    pub fn frame(&mut self) -> Option<Bytes> {
         loop {
             let found = match &self.framing.cut {
                 Cut::End(_) => self.delimited(),

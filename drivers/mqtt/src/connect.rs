@@ -4,6 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use rumqttc::v5::mqttbytes::v5;
 use rumqttc::{Connect, ConnectReturnCode, LastWill, Login, Packet, QoS};
 use secrecy::ExposeSecret;
 use sipliance_driver::Why;
@@ -11,8 +12,10 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::Settings;
+use crate::five;
 use crate::packets::{MAX_PACKET, Next, Packets};
+use crate::tls;
+use crate::{Settings, Version};
 
 /// How long name, TCP and login may take together.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -20,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// What the broker is told about our silence (MQTT 3.1.1 §3.1.2.10); we speak sooner.
 const KEEP_ALIVE_SECS: u16 = 30;
 
-/// A byte stream to a broker: TCP today, TLS over it when that comes.
+/// A byte stream to a broker: TCP, or TLS over it.
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
@@ -55,7 +58,13 @@ async fn dial(settings: &Settings) -> Result<Box<dyn Stream>, Why> {
         .map_err(|e| Why(format!("broker {}: {}", settings.broker(), dial_words(&e, &settings.host))))?;
     // A lost option costs milliseconds, not the connection.
     let _ = stream.set_nodelay(true);
-    Ok(Box::new(stream))
+    match &settings.tls {
+        None => Ok(Box::new(stream)),
+        Some(tls) => match tls::secure(tls, &settings.host, stream).await {
+            Ok(stream) => Ok(Box::new(stream)),
+            Err(why) => Err(Why(format!("broker {}: {why}", settings.broker()))),
+        },
+    }
 }
 
 fn dial_words(error: &io::Error, host: &str) -> String {
@@ -75,39 +84,105 @@ fn dial_words(error: &io::Error, host: &str) -> String {
 
 async fn login(settings: &Settings, mut stream: Box<dyn Stream>) -> Result<Connection, Why> {
     let broker = settings.broker();
-    let lost = |e: io::Error| Why(format!("broker {broker}: lost during login ({e})"));
+    let hint = match &settings.tls {
+        None => "does this port want TLS?",
+        Some(tls) if tls.cert.is_none() => "does it want a client certificate, `tls: {cert: …, key: …}`?",
+        Some(_) => "does it know the authority of our certificate?",
+    };
+    let lost = |e: io::Error| Why(format!("broker {broker}: lost during login ({e}) – {hint}"));
     let mut hello = BytesMut::new();
-    Packet::Connect(hello_packet(settings))
-        .write(&mut hello, MAX_PACKET)
+    write_hello(settings, &mut hello)
         .map_err(|e| Why(format!("broker {broker}: the login cannot be written: {e}")))?;
     stream.write_all_buf(&mut hello).await.map_err(lost)?;
     stream.flush().await.map_err(lost)?;
 
-    let mut packets = Packets::default();
+    let mut packets = Packets::of(settings.version);
     loop {
-        match packets.next() {
-            Ok(Next::Packet(Packet::ConnAck(ack))) if ack.code == ConnectReturnCode::Success => {
-                return Ok(Connection { stream, packets });
-            }
-            Ok(Next::Packet(Packet::ConnAck(ack))) => return Err(Why(refusal(settings, ack.code))),
-            Ok(Next::Starved) => {}
-            Ok(_) | Err(_) => return Err(not_mqtt(&broker)),
+        match verdict(settings, &mut packets) {
+            Verdict::Welcome => return Ok(Connection { stream, packets }),
+            Verdict::Refused(words) => return Err(Why(format!("broker {broker}: {words}"))),
+            Verdict::Nonsense => return Err(not_mqtt(settings)),
+            Verdict::Starved => {}
         }
         packets.bytes.reserve(1024);
         if stream.read_buf(&mut packets.bytes).await.map_err(lost)? > 0 {
             continue;
         }
         return Err(match packets.bytes.is_empty() {
-            false => not_mqtt(&broker),
-            true => Why(format!(
-                "broker {broker}: it closed the connection during login – does this port want TLS?"
-            )),
+            false => not_mqtt(settings),
+            true => Why(format!("broker {broker}: it closed the connection during login – {hint}")),
         });
     }
 }
 
-fn not_mqtt(broker: &str) -> Why {
-    Why(format!("broker {broker}: it answers, but not in MQTT 3.1.1 – is the port right?"))
+fn not_mqtt(settings: &Settings) -> Why {
+    let (broker, version) = (settings.broker(), settings.version.word());
+    Why(format!("broker {broker}: it answers, but not in MQTT {version} – is the port right?"))
+}
+
+/// What the broker thinks of our login.
+enum Verdict {
+    Welcome,
+    Refused(String),
+    Nonsense,
+    Starved,
+}
+
+fn verdict(settings: &Settings, packets: &mut Packets) -> Verdict {
+    if settings.version == Version::Five {
+        return match five::verdict(&mut packets.bytes) {
+            Ok(None) => Verdict::Starved,
+            Ok(Some(v5::ConnectReturnCode::Success)) => Verdict::Welcome,
+            Ok(Some(code)) => Verdict::Refused(refusal_of_five(settings, code)),
+            Err(()) => Verdict::Nonsense,
+        };
+    }
+    match packets.next() {
+        Ok(Next::Packet(Packet::ConnAck(ack))) if ack.code == ConnectReturnCode::Success => Verdict::Welcome,
+        Ok(Next::Packet(Packet::ConnAck(ack))) => Verdict::Refused(refusal(settings, ack.code)),
+        Ok(Next::Starved) => Verdict::Starved,
+        Ok(_) | Err(_) => Verdict::Nonsense,
+    }
+}
+
+fn write_hello(settings: &Settings, out: &mut BytesMut) -> Result<(), String> {
+    if settings.version == Version::Three {
+        let hello = Packet::Connect(hello_packet(settings));
+        return hello.write(out, MAX_PACKET).map(drop).map_err(|error| error.to_string());
+    }
+    let password = settings.password.as_ref().map(ExposeSecret::expose_secret).unwrap_or_default();
+    let hello = five::Hello {
+        client_id: &settings.client_id,
+        keep_alive: KEEP_ALIVE_SECS,
+        status_topic: &settings.status_topic(),
+        login: settings.user.as_deref().map(|user| (user, password)),
+        max_packet: MAX_PACKET,
+    };
+    five::hello(&hello, out)
+}
+
+fn refusal_of_five(settings: &Settings, code: v5::ConnectReturnCode) -> String {
+    use v5::ConnectReturnCode as Code;
+    match code {
+        Code::BadUserNamePassword | Code::NotAuthorized => login_words(settings),
+        Code::ClientIdentifierNotValid | Code::BadClientId => {
+            format!("it refuses the client id {:?}", settings.client_id)
+        }
+        Code::UnsupportedProtocolVersion | Code::RefusedProtocolVersion => {
+            "it does not speak MQTT 5 – leave `version: 5` out".to_owned()
+        }
+        Code::ServerUnavailable | Code::ServiceUnavailable | Code::ServerBusy => {
+            "it is not available right now".to_owned()
+        }
+        other => format!("it refuses the login ({other:?})"),
+    }
+}
+
+fn login_words(settings: &Settings) -> String {
+    match &settings.user {
+        Some(user) => format!("login refused for user {user:?} – check user and password"),
+        None => "login refused – the broker wants a user and a password".into(),
+    }
 }
 
 /// The CONNECT packet: clean session, and a last will that tells the house when the gateway is gone.
@@ -124,18 +199,13 @@ fn hello_packet(settings: &Settings) -> Connect {
 }
 
 fn refusal(settings: &Settings, code: ConnectReturnCode) -> String {
-    let broker = settings.broker();
-    let words = match code {
-        ConnectReturnCode::BadUserNamePassword | ConnectReturnCode::NotAuthorized => match &settings.user {
-            Some(user) => format!("login refused for user {user:?} – check user and password"),
-            None => "login refused – the broker wants a user and a password".into(),
-        },
+    match code {
+        ConnectReturnCode::BadUserNamePassword | ConnectReturnCode::NotAuthorized => login_words(settings),
         ConnectReturnCode::BadClientId => format!("it refuses the client id {:?}", settings.client_id),
         ConnectReturnCode::ServiceUnavailable => "it is not available right now".into(),
         ConnectReturnCode::RefusedProtocolVersion => "it does not speak MQTT 3.1.1".into(),
         ConnectReturnCode::Success => "it accepted and refused at once".into(),
-    };
-    format!("broker {broker}: {words}")
+    }
 }
 
 #[cfg(test)]
@@ -151,6 +221,8 @@ mod tests {
             user: Some("gw".into()),
             password: Some("secret-word".into()),
             client_id: "test".into(),
+            tls: None,
+            version: Version::Three,
         }
     }
 

@@ -1,4 +1,4 @@
-//! The MQTT driver: one task owns one broker connection (MQTT 3.1.1).
+//! The MQTT driver: one task owns one broker connection (MQTT 3.1.1 or 5, TLS where it is wanted).
 //!
 //! ```text
 //! run: ┌─> connect (5 s) ──ok──> serve ──┬─ port closed ─> goodbye, Exit::Closed
@@ -17,10 +17,13 @@
 //! asks it for a persistent session with QoS 1 gets old commands late, and should not be set up so.
 
 mod connect;
+mod five;
 mod packets;
 mod session;
+mod tls;
 mod topic;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -45,6 +48,40 @@ pub struct Settings {
     pub password: Option<SecretString>,
     /// MQTT client id; two clients with one id throw each other out.
     pub client_id: String,
+    /// Speak TLS.
+    pub tls: Option<Tls>,
+    /// Which MQTT.
+    pub version: Version,
+}
+
+/// Whom to believe, and how to prove who we are. The files are PEM.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tls {
+    /// Certificates of the authority that signed the broker's; `None`: those of the system.
+    pub ca: Option<PathBuf>,
+    /// Our own certificate, with what stands between it and its authority.
+    pub cert: Option<PathBuf>,
+    /// Its private key.
+    pub key: Option<PathBuf>,
+}
+
+/// Which MQTT is spoken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Version {
+    /// 3.1.1
+    #[default]
+    Three,
+    /// 5: a command that the broker cannot hand on within 10 s expires there, and a refusal is told.
+    Five,
+}
+
+impl Version {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Three => "3.1.1",
+            Self::Five => "5",
+        }
+    }
 }
 
 impl Settings {

@@ -3,6 +3,9 @@
 use bytes::{Buf, BytesMut};
 use rumqttc::{Error, Packet};
 
+use crate::Version;
+use crate::five::{self, Incoming};
+
 /// The largest packet that is kept. A larger PUBLISH is skipped as it streams in; a larger packet of
 /// another kind is a fault.
 pub(crate) const MAX_PACKET: usize = 256 * 1024;
@@ -14,6 +17,10 @@ pub(crate) enum Next {
     Packet(Packet),
     /// A PUBLISH of more than [`MAX_PACKET`] went by.
     Skipped(Oversized),
+    /// MQTT 5: what we published under this number was refused.
+    Refused(u16, &'static str),
+    /// MQTT 5: the broker ends the connection.
+    Bye(String),
     /// More bytes are needed.
     Starved,
 }
@@ -34,10 +41,17 @@ pub(crate) struct Oversized {
 pub(crate) struct Packets {
     /// Where the socket's bytes go.
     pub bytes: BytesMut,
+    /// What they are.
+    pub version: Version,
     skipping: Option<(usize, Oversized)>,
 }
 
 impl Packets {
+    /// Packets of this version.
+    pub fn of(version: Version) -> Self {
+        Self { version, ..Self::default() }
+    }
+
     /// Takes the next packet out of the bytes so far.
     ///
     /// # Errors
@@ -46,11 +60,25 @@ impl Packets {
         if self.skipping.is_some() {
             return Ok(self.skip());
         }
-        match Packet::read(&mut self.bytes, MAX_PACKET) {
-            Ok(packet) => Ok(Next::Packet(packet)),
+        let read = match self.version {
+            Version::Three => Packet::read(&mut self.bytes, MAX_PACKET).map(Incoming::Packet),
+            Version::Five => five::read(&mut self.bytes, MAX_PACKET),
+        };
+        match read {
+            Ok(Incoming::Packet(packet)) => Ok(Next::Packet(packet)),
+            Ok(Incoming::Refused(pkid, why)) => Ok(Next::Refused(pkid, why)),
+            Ok(Incoming::Bye(why)) => Ok(Next::Bye(why)),
             Err(Error::InsufficientBytes(_)) => Ok(Next::Starved),
             Err(Error::PayloadSizeLimitExceeded(size)) => self.begin_skip(size),
             Err(error) => Err(error),
+        }
+    }
+
+    /// Writes a packet in the version of the connection; the error is for the log.
+    pub fn write(&self, packet: &Packet, out: &mut BytesMut) -> Result<(), String> {
+        match self.version {
+            Version::Three => packet.write(out, 2 * MAX_PACKET).map(drop).map_err(|error| error.to_string()),
+            Version::Five => five::write(packet, out),
         }
     }
 

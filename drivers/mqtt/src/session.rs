@@ -140,6 +140,15 @@ impl Session {
             match self.packets.next() {
                 Ok(Next::Packet(packet)) => self.packet(packet, now, outbox)?,
                 Ok(Next::Skipped(oversized)) => self.skipped(&oversized),
+                Ok(Next::Refused(pkid, why)) => {
+                    if let Some((id, _)) = self.in_flight.remove(&pkid) {
+                        outbox.done(id, Err(Failure::Refused(why.to_owned())));
+                    }
+                    self.packet(Packet::PubAck(PubAck::new(pkid)), now, outbox)?;
+                }
+                Ok(Next::Bye(why)) => {
+                    return Err(Why(format!("broker {}: it ended the connection ({why})", self.broker)));
+                }
                 Ok(Next::Starved) => return Ok(()),
                 Err(error) => return Err(self.nonsense(&error)),
             }
@@ -313,8 +322,8 @@ impl Session {
     }
 
     fn put(&mut self, packet: &Packet) {
-        if let Err(error) = packet.write(&mut self.out, 2 * MAX_PACKET) {
-            tracing::error!(broker = self.broker, %error, "a packet cannot be written");
+        if let Err(error) = self.packets.write(packet, &mut self.out) {
+            tracing::error!(broker = self.broker, error, "a packet cannot be written");
         }
     }
 

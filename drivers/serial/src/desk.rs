@@ -103,7 +103,7 @@ impl Desk {
     pub fn received(&mut self, bytes: &[u8], now: Instant, outbox: &mut Outbox) {
         let bytes = self.without_echo(bytes);
         self.framer.push(&bytes);
-        while let Some(frame) = self.framer.next() {
+        while let Some(frame) = self.framer.frame() {
             self.frame(frame, now, outbox);
         }
         self.heard = self.framer.waits().then_some(now);

@@ -51,8 +51,14 @@ type Reading = JoinHandle<io::Result<Bytes>>;
 
 /// Reads files until the gateway closes its end.
 pub async fn run(settings: Settings, port: Port) -> Exit {
-    let mut bus =
-        Bus { root: settings.root, ops: port.ops, outbox: Outbox::new(port.events), up: None, stuck: None };
+    let mut bus = Bus {
+        root: settings.root,
+        ops: port.ops,
+        outbox: Outbox::new(port.events),
+        up: None,
+        stuck: None,
+        said: None,
+    };
     loop {
         bus.look();
         let until = Instant::now() + LOOK;
@@ -69,6 +75,8 @@ struct Bus {
     up: Option<bool>,
     /// A file that was given up and whose thread has not come back.
     stuck: Option<Reading>,
+    /// What was last told of a probe.
+    said: Option<String>,
 }
 
 impl Bus {
@@ -115,6 +123,18 @@ impl Bus {
         }
     }
 
+    /// Says once what is wrong with a probe; it is asked again and again.
+    fn missing(&mut self, channel: &Channel, error: &io::Error) {
+        let words = match error.kind() {
+            io::ErrorKind::NotFound => format!("1-Wire {channel}: there is no such probe – is its cable on?"),
+            _ => format!("1-Wire {channel}: {error}"),
+        };
+        if self.said.as_ref() != Some(&words) {
+            tracing::warn!("{words}");
+            self.said = Some(words);
+        }
+    }
+
     async fn ask(&mut self, id: OpId, channel: Channel, timeout: Duration) {
         let Some(path) = inside(&self.root, channel.as_str()) else {
             let words = format!("{channel} is no file of a 1-Wire device");
@@ -139,17 +159,13 @@ impl Bus {
                 self.outbox.push(Event::Read { channel, payload, retained: false });
                 Ok(())
             }
-            Ok(Ok(Err(error))) => Err(Failure::Refused(words(&channel, &error))),
+            Ok(Ok(Err(error))) => {
+                self.missing(&channel, &error);
+                Err(Failure::Timeout)
+            }
             Ok(Err(_)) => Err(Failure::Broken),
         };
         self.outbox.done(id, result);
-    }
-}
-
-fn words(channel: &Channel, error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::NotFound => format!("{channel}: there is no such probe – `ls /sys/bus/w1/devices`"),
-        _ => format!("{channel}: {error}"),
     }
 }
 
@@ -245,11 +261,9 @@ mod tests {
         let read = Event::Read { channel: Channel::new(PROBE), payload: "20687\n".into(), retained: false };
         assert_eq!(rig.ask(PROBE).await, [read, Event::Done { id: OpId(1), result: Ok(()) }]);
         fs::write(rig.file(), "").unwrap();
-        let Err(Failure::Refused(words)) = result(&rig.ask(PROBE).await) else { panic!() };
-        assert!(words.contains("does not answer"), "{words}");
+        assert_eq!(result(&rig.ask(PROBE).await), Err(Failure::Timeout), "the probe did not answer");
         fs::remove_file(rig.file()).unwrap();
-        let Err(Failure::Refused(words)) = result(&rig.ask(PROBE).await) else { panic!() };
-        assert!(words.contains("there is no such probe"), "{words}");
+        assert_eq!(result(&rig.ask(PROBE).await), Err(Failure::Timeout), "there is no probe");
         for outside in ["../../etc/passwd", "28-01193a44fa5c/../x", "/etc/passwd", "28-01193a44fa5c", "a/b/c"]
         {
             assert!(matches!(result(&rig.ask(outside).await), Err(Failure::Refused(_))), "{outside}");

@@ -1,15 +1,17 @@
 //! `mqtt:`, `serial:` and `modbus:`, and which device hangs on what.
 
+mod sections;
+
 use std::path::PathBuf;
 
 use super::Build;
-use super::users::password;
 use crate::config::fault::{Place, nearest};
-use crate::config::yaml::{MapReader, Node, host_port};
+use crate::config::yaml::Node;
 use crate::config::{
     GpioLine, GpioSettings, HostPort, Link, LinkId, LinkSettings, ModbusLine, ModbusSettings, MqttSettings,
 };
 use crate::device::profile::{DriverKind, LinkNeeds, ModbusNeeds, Model, SerialNeeds};
+use sections::{broker, modbus_host, port, section};
 
 /// The broker or port that a device uses when it names none and there are several.
 const MAIN: &str = "main";
@@ -44,7 +46,7 @@ impl Port {
 
 /// How the devices of a port speak; all must agree.
 enum Needs {
-    Serial(SerialNeeds),
+    Serial(Box<SerialNeeds>),
     Modbus(ModbusNeeds),
 }
 
@@ -145,7 +147,7 @@ impl Links {
         match &port.needs {
             Some((_, Needs::Serial(known))) if known.agrees(needs) => {}
             Some((first, _)) => return disagree(asking, first, &port.name, build),
-            None => port.needs = Some((asking.id.to_owned(), Needs::Serial(needs.clone()))),
+            None => port.needs = Some((asking.id.to_owned(), Needs::Serial(Box::new(needs.clone())))),
         }
         let settings = LinkSettings::Serial(needs.at(path.clone()));
         let link = Link { name: port.name.clone(), settings };
@@ -240,88 +242,6 @@ fn disagree(asking: &Asking<'_>, first: &str, port: &str, build: &mut Build<'_>)
 fn push(links: &mut Vec<Link>, link: Link) -> LinkId {
     links.push(link);
     LinkId(links.len() - 1)
-}
-
-fn section<T>(
-    node: Option<&Node>,
-    section: &str,
-    build: &mut Build<'_>,
-    read: impl Fn(&str, MapReader<'_>, &mut Build<'_>) -> Option<T>,
-) -> Vec<Named<T>> {
-    let entries = node.and_then(|node| node.entries(section, &mut build.faults)).unwrap_or_default();
-    let mut all = Vec::new();
-    for (key, value) in entries {
-        let path = format!("{section}.{}", key.text);
-        let what =
-            MapReader::new(value, &path, &mut build.faults).and_then(|map| read(&key.text, map, build));
-        if let Some(what) = what {
-            all.push(Named { name: key.text.clone(), place: key.place, what, link: None, needs: None });
-        }
-    }
-    all
-}
-
-/// `{host: …, port: …, user: …, password: …, client_id: …}`
-fn broker(name: &str, mut map: MapReader<'_>, build: &mut Build<'_>) -> Option<MqttSettings> {
-    let server = server(&mut map, 1883, "broker.local", build);
-    let user = map.line("user", &mut build.faults);
-    let password_path = map.at("password");
-    let password_node = map.take("password");
-    let password = password_node.and_then(|node| password(node, &password_path, "mqtt", build));
-    if let (Some(node), None) = (password_node, &user) {
-        let message = "a password without `user:`";
-        build.faults.error(Some(node.place), &password_path, message, None);
-    }
-    let client_id = map.line("client_id", &mut build.faults).unwrap_or_else(|| format!("sipliance-{name}"));
-    map.finish(&mut build.faults);
-    Some(MqttSettings { server: server?, user, password, client_id })
-}
-
-/// `host:` and `port:`.
-fn server(map: &mut MapReader<'_>, usual: u16, example: &str, build: &mut Build<'_>) -> Option<HostPort> {
-    let path = map.at("host");
-    let host = map.require("host", &mut build.faults);
-    let port = map.int("port", 1..=65535, &mut build.faults).and_then(|port| u16::try_from(port).ok());
-    let node = host?;
-    let text = node.text(&path, &mut build.faults)?;
-    match host_port(&text, 0) {
-        Some(HostPort { host, port: 0 }) => Some(HostPort { host, port: port.unwrap_or(usual) }),
-        _ => {
-            let message = format!("`{text}` is no host name or address");
-            let help = format!("write host: {example} and, where it is not {usual}, port: {}", usual + 1);
-            build.faults.error(Some(node.place), &path, message, Some(help));
-            None
-        }
-    }
-}
-
-/// `{port: /dev/serial/by-id/…}`
-fn port(_: &str, mut map: MapReader<'_>, build: &mut Build<'_>) -> Option<Port> {
-    let path = map.at("port");
-    let node = map.require("port", &mut build.faults);
-    map.finish(&mut build.faults);
-    let node = node?;
-    let text = node.text(&path, &mut build.faults)?;
-    if !text.starts_with('/') {
-        let help = "write the whole path: /dev/serial/by-id/…".to_owned();
-        let message = format!("`{text}` is no path of a serial port");
-        build.faults.error(Some(node.place), &path, message, Some(help));
-        return None;
-    }
-    if ["/dev/ttyUSB", "/dev/ttyACM"].iter().any(|start| text.starts_with(start)) {
-        let help = "`ls -l /dev/serial/by-id` shows a name that stays; without a serial number use by-path"
-            .to_owned();
-        let message = format!("{text} may be another adapter after the next start");
-        build.faults.warning(Some(node.place), &path, message, Some(help));
-    }
-    Some(Port::Serial(PathBuf::from(text)))
-}
-
-/// `{host: …, port: 502}`
-fn modbus_host(_: &str, mut map: MapReader<'_>, build: &mut Build<'_>) -> Option<Port> {
-    let server = server(&mut map, 502, "inverter.local", build);
-    map.finish(&mut build.faults);
-    server.map(Port::Tcp)
 }
 
 /// The entry that a device names, or the only one, or `main`.

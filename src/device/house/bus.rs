@@ -161,11 +161,11 @@ impl House {
                 None => return,
             };
         match result {
-            Ok(()) => self.spoke(index, false, now),
+            // A refusal is an answer, too: it is there, and asking again brings the same.
+            Ok(()) | Err(Failure::Refused(_)) => self.spoke(index, false, now),
             // Nothing was sent: that tells nothing about the device.
             Err(Failure::NotConnected | Failure::Busy) => {}
-            // A refusal is an answer: asking again brings the same.
-            Err(why) if tries < retries && !matches!(why, Failure::Refused(_)) => {
+            Err(_) if tries < retries => {
                 state.queries.retain(|(other, _)| *other != poll);
                 state.queries.push_front((poll, tries + 1));
             }

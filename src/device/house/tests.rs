@@ -3,6 +3,7 @@
 mod chance;
 mod commands;
 mod knowledge;
+mod modbus;
 mod serial;
 
 use std::time::Duration;
@@ -98,6 +99,12 @@ impl Room {
     pub fn heard(&mut self, channel: &str, payload: &str, retained: bool) {
         let payload = Bytes::copy_from_slice(payload.as_bytes());
         self.event(Event::Read { channel: Channel::new(channel), payload, retained });
+    }
+
+    /// The answer to a question, in bytes.
+    pub fn read(&mut self, channel: &str, bytes: &[u8]) {
+        let payload = Bytes::copy_from_slice(bytes);
+        self.event(Event::Read { channel: Channel::new(channel), payload, retained: false });
     }
 
     pub fn down(&mut self) {

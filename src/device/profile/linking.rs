@@ -227,7 +227,7 @@ pub(super) fn online(
                 fault(node, path, "`map:` is missing: which texts mean online, offline or asleep?", faults);
                 return None;
             }
-            Online::Topic(read)
+            Online::Topic(Box::new(read))
         }
         (None, None, _) => {
             fault(node, path, "give one of `silent` and `fails`", faults);

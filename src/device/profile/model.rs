@@ -99,7 +99,7 @@ pub enum Online {
     /// The link being up, and for MQTT anything heard.
     Link,
     /// A topic that says so.
-    Topic(Read),
+    Topic(Box<Read>),
     /// Offline after this long without a word.
     Silent(Duration),
     /// Offline after so many unanswered queries in a row.

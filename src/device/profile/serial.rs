@@ -215,7 +215,7 @@ pub(super) fn modbus(node: Option<&Node>, path: &str, faults: &mut Faults) -> Op
 /// A param makes a text of the number.
 fn unit_number(node: &Node, path: &str, faults: &mut Faults) -> Option<u8> {
     let text = node.text(path, faults)?;
-    let number = text.trim().parse::<u8>().ok().filter(|number| *number <= 247);
+    let number = text.trim().parse::<u8>().ok().filter(|number| (1..=247).contains(number));
     if number.is_none() {
         let help = Some(
             "0 is for everybody at once and answers nothing; single units on TCP are often 1 or 247"
@@ -223,7 +223,7 @@ fn unit_number(node: &Node, path: &str, faults: &mut Faults) -> Option<u8> {
         );
         faults.error(Some(node.place), path, format!("`{text}` is no unit; use 1 to 247"), help);
     }
-    number.filter(|number| *number > 0)
+    number
 }
 
 /// How often something is asked.

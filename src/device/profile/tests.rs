@@ -81,6 +81,104 @@ fn faults_of_values_are_told_with_how_to_write_them() {
     tells(GARAGE, "pulse: relay", "pulse: reed", &["`reed` is an input"]);
 }
 
+const METER: &str = include_str!("../../../device-profiles/eastron-sdm120.yaml");
+const COIL: &str = include_str!("../../../device-profiles/modbus-relay.yaml");
+const BOARD: &str = include_str!("../../../device-profiles/serial-relay-board.yaml");
+const PROBE: &str = include_str!("../../../device-profiles/w1-ds18b20.yaml");
+const P1: &str = include_str!("../../../device-profiles/dsmr5-meter.yaml");
+
+#[test]
+fn faults_of_modbus_are_told() {
+    tells(
+        METER,
+        "input: 0x0006, as: f32",
+        "input: 0x0006, as: f23",
+        &["`f23` is unknown", "did you mean `f32`?"],
+    );
+    tells(METER, "order: ABCD", "order: ABDC", &["did you mean `ABCD`?"]);
+    tells(METER, "unit: <unit>", "unit: 300", &["`300` is no unit"]);
+    tells(METER, "unit: <unit>", "unit: 0", &["`0` is no unit"]);
+    tells(METER, "{input: 0x0006, as", "{as", &["the address is missing", "input or holding or coil"]);
+    tells(METER, "input: 0x0006, as: f32", "input: 0xFFFF, as: f32", &["beyond the last address"]);
+    tells(
+        COIL,
+        "write: {coil: <relay:int>}",
+        "write: {discrete: 1}",
+        &["the address is missing", "holding or coil"],
+    );
+    tells(COIL, "{coil: <relay:int>, every", "{coil: 1, bit: 2, every", &["holds single bits"]);
+    tells(
+        COIL,
+        "write: {coil: <relay:int>}",
+        "write: {holding: 1, bit: 2}",
+        &["the others would be guessed"],
+    );
+}
+
+#[test]
+fn a_reference_number_is_warned_of_and_hex_is_meant() {
+    let warned = |to: &str| {
+        let (profile, faults) =
+            read(&METER.replacen("input: 0x0006", to, 1).replace("0x0006: [", "0x0026: ["));
+        (profile.is_some(), faults.into_iter().map(|fault| fault.message).collect::<Vec<_>>().join("\n"))
+    };
+    let (usable, words) = warned("input: 30007");
+    assert!(usable && words.contains("the address on the wire is 6"), "{words}");
+    let (usable, words) = warned("input: 0x7537");
+    assert!(usable && words.is_empty(), "{words}");
+}
+
+#[test]
+fn faults_of_frames_and_bytes_are_told() {
+    let frame = "frame: {end: \":\", send_end: \"\\r\", max: 128}";
+    for (to, words) in [
+        ("frame: {end: \":\", length: 4}", "one of `end`, `length`, `length_at` and `gap`"),
+        ("frame: {max: 4}", "one of `end`, `length`, `length_at` and `gap`"),
+        ("frame: {length_size: 2, gap: 5ms}", "need `length_at`"),
+        ("frame: {gap: 1ms}", "a gap below 2ms"),
+        ("frame: {end: \"\"}", "cannot be empty"),
+    ] {
+        tells(PROJECTOR, frame, to, &[words]);
+    }
+    tells(PROJECTOR, "gap: 100ms ", "checksum: crc16-modbuz ", &["did you mean `crc16-modbus`?"]);
+    tells(BOARD, "ask: \"FF\"", "ask: \"F\"", &["not whole bytes in hex"]);
+    tells(BOARD, "send: <value>", "send: A0 1 <value>", &["not whole bytes in hex"]);
+    tells(BOARD, "ask: \"FF\"", "ask: \"A0 01 01 A2\"", &["is also how `power` is commanded"]);
+    tells(BOARD, "  gap: 50ms", "  wake: {send: A0 01 01 A2}", &["is also how `power` is commanded"]);
+}
+
+#[test]
+fn faults_of_meters_and_probes_are_told() {
+    tells(P1, "obis: \"1-0:1.7.0\"", "obis: power", &["`power` is no OBIS code"]);
+    tells(PROBE, "link: {device: <id>}", "link: {device: ../../28-01}", &["is no 1-Wire device"]);
+    tells(PROBE, "file: temperature", "file: ../../../etc/passwd", &["is no file of a 1-Wire device"]);
+    tells(
+        PROBE,
+        "invalid: [85, -127], every: 30s}",
+        "every: 30s}\n    write: {file: x}",
+        &["nothing can be set over w1"],
+    );
+}
+
+#[test]
+fn readings_that_are_near_and_equally_often_are_one_request() {
+    let channels = |join: &str| {
+        let text = METER.replacen("join: 8", join, 1);
+        let (profile, _) = read(text.split_once("tests:").expect("has tests").0);
+        let model = profile.expect("reads").example;
+        let queries = model.properties.iter().filter_map(|property| property.reads[0].source.query());
+        queries.map(|(query, _)| query.channel.as_str().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        channels("join: 8"),
+        ["1/input/0/8", "1/input/0/8", "1/input/12/2", "1/input/70/6", "1/input/70/6", "1/input/70/6"]
+    );
+    assert_eq!(
+        channels("join: 0"),
+        ["1/input/0/2", "1/input/6/2", "1/input/12/2", "1/input/70/6", "1/input/70/6", "1/input/70/6"]
+    );
+}
+
 #[test]
 fn what_could_move_a_relay_by_itself_is_refused() {
     tells(GARAGE, "initial: inactive, ", "", &["an output needs `initial:`", "initial: inactive"]);

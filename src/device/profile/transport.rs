@@ -5,19 +5,16 @@ use std::time::Duration;
 
 use sipliance_driver::{Channel, MAX_PULSE};
 
+use super::buses::{obis_source, register_target};
 use super::registers::Unit;
-use super::texts::{Holes, body_of, literal, pointer, template, topic};
-use super::typed::{fault, hex_bytes, map_in, map_out, pattern, wire};
-use super::{DriverKind, Map, Query, Read, Source, Table, Target, Template, Write, registers, serial};
+use super::texts::{Holes, body_of, pointer, template, topic};
+use super::typed::{fault, map_in, map_out, pattern};
+use super::{DriverKind, Map, Read, Source, Target, Template, Write, registers};
 use crate::config::fault::{Faults, nearest};
 use crate::config::yaml::{Data, MapReader, Node};
 use crate::config::{GpioDirection, GpioLine};
-use crate::device::codec::SERIAL;
 use crate::device::value::Kind;
 use crate::limits::{PROFILE_STEPS, PROFILE_WAIT};
-
-/// How often a file is read where nothing is said.
-const FILE_EVERY: Duration = Duration::from_secs(30);
 
 /// What reads and writes of one profile have in common.
 pub(super) struct Scope<'a> {
@@ -115,58 +112,6 @@ impl Scope<'_> {
             }
         };
         Some(Source::Topic { channel: channel?, pointer })
-    }
-
-    fn frame_source(&self, map: &mut MapReader<'_>, faults: &mut Faults) -> Option<Source> {
-        let pattern = map.require("match", faults).and_then(|node| pattern(node, &map.at("match"), faults));
-        let hex = registers::word(map, "as", &[("text", false), ("hex", true)], faults).unwrap_or(false);
-        let ask = map.take("ask").and_then(|node| {
-            let at = map.at("ask");
-            literal(node.text(&at, faults)?, node, &at, faults)?;
-            let payload = serial::said(node, self.hex, &at, faults)?.into();
-            Some(Query { channel: Channel::new(SERIAL), payload })
-        });
-        let every = map.take("every");
-        let at = map.at("every");
-        let every = every.and_then(|node| {
-            if ask.is_none() {
-                fault(node, &at, "`every:` needs `ask:`, the query that is repeated", faults);
-            }
-            serial::every(node, &at, faults)
-        });
-        Some(Source::Frame { ask: ask.map(|ask| (ask, every)), pattern: pattern?, hex })
-    }
-
-    fn frame_target(&self, map: &mut MapReader<'_>, holes: Holes<'_>, faults: &mut Faults) -> Option<Target> {
-        let node = map.require("send", faults)?;
-        let at = map.at("send");
-        wire(node, &at, faults)?;
-        let template = template(node, &at, holes, faults)?;
-        if !self.hex {
-            return Some(Target::Frame(template));
-        }
-        // Two digits stand for every hole: what is written around them must be hex in any case.
-        let sample = template.fill(|_| Ok::<_, String>("00".to_owned())).and_then(|text| hex_bytes(&text));
-        if let Err(why) = sample {
-            fault(node, &at, why, faults);
-            return None;
-        }
-        Some(Target::Hex(template))
-    }
-
-    fn file_source(&self, map: &mut MapReader<'_>, faults: &mut Faults) -> Option<Source> {
-        let node = map.require("file", faults)?;
-        let path = map.at("file");
-        let file = node.text(&path, faults)?;
-        let every = map.take("every");
-        let at = map.at("every");
-        let every = every.and_then(|node| serial::every(node, &at, faults)).unwrap_or(FILE_EVERY);
-        if file.is_empty() || !file.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
-            fault(node, &path, format!("`{file}` is no file of a 1-Wire device; write temperature"), faults);
-            return None;
-        }
-        let channel = Channel::new(&format!("{}/{file}", self.folder.as_deref()?));
-        Some(Source::File { channel, every })
     }
 
     fn line_source(&self, map: &mut MapReader<'_>, faults: &mut Faults) -> Option<Source> {
@@ -368,62 +313,6 @@ fn arg_maps(node: &Node, holes: Holes<'_>, path: &str, faults: &mut Faults) -> V
         }
     }
     maps
-}
-
-/// `obis: "1-0:1.7.0", field: 1`
-fn obis_source(map: &mut MapReader<'_>, faults: &mut Faults) -> Option<Source> {
-    let node = map.require("obis", faults)?;
-    let path = map.at("obis");
-    let code = node.text(&path, faults)?;
-    let field = map.int("field", 1..=16, faults).and_then(|field| usize::try_from(field).ok()).unwrap_or(1);
-    let shape = |c: char| c.is_ascii_digit() || "-:.*".contains(c);
-    if !code.contains(':') || !code.chars().all(shape) {
-        let help = Some("write it as in the telegram: \"1-0:1.7.0\"".to_owned());
-        faults.error(Some(node.place), &path, format!("`{code}` is no OBIS code"), help);
-        return None;
-    }
-    Some(Source::Obis { code, field })
-}
-
-/// A register or coil that is set; what is not said is as in the first `read:`.
-fn register_target(
-    map: &mut MapReader<'_>,
-    unit: Unit,
-    kind: &Kind,
-    read: Option<&Read>,
-    faults: &mut Faults,
-) -> Option<Target> {
-    let (table, address, mut form, spelled) =
-        registers::place(map, unit, &[Table::Holding, Table::Coil], faults)?;
-    let like = read.and_then(|read| match &read.source {
-        Source::Registers(of) if of.table.bits() == table.bits() => Some(of.form),
-        _ => None,
-    });
-    if let Some(like) = like.filter(|_| !spelled) {
-        form = like;
-    }
-    let (scale, offset) = (map.float("scale", faults), map.float("offset", faults));
-    if form.bit.is_some() {
-        let message = "a single bit of a register cannot be written: the others would be guessed";
-        faults.error(Some(map.place), &map.path, message, None);
-        return None;
-    }
-    if matches!(kind, Kind::Text | Kind::Time) {
-        let message = format!("a register takes a number, not {}", kind.word());
-        faults.error(Some(map.place), &map.path, message, None);
-        return None;
-    }
-    let scale = scale.or(read.and_then(|read| read.scale)).unwrap_or(1.0);
-    if scale == 0.0 {
-        faults.error(Some(map.place), &map.at("scale"), "a scale of 0 loses every value", None);
-        return None;
-    }
-    Some(Target::Register {
-        channel: Channel::new(&format!("{}/{}/{address}", unit.number, table.word())),
-        form,
-        scale,
-        offset: offset.or(read.and_then(|read| read.offset)).unwrap_or(0.0),
-    })
 }
 
 /// Whether retained copies count: `retained: use` (the default) or `ignore`.

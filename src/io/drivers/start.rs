@@ -126,6 +126,15 @@ fn mqtt(settings: &MqttSettings) -> sipliance_driver_mqtt::Settings {
         user: settings.user.clone(),
         password: settings.password.clone(),
         client_id: settings.client_id.clone(),
+        tls: settings.tls.as_ref().map(|tls| sipliance_driver_mqtt::Tls {
+            ca: tls.ca.clone(),
+            cert: tls.cert.clone(),
+            key: tls.key.clone(),
+        }),
+        version: match settings.five {
+            true => sipliance_driver_mqtt::Version::Five,
+            false => sipliance_driver_mqtt::Version::Three,
+        },
     }
 }
 

@@ -11,7 +11,7 @@ fn ends(end: &[u8], max: usize, trim: &[u8]) -> Framer {
 
 fn frames(framer: &mut Framer, bytes: &[u8]) -> Vec<Bytes> {
     framer.push(bytes);
-    std::iter::from_fn(|| framer.next()).collect()
+    std::iter::from_fn(|| framer.frame()).collect()
 }
 
 const GAP: Duration = Duration::from_millis(20);
