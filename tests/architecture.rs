@@ -202,6 +202,7 @@ fn the_core_has_one_owner() {
             &[
                 // A payload is read as text or JSON once, when the first asks for it.
                 ("src/device/codec/incoming.rs", "OnceCell"),
+                ("src/sip/wire/message.rs", "OnceCell"),
             ],
         ),
         "core state is reached through `&mut Gateway`",

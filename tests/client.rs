@@ -110,7 +110,11 @@ fn a_simulated_house_is_watched_asked_and_switched() {
     assert!(code == 0 && out.contains(" plug  open: on"), "{out} {errors}");
     for (arguments, code, says) in [
         (&["watch", &demo.of("nothing"), "--once"][..], 1, "404"),
-        (&["watch", &plug, "--event", "message-summary"], 1, "it has: appliance, presence, dialog"),
+        (
+            &["watch", &plug, "--event", "message-summary"],
+            1,
+            "the server has: appliance, presence, dialog, message-summary",
+        ),
         (&["watch", &plug, "--password", "wrong"], 1, "wrong user or password for anna"),
         (&["send", &plug, "--user", "nobody", "on"], 1, "wrong user or password for nobody"),
         (&["do", &plug, "dance"], 1, "dance"),

@@ -3,6 +3,7 @@
 //! A client transaction's branch holds its place in the table, so that a response is matched
 //! without searching. A server transaction is found by a keyed hash over what §17.2.3 compares.
 
+mod branch;
 pub mod client;
 pub mod client_invite;
 pub mod server;
@@ -18,6 +19,7 @@ use rand_chacha::ChaCha8Rng;
 use siphasher::sip128::{Hasher128 as _, SipHasher13};
 use slab::Slab;
 
+use self::branch::{Branch, branch_of, place_of};
 use self::client::Client;
 use self::client_invite::ClientInvite;
 use self::server::Server;
@@ -469,25 +471,6 @@ impl ServerMachine {
             Self::Invite(machine) => machine.is_completed(),
         }
     }
-}
-
-/// A branch of ours: the magic cookie, three hexadecimal numbers of up to 64 bits, two dots.
-type Branch = arrayvec::ArrayString<{ 7 + 3 * 16 + 2 }>;
-
-fn branch_of(index: usize, serial: u64, secret: u64) -> Branch {
-    use std::fmt::Write as _;
-    let mut branch = Branch::new();
-    // The longest branch fits.
-    let _ = write!(branch, "z9hG4bK{index:x}.{serial:x}.{secret:016x}");
-    branch
-}
-
-/// Index and serial out of a branch of ours.
-fn place_of(branch: &str) -> Option<(usize, u64)> {
-    let mut parts = branch.strip_prefix("z9hG4bK")?.split('.');
-    let index = usize::from_str_radix(parts.next()?, 16).ok()?;
-    let serial = u64::from_str_radix(parts.next()?, 16).ok()?;
-    Some((index, serial))
 }
 
 /// The ACK to a final non-2xx response (RFC 3261 §17.1.1.3).

@@ -1,6 +1,6 @@
 //! One message as spans over its bytes.
 
-use std::cell::Cell;
+use std::cell::OnceCell;
 
 use arrayvec::ArrayVec;
 
@@ -30,9 +30,9 @@ pub struct Message<'a> {
 /// What has been read of a message already.
 #[derive(Debug, Default)]
 pub(super) struct Read<'a> {
-    pub from: Cell<Option<Result<Address<'a>, &'static str>>>,
-    pub to: Cell<Option<Result<Address<'a>, &'static str>>>,
-    pub via: Cell<Option<Result<Via<'a>, &'static str>>>,
+    pub from: OnceCell<Result<Address<'a>, &'static str>>,
+    pub to: OnceCell<Result<Address<'a>, &'static str>>,
+    pub via: OnceCell<Result<Via<'a>, &'static str>>,
 }
 
 /// The first line.

@@ -106,7 +106,7 @@ impl Writer {
         let mut quoted = false;
         for byte in trim(value) {
             match byte {
-                b'\r' | b'\n' => folded = true,
+                b'\r' | b'\n' => (folded, quoted) = (true, false),
                 b' ' | b'\t' if folded => {}
                 byte => {
                     if std::mem::take(&mut folded) {
