@@ -74,7 +74,7 @@ pub(super) enum Kind {
 }
 
 impl Asker {
-    pub fn new(request: &Request<'_>, key: ServerKey, kind: Kind, who: &Identity) -> Self {
+    pub fn new(request: &Request<'_, '_>, key: ServerKey, kind: Kind, who: &Identity) -> Self {
         Self {
             key,
             hop: request.hop,
@@ -137,7 +137,7 @@ impl Pace {
 
 impl Gateway {
     /// MESSAGE, DO or INVITE outside a dialog.
-    pub(super) fn command(&mut self, request: &Request<'_>, now: Now) -> Result<(), Rejection> {
+    pub(super) fn command(&mut self, request: &Request<'_, '_>, now: Now) -> Result<(), Rejection> {
         let kind = match request.method {
             Method::Message => Kind::Message,
             Method::Do => Kind::Do,

@@ -50,7 +50,7 @@ const RETURNS: u8 = 30;
 
 impl Gateway {
     /// A PUBLISH, in the order of RFC 3903 §6.
-    pub(super) fn publish(&mut self, request: &Request<'_>, now: Now) -> Result<(), Rejection> {
+    pub(super) fn publish(&mut self, request: &Request<'_, '_>, now: Now) -> Result<(), Rejection> {
         let who = self.prove(request, Purpose::Control, now)?;
         let target = self.resolve(&request.uri, request.hop).and_then(Target::device);
         let device = target
@@ -93,7 +93,7 @@ impl Gateway {
 
     fn begin(
         &mut self,
-        request: &Request<'_>,
+        request: &Request<'_, '_>,
         who: &Identity,
         id: DeviceId,
         old: Option<u64>,

@@ -10,7 +10,7 @@ use crate::timer::Now;
 
 impl Gateway {
     /// Binds a user's Contacts. Only at home, only its own address.
-    pub(super) fn register(&mut self, request: &Request<'_>, now: Now) -> Result<(), Rejection> {
+    pub(super) fn register(&mut self, request: &Request<'_, '_>, now: Now) -> Result<(), Rejection> {
         if self.upstream_of(request.hop).is_some() {
             return Err(Rejection::new(405, "Method Not Allowed"));
         }

@@ -17,15 +17,15 @@ const ALLOW: &str = "OPTIONS, REGISTER, SUBSCRIBE, PUBLISH, MESSAGE, DO, INVITE,
 
 /// A request on its way through the gateway.
 #[derive(Clone, Copy)]
-pub(super) struct Request<'a> {
-    pub message: &'a Message<'a>,
-    pub bytes: &'a [u8],
+pub(super) struct Request<'r, 'a> {
+    pub message: &'r Message<'a>,
+    pub bytes: &'r [u8],
     pub method: Method<'a>,
     pub uri: Uri<'a>,
     pub hop: Hop,
 }
 
-impl Request<'_> {
+impl Request<'_, '_> {
     /// Whether it claims to belong to a dialog.
     pub fn in_dialog(&self) -> bool {
         self.message.to().is_ok_and(|to| to.tag().is_some())
@@ -55,7 +55,7 @@ impl Gateway {
     }
 
     /// An error means: this stateless answer, and nothing was remembered.
-    fn dispatch(&mut self, request: &Request<'_>, now: Now) -> Result<(), Rejection> {
+    fn dispatch(&mut self, request: &Request<'_, '_>, now: Now) -> Result<(), Rejection> {
         check_require(request.message)?;
         if self.leaving && request.method != Method::Options && !request.in_dialog() {
             // A watcher that was told to ask again would be forgotten by the end of the process, and a
@@ -93,7 +93,7 @@ impl Gateway {
     /// The challenge, built from the request alone; or 403 for somebody who speaks as another.
     pub(super) fn prove(
         &mut self,
-        request: &Request<'_>,
+        request: &Request<'_, '_>,
         purpose: Purpose,
         now: Now,
     ) -> Result<Identity, Rejection> {
@@ -128,7 +128,7 @@ impl Gateway {
 
     /// The digest covers a URI: it must mean what the request asks for. A provider on the way
     /// rewrites the Request-URI to our Contact, so both are compared by what they name.
-    fn check_digest_uri(&self, request: &Request<'_>, user: &str) -> Result<(), Rejection> {
+    fn check_digest_uri(&self, request: &Request<'_, '_>, user: &str) -> Result<(), Rejection> {
         let Some(covered) =
             credentials(request.message, &self.config.house.domain).and_then(|digest| digest.uri)
         else {
@@ -166,7 +166,7 @@ impl Gateway {
     }
 
     /// Whether the host of `uri` is this gateway, as the sender of `request` can know it.
-    fn is_us(&self, uri: &Uri<'_>, request: &Request<'_>) -> bool {
+    fn is_us(&self, uri: &Uri<'_>, request: &Request<'_, '_>) -> bool {
         let is = |host: &str| uri.host.eq_ignore_ascii_case(host);
         let upstream = self.upstream_of(request.hop);
         let provider = upstream.and_then(|index| self.config.upstreams.get(index));
@@ -192,7 +192,7 @@ impl Gateway {
         self.names.resolve(uri)
     }
 
-    fn options(&mut self, request: &Request<'_>) {
+    fn options(&mut self, request: &Request<'_, '_>) {
         let tag = self.stateless_tag(request.message);
         let mut writer = self.response(request.message, request.hop, 200, "OK", Some(&tag));
         writer.field("Allow", &[ALLOW]).field("Allow-Events", &[ALLOW_EVENTS]);
@@ -229,7 +229,7 @@ impl Gateway {
     }
 
     /// Begins a server transaction; 503 when there is no room.
-    pub(super) fn open(&mut self, request: &Request<'_>, weight: Weight) -> Result<ServerKey, Rejection> {
+    pub(super) fn open(&mut self, request: &Request<'_, '_>, weight: Weight) -> Result<ServerKey, Rejection> {
         let busy = || Rejection::new(503, "Service Unavailable").with("Retry-After", "5");
         self.transactions.open(request.message, request.hop, weight).ok_or_else(busy)
     }

@@ -26,7 +26,7 @@ const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 impl Gateway {
     /// A new subscription, or a fetch.
-    pub(super) fn subscribe(&mut self, request: &Request<'_>, now: Now) -> Result<(), Rejection> {
+    pub(super) fn subscribe(&mut self, request: &Request<'_, '_>, now: Now) -> Result<(), Rejection> {
         let who = self.prove(request, Purpose::Query, now)?;
         let resource = self.what(request, &who)?;
         let rules = event::PACKAGES.get(resource.package).copied().ok_or_else(bad_event)?;
@@ -80,7 +80,7 @@ impl Gateway {
     }
 
     /// A refresh or an unsubscription.
-    pub(super) fn resubscribe(&mut self, request: &Request<'_>, now: Now) -> Result<(), Rejection> {
+    pub(super) fn resubscribe(&mut self, request: &Request<'_, '_>, now: Now) -> Result<(), Rejection> {
         let id = self.notifier.find(request.message).ok_or_else(gone)?;
         let who = key_of(&self.prove(request, Purpose::Query, now)?).to_owned();
         let (holder, resource) = self.notifier.holder(id).ok_or_else(gone)?;
@@ -110,7 +110,7 @@ impl Gateway {
 
     /// What a SUBSCRIBE is about, in the order of RFC 6665 §4.2.1.1. What somebody may not see does
     /// not exist for him.
-    fn what(&self, request: &Request<'_>, who: &Identity) -> Result<Resource, Rejection> {
+    fn what(&self, request: &Request<'_, '_>, who: &Identity) -> Result<Resource, Rejection> {
         let event = request.message.event().ok_or_else(bad_event)?;
         let (package, rules) = event::find(event.package).ok_or_else(bad_event)?;
         let nothing = || Rejection::new(404, "No Such Appliance");
@@ -145,7 +145,7 @@ impl Gateway {
     }
 
     /// `sip:user@host` of the request, without parameters.
-    fn entity(&self, request: &Request<'_>) -> String {
+    fn entity(&self, request: &Request<'_, '_>) -> String {
         let to = request.message.to().map(|to| to.uri.address().into_owned());
         to.unwrap_or_else(|_| request.uri.address().into_owned())
     }

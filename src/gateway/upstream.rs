@@ -128,7 +128,7 @@ impl Gateway {
 
     /// A name that a trusted upstream vouches for: exactly one P-Asserted-Identity, over the flow
     /// that we opened to it, and only when the home file says so.
-    pub(super) fn asserted(&self, index: usize, request: &Request<'_>) -> Option<Identity> {
+    pub(super) fn asserted(&self, index: usize, request: &Request<'_, '_>) -> Option<Identity> {
         let upstream = self.config.upstreams.get(index).filter(|upstream| upstream.trust_asserted)?;
         let mut values = request.message.list(Name::PAssertedIdentity);
         let (value, None) = (values.next()?, values.next()) else { return None };

@@ -53,7 +53,7 @@ impl Gateway {
     pub(super) fn wish(
         &self,
         kind: &Kind,
-        request: &Request<'_>,
+        request: &Request<'_, '_>,
         target: Target,
         who: &Identity,
         now: Now,

@@ -118,6 +118,7 @@ pub struct Transactions<U> {
 #[derive(Debug)]
 struct ClientEntry<U> {
     serial: u64,
+    branch: Branch,
     machine: ClientMachine,
     hop: Hop,
     bytes: Bytes,
@@ -185,7 +186,7 @@ impl<U: Copy> Transactions<U> {
         let entry = self.clients.vacant_entry();
         let index = entry.key();
         // What nobody can guess makes a response ours: 64 bits of it.
-        let branch = format!("z9hG4bK{index:x}.{serial:x}.{:016x}", self.rng.next_u64());
+        let branch = branch_of(index, serial, self.rng.next_u64());
         let bytes = Bytes::from(build(&branch));
         let machine = match method {
             Method::Invite => ClientMachine::Invite(ClientInvite::new(reliable, now)),
@@ -195,7 +196,7 @@ impl<U: Copy> Transactions<U> {
             self.deadlines.set(at, Owner::Client { index, serial });
         }
         self.transmits.push_back(Transmit { hop, bytes: bytes.clone() });
-        entry.insert(ClientEntry { serial, machine, hop, bytes, user });
+        entry.insert(ClientEntry { serial, branch, machine, hop, bytes, user });
     }
 
     /// Sends something that no transaction watches: a stateless response, an ACK to a 2xx.
@@ -215,9 +216,9 @@ impl<U: Copy> Transactions<U> {
         let branch = via.branch()?;
         let (index, serial) = place_of(branch)?;
         let entry = self.clients.get_mut(index).filter(|entry| entry.serial == serial)?;
-        let sent = Message::parse(&entry.bytes).ok()?;
-        let ours = sent.via().ok()?.branch() == Some(branch) && sent.cseq() == response.cseq();
-        if !ours {
+        // The branch is ours alone, whole; an INVITE shares it only with its CANCEL.
+        let invite = matches!(entry.machine, ClientMachine::Invite(_));
+        if entry.branch.as_str() != branch || (response.cseq()?.method == "INVITE") != invite {
             return None;
         }
         let user = entry.user;
@@ -226,6 +227,7 @@ impl<U: Copy> Transactions<U> {
             ClientMachine::Invite(machine) => machine.on_response(status, now),
         };
         if matches!(step, Step::Acknowledge | Step::AcknowledgeAndTell) {
+            let sent = Message::parse(&entry.bytes).ok()?;
             let bytes = ack_of(&sent, response).into();
             self.transmits.push_back(Transmit { hop: entry.hop, bytes });
         }
@@ -467,6 +469,17 @@ impl ServerMachine {
             Self::Invite(machine) => machine.is_completed(),
         }
     }
+}
+
+/// A branch of ours: the magic cookie, three hexadecimal numbers of up to 64 bits, two dots.
+type Branch = arrayvec::ArrayString<{ 7 + 3 * 16 + 2 }>;
+
+fn branch_of(index: usize, serial: u64, secret: u64) -> Branch {
+    use std::fmt::Write as _;
+    let mut branch = Branch::new();
+    // The longest branch fits.
+    let _ = write!(branch, "z9hG4bK{index:x}.{serial:x}.{secret:016x}");
+    branch
 }
 
 /// Index and serial out of a branch of ours.

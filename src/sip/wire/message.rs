@@ -1,11 +1,15 @@
 //! One message as spans over its bytes.
 
+use std::cell::Cell;
+
 use arrayvec::ArrayVec;
 
+use super::address::Address;
 use super::check::Fault;
 use super::method::Method;
 use super::name::Name;
 use super::text::{List, is_token, number, trim};
+use super::via::Via;
 use crate::limits;
 
 /// A message that framed well enough to be read. Holds no copy of anything.
@@ -19,6 +23,16 @@ pub struct Message<'a> {
     pub fault: Option<Fault>,
     fields: ArrayVec<Field, { limits::HEADERS }>,
     raw: &'a [u8],
+    /// From, To and the topmost Via are asked for many times, and read once.
+    pub(super) read: Read<'a>,
+}
+
+/// What has been read of a message already.
+#[derive(Debug, Default)]
+pub(super) struct Read<'a> {
+    pub from: Cell<Option<Result<Address<'a>, &'static str>>>,
+    pub to: Cell<Option<Result<Address<'a>, &'static str>>>,
+    pub via: Cell<Option<Result<Via<'a>, &'static str>>>,
 }
 
 /// The first line.
@@ -87,7 +101,7 @@ impl<'a> Message<'a> {
             fault = fault.or(Some(Fault { status: 513, reason: "Header Section Too Large" }));
         }
         let body = raw.get(at..).filter(|_| ended).unwrap_or_default();
-        let mut message = Self { start, body, fault, fields, raw };
+        let mut message = Self { start, body, fault, fields, raw, read: Read::default() };
         message.cut_body();
         if message.fault.is_some() && matches!(message.start, Start::Response { .. }) {
             return Err(NotSip);

@@ -22,7 +22,51 @@ pub fn trim(mut bytes: &[u8]) -> &[u8] {
 
 /// A `token` character (RFC 3261 §25.1).
 pub fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-.!%*_+`'~".contains(&byte)
+    TOKEN.has(byte)
+}
+
+const TOKEN: Bytes = Bytes::alphanumeric_and(b"-.!%*_+`'~");
+
+/// A set of bytes, looked up and not searched.
+#[derive(Clone, Copy, Debug)]
+pub struct Bytes([bool; 256]);
+
+impl Bytes {
+    /// Letters, digits, and `more`.
+    pub const fn alphanumeric_and(more: &[u8]) -> Self {
+        let mut set = [false; 256];
+        let mut byte = 0;
+        while byte < 256 {
+            #[expect(
+                clippy::indexing_slicing,
+                clippy::cast_possible_truncation,
+                reason = "below 256, at compile time"
+            )]
+            {
+                set[byte] = (byte as u8).is_ascii_alphanumeric();
+            }
+            byte += 1;
+        }
+        let mut at = 0;
+        while at < more.len() {
+            #[expect(clippy::indexing_slicing, reason = "below 256, at compile time")]
+            {
+                set[more[at] as usize] = true;
+            }
+            at += 1;
+        }
+        Self(set)
+    }
+
+    /// Whether `byte` is in the set.
+    pub fn has(&self, byte: u8) -> bool {
+        self.0.get(usize::from(byte)).copied().unwrap_or(false)
+    }
+
+    /// Whether all of `bytes` are.
+    pub fn has_all(&self, bytes: &[u8]) -> bool {
+        bytes.iter().all(|byte| self.has(*byte))
+    }
 }
 
 /// A whole, non-empty token.
@@ -33,6 +77,16 @@ pub fn is_token(bytes: &[u8]) -> bool {
 /// The part before the first `separator` that stands outside quotes and angle brackets, and the
 /// part behind it.
 pub fn split_outside(bytes: &[u8], separator: u8) -> (&[u8], Option<&[u8]>) {
+    // Most values have no separator, or nothing before it that could hide it.
+    let Some(first) = memchr::memchr(separator, bytes) else { return (bytes, None) };
+    let (before, rest) = bytes.split_at(first);
+    if memchr::memchr2(b'"', b'<', before).is_none() {
+        return (before, rest.get(1..));
+    }
+    split_slowly(bytes, separator)
+}
+
+fn split_slowly(bytes: &[u8], separator: u8) -> (&[u8], Option<&[u8]>) {
     let mut quoted = false;
     let mut escaped = false;
     let mut angle = false;

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::params::Params;
-use super::text::number;
+use super::text::{Bytes, number};
 
 /// A URI split into its parts, all of them as written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +48,7 @@ impl<'a> Uri<'a> {
     /// When the text is no URI, or a SIP URI with an invalid part.
     pub fn parse(raw: &'a str) -> Result<Self, UriFault> {
         let (scheme, rest) = raw.split_once(':').ok_or(UriFault::Malformed)?;
-        if !is_scheme(scheme) || !raw.bytes().all(is_uri_byte) {
+        if !is_scheme(scheme) || !URI.has_all(raw.as_bytes()) {
             return Err(UriFault::Malformed);
         }
         let bare =
@@ -140,21 +140,26 @@ fn is_scheme(scheme: &str) -> bool {
         && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
 }
 
-fn is_uri_byte(byte: u8) -> bool {
-    byte.is_ascii_graphic() && !b"<>\"\\^`{|}".contains(&byte)
-}
+/// Every graphic character but `<>"\^`{|}`.
+const URI: Bytes = Bytes::alphanumeric_and(b"!#$%&'()*+,-./:;=?@[]_~");
+/// What a user part with its password may hold as it is.
+const USER: Bytes = Bytes::alphanumeric_and(b"-_.!~*'()&=+$,;?/%#[]:");
+/// What a host name is made of; the underscore stands in many.
+const HOST: Bytes = Bytes::alphanumeric_and(b"-._");
 
 /// The user without its password, when both are made of allowed characters and whole escapes.
 fn check_user(userinfo: &str) -> Result<&str, UriFault> {
     let (user, password) = userinfo.split_once(':').unwrap_or((userinfo, ""));
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.!~*'()&=+$,;?/%#[]".contains(&byte);
-    if user.is_empty() || !userinfo.bytes().all(|byte| allowed(byte) || byte == b':') {
+    if user.is_empty() || !USER.has_all(userinfo.as_bytes()) {
         return Err(UriFault::User);
     }
     if escapes_whole(user) && escapes_whole(password) { Ok(user) } else { Err(UriFault::User) }
 }
 
 fn escapes_whole(text: &str) -> bool {
+    if memchr::memchr(b'%', text.as_bytes()).is_none() {
+        return true;
+    }
     let mut parts = text.split('%');
     parts.next();
     parts
@@ -181,7 +186,7 @@ pub fn host_port(text: &str) -> Result<(&str, Option<u16>), UriFault> {
             None => (text, None),
         },
     };
-    let named = host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
+    let named = HOST.has_all(host.as_bytes());
     if host.is_empty() || !(named || host.starts_with('[')) {
         return Err(UriFault::Host);
     }

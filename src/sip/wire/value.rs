@@ -1,5 +1,7 @@
 //! Typed views of the header fields that the gateway acts on.
 
+use std::cell::Cell;
+
 use super::address::Address;
 use super::message::Message;
 use super::name::Name;
@@ -31,7 +33,7 @@ impl<'a> Message<'a> {
     /// # Errors
     /// When it is absent or malformed.
     pub fn via(&self) -> Result<Via<'a>, &'static str> {
-        Via::parse(self.list(Name::Via).next().ok_or("Via is missing")?)
+        once(&self.read.via, || Via::parse(self.list(Name::Via).next().ok_or("Via is missing")?))
     }
 
     /// From.
@@ -39,7 +41,7 @@ impl<'a> Message<'a> {
     /// # Errors
     /// When it is absent or malformed.
     pub fn from(&self) -> Result<Address<'a>, &'static str> {
-        Address::parse(self.first(Name::From).ok_or("From is missing")?)
+        once(&self.read.from, || Address::parse(self.first(Name::From).ok_or("From is missing")?))
     }
 
     /// To.
@@ -47,7 +49,7 @@ impl<'a> Message<'a> {
     /// # Errors
     /// When it is absent or malformed.
     pub fn to(&self) -> Result<Address<'a>, &'static str> {
-        Address::parse(self.first(Name::To).ok_or("To is missing")?)
+        once(&self.read.to, || Address::parse(self.first(Name::To).ok_or("To is missing")?))
     }
 
     /// Call-ID.
@@ -94,4 +96,11 @@ impl<'a> Message<'a> {
     pub fn has_option(&self, name: Name, option: &str) -> bool {
         self.list(name).any(|value| value.eq_ignore_ascii_case(option.as_bytes()))
     }
+}
+
+/// The value of `cell`, computed when it is asked for the first time.
+fn once<T: Copy>(cell: &Cell<Option<T>>, read: impl FnOnce() -> T) -> T {
+    let value = cell.get().unwrap_or_else(read);
+    cell.set(Some(value));
+    value
 }
