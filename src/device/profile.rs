@@ -13,6 +13,7 @@ mod harmless;
 mod linking;
 mod map;
 mod model;
+mod needs;
 mod properties;
 mod registers;
 mod serial;
@@ -27,9 +28,10 @@ pub use cases::{Case, Drive, Expect, Given, Level, Sends, Stimulus};
 pub use duration::spell;
 pub use map::Map;
 pub use model::{
-    Action, Arg, Category, Clicks, DriverKind, LampRule, LinkNeeds, ModbusNeeds, Model, Momentary, Notify,
-    Online, Phone, Property, Query, Read, SerialNeeds, Source, Target, Write,
+    Action, Arg, Category, Clicks, LampRule, Model, Momentary, Notify, Online, Phone, Property, Read, Source,
+    Target, Write,
 };
+pub use needs::{DriverKind, LinkNeeds, ModbusNeeds, Query, SerialNeeds};
 pub use registers::{Form, Number, Order, Registers, Table};
 pub use template::{Body, Hole, HoleForm, Template};
 

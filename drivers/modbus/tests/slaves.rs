@@ -344,9 +344,14 @@ else:
 /// `None`, with the reason on the terminal, where pymodbus is missing.
 fn pymodbus(kind: &str, place: &str) -> Option<Killed> {
     let python = std::env::var("PYTHON").unwrap_or_else(|_| "python3".into());
-    let known = Command::new(&python).args(["-c", "import pymodbus, serial"]).stderr(Stdio::null()).status();
+    let known = Command::new(&python)
+        .args(["-c", "import serial; from pymodbus.simulator import SimData"])
+        .stderr(Stdio::null())
+        .status();
     if !known.is_ok_and(|status| status.success()) {
-        eprintln!("skipped: no pymodbus (pip install pymodbus pyserial; PYTHON=/path/to/python)");
+        eprintln!(
+            "skipped: no pymodbus 3.12 or later (pip install pymodbus pyserial; PYTHON=/path/to/python)"
+        );
         return None;
     }
     Some(Killed(Command::new(python).args(["-c", SERVER, kind, place]).spawn().unwrap()))

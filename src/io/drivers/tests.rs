@@ -204,3 +204,40 @@ async fn a_simulated_link_runs_from_its_configuration() {
     assert_eq!(events, [Event::Up, done(1, Ok(())), power]);
     drivers.close().await;
 }
+
+/// Each kind of link reaches its own driver, with what the home file says about it.
+#[cfg(all(feature = "modbus", feature = "serial", feature = "mqtt"))]
+#[tokio::test]
+async fn links_without_their_far_end_say_which_it_is() {
+    use crate::config::home::{Profiles, from_text};
+    let closed = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let (board, broker) = (closed(), closed());
+    let home = format!(
+        "format: 1
+mqtt: {{main: {{host: 127.0.0.1, port: {broker}, version: 5, tls: {{ca: none.pem}}}}}}
+serial: {{bus: {{port: /dev/no-such-bus}}, p1: {{port: /dev/no-such-meter}}}}
+modbus: {{board: {{host: 127.0.0.1, port: {board}}}}}
+devices:
+  plug: {{profile: tasmota-plug, params: {{topic: plug}}}}
+  meter: {{profile: eastron-sdm120, port: bus}}
+  relay: {{profile: modbus-relay, port: board}}
+  grid: {{profile: dsmr5-meter, port: p1}}
+"
+    );
+    let (config, reports) = from_text(std::path::Path::new("home.yaml"), &home, "", &Profiles::shipped());
+    let config = config.unwrap_or_else(|| panic!("{reports:#?}"));
+    let mut drivers = Supervisor::start(&config.links, |_| unreachable!()).unwrap();
+    let wanted = [
+        format!("broker 127.0.0.1:{broker}: connection refused"),
+        "serial port /dev/no-such-bus: there is no such port".to_owned(),
+        format!("modbus 127.0.0.1:{board}: connection refused"),
+        "serial port /dev/no-such-meter: there is no such port".to_owned(),
+    ];
+    let mut told = [false; 4];
+    while told != [true; 4] {
+        let (link, Event::Down(why)) = drivers.recv().await else { panic!("nothing is up") };
+        assert!(why.0.starts_with(&wanted[link.0]), "{why}");
+        told[link.0] = true;
+    }
+    drivers.close().await;
+}
