@@ -227,21 +227,10 @@ fn one_place_knows_the_yaml_crate() {
 
 #[test]
 fn files_are_short_enough_to_be_read() {
-    /// Longer ones, and why they are not cut.
-    const LONG: [(&str, usize); 1] = [
-        // One table of subscriptions, and everything that may happen to one of them.
-        ("src/sip/notifier/mod.rs", 620),
-    ];
     let mut found = Vec::new();
     for source in ["src", "drivers"].iter().flat_map(|under| sources(under)) {
-        let limit = LONG.iter().find(|(path, _)| *path == source.path).map_or(500, |(_, limit)| *limit);
-        if source.whole > limit {
-            found.push(format!("{}: {} lines, {limit} are allowed", source.path, source.whole));
-        }
-    }
-    for (path, _) in LONG {
-        if !root().join(path).exists() || source(&root().join(path)).whole <= 500 {
-            found.push(format!("{path} needs no exception any more"));
+        if source.whole > 500 {
+            found.push(format!("{}: {} lines, 500 are allowed", source.path, source.whole));
         }
     }
     none(found, "a file is read in one go");

@@ -6,153 +6,25 @@
 
 pub mod rate;
 mod subscription;
+mod words;
 
-use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use slab::Slab;
 
-use self::rate::{Rates, Sent};
+use self::rate::Sent;
 pub use self::subscription::Condition;
 use self::subscription::Subscription;
-use super::dialog::{Dialog, DialogFault};
+pub use self::words::{
+    Answered, Document, End, Moment, Refresh, Resource, Source, SubscriptionId, Wanted, Watcher,
+};
+use super::dialog::DialogFault;
 use super::transaction::Transactions;
 use super::wire::Message;
 use super::{FlowId, Hop, User};
 use crate::limits;
 use crate::timer::{Deadlines, Now};
-
-/// What a subscription watches, as its [`Source`] numbers it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Resource {
-    /// Which appliance, room or list.
-    pub subject: usize,
-    /// Which event package.
-    pub package: usize,
-    /// Which body format of the package.
-    pub form: usize,
-    /// Which parts this watcher may see, one bit each.
-    pub view: u128,
-}
-
-/// A body for a NOTIFY.
-#[derive(Clone, Debug)]
-pub struct Document {
-    /// Its media type.
-    pub content_type: Cow<'static, str>,
-    /// The extension that a reader must know, for Require.
-    pub require: Option<&'static str>,
-    /// Its bytes; shared by all watchers of the same resource where the format allows it.
-    pub body: Bytes,
-}
-
-/// For whom a document is written.
-#[derive(Clone, Copy, Debug)]
-pub struct Watcher<'a> {
-    /// The proven name.
-    pub who: &'a str,
-    /// How many documents this subscription got before.
-    pub nth: u32,
-    /// The address as it was subscribed to.
-    pub entity: &'a str,
-}
-
-/// Something that happened and is over: said once to each watcher of that time, and to nobody later.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Moment {
-    /// What happened.
-    pub name: std::sync::Arc<str>,
-    /// What it says.
-    pub value: std::sync::Arc<str>,
-    /// When, in milliseconds since 1970.
-    pub at_ms: i64,
-}
-
-/// What the notifier asks of the application.
-pub trait Source {
-    /// A number that changes with the state of `resource`, and with nothing else (RFC 5839 §5.1).
-    fn tag(&self, resource: Resource) -> u64;
-    /// The state of `resource` now, with what happened since the last document of this watcher.
-    fn document(&mut self, resource: Resource, watcher: Watcher<'_>, moments: &[Moment]) -> Document;
-}
-
-/// Names a subscription. Stale ones find nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct SubscriptionId {
-    index: usize,
-    serial: u64,
-}
-
-/// Why a subscription ends (RFC 6665 §4.1.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    /// It expired or was unsubscribed.
-    Timeout,
-    /// The notifier stops; the subscriber should come back at once.
-    Deactivated,
-    /// The right to watch is gone.
-    Rejected,
-    /// The appliance is gone.
-    NoResource,
-}
-
-impl End {
-    fn reason(self) -> &'static str {
-        match self {
-            Self::Timeout => "timeout",
-            Self::Deactivated => "deactivated",
-            Self::Rejected => "rejected",
-            Self::NoResource => "noresource",
-        }
-    }
-}
-
-/// An accepted SUBSCRIBE.
-#[derive(Debug)]
-pub struct Wanted {
-    /// What is watched.
-    pub resource: Resource,
-    /// Who watches: the proven name.
-    pub who: String,
-    /// The dialog.
-    pub dialog: Dialog,
-    /// The Event field of each NOTIFY: the package, and `;id=` where it was given.
-    pub event: String,
-    /// URI that documents name: the address as it was subscribed to.
-    pub entity: String,
-    /// Granted lifetime; zero for a fetch.
-    pub expires: Duration,
-    /// Least time between two NOTIFYs that the package asks for.
-    pub interval: Duration,
-    /// What the subscriber asks for.
-    pub rates: Rates,
-    /// What the subscriber knows already.
-    pub condition: Option<Condition>,
-}
-
-/// What a subscriber says with a refresh.
-#[derive(Clone, Copy, Debug)]
-pub struct Refresh {
-    /// Granted lifetime; zero ends the subscription.
-    pub expires: Duration,
-    /// The rates that count from now on.
-    pub rates: Rates,
-    /// What the subscriber knows already.
-    pub condition: Option<Condition>,
-}
-
-/// How a NOTIFY was answered.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Answered {
-    /// The status code; 408 when nobody answered.
-    pub status: u16,
-    /// Retry-After in seconds.
-    pub retry_after: Option<u32>,
-    /// New rates, where the answer names some (RFC 6446 §4.4).
-    pub rates: Option<Rates>,
-}
 
 /// Everything that the notifier remembers.
 #[derive(Debug, Default)]

@@ -1,7 +1,9 @@
 //! What is left behind.
 
+use super::rate::Rates;
 use super::*;
 use crate::sip::Transport;
+use crate::sip::dialog::Dialog;
 
 fn hop(flow: u64) -> Hop {
     let address = "192.0.2.1:5060".parse().unwrap();
