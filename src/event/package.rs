@@ -16,6 +16,11 @@ pub trait Package: Sync {
     fn name(&self) -> &'static str;
     /// The media types that it can write; the first is the default.
     fn content_types(&self) -> &'static [&'static str];
+    /// How many of them are offered unasked, from the first on; the others are for peers that name
+    /// them.
+    fn offered(&self) -> usize {
+        self.content_types().len()
+    }
     /// Whether it says something about `subject`, as a member of a list or for itself.
     fn covers(&self, subject: Subject) -> bool {
         !matches!(subject, Subject::Alerts)

@@ -1,14 +1,23 @@
 //! `presence` (RFC 3856): the appliance as somebody who is reachable or not, its state as a note
-//! (RFC 3863), and lit or dark as an activity (RFC 4480) for phones that show no notes.
+//! (RFC 3863), and lit or dark as an activity (RFC 4480) for phones that show no notes. Peers that
+//! name one of the formats of 2000 get that one.
 
 use std::time::Duration;
 
-use super::package::{Member, Package, View, escape};
-use crate::device::appliance::Lamp;
+use jiff::Timestamp;
+
+use super::package::{Member, Package, View};
+use crate::body::presence as model;
+use crate::body::presence::{Extra, Note, Status, Tuple};
+use crate::body::{lpidf, pidf, xpidf};
+use crate::device::appliance::{Lamp, show};
 
 /// See the module.
 #[derive(Debug)]
 pub struct Presence;
+
+const FORMS: [&str; 4] =
+    ["application/pidf+xml", "application/cpim-pidf+xml", "application/xpidf+xml", "text/lpidf"];
 
 impl Package for Presence {
     fn name(&self) -> &'static str {
@@ -16,7 +25,11 @@ impl Package for Presence {
     }
 
     fn content_types(&self) -> &'static [&'static str] {
-        &["application/pidf+xml"]
+        &FORMS
+    }
+
+    fn offered(&self) -> usize {
+        1
     }
 
     fn interval(&self) -> Duration {
@@ -28,41 +41,53 @@ impl Package for Presence {
     }
 
     fn document(&self, view: &View<'_>) -> String {
-        let entity = escape(view.entity);
-        let note = view.summary();
-        let note = escape(&note);
-        let id = escape(view.id);
-        let activity = match view.lamp() {
-            Lamp::Lit => "<rpid:activities><rpid:on-the-phone/></rpid:activities>",
-            Lamp::Dark | Lamp::Unknown => "<rpid:activities/>",
-        };
-        let tuples: String = view.members.iter().map(|member| tuple(member, view)).collect();
-        format!(
-            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\r\n\
-             <presence xmlns=\"urn:ietf:params:xml:ns:pidf\" xmlns:dm=\"urn:ietf:params:xml:ns:pidf:data-model\" \
-             xmlns:rpid=\"urn:ietf:params:xml:ns:pidf:rpid\" entity=\"{entity}\">\r\n\
-             {tuples}<note xml:lang=\"en\">{note}</note>\r\n\
-             <dm:person id=\"p-{id}\">{activity}<dm:note>{note}</dm:note></dm:person>\r\n\
-             </presence>\r\n"
-        )
+        let presence = presence(view);
+        match view.form {
+            0 => pidf::write(&presence, pidf::Label::Pidf),
+            1 => pidf::write(&presence, pidf::Label::Cpim),
+            2 => xpidf::write(&presence),
+            _ => lpidf::write(&presence, Timestamp::from_millisecond(view.now.wall_ms).unwrap_or_default()),
+        }
     }
 }
 
-/// One appliance: reachable or not, and how it stands.
-fn tuple(member: &Member<'_>, view: &View<'_>) -> String {
+fn presence(view: &View<'_>) -> model::Presence {
+    model::Presence {
+        entity: view.entity.to_owned(),
+        display: Some(view.title.to_owned()),
+        tuples: view.members.iter().map(|member| tuple(member, view)).collect(),
+        activities: Vec::new(),
+        notes: vec![note(view.summary())],
+    }
+}
+
+/// One appliance: reachable or not, lit or not, and how it stands.
+fn tuple(member: &Member<'_>, view: &View<'_>) -> Tuple {
     let shadow = member.device.shadow();
-    let basic = if shadow.trusted() { "open" } else { "closed" };
-    let id = escape(member.device.id());
+    let status = match (shadow.trusted(), member.lamp()) {
+        (false, _) => Status::Closed,
+        (true, Lamp::Lit) => Status::InUse,
+        (true, Lamp::Dark | Lamp::Unknown) => Status::Open,
+    };
     let own = format!("sip:{}@{}", member.device.id(), view.domain);
     // Alone, it is called as it was subscribed to.
-    let contact = if view.members.len() == 1 { view.entity } else { &own };
-    let contact = escape(contact);
-    let note = member.summary(view.now);
-    let note = escape(&note);
+    let contact = if view.members.len() == 1 { view.entity.to_owned() } else { own };
     let at = shadow.health_since_ms().max(member.newest_ms().unwrap_or(i64::MIN));
-    let stamp = jiff::Timestamp::from_millisecond(at).map(|at| at.to_string()).unwrap_or_default();
-    format!(
-        "<tuple id=\"a-{id}\"><status><basic>{basic}</basic></status><contact>{contact}</contact>\
-         <note xml:lang=\"en\">{note}</note><timestamp>{stamp}</timestamp></tuple>\r\n"
-    )
+    let believed = member.properties().filter_map(|(index, property)| {
+        let value = shadow.believed(index)?;
+        Some(Extra { name: property.id.to_string(), unit: None, value: show(property, value) })
+    });
+    Tuple {
+        id: format!("a-{}", member.device.id()),
+        status,
+        contact: Some(contact),
+        notes: vec![note(member.summary(view.now))],
+        timestamp: Timestamp::from_millisecond(at).ok(),
+        extra: believed.collect(),
+        ..Tuple::default()
+    }
+}
+
+fn note(text: String) -> Note {
+    Note { lang: Some("en".to_owned()), text }
 }

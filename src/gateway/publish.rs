@@ -63,10 +63,7 @@ impl Gateway {
         let (wish, expires) = publication::read(request.message)?;
         match wish {
             Wish::Initial => self.begin(request, &who, device, None, expires, now),
-            Wish::Modify(tag) => {
-                self.leases.get(tag, device, key_of(&who), now)?;
-                self.begin(request, &who, device, Some(tag), expires, now)
-            }
+            Wish::Modify(tag) => self.begin(request, &who, device, Some(tag), expires, now),
             Wish::Refresh(tag) => {
                 let lease = self.leases.get(tag, device, key_of(&who), now)?.clone();
                 let key = self.open(request, Weight::Light)?;
@@ -124,6 +121,11 @@ impl Gateway {
         // Its end would move it, hours later and with nobody there.
         if is_sensitive(device, &order) {
             return Err(Rejection::new(403, "What Is Sensitive Is Not Lent"));
+        }
+        if let Some(tag) = old
+            && self.leases.get(tag, id, key_of(who), now)?.property != *property
+        {
+            return Err(Rejection::new(400, "A Lease Keeps Its Setting"));
         }
         let held = self.leases.of(id).find(|lease| lease.property == *property);
         let before = match held {

@@ -119,8 +119,7 @@ impl Gateway {
         if !rules.covers(subject) {
             return Err(bad_event());
         }
-        let unacceptable =
-            || Rejection::new(406, "Not Acceptable").with("Accept", &rules.content_types().join(", "));
+        let unacceptable = || Rejection::new(406, "Not Acceptable").with("Accept", &offered(rules));
         let form = form_of(request.message, rules).ok_or_else(unacceptable)?;
         Ok(Resource { subject: subject.code(), package, form, view })
     }
@@ -172,18 +171,32 @@ fn form_of(message: &Message<'_>, rules: &dyn Package) -> Option<usize> {
     if message.count(Name::Accept) == 0 {
         return Some(0);
     }
+    let types = rules.content_types();
+    let (modern, historic) = types.split_at(rules.offered().min(types.len()));
+    // A historic form is for who names it and can read no other.
+    best(message, modern, true).or_else(|| best(message, historic, false).map(|form| modern.len() + form))
+}
+
+/// The type that the message accepts most, and of equals the one that it names first.
+fn best(message: &Message<'_>, types: &[&str], ranges: bool) -> Option<usize> {
     let mut best: Option<(usize, u16)> = None;
     for accepted in message.list(Name::Accept) {
         let (range, params) = split_outside(accepted, b';');
-        let quality = quality(params.unwrap_or_default());
-        for (form, content_type) in rules.content_types().iter().enumerate() {
-            let fits = covers(trim(range), content_type);
+        let (range, quality) = (trim(range), quality(params.unwrap_or_default()));
+        for (form, content_type) in types.iter().enumerate() {
+            let fits = range.eq_ignore_ascii_case(content_type.as_bytes())
+                || (ranges && covers(range, content_type));
             if fits && quality > 0 && best.is_none_or(|(_, other)| quality > other) {
                 best = Some((form, quality));
             }
         }
     }
     best.map(|(form, _)| form)
+}
+
+/// The types that are offered unasked, for Accept.
+fn offered(rules: &dyn Package) -> String {
+    rules.content_types().iter().take(rules.offered()).copied().collect::<Vec<_>>().join(", ")
 }
 
 /// Whether a media range takes in a type.

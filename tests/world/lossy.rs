@@ -83,7 +83,7 @@ fn check_watchers(world: &World, phones: &[usize], last: bool) {
     let truth = [
         format!("\"n\":\"power\",\"vb\":{}", world.plug.on),
         format!("<state>{}</state>", if world.plug.on { "confirmed" } else { "terminated" }),
-        (if world.plug.on { "<rpid:on-the-phone/>" } else { "<rpid:activities/>" }).to_owned(),
+        format!("<ap:value name=\"power\">{}</ap:value>", if world.plug.on { "on" } else { "off" }),
     ];
     let _ = last;
     let held = world.gateway.status(world.time()).subscriptions;

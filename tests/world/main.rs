@@ -14,6 +14,7 @@ mod world;
 
 mod alerts;
 mod calls;
+mod forms;
 mod lossy;
 mod order;
 mod publish;

@@ -103,7 +103,7 @@ fn what_is_refused_and_how() {
     let table: [(usize, &str, &str, Option<&'static str>, u16); 8] = [
         (anna, "plug", "weather", None, 489),
         (anna, "nothing", "presence", None, 404),
-        (anna, "plug", "presence", Some("application/cpim-pidf+xml"), 406),
+        (anna, "plug", "presence", Some("application/x-nothing"), 406),
         (anna, "plug", "dialog", Some("application/senml+json"), 406),
         (anna, "plug", "appliance", Some("text/plain;q=0.5, application/xml"), 200),
         // What somebody may not see does not exist for him.

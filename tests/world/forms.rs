@@ -1,0 +1,72 @@
+//! Which body format a watcher gets: the modern one, unless it names an older one and no other.
+
+use sipliance::body::presence::Status;
+use sipliance::body::{lpidf, pidf, xpidf};
+
+use super::world::World;
+
+fn subscribed(world: &mut World, name: &str, event: &str, accept: &'static str) -> (u16, String, String) {
+    let phone = world.phone("anna");
+    let op = world.at(phone, |phone, now| phone.subscribe_as(name, event, Some(accept), 600, now));
+    world.run(500);
+    let status = world.phones[phone].ops[op].status();
+    let notify = world.phones[phone].subs[0].notifies.last().cloned();
+    let (kind, body) = notify.map(|notify| (notify.content_type, notify.body)).unwrap_or_default();
+    (status, kind, body)
+}
+
+#[test]
+fn presence_in_the_words_of_three_times() {
+    for (accept, kind) in [
+        ("application/pidf+xml", "application/pidf+xml"),
+        ("*/*", "application/pidf+xml"),
+        ("text/lpidf, application/pidf+xml;q=0.1", "application/pidf+xml"),
+        ("application/cpim-pidf+xml", "application/cpim-pidf+xml"),
+        ("application/xpidf+xml", "application/xpidf+xml"),
+        ("text/lpidf", "text/lpidf"),
+        ("application/xpidf+xml, text/lpidf;q=0.5", "application/xpidf+xml"),
+    ] {
+        let mut world = World::new(801);
+        world.report("stat/plug/POWER", "ON");
+        world.run(500);
+        let (status, got, body) = subscribed(&mut world, "plug", "presence", accept);
+        assert_eq!((status, got.as_str()), (200, kind), "{accept}");
+        let wall = jiff::Timestamp::from_millisecond(world.time().wall_ms).unwrap();
+        let read = match kind {
+            "text/lpidf" => lpidf::read(body.as_bytes(), wall),
+            "application/xpidf+xml" => xpidf::read(body.as_bytes()),
+            _ => pidf::read(body.as_bytes()),
+        };
+        let presence = read.unwrap_or_else(|why| panic!("{why}: {body}"));
+        assert!(presence.entity.starts_with("sip:plug@"), "{body}");
+        let [tuple] = &presence.tuples[..] else { panic!("one tuple: {body}") };
+        assert_eq!(tuple.status, Status::InUse, "{body}");
+        assert!(body.contains("on"), "the state in words: {body}");
+    }
+}
+
+#[test]
+fn what_nobody_can_read_is_refused_with_what_is_offered() {
+    let mut world = World::new(802);
+    let (status, ..) = subscribed(&mut world, "plug", "presence", "application/x-nothing, text/*");
+    assert_eq!(status, 406, "a range takes in no historic form");
+    let response = world.phones[0].ops[0].response.clone().unwrap();
+    let text = String::from_utf8(response.to_vec()).unwrap();
+    assert!(text.contains("Accept: application/pidf+xml\r\n"), "{text}");
+}
+
+#[test]
+fn a_mailbox_in_the_words_of_2000() {
+    for (accept, says) in [
+        ("text/plain", "Email: 1/0"),
+        ("text/xml", "<email>"),
+        ("application/simple-message-summary", "Text-Message: 1/0 (0/0)"),
+    ] {
+        let mut world = World::new(803);
+        world.report("stat/plug/BUTTON", "short");
+        world.run(500);
+        let (status, kind, body) = subscribed(&mut world, "alerts", "message-summary", accept);
+        assert_eq!((status, kind.as_str()), (200, accept));
+        assert!(body.contains(says), "{body}");
+    }
+}
