@@ -5,6 +5,7 @@
 
 pub mod appliance;
 pub mod dialog;
+pub mod list;
 pub mod message_summary;
 pub mod package;
 pub mod presence;
@@ -133,6 +134,9 @@ impl Documents<'_> {
             alerts,
             now: self.now,
         };
+        if subject.is_list() {
+            return list::document(package, &view);
+        }
         let content_type = Cow::Borrowed(package.content_types().get(form).copied().unwrap_or("text/plain"));
         Document { content_type, require: None, body: package.document(&view).into() }
     }

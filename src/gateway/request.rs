@@ -4,6 +4,7 @@ use super::Gateway;
 use crate::config::access::Identity;
 use crate::control::target::Target;
 use crate::event::ALLOW_EVENTS;
+use crate::event::list::EXTENSION;
 use crate::limits;
 use crate::sip::auth::{Offer, Purpose, Verdict, credentials};
 use crate::sip::transaction::{Arrival, ServerKey, Weight};
@@ -257,10 +258,12 @@ impl Gateway {
     }
 }
 
-/// Extensions that a request insists on: there is none that the gateway has (RFC 3261 §8.2.2.3).
+/// Extensions that a request insists on (RFC 3261 §8.2.2.3): lists are the one that the gateway has.
 fn check_require(message: &Message<'_>) -> Result<(), Rejection> {
     let mut unknown = String::new();
-    for option in message.list(Name::Require).filter_map(|option| std::str::from_utf8(option).ok()) {
+    let known = |option: &&str| option.eq_ignore_ascii_case(EXTENSION);
+    let options = message.list(Name::Require).filter_map(|option| std::str::from_utf8(option).ok());
+    for option in options.filter(|option| !known(option)) {
         if !unknown.is_empty() {
             unknown.push_str(", ");
         }

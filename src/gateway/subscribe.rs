@@ -9,7 +9,7 @@ use super::request::{Request, gone};
 use crate::config::DeviceId;
 use crate::config::access::Identity;
 use crate::control::target::Target;
-use crate::event::{self, ALLOW_EVENTS, Documents, Package, Subject, key_of};
+use crate::event::{self, ALLOW_EVENTS, Documents, Package, Subject, key_of, list};
 use crate::sip::Rejection;
 use crate::sip::auth::Purpose;
 use crate::sip::dialog::{Dialog, DialogFault, contact_uri};
@@ -30,6 +30,11 @@ impl Gateway {
         let who = self.prove(request, Purpose::Query, now)?;
         let resource = self.what(request, &who)?;
         let rules = event::PACKAGES.get(resource.package).copied().ok_or_else(bad_event)?;
+        let list = Subject::of(resource.subject).is_list();
+        let knows = |name| request.message.has_option(name, list::EXTENSION);
+        if list && !knows(Name::Supported) && !knows(Name::Require) {
+            return Err(Rejection::new(421, "Extension Required").with("Require", list::EXTENSION));
+        }
         let who = key_of(&who).to_owned();
         if !self.notifier.has_room(&who) {
             return Err(Rejection::new(503, "Too Many Subscriptions").with("Retry-After", "60"));
@@ -49,6 +54,9 @@ impl Gateway {
         writer.field("Contact", &["<", &contact, ">"]);
         writer.field_fmt("Expires", format_args!("{}", expires.as_secs()));
         writer.field("Allow-Events", &[ALLOW_EVENTS]);
+        if list {
+            writer.field("Require", &[list::EXTENSION]);
+        }
         self.transactions.answer(key, status, writer.finish(), now.mono);
         let wanted = Wanted {
             resource,

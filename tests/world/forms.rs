@@ -1,7 +1,7 @@
 //! Which body format a watcher gets: the modern one, unless it names an older one and no other.
 
 use sipliance::body::presence::Status;
-use sipliance::body::{lpidf, pidf, xpidf};
+use sipliance::body::{lpidf, pidf, rlmi, xpidf};
 
 use super::world::World;
 
@@ -69,4 +69,51 @@ fn a_mailbox_in_the_words_of_2000() {
         assert_eq!((status, kind.as_str()), (200, accept));
         assert!(body.contains(says), "{body}");
     }
+}
+
+#[test]
+fn a_list_is_its_appliances_each_for_itself() {
+    let mut world = World::new(804);
+    world.report("stat/plug/POWER", "OFF");
+    world.report("stat/lamp/POWER", "OFF");
+    world.run(500);
+    let anna = world.phone("anna");
+    // Who does not know lists is told so, and gets none.
+    let op = world.at(anna, |phone, now| phone.subscribe("all", "appliance", 600, now));
+    world.run(500);
+    assert_eq!(world.phones[anna].ops[op].status(), 421);
+    world.phones[anna].extra = "Supported: eventlist\r\n".to_owned();
+    for name in ["all", "room.kitchen"] {
+        let op = world.at(anna, |phone, now| phone.subscribe(name, "appliance", 600, now));
+        world.run(500);
+        assert_eq!(world.phones[anna].ops[op].status(), 200, "{name}");
+    }
+    world.report("stat/lamp/POWER", "ON");
+    world.run(1_000);
+    let read = |sub: usize, nth: usize| {
+        let notify = &world.phones[anna].subs[sub].notifies[nth];
+        rlmi::read_related(&notify.content_type, notify.body.as_bytes())
+            .unwrap_or_else(|why| panic!("{why}: {}", notify.body))
+    };
+    let (first, _) = read(1, 0);
+    let (second, parts) = read(1, 1);
+    assert_eq!((first.version, first.full, second.version), (0, true, 1));
+    let addresses: Vec<&str> = second.resources.iter().map(|resource| resource.uri.as_str()).collect();
+    assert_eq!(addresses, ["sip:plug@home.example", "sip:lamp@home.example"]);
+    let cid = second.resources[1].instances[0].cid.clone();
+    let part = parts.parts.iter().find(|part| part.content_id == cid).expect("the part that it names");
+    assert!(String::from_utf8_lossy(&part.body).contains(r#""n":"power","vb":true"#));
+    // The kitchen has nothing to do with the lamp.
+    assert_eq!(world.phones[anna].subs[2].notifies.len(), 1);
+    assert_eq!(read(2, 0).0.resources.len(), 1);
+    // Ben may see the plug alone, also on a list.
+    let ben = world.phone("ben");
+    world.phones[ben].extra = "Supported: eventlist\r\n".to_owned();
+    world.at(ben, |phone, now| phone.subscribe("all", "presence", 600, now));
+    world.run(500);
+    let notify = world.phones[ben].subs[0].notifies[0].clone();
+    assert_eq!(
+        rlmi::read_related(&notify.content_type, notify.body.as_bytes()).unwrap().0.resources.len(),
+        1
+    );
 }

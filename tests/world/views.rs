@@ -111,6 +111,7 @@ fn a_room_of_which_one_may_see_nothing_is_not_there() {
 #[test]
 fn alerts_and_lists_hint_at_nothing_that_may_not_be_seen() {
     let (mut world, ben) = world(96, WATTS);
+    world.phones[ben].extra = "Supported: eventlist\r\n".to_owned();
     for (subject, event) in [("alerts", "message-summary"), ("home", "message-summary")] {
         world.at(ben, |phone, now| phone.subscribe(subject, event, 600, now));
     }
