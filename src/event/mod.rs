@@ -4,6 +4,7 @@
 //! one is to be sent. Adding a package is one file here and one line in [`PACKAGES`].
 
 pub mod appliance;
+pub mod describe;
 pub mod dialog;
 pub mod list;
 pub mod message_summary;

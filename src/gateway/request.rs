@@ -1,10 +1,11 @@
 //! Every request that no transaction knows: checked, proven, dispatched, answered.
 
 use super::Gateway;
+use crate::body::td;
 use crate::config::access::Identity;
 use crate::control::target::Target;
-use crate::event::ALLOW_EVENTS;
 use crate::event::list::EXTENSION;
+use crate::event::{self, ALLOW_EVENTS};
 use crate::limits;
 use crate::sip::auth::{Offer, Purpose, Verdict, credentials};
 use crate::sip::transaction::{Arrival, ServerKey, Weight};
@@ -64,10 +65,7 @@ impl Gateway {
             return Err(Rejection::new(503, "Restarting").with("Retry-After", "5"));
         }
         match request.method {
-            Method::Options => {
-                self.options(request);
-                Ok(())
-            }
+            Method::Options => self.options(request, now),
             Method::Register if !request.in_dialog() => self.register(request, now),
             Method::Subscribe if request.in_dialog() => self.resubscribe(request, now),
             Method::Subscribe => self.subscribe(request, now),
@@ -193,12 +191,36 @@ impl Gateway {
         self.names.resolve(uri)
     }
 
-    fn options(&mut self, request: &Request<'_, '_>) {
+    /// Anybody may ask what the gateway can do; what an appliance has and does is told to who may see
+    /// it, and asked for by its media type.
+    fn options(&mut self, request: &Request<'_, '_>, now: Now) -> Result<(), Rejection> {
+        let wants = |accepted: &[u8]| accepted.to_ascii_lowercase().starts_with(td::CONTENT_TYPE.as_bytes());
+        let description = match request.message.list(Name::Accept).any(wants) {
+            true => Some(self.description(request, now)?),
+            false => None,
+        };
         let tag = self.stateless_tag(request.message);
         let mut writer = self.response(request.message, request.hop, 200, "OK", Some(&tag));
         writer.field("Allow", &[ALLOW]).field("Allow-Events", &[ALLOW_EVENTS]);
-        writer.field("Accept", &["text/plain, application/senml+json"]);
-        self.answer_once(request.message, request.hop, writer.finish());
+        writer.field("Accept", &["text/plain, application/senml+json"]).field("Supported", &[EXTENSION]);
+        match description {
+            // Whoever proved himself may be sent more than he sent.
+            Some(text) => {
+                self.transactions.send_once(request.hop, writer.body(td::CONTENT_TYPE, text.as_bytes()))
+            }
+            None => self.answer_once(request.message, request.hop, writer.finish()),
+        }
+        Ok(())
+    }
+
+    fn description(&mut self, request: &Request<'_, '_>, now: Now) -> Result<String, Rejection> {
+        let who = self.prove(request, Purpose::Query, now)?;
+        let id = self.resolve(&request.uri, request.hop).and_then(Target::device);
+        let device = id.and_then(|id| self.house.device(id)).ok_or_else(no_appliance)?;
+        let access = &self.config.access;
+        let visible = event::view_of(access, &who, device).ok_or_else(no_appliance)?;
+        let member = event::Member { device, visible };
+        Ok(td::write(&event::describe::thing(&member, access, &who, &self.config.house.domain)))
     }
 
     fn cancel(&mut self, message: &Message<'_>, hop: Hop, invite: ServerKey, now: Now) {
@@ -274,6 +296,10 @@ fn check_require(message: &Message<'_>) -> Result<(), Rejection> {
     } else {
         Err(Rejection::new(420, "Bad Extension").with("Unsupported", &unknown))
     }
+}
+
+fn no_appliance() -> Rejection {
+    Rejection::new(404, "No Such Appliance")
 }
 
 /// The request belongs to a dialog or transaction that does not exist.

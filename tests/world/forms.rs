@@ -117,3 +117,24 @@ fn a_list_is_its_appliances_each_for_itself() {
         1
     );
 }
+
+#[test]
+fn an_appliance_describes_itself_to_who_may_see_it() {
+    let mut world = World::new(805);
+    let described = |world: &mut World, user: &str, name: &str| {
+        let phone = world.phone(user);
+        let op = world.at(phone, |phone, now| phone.describe(name, now));
+        world.run(500);
+        let finals = &world.phones[phone].ops[op].finals;
+        (finals[0].1, finals.last().unwrap().1, finals.last().unwrap().3.clone())
+    };
+    let (first, status, body) = described(&mut world, "anna", "plug");
+    assert_eq!((first, status), (401, 200), "a description is for who may see it");
+    let thing: serde_json::Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(thing["title"], "Plug");
+    assert_eq!(thing["properties"]["power"]["type"], "boolean");
+    assert!(body.contains("writeproperty") && thing["events"]["button"].is_object(), "{body}");
+    let (_, status, body) = described(&mut world, "ben", "plug");
+    assert!(status == 200 && !body.contains("writeproperty"), "Ben may only look: {body}");
+    assert_eq!(described(&mut world, "ben", "lamp").1, 404);
+}

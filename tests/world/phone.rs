@@ -162,6 +162,12 @@ impl Phone {
         self.start("MESSAGE", &uri, &uri, String::new(), Some(("text/plain", text.to_owned())), now)
     }
 
+    /// OPTIONS that asks for a description.
+    pub fn describe(&mut self, name: &str, now: Instant) -> usize {
+        let uri = format!("sip:{name}@{DOMAIN}");
+        self.start("OPTIONS", &uri, &uri, "Accept: application/td+json\r\n".to_owned(), None, now)
+    }
+
     /// PUBLISH of the plug's `power`, with more fields; without a body when `on` is `None`.
     pub fn publish(&mut self, name: &str, on: Option<bool>, fields: &str, now: Instant) -> usize {
         let uri = format!("sip:{name}@{DOMAIN}");
