@@ -3,6 +3,7 @@
 use serde_json::{Value as Json, json};
 
 use super::xml;
+use crate::body::rlmi;
 
 /// One value of an appliance.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +43,10 @@ impl Document {
     pub fn read(content_type: Option<&str>, body: &[u8]) -> Self {
         let Some(kind) = content_type.filter(|_| !body.is_empty()) else { return Self::Nothing };
         let text = std::str::from_utf8(body).ok();
+        if kind.get(..10).is_some_and(|family| family.eq_ignore_ascii_case("multipart/")) {
+            return list(kind, body)
+                .unwrap_or_else(|| Self::Other("a list".to_owned(), text.map(ToOwned::to_owned)));
+        }
         let kind = kind.to_ascii_lowercase();
         let read = text.and_then(|text| match kind.as_str() {
             "application/senml+json" => senml(text),
@@ -73,6 +78,25 @@ impl Document {
             }
             Self::Text(_) | Self::Other(..) | Self::Nothing => None,
         }
+    }
+}
+
+/// A list (RFC 4662): its parts one behind the other, as if they were one document.
+fn list(content_type: &str, body: &[u8]) -> Option<Document> {
+    let (_, parts) = rlmi::read_related(content_type, body).ok()?;
+    let mut pack = Vec::new();
+    let mut tuples = Vec::new();
+    for part in &parts.parts {
+        match Document::read(part.content_type.as_deref(), &part.body) {
+            Document::Readings(_, Json::Array(records)) => pack.extend(records),
+            Document::Presence(some, _) => tuples.extend(some),
+            _ => {}
+        }
+    }
+    match (pack.is_empty(), tuples.is_empty()) {
+        (false, _) => senml(&Json::Array(pack).to_string()),
+        (true, false) => Some(Document::Presence(tuples, None)),
+        (true, true) => None,
     }
 }
 

@@ -379,6 +379,8 @@ impl Subscriber {
             if let Some(accept) = accept {
                 writer.field("Accept", &[accept]);
             }
+            // Lists are read like what is on them (RFC 4662 §4.1).
+            writer.field("Supported", &["eventlist"]);
             writer.field_fmt("Expires", format_args!("{expires}"));
             writer.raw(credentials.as_bytes());
             writer.finish()

@@ -42,7 +42,7 @@ impl Subscriber {
         let notified = Notified {
             state: told.state.clone(),
             reason: told.reason.clone(),
-            content_type: request.content_type().filter(|_| !request.body.is_empty()).map(ToOwned::to_owned),
+            content_type: kind_of(request).filter(|_| !request.body.is_empty()).map(ToOwned::to_owned),
             body: Bytes::copy_from_slice(request.body),
         };
         self.events.push_back(Event::Notified(notified));
@@ -127,4 +127,13 @@ fn fault(fault: DialogFault) -> Rejection {
         DialogFault::Contact => Rejection::new(400, "Exactly One Contact Is Needed"),
         DialogFault::Order => Rejection::new(500, "CSeq Out Of Order").with("Retry-After", "0"),
     }
+}
+
+/// The media type; of several parts with its parameters, since the boundary is one of them.
+fn kind_of<'a>(request: &Message<'a>) -> Option<&'a str> {
+    let kind = request.content_type()?;
+    if !kind.get(..10).is_some_and(|family| family.eq_ignore_ascii_case("multipart/")) {
+        return Some(kind);
+    }
+    request.first(Name::ContentType).and_then(|whole| std::str::from_utf8(whole).ok())
 }

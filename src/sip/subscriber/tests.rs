@@ -164,6 +164,7 @@ fn the_first_subscribe_byte_for_byte() {
              CSeq: 1 SUBSCRIBE\r\n\
              Event: appliance\r\n\
              Accept: application/senml+json\r\n\
+             Supported: eventlist\r\n\
              Expires: 3600\r\n\
              Content-Length: 0\r\n\r\n"
         )
