@@ -38,7 +38,8 @@ impl Gateway {
     pub(super) fn on_request(&mut self, message: &Message<'_>, bytes: &[u8], hop: Hop, now: Now) {
         match self.transactions.on_request(message, now.mono) {
             Arrival::Absorbed => return,
-            Arrival::Cancels(invite) => return self.cancel(message, hop, invite, now),
+            Arrival::Cancels(invite) => return self.cancel(message, hop, Some(invite), now),
+            Arrival::CancelsNothing => return self.cancel(message, hop, None, now),
             Arrival::New => {}
         }
         let Some((method, uri)) = message.request() else { return };
@@ -223,11 +224,13 @@ impl Gateway {
         Ok(td::write(&event::describe::thing(&member, access, &who, &self.config.house.domain)))
     }
 
-    fn cancel(&mut self, message: &Message<'_>, hop: Hop, invite: ServerKey, now: Now) {
+    fn cancel(&mut self, message: &Message<'_>, hop: Hop, invite: Option<ServerKey>, now: Now) {
         let tag = self.stateless_tag(message);
         let writer = self.response(message, hop, 200, "OK", Some(&tag));
         self.transactions.send_once(hop, writer.finish());
-        self.cancel_call(invite, now);
+        if let Some(invite) = invite {
+            self.cancel_call(invite, now);
+        }
     }
 
     /// Answers without remembering anything.

@@ -370,7 +370,7 @@ impl Phone {
             }
             Start::Request { .. } => match self.transactions.on_request(&message, now) {
                 Arrival::New => self.on_request(&message, now),
-                Arrival::Absorbed | Arrival::Cancels(_) => {}
+                Arrival::Absorbed | Arrival::Cancels(_) | Arrival::CancelsNothing => {}
             },
         }
     }

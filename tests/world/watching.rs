@@ -482,3 +482,17 @@ fn the_versions_of_a_dialog_document_rise_by_one_from_zero() {
         "{body}"
     );
 }
+
+#[test]
+fn a_subscription_cannot_be_cancelled() {
+    let mut world = World::new(39);
+    let anna = watcher(&mut world, "anna", "appliance", 600);
+    let cancel = world.phones[anna].cancel(0);
+    world.inject("203.0.113.66:5060".parse().unwrap(), cancel);
+    world.run(500);
+    let answer = String::from_utf8(world.strays.last().unwrap().2.to_vec()).unwrap();
+    assert!(answer.starts_with("SIP/2.0 200 "), "{answer}");
+    world.report("stat/plug/POWER", "ON");
+    world.run(1_000);
+    assert_eq!(heard(&world, anna, 0), 2, "and it goes on");
+}

@@ -6,6 +6,7 @@
 mod branch;
 pub mod client;
 pub mod client_invite;
+mod machine;
 pub mod server;
 pub mod server_invite;
 
@@ -22,6 +23,7 @@ use slab::Slab;
 use self::branch::{Branch, branch_of, place_of};
 use self::client::Client;
 use self::client_invite::ClientInvite;
+use self::machine::{ClientMachine, ServerMachine};
 use self::server::Server;
 use self::server_invite::ServerInvite;
 use super::Hop;
@@ -82,6 +84,9 @@ pub enum Arrival {
     Absorbed,
     /// A CANCEL for this INVITE that waits for its final response.
     Cancels(ServerKey),
+    /// A CANCEL for a request that cannot be cancelled: answered 200, and that is all
+    /// (RFC 6665 §4.6).
+    CancelsNothing,
 }
 
 /// How long the answer to a request must be remembered.
@@ -128,12 +133,6 @@ struct ClientEntry<U> {
 }
 
 #[derive(Debug)]
-enum ClientMachine {
-    Other(Client),
-    Invite(ClientInvite),
-}
-
-#[derive(Debug)]
 struct ServerEntry {
     serial: u64,
     hash: u128,
@@ -141,12 +140,6 @@ struct ServerEntry {
     hop: Hop,
     weight: Weight,
     response: Option<Bytes>,
-}
-
-#[derive(Debug)]
-enum ServerMachine {
-    Other(Server),
-    Invite(ServerInvite),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -247,7 +240,7 @@ impl<U: Copy> Transactions<U> {
     /// A request arrived: is it new, or a matter of a transaction that exists?
     pub fn on_request(&mut self, request: &Message<'_>, now: Instant) -> Arrival {
         let Some((method, _)) = request.request() else { return Arrival::New };
-        let Some(index) = self.hash_of(request).and_then(|hash| self.by_hash.get(&hash)).copied() else {
+        let Some(index) = self.find(request) else {
             return if method == Method::Ack { Arrival::Absorbed } else { Arrival::New };
         };
         let Some(entry) = self.servers.get_mut(index) else { return Arrival::New };
@@ -260,6 +253,7 @@ impl<U: Copy> Transactions<U> {
             }
             (ServerMachine::Invite(_), Method::Cancel) => return Arrival::Cancels(key),
             (ServerMachine::Invite(machine), _) => machine.on_repeat(),
+            (ServerMachine::Other(_), Method::Cancel) => return Arrival::CancelsNothing,
             (ServerMachine::Other(_), _) => Step::Repeat,
         };
         if let (Step::Repeat, Some(bytes)) = (step, &entry.response) {
@@ -278,7 +272,7 @@ impl<U: Copy> Transactions<U> {
     /// `None` when the table is full of transactions that may not be forgotten: answer 503.
     pub fn open(&mut self, request: &Message<'_>, hop: Hop, weight: Weight) -> Option<ServerKey> {
         let (method, _) = request.request()?;
-        let hash = self.hash_of(request)?;
+        let hash = self.hash_of(request, method.as_str())?;
         while self.servers.len() >= limits::SERVER_TRANSACTIONS {
             let oldest = self.light.pop_front()?;
             self.close(oldest);
@@ -420,10 +414,21 @@ impl<U: Copy> Transactions<U> {
         }
     }
 
+    /// The transaction that a request belongs to. An ACK belongs to an INVITE, a CANCEL to any.
+    fn find(&self, request: &Message<'_>) -> Option<usize> {
+        let (method, _) = request.request()?;
+        let methods: &[&str] = match method {
+            Method::Ack => &["INVITE"],
+            Method::Cancel => &["INVITE", "SUBSCRIBE", "MESSAGE", "DO"],
+            other => return self.by_hash.get(&self.hash_of(request, other.as_str())?).copied(),
+        };
+        methods.iter().find_map(|method| self.by_hash.get(&self.hash_of(request, method)?)).copied()
+    }
+
     /// What tells transactions apart (RFC 3261 §17.2.3). Call-ID and CSeq are included, so that a
-    /// branch that a broken client uses twice is two transactions; ACK and CANCEL find their INVITE.
-    fn hash_of(&self, request: &Message<'_>) -> Option<u128> {
-        let (method, uri) = request.request()?;
+    /// branch that a broken client uses twice is two transactions.
+    fn hash_of(&self, request: &Message<'_>, method: &str) -> Option<u128> {
+        let (_, uri) = request.request()?;
         let via = request.via().ok()?;
         let mut hasher = SipHasher13::new_with_key(&self.key);
         let mut add = |part: &[u8]| {
@@ -440,36 +445,8 @@ impl<U: Copy> Transactions<U> {
         add(via.sent_by);
         add(request.call_id()?);
         add(&request.cseq()?.number.to_be_bytes());
-        add(match method {
-            Method::Ack | Method::Cancel => b"INVITE",
-            method => method.as_str().as_bytes(),
-        });
+        add(method.as_bytes());
         Some(hasher.finish128().as_u128())
-    }
-}
-
-impl ClientMachine {
-    fn deadline(&self) -> Option<Instant> {
-        match self {
-            Self::Other(machine) => Some(machine.deadline()),
-            Self::Invite(machine) => machine.deadline(),
-        }
-    }
-}
-
-impl ServerMachine {
-    fn deadline(&self) -> Option<Instant> {
-        match self {
-            Self::Other(machine) => machine.deadline(),
-            Self::Invite(machine) => machine.deadline(),
-        }
-    }
-
-    fn is_completed(&self) -> bool {
-        match self {
-            Self::Other(machine) => machine.is_completed(),
-            Self::Invite(machine) => machine.is_completed(),
-        }
     }
 }
 
