@@ -72,6 +72,8 @@ const BACKLOG: usize = 16 * 1024;
 const BURST: usize = 64;
 /// How long watchers and registrars get to answer at the end.
 const FAREWELL: Duration = Duration::from_secs(2);
+/// What IPv4 can carry in one datagram, in bytes; more is not sent, and the log says so.
+const LARGEST_DATAGRAM: usize = 65_507;
 
 /// What a shell is made of.
 pub struct Parts {
@@ -249,6 +251,11 @@ impl Shell {
         let Some(socket) = self.sockets.iter().find(|socket| socket.flow == hop.flow) else { return true };
         match socket.send(hop.peer, hop.local.ip(), bytes) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
+            Err(_) if bytes.len() > LARGEST_DATAGRAM => {
+                let size = bytes.len();
+                tracing::warn!(peer = %hop.peer, size, "does not fit a datagram: watch fewer appliances at once, or by TCP");
+                true
+            }
             Err(error) => {
                 tracing::debug!(peer = %hop.peer, %error, "packet not sent");
                 true
