@@ -91,7 +91,11 @@ impl Bench {
                 }
                 Output::Close { flow: closed } => heard.closed |= closed == flow,
                 Output::Drive { op, .. } => heard.drove |= op.id().is_some(),
-                Output::Send { .. } | Output::Audit { .. } | Output::Tell(_) | Output::Connect { .. } => {}
+                Output::Send { .. }
+                | Output::Audit { .. }
+                | Output::Keep { .. }
+                | Output::Tell(_)
+                | Output::Connect { .. } => {}
             }
         }
         heard

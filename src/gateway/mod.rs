@@ -6,6 +6,7 @@
 
 mod command;
 mod flow;
+mod kept;
 mod page;
 mod publish;
 mod register;
@@ -47,6 +48,7 @@ use crate::sip::{FlowId, Hop, Transport, User};
 use crate::timer::Now;
 
 use self::flow::Flow;
+pub use self::kept::{Key, Kind};
 pub use self::reload::needs_restart;
 pub use self::status::{DeviceStatus, RegistrationStatus, Status};
 pub use self::surface::{Counters, Input, Notice, Output};
@@ -71,6 +73,7 @@ pub struct Gateway {
     links_up: BTreeSet<LinkId>,
     pending: HashMap<CommandId, command::Pending>,
     leases: Publications<DeviceId, publish::Lease>,
+    kept: kept::Kept,
     recent: command::Recent,
     pace: command::Pace,
     cache: Cache,
@@ -127,6 +130,7 @@ impl Gateway {
             links_up: BTreeSet::new(),
             pending: HashMap::new(),
             leases: Publications::default(),
+            kept: kept::Kept::default(),
             recent: command::Recent::default(),
             pace: command::Pace::default(),
             cache: Cache::default(),

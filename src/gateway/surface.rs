@@ -111,6 +111,13 @@ pub enum Output {
         /// that is polled after it may be carried out.
         sensitive: bool,
     },
+    /// Keep a document for the next run, or forget it.
+    Keep {
+        /// Which.
+        key: super::Key,
+        /// Its text; `None`: there is none any more.
+        body: Option<Bytes>,
+    },
     /// Something that a person may want to read in the journal.
     Tell(Notice),
 }

@@ -223,6 +223,7 @@ impl Shell {
                 Output::Audit { line, sensitive } => {
                     stopped |= !self.write_audit(&line, sensitive) && sensitive
                 }
+                Output::Keep { .. } => {}
                 Output::Tell(notice) => (self.notices)(&notice),
             }
         }

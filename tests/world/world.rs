@@ -359,7 +359,7 @@ impl World {
                 Output::Audit { line, .. } => Seen::Audit(line.clone()),
                 Output::Connect { upstream, .. } => Seen::Connect(*upstream),
                 Output::Close { .. } => Seen::Close,
-                Output::Tell(_) => Seen::Tell,
+                Output::Tell(_) | Output::Keep { .. } => Seen::Tell,
             };
             self.seen.push((self.now, seen));
             self.carry_out(output);
@@ -382,7 +382,7 @@ impl World {
                 self.connections.remove(&flow);
                 self.handle(Input::Closed { flow, why: "we closed it".to_owned() });
             }
-            Output::Audit { .. } | Output::Tell(_) => {}
+            Output::Audit { .. } | Output::Keep { .. } | Output::Tell(_) => {}
         }
     }
 
