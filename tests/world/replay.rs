@@ -130,6 +130,7 @@ fn the_digest_covers_what_is_asked_of_which_number() {
     }
 }
 
+/// Proves: SEC-7
 #[test]
 fn a_right_digest_under_another_name_is_refused() {
     let mut world = World::new(54);
