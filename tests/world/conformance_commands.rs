@@ -263,7 +263,7 @@ fn a_publish_makes_no_dialog() {
     assert!(world.strays.is_empty() && world.gateway.status(world.time()).subscriptions == 0);
 }
 
-/// Proves: RP-1, RP-2
+/// Proves: RP-1, RP-2, RP-3
 #[test]
 fn every_request_asks_for_the_way_back_and_every_answer_tells_it() {
     let mut world = World::with(931, super::home::config(Some("udp")));
@@ -283,6 +283,9 @@ fn every_request_asks_for_the_way_back_and_every_answer_tells_it() {
             Some((method, _)) => {
                 assert_eq!(via.params.get("rport"), Some(None), "{}", String::from_utf8_lossy(bytes));
                 asked.insert(method.as_str().to_owned());
+                // Where it listens; to a provider, the port of that flow.
+                let listens = via.sent_by == b"192.0.2.1:5060" || method == Method::Register;
+                assert!(listens, "{}", String::from_utf8_lossy(bytes));
             }
             None => {
                 assert_eq!(via.params.text("received"), Some("198.51.100.1"));
@@ -292,6 +295,27 @@ fn every_request_asks_for_the_way_back_and_every_answer_tells_it() {
     }
     assert_eq!(asked.into_iter().collect::<Vec<_>>(), ["MESSAGE", "NOTIFY", "REGISTER"]);
     assert!(world.sent(Method::Register).len() > 1);
+}
+
+/// Proves: GR-7
+#[test]
+fn a_phone_gives_itself_no_gruu() {
+    let mut world = World::new(933);
+    let anna = world.phone("anna");
+    let op = edited(
+        &mut world,
+        anna,
+        |phone, now| phone.register(700, now),
+        |text| {
+            text.replace(
+                ";expires=700",
+                ";expires=700;pub-gruu=\"sip:anna@home.example;gr=x\";temp-gruu=\"sip:t@home.example;gr\"",
+            )
+        },
+    );
+    assert_eq!(status(&world, anna, op), 200);
+    let contact = answered(&world, anna, op, Name::Contact).unwrap();
+    assert!(contact.contains("expires=700") && !contact.contains("gruu"), "{contact}");
 }
 
 /// Proves: REQ-8.6.2

@@ -86,7 +86,6 @@ fn an_address_belongs_to_its_user() {
     assert_eq!(world.gateway.status(world.time()).contacts, 0);
 }
 
-/// Proves: REQ-4.3
 #[test]
 fn a_phone_behind_a_new_port_is_found_there_from_its_refresh_on() {
     let mut world = World::new(94);

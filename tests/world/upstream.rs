@@ -126,6 +126,7 @@ fn silence_is_answered_by_ever_longer_and_scattered_waits() {
     assert!(firsts[19] - firsts[0] > secs(8), "twenty gateways do not come back at once: {firsts:?}");
 }
 
+/// Proves: REQ-4.3
 #[test]
 fn a_lost_flow_is_opened_again_and_again_ever_more_slowly() {
     let mut world = with(68, "tcp", Step::Usual(600));
