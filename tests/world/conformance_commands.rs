@@ -11,6 +11,42 @@ fn status(world: &World, phone: usize, op: usize) -> u16 {
     world.phones[phone].ops[op].status()
 }
 
+/// Proves: SEC-1, DO-2, PR-1, PR-11
+#[test]
+fn nobody_enters_without_a_proof() {
+    let mut world = World::new(920);
+    let from: std::net::SocketAddr = "203.0.113.66:5060".parse().unwrap();
+    for (method, more, body) in [
+        ("SUBSCRIBE", "Event: presence\r\n", ""),
+        ("MESSAGE", "Content-Type: text/plain\r\n", "on"),
+        ("DO", "Content-Type: text/plain\r\n", "on"),
+        (
+            "PUBLISH",
+            "Event: appliance\r\nContent-Type: application/senml+json\r\n",
+            r#"[{"n":"power","vb":true}]"#,
+        ),
+        ("INVITE", "", ""),
+        ("REGISTER", "", ""),
+        ("OPTIONS", "Accept: application/td+json\r\n", ""),
+    ] {
+        let text = format!(
+            "{method} sip:plug@home.example SIP/2.0\r\nVia: SIP/2.0/UDP 203.0.113.66;branch=z9hG4bK{method}\r\nFrom: <sip:anna@home.example>;tag=1\r\nTo: <sip:plug@home.example>\r\nCall-ID: {method}\r\nCSeq: 1 {method}\r\nContact: <sip:x@203.0.113.66>\r\nUser-Agent: long enough to be answered with two challenges\r\n{more}Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        world.inject(from, text);
+        world.run(100);
+        let answer = String::from_utf8(world.strays.last().unwrap().2.to_vec()).unwrap();
+        assert!(
+            answer.starts_with("SIP/2.0 401 ") && answer.contains(&format!("1 {method}\r\n")),
+            "{method}: {answer}"
+        );
+        assert!(answer.contains("WWW-Authenticate: Digest "), "{answer}");
+    }
+    assert!(world.plug.writes.is_empty());
+    let status = world.gateway.status(world.time());
+    assert_eq!((status.subscriptions, status.contacts), (0, 0));
+}
+
 /// Proves: IM-1, IM-2, IM-3
 #[test]
 fn a_message_is_words_and_its_200_is_bare() {

@@ -112,7 +112,7 @@ fn a_subscription_to_no_package_is_a_bad_event() {
     assert_eq!(world.gateway.status(world.time()).subscriptions, 0);
 }
 
-/// Proves: PR-3, PR-4, MW-2, MW-7, MW-8, DI-1, NEG-1, NEG-8, EV-17
+/// Proves: PR-3, PR-4, MW-2, MW-7, MW-8, DI-1, DI-2, NEG-1, NEG-8, EV-17
 #[test]
 fn what_is_not_asked_for_is_as_the_package_says() {
     for (name, event, kind) in [
@@ -137,6 +137,7 @@ fn what_is_not_asked_for_is_as_the_package_says() {
         assert!(
             first.state.starts_with("active;expires=3600") || first.state.starts_with("active;expires=3599")
         );
+        assert_eq!(first.body.contains("state=\"full\""), event == "dialog", "{}", first.body);
         if event == "message-summary" {
             // Counts, and of no message its header fields.
             assert!(

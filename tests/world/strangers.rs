@@ -11,7 +11,7 @@ fn request(method: &str, nth: usize, more: &str) -> String {
     )
 }
 
-/// Proves: SEC-1, DO-2, REQ-8.1
+/// Proves: REQ-8.1
 #[test]
 fn a_flood_of_strangers_is_answered_from_the_packet_alone() {
     let mut world = World::new(91);
