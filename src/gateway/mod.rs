@@ -9,9 +9,12 @@ mod flow;
 mod kept;
 mod page;
 mod publish;
+mod qauth;
 mod register;
 mod reload;
 mod request;
+mod requests;
+mod rules;
 mod status;
 mod subscribe;
 mod surface;
@@ -74,6 +77,11 @@ pub struct Gateway {
     pending: HashMap<CommandId, command::Pending>,
     leases: Publications<DeviceId, publish::Lease>,
     kept: kept::Kept,
+    /// When what owners decided has to be looked at again.
+    rules_end: Option<Instant>,
+    requests: requests::Requests,
+    /// When it began, in milliseconds since 1970.
+    began_ms: i64,
     recent: command::Recent,
     pace: command::Pace,
     cache: Cache,
@@ -131,6 +139,9 @@ impl Gateway {
             pending: HashMap::new(),
             leases: Publications::default(),
             kept: kept::Kept::default(),
+            rules_end: None,
+            requests: requests::Requests::default(),
+            began_ms: now.wall_ms,
             recent: command::Recent::default(),
             pace: command::Pace::default(),
             cache: Cache::default(),
@@ -195,6 +206,7 @@ impl Gateway {
             self.notifier.next_deadline(),
             self.house.next_deadline(),
             self.leases.next_deadline(),
+            self.rules_end,
             flows,
             registrations,
             upstreams,
@@ -244,6 +256,7 @@ impl Gateway {
                 registration.on_response(response, &mut self.transactions, &mut self.rng, now);
                 self.tell_registration(id.0);
             }
+            Some(User::Qauth(ticket)) => self.on_qauth_answer(ticket, response, now),
             Some(User::Page) | None => {}
         }
     }
@@ -261,6 +274,7 @@ impl Gateway {
                     self.tell_registration(id.0);
                 }
             }
+            ClientEvent::TimedOut(User::Qauth(ticket)) => self.on_qauth_silence(ticket),
             ClientEvent::TimedOut(User::Page) | ClientEvent::Response(_) => {}
         }
     }
@@ -305,6 +319,7 @@ impl Gateway {
         }
         self.on_upstream_deadlines(now);
         self.on_lease_deadlines(now);
+        self.on_rules_deadline(now);
         let mut late: Vec<FlowId> = self
             .flows
             .iter()
@@ -328,8 +343,8 @@ impl Gateway {
         }
         // What was answered leaves before what follows from it.
         self.flush_transmits();
-        let Self { config, house, rooms, alerts, cache, .. } = self;
-        let mut documents = Documents { config, house, rooms, alerts, cache, now };
+        let Self { config, house, rooms, alerts, cache, began_ms, .. } = self;
+        let mut documents = Documents { config, house, rooms, alerts, cache, masked_ms: *began_ms, now };
         self.notifier.flush(&mut self.transactions, &mut documents, now);
         self.flush_transmits();
     }
@@ -397,7 +412,7 @@ impl Gateway {
 
     fn shut_down(&mut self, now: Now) {
         self.leaving = true;
-        self.notifier.end(End::Deactivated, |_, _| true);
+        self.notifier.end(End::Deactivated, |_, _| true, now);
         for registration in &mut self.registrations {
             registration.leave(&mut self.transactions, now);
         }
