@@ -43,7 +43,7 @@ use crate::sip::notifier::{Answered, End, Moment, Notifier};
 use crate::sip::publication::Publications;
 use crate::sip::registrar::Registrar;
 use crate::sip::registration::Registration;
-use crate::sip::transaction::{ClientEvent, Transactions};
+use crate::sip::transaction::{ClientEvent, Transactions, Transmit};
 use crate::sip::wire::frame::Framer;
 use crate::sip::wire::text::seconds;
 use crate::sip::wire::{Message, Name, Start};
@@ -82,6 +82,8 @@ pub struct Gateway {
     requests: requests::Requests,
     /// When it began, in milliseconds since 1970.
     began_ms: i64,
+    /// When the last input came.
+    clock: Now,
     recent: command::Recent,
     pace: command::Pace,
     cache: Cache,
@@ -142,6 +144,7 @@ impl Gateway {
             rules_end: None,
             requests: requests::Requests::default(),
             began_ms: now.wall_ms,
+            clock: now,
             recent: command::Recent::default(),
             pace: command::Pace::default(),
             cache: Cache::default(),
@@ -159,6 +162,7 @@ impl Gateway {
 
     /// Takes one input.
     pub fn handle(&mut self, input: Input<'_>, now: Now) {
+        self.clock = now;
         match input {
             Input::Deadline => {}
             Input::Datagram { flow, local, from, bytes } => {
@@ -186,14 +190,21 @@ impl Gateway {
         self.settle(now);
     }
 
-    /// The next output.
+    /// The next output. What was asked for comes first, then NOTIFYs, each written when it is its turn:
+    /// the first of many watchers does not wait until all are told.
     pub fn poll(&mut self) -> Option<Output> {
         if let Some(output) = self.outputs.pop_front() {
             return Some(output);
         }
-        self.transactions
-            .poll_transmit()
-            .map(|transmit| Output::Send { hop: transmit.hop, bytes: transmit.bytes })
+        let sent = |transmit: Transmit| Output::Send { hop: transmit.hop, bytes: transmit.bytes };
+        if let Some(transmit) = self.transactions.poll_transmit() {
+            return Some(sent(transmit));
+        }
+        let Self { config, house, rooms, alerts, cache, began_ms, clock, .. } = self;
+        let (masked_ms, now) = (*began_ms, *clock);
+        let mut documents = Documents { config, house, rooms, alerts, cache, masked_ms, now };
+        self.notifier.send_next(&mut self.transactions, &mut documents, now);
+        self.transactions.poll_transmit().map(sent)
     }
 
     /// When to call [`Gateway::handle`] with [`Input::Deadline`].
@@ -336,16 +347,11 @@ impl Gateway {
         }
     }
 
-    /// Carries out what the house wants, then lets every watcher hear what is new.
+    /// Carries out what the house wants. Watchers hear of it with the next polls, after what was answered.
     fn settle(&mut self, now: Now) {
         while let Some(effect) = self.house.poll() {
             self.on_effect(effect, now);
         }
-        // What was answered leaves before what follows from it.
-        self.flush_transmits();
-        let Self { config, house, rooms, alerts, cache, began_ms, .. } = self;
-        let mut documents = Documents { config, house, rooms, alerts, cache, masked_ms: *began_ms, now };
-        self.notifier.flush(&mut self.transactions, &mut documents, now);
         self.flush_transmits();
     }
 

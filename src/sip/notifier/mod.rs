@@ -265,6 +265,17 @@ impl Notifier {
 
     /// Sends every NOTIFY that may go out now.
     pub fn flush(&mut self, transactions: &mut Transactions<User>, source: &mut dyn Source, now: Now) {
+        while self.send_next(transactions, source, now) {}
+    }
+
+    /// Sends the next NOTIFY that may go out now; false when there is none. Whoever writes one only when
+    /// the last is on its way lets the first of many watchers hear at once.
+    pub fn send_next(
+        &mut self,
+        transactions: &mut Transactions<User>,
+        source: &mut dyn Source,
+        now: Now,
+    ) -> bool {
         while let Some(id) = self.ready.pop_front() {
             let news = self.news(id);
             let Some(subscription) = self.get_mut(id) else { continue };
@@ -283,7 +294,11 @@ impl Notifier {
                 // but it watches nothing any more.
                 self.forget_subject(id, now);
             }
+            if sent {
+                return true;
+            }
         }
+        false
     }
 
     /// The NOTIFY with that CSeq was answered. One that is not waited for any more says nothing.
