@@ -272,11 +272,13 @@ mod tests {
         }
     }
 
+    /// Proves: AUTH-1
     #[test]
     fn without_rules_nothing_is_allowed() {
         assert_eq!(row(&Access::default(), &anna(), PLUG), "-----");
     }
 
+    /// Proves: AUTH-6
     #[test]
     fn a_sensitive_item_needs_its_own_name() {
         let wide = vec![Grant::Everything, Grant::Room("Outside".into()), Grant::Device("garage".into())];

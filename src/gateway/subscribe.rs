@@ -63,6 +63,10 @@ impl Gateway {
             writer.field("Require", &[list::EXTENSION]);
         }
         self.transactions.answer(key, status, writer.finish(), now.mono);
+        if status == 204 && expires.is_zero() {
+            // A poll whose answer is known already (RFC 5839 §6.1): nothing is left to say.
+            return Ok(());
+        }
         let wanted = Wanted {
             resource,
             who,

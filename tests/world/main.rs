@@ -14,6 +14,9 @@ mod world;
 
 mod alerts;
 mod calls;
+mod conformance_commands;
+mod conformance_digest;
+mod conformance_events;
 mod forms;
 mod lossy;
 mod order;
