@@ -205,6 +205,11 @@ impl Gateway {
                 let answer = self.acknowledge(only, &who, now);
                 self.answer(&asker, &answer, target.device(), now);
             }
+            Wish::Decide(text) => {
+                let nothing = || Answer::new(404, "Not Found", "there is no such request");
+                let answer = self.decide_by_words(&text, &who, now).unwrap_or_else(nothing);
+                self.answer(&asker, &answer, target.device(), now);
+            }
             Wish::Tell(answer) => self.answer(&asker, &answer, target.device(), now),
             Wish::Order(device, order) => self.order(asker, &who, device, order, now),
         }

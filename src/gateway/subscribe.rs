@@ -6,6 +6,7 @@ use rand::Rng as _;
 
 use super::Gateway;
 use super::request::{Request, gone};
+use crate::body::xwatcher;
 use crate::config::DeviceId;
 use crate::config::access::Identity;
 use crate::control::target::Target;
@@ -14,10 +15,11 @@ use crate::sip::Rejection;
 use crate::sip::auth::Purpose;
 use crate::sip::dialog::{Dialog, DialogFault, contact_uri};
 use crate::sip::notifier::rate::Rates;
-use crate::sip::notifier::{Condition, Refresh, Resource, Source as _, Wanted};
+use crate::sip::notifier::watchers::Standing;
+use crate::sip::notifier::{Condition, Refresh, Resource, Source as _, Template, Wanted};
 use crate::sip::transaction::Weight;
 use crate::sip::wire::text::{split_outside, trim};
-use crate::sip::wire::{Message, Name, write};
+use crate::sip::wire::{Message, Name, Uri, write};
 use crate::timer::Now;
 
 /// The longest lifetime granted. Less is granted as it is asked for: phones give up for good on 423,
@@ -28,7 +30,10 @@ impl Gateway {
     /// A new subscription, or a fetch.
     pub(super) fn subscribe(&mut self, request: &Request<'_, '_>, now: Now) -> Result<(), Rejection> {
         let who = self.prove(request, Purpose::Query, now)?;
-        let resource = self.what(request, &who)?;
+        let (resource, standing) = self.what(request, &who, now)?;
+        if standing == Standing::Pending && self.asks_too_much(&who) {
+            return Err(Rejection::new(403, "Too Many Requests To Watch"));
+        }
         let rules = event::PACKAGES.get(resource.package).copied().ok_or_else(bad_event)?;
         let list = Subject::of(resource.subject).is_list();
         let knows = |name| request.message.has_option(name, list::EXTENSION);
@@ -73,7 +78,13 @@ impl Gateway {
             interval: rules.interval(),
             rates: rates_of(request.message),
             condition,
+            standing,
+            template: template_of(rules, resource.form),
         };
+        let subject = Subject::of(resource.subject);
+        if let (Standing::Pending, Subject::Device(device)) = (standing, subject) {
+            self.ask_owners(&wanted.who, device, now);
+        }
         self.notifier.add(wanted, now);
         Ok(())
     }
@@ -85,8 +96,8 @@ impl Gateway {
         condition: Option<Condition>,
         now: Now,
     ) -> (u16, &'static str) {
-        let Self { config, house, rooms, alerts, cache, .. } = self;
-        let documents = Documents { config, house, rooms, alerts, cache, now };
+        let Self { config, house, rooms, alerts, cache, began_ms, .. } = self;
+        let documents = Documents { config, house, rooms, alerts, cache, masked_ms: *began_ms, now };
         let known = condition.is_some_and(|condition| condition.holds(documents.tag(resource)));
         if known { (204, "No Notification") } else { (200, "OK") }
     }
@@ -122,18 +133,32 @@ impl Gateway {
 
     /// What a SUBSCRIBE is about, in the order of RFC 6665 §4.2.1.1. What somebody may not see does
     /// not exist for him.
-    fn what(&self, request: &Request<'_, '_>, who: &Identity) -> Result<Resource, Rejection> {
-        let event = request.message.event().ok_or_else(bad_event)?;
-        let (package, rules) = event::find(event.package).ok_or_else(bad_event)?;
+    fn what(
+        &self,
+        request: &Request<'_, '_>,
+        who: &Identity,
+        now: Now,
+    ) -> Result<(Resource, Standing), Rejection> {
         let nothing = || Rejection::new(404, "No Such Appliance");
-        let subject = self.resolve(&request.uri, request.hop).map(Target::subject).ok_or_else(nothing)?;
-        let view = self.view(who, subject).ok_or_else(nothing)?;
+        let of_2000 = watched_of_2000(request);
+        // The format of 2000 knew no Event.
+        let named = request.message.event().map(|event| event.package);
+        let named = named.or(of_2000.as_ref().map(|_| "presence.winfo"));
+        let (package, rules) = named.and_then(event::find).ok_or_else(bad_event)?;
+        let target = match &of_2000 {
+            Some(presentity) => Uri::parse(presentity).ok().and_then(|uri| self.resolve(&uri, request.hop)),
+            None => self.resolve(&request.uri, request.hop),
+        };
+        let subject = target.map(Target::subject).ok_or_else(nothing)?;
+        let (standing, view) = self.standing(who, subject, now).ok_or_else(nothing)?;
         if !rules.covers(subject) {
             return Err(bad_event());
         }
         let unacceptable = || Rejection::new(406, "Not Acceptable").with("Accept", &offered(rules));
         let form = form_of(request.message, rules).ok_or_else(unacceptable)?;
-        Ok(Resource { subject: subject.code(), package, form, view })
+        // Of its own standing everybody may be told.
+        let standing = if rules.template_of().is_some() { Standing::Active } else { standing };
+        Ok((Resource { subject: subject.code(), package, form, view }, standing))
     }
 
     /// What of a subject somebody may see; `None` when it does not exist for him.
@@ -160,6 +185,20 @@ impl Gateway {
         let to = request.message.to().map(|to| to.uri.address().into_owned());
         to.unwrap_or_else(|_| request.uri.address().into_owned())
     }
+}
+
+/// What a request for the watchers of 2000 is about: its address is one of two, and it names the format.
+fn watched_of_2000(request: &Request<'_, '_>) -> Option<String> {
+    let mut accepted = request.message.list(Name::Accept);
+    let wants = accepted.any(|range| range.eq_ignore_ascii_case(xwatcher::CONTENT_TYPE.as_bytes()));
+    let (_, presentity) = event::watcher_of_2000(request.uri.raw).filter(|_| wants)?;
+    Some(presentity)
+}
+
+/// For watcher information: of whose watchers it tells. The format of 2000 knows no changes.
+fn template_of(rules: &dyn Package, form: usize) -> Option<Template> {
+    let (package, _) = event::find(rules.template_of()?)?;
+    Some(Template { package, whole: form > 0 })
 }
 
 fn rates_of(message: &Message<'_>) -> Rates {

@@ -68,7 +68,7 @@ fn documents_of_ours() {
 fn who_is_granted_what() {
     let rules = rules();
     let granted = |identity: Option<&str>, at: Timestamp| {
-        let Handling { watch, act, show } = rules.evaluate(identity, at);
+        let Handling { watch, act, show, .. } = rules.evaluate(identity, "plug", at);
         (watch, act, show)
     };
     let none = || Show::Properties(Vec::new());
@@ -124,14 +124,14 @@ fn what_is_not_known_matches_nobody() {
         "<identity><one id='sip:bob@example.com'/></identity>",
     ] {
         let rules = read(ruleset(conditions).as_bytes()).unwrap();
-        assert_eq!(rules.evaluate(Some(ANA), now()), Handling::default(), "{conditions}");
+        assert_eq!(rules.evaluate(Some(ANA), "plug", now()), Handling::default(), "{conditions}");
         let again = read(write(&rules).as_bytes()).unwrap();
-        assert_eq!(again.evaluate(Some(ANA), now()), Handling::default(), "{conditions}");
+        assert_eq!(again.evaluate(Some(ANA), "plug", now()), Handling::default(), "{conditions}");
     }
     // A rule for everybody lets everybody watch, but nobody act unknown.
     let rules = read(ruleset("").as_bytes()).unwrap();
-    assert_eq!(rules.evaluate(Some(ANA), now()).act, Act::Allow);
-    let unknown = rules.evaluate(None, now());
+    assert_eq!(rules.evaluate(Some(ANA), "plug", now()).act, Act::Allow);
+    let unknown = rules.evaluate(None, "plug", now());
     assert_eq!((unknown.watch, unknown.act), (Watch::Allow, Act::Block));
 }
 

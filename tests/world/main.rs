@@ -24,6 +24,7 @@ mod order;
 mod publish;
 mod rates;
 mod replay;
+mod requests;
 mod strangers;
 mod streams;
 mod upstream;
