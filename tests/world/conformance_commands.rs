@@ -1,6 +1,6 @@
 //! What RFC 3428, RFC 3903 and the draft of DO ask of who carries out commands, point by point.
 
-use sipliance::sip::wire::{Message, Method, Name, Start};
+use sipliance::sip::wire::{Message, Method, Name};
 use sipliance_driver::{Event, Why};
 
 use super::conformance_events::{answered, edited};
@@ -148,7 +148,7 @@ fn each_failure_of_a_do_has_its_status() {
     assert_eq!(switch(&mut world, anna, "plug"), 480);
 }
 
-/// Proves: DO-7, NEG-18, REQ-6.1, DO-3
+/// Proves: DO-7, NEG-18, REQ-6.1, REQ-7.1.1, DO-3
 #[test]
 fn a_do_in_words_or_in_senml_is_answered_where_it_came_from() {
     let mut world = World::new(925);
@@ -176,40 +176,6 @@ fn a_do_in_words_or_in_senml_is_answered_where_it_came_from() {
         assert!(body.contains(if on { "on" } else { "off" }), "the 200 says how it stands: {body:?}");
     }
     assert!(world.strays.is_empty(), "a Contact is no address to send to");
-}
-
-/// Proves: DO-5
-#[test]
-fn commands_of_one_call_keep_their_order() {
-    let mut world = World::new(926);
-    let anna = world.phone("anna");
-    let in_call = |number: u32| {
-        move |text: String| {
-            let call_id = text.split("Call-ID: ").nth(1).unwrap().split("\r\n").next().unwrap().to_owned();
-            let tag = text.split(";tag=").nth(1).unwrap().split("\r\n").next().unwrap().to_owned();
-            text.replace(&call_id, "one-call")
-                .replace(&tag, "one")
-                .replace("CSeq: 1 DO", &format!("CSeq: {number} DO"))
-        }
-    };
-    let mut answers = Vec::new();
-    // The network lets the third overtake the second.
-    for (number, on) in [(11, true), (13, false), (12, true), (14, true)] {
-        edited(&mut world, anna, |phone, now| phone.switch("plug", on, now), in_call(number));
-        world.run(1_000);
-        let sent = world.seen.iter().rev().find_map(|(_, seen)| match seen {
-            Seen::Sent(bytes) if bytes.windows(3).any(|three| three == b" DO") => Some(bytes.clone()),
-            _ => None,
-        });
-        let sent = sent.unwrap();
-        let Start::Response { status, .. } = Message::parse(&sent).unwrap().start else {
-            panic!("no answer")
-        };
-        answers.push(status);
-    }
-    assert_eq!(answers, [200, 200, 500, 200]);
-    let writes: Vec<&str> = world.plug.writes.iter().map(|(_, payload)| payload.as_str()).collect();
-    assert_eq!(writes, ["ON", "OFF", "ON"], "what is late is not done");
 }
 
 /// Proves: DO-4

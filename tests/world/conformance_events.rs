@@ -261,6 +261,25 @@ fn an_answer_whose_from_and_to_are_exchanged_is_an_answer() {
     assert_eq!(world.gateway.status(world.time()).subscriptions, 1);
 }
 
+/// Proves: WI-6
+#[test]
+fn every_watcher_has_an_id_of_its_own() {
+    let mut world = World::new(914);
+    let anna = world.phone("anna");
+    for event in ["presence", "presence;id=2", "presence;id=3"] {
+        world.at(anna, |phone, now| phone.subscribe("plug", event, 600, now));
+        world.run(300);
+    }
+    let op = world.at(anna, |phone, now| phone.subscribe("plug", "presence.winfo", 600, now));
+    world.run(1_000);
+    assert_eq!(world.phones[anna].ops[op].status(), 200);
+    let told = world.phones[anna].subs[3].notifies.last().unwrap().body.clone();
+    // The reader takes no id twice, and none that is no token.
+    let info =
+        sipliance::body::watcherinfo::read(told.as_bytes()).unwrap_or_else(|why| panic!("{why}: {told}"));
+    assert_eq!(info.lists[0].watchers.len(), 3, "{told}");
+}
+
 /// Proves: RC-6, ET-6
 #[test]
 fn what_is_not_known_of_an_event_is_passed_over() {
