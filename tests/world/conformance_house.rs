@@ -93,6 +93,33 @@ fn four_kinds_of_link_are_one_kind_of_lamp() {
     }
 }
 
+/// Proves: IM-6
+#[test]
+fn no_text_is_longer_than_a_datagram_may_be() {
+    let mut text = HOME.replace("devices:\n", "  many: {host: 192.0.2.12}\ndevices:\n");
+    let meters: String = (1..40)
+        .map(|unit| format!("  meter{unit}: {{name: Meter with a rather long name {unit}, profile: eastron-sdm630, params: {{unit: {unit}}}, port: many}}\n"))
+        .collect();
+    text = text.replace("access:\n", &format!("{meters}access:\n"));
+    let secrets = "anna: correct horse\n";
+    let (config, reports) = from_text(Path::new("home.yaml"), &text, secrets, &Profiles::shipped());
+    let mut world = World::with(952, Arc::new(config.unwrap_or_else(|| panic!("{reports:#?}"))));
+    let anna = world.phone("anna");
+    for (name, words) in
+        [("meter1", "help"), ("meter1", "status"), ("home", "help"), ("home", "status"), ("home", "list")]
+    {
+        world.at(anna, |phone, now| phone.message(name, words, now));
+        world.run(1_000);
+    }
+    world.at(anna, |phone, now| phone.message("meter1", &"nonsense ".repeat(100), now));
+    world.run(1_000);
+    let sent = world.sent(sipliance::sip::wire::Method::Message);
+    assert_eq!(sent.len(), 6);
+    for (_, bytes) in sent {
+        assert!(bytes.len() <= 1300, "{} bytes: {}", bytes.len(), String::from_utf8_lossy(&bytes));
+    }
+}
+
 /// A document without what tells one appliance from another: its name, its times, its count.
 fn alike(body: &str, name: &str) -> String {
     let mut text = body.replace(name, "NAME");
