@@ -7,6 +7,7 @@ pub mod appliance;
 pub mod describe;
 pub mod dialog;
 pub mod list;
+pub mod matrix;
 pub mod message_summary;
 pub mod package;
 pub mod presence;
@@ -78,7 +79,8 @@ impl Source for Documents<'_> {
 
     fn document(&mut self, resource: Resource, watcher: Watcher<'_>, moments: &[Moment]) -> Document {
         let subject = Subject::of(resource.subject);
-        let Some(package) = PACKAGES.get(resource.package).copied() else {
+        let wanted = PACKAGES.get(resource.package).copied().filter(|_| resource.form != matrix::NOTHING);
+        let Some(package) = wanted else {
             return Document {
                 content_type: Cow::Borrowed("text/plain"),
                 require: None,

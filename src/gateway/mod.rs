@@ -6,6 +6,7 @@
 
 mod command;
 mod flow;
+mod historic;
 mod kept;
 mod page;
 mod publish;

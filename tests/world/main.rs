@@ -16,6 +16,7 @@ mod alerts;
 mod calls;
 mod forms;
 mod lossy;
+mod matrix;
 mod order;
 mod publish;
 mod rates;

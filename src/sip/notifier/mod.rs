@@ -4,6 +4,7 @@
 //! outstanding per subscription, sends always the newest state, and never faster than the package
 //! allows; what changed meanwhile is one dirty flag, not a queue.
 
+mod others;
 pub mod rate;
 mod subscription;
 mod words;
@@ -224,19 +225,22 @@ impl Notifier {
     pub fn end(&mut self, end: End, mut which: impl FnMut(&str, Resource) -> bool) {
         let ids: Vec<_> = self.ids().collect();
         for id in ids {
-            let Some(subscription) = self.get_mut(id) else { continue };
-            if which(&subscription.who, subscription.resource) && subscription.end.is_none() {
-                if subscription.lost {
-                    // There is no way to tell it.
-                    self.remove(id);
-                    continue;
-                }
-                subscription.end = Some(end);
-                subscription.dirty = true;
-                subscription.at_once = true;
-                self.make_ready(id);
+            if self.get(id).is_some_and(|subscription| which(&subscription.who, subscription.resource)) {
+                self.end_one(id, end);
             }
         }
+    }
+
+    fn end_one(&mut self, id: SubscriptionId, end: End) {
+        let Some(subscription) = self.get_mut(id).filter(|it| it.end.is_none()) else { return };
+        if subscription.lost {
+            // There is no way to tell it.
+            return self.remove(id);
+        }
+        subscription.end = Some(end);
+        subscription.dirty = true;
+        subscription.at_once = true;
+        self.make_ready(id);
     }
 
     /// Sends every NOTIFY that may go out now.

@@ -126,7 +126,10 @@ impl Subscription {
                         writer.field("Require", &[extension]);
                     }
                     writer.field_fmt("SIP-ETag", format_args!("{tag:016x}"));
-                    writer.body(&document.content_type, &document.body)
+                    match document.body.is_empty() {
+                        true => writer.finish(),
+                        false => writer.body(&document.content_type, &document.body),
+                    }
                 }
                 None => writer.finish(),
             }

@@ -29,7 +29,7 @@ pub struct Document {
     pub content_type: Cow<'static, str>,
     /// The extension that a reader must know, for Require.
     pub require: Option<&'static str>,
-    /// Its bytes; shared by all watchers of the same resource where the format allows it.
+    /// Its bytes, none for a watcher that wants none; shared by all watchers of the same resource where the format allows it.
     pub body: Bytes,
 }
 
