@@ -42,8 +42,8 @@ pub(super) fn finish(writer: Writer, state: Option<Document>) -> Vec<u8> {
 
 impl Gateway {
     /// The state as somebody may see it now.
-    pub(super) fn state_for(&mut self, resource: Resource, who: &str, entity: &str, now: Now) -> Document {
-        self.documents(now).document(resource, Watcher { who, nth: 0, entity }, &[])
+    pub(super) fn state_for(&mut self, resource: Resource, watcher: Watcher<'_>, now: Now) -> Document {
+        self.documents(now).document(resource, watcher, &[])
     }
 
     /// Answers who wants the state once and in the 200: no subscription is made.
@@ -56,7 +56,8 @@ impl Gateway {
     ) -> Result<(), Rejection> {
         let key = self.open(request, Weight::Light)?;
         let entity = self.entity(request);
-        let state = self.state_for(resource, who, &entity, now);
+        let watcher = Watcher { who, nth: 0, entity: &entity, filter: None };
+        let state = self.state_for(resource, watcher, now);
         let tag = self.stateless_tag(request.message);
         let mut writer = self.response(request.message, request.hop, 200, "OK", Some(&tag));
         writer.field("Expires", &["0"]);
@@ -90,6 +91,7 @@ impl Gateway {
                 interval: rules.interval(),
                 rates: Rates::default(),
                 condition: None,
+                filter: None,
             };
             self.notifier.add(wanted, now);
         }

@@ -5,6 +5,7 @@
 //! line comes before the act it speaks of, an answer before the NOTIFY that follows from it.
 
 mod command;
+mod filters;
 mod flow;
 mod historic;
 mod kept;
@@ -78,6 +79,7 @@ pub struct Gateway {
     recent: command::Recent,
     pace: command::Pace,
     cache: Cache,
+    filters: event::Filters,
     counters: Counters,
     outputs: VecDeque<Output>,
     tag_key: [u8; 16],
@@ -135,6 +137,7 @@ impl Gateway {
             recent: command::Recent::default(),
             pace: command::Pace::default(),
             cache: Cache::default(),
+            filters: event::Filters::default(),
             counters: Counters::default(),
             outputs: VecDeque::new(),
             tag_key: rng.random(),
@@ -329,9 +332,10 @@ impl Gateway {
         }
         // What was answered leaves before what follows from it.
         self.flush_transmits();
-        let Self { config, house, rooms, alerts, cache, .. } = self;
-        let mut documents = Documents { config, house, rooms, alerts, cache, now };
+        let Self { config, house, rooms, alerts, cache, filters, .. } = self;
+        let mut documents = Documents { config, house, rooms, alerts, cache, filters, now };
         self.notifier.flush(&mut self.transactions, &mut documents, now);
+        self.forget_filters();
         self.flush_transmits();
     }
 

@@ -46,6 +46,7 @@ impl Gateway {
         // Documents of the old house: another appliance may have that place and version now.
         self.cache = Cache::default();
         self.config = config;
+        self.end_unfit_filters(now);
         let mut notifier = std::mem::take(&mut self.notifier);
         notifier.end(End::Rejected, |who, resource| {
             let view = self.view(&event::identity_of(who), Subject::of(resource.subject));

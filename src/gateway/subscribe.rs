@@ -15,7 +15,7 @@ use crate::limits;
 use crate::sip::auth::Purpose;
 use crate::sip::dialog::{Dialog, DialogFault, contact_uri, target_of};
 use crate::sip::notifier::rate::Rates;
-use crate::sip::notifier::{Condition, Refresh, Resource, Source as _, Wanted};
+use crate::sip::notifier::{Condition, Refresh, Resource, Source as _, Wanted, Watcher};
 use crate::sip::transaction::Weight;
 use crate::sip::wire::text::seconds;
 use crate::sip::wire::{Address, Message, Name, write};
@@ -38,6 +38,7 @@ impl Gateway {
         if list && !knows(Name::Supported) && !knows(Name::Require) {
             return Err(Rejection::new(421, "Extension Required").with("Require", list::EXTENSION));
         }
+        let filters = self.filters_in(request, rules, resource, &who, None, now)?;
         let who = key_of(&who).to_owned();
         if reading.in_answer && asked.is_fetch() {
             return self.fetch(request, resource, &who, now);
@@ -49,7 +50,7 @@ impl Gateway {
         let condition = condition_of(request.message);
         let (place, others) = places.split_first().ok_or(dialog_fault(DialogFault::Contact))?;
         let expires = place.lifetime(request.message, rules);
-        let wanted = Wanted {
+        let mut wanted = Wanted {
             resource,
             who,
             dialog: self.dialog(request, place.uri, request.hop),
@@ -60,9 +61,11 @@ impl Gateway {
             interval: rules.interval(),
             rates: rates_of(request.message),
             condition,
+            filter: None,
         };
         let (status, reason) = self.status_for(resource, condition, now);
         let key = self.open(request, Weight::Light)?;
+        wanted.filter = self.keep_filters(None, filters);
         let mut writer =
             self.response(request.message, request.hop, status, reason, Some(&wanted.dialog.local_tag));
         write::copy_record_route(&mut writer, request.message);
@@ -72,7 +75,10 @@ impl Gateway {
         if list {
             writer.field("Require", &[list::EXTENSION]);
         }
-        let state = reading.in_answer.then(|| self.state_for(resource, &wanted.who, &wanted.entity, now));
+        let state = reading.in_answer.then(|| {
+            let watcher = Watcher { who: &wanted.who, nth: 0, entity: &wanted.entity, filter: wanted.filter };
+            self.state_for(resource, watcher, now)
+        });
         self.transactions.answer(key, status, historic::finish(writer, state), now.mono);
         let template = (!others.is_empty()).then(|| historic::Template::of(&wanted));
         self.notifier.add(wanted, now);
@@ -103,14 +109,15 @@ impl Gateway {
 
     /// What documents are written from.
     pub(super) fn documents(&mut self, now: Now) -> Documents<'_> {
-        let Self { config, house, rooms, alerts, cache, .. } = self;
-        Documents { config, house, rooms, alerts, cache, now }
+        let Self { config, house, rooms, alerts, cache, filters, .. } = self;
+        Documents { config, house, rooms, alerts, cache, filters, now }
     }
 
     /// A refresh or an unsubscription.
     pub(super) fn resubscribe(&mut self, request: &Request<'_, '_>, now: Now) -> Result<(), Rejection> {
         let id = self.notifier.find(request.message).ok_or_else(gone)?;
-        let who = key_of(&self.prove(request, Purpose::Query, now)?).to_owned();
+        let identity = self.prove(request, Purpose::Query, now)?;
+        let who = key_of(&identity).to_owned();
         let (holder, resource) = self.notifier.holder(id).ok_or_else(gone)?;
         if holder != who {
             self.counters.forbidden += 1;
@@ -132,9 +139,14 @@ impl Gateway {
         let expires = places
             .first()
             .map_or_else(|| lifetime(request.message, rules), |place| place.lifetime(request.message, rules));
-        let condition = condition_of(request.message);
+        let old = self.notifier.filter_of(id);
+        let filters = self.filters_in(request, rules, resource, &identity, old, now)?;
+        // The tag of a state says nothing about how another filter shows it.
+        let condition = condition_of(request.message).filter(|_| filters.is_none());
         let wish = Refresh { expires, rates: rates_of(request.message), condition };
         self.notifier.refresh(id, request.message, request.hop, wish, now).map_err(dialog_fault)?;
+        let filter = self.keep_filters(old, filters);
+        self.notifier.set_filter(id, filter);
         // The end of a subscription is always said.
         let (status, reason) = self.status_for(resource, condition.filter(|_| !expires.is_zero()), now);
         let key = self.open(request, Weight::Light)?;
@@ -143,7 +155,8 @@ impl Gateway {
         writer.field_fmt("Expires", format_args!("{}", expires.as_secs()));
         let in_answer = matrix::in_answer(&Asked::of(request.message), self.config.compat);
         let entity = self.entity(request);
-        let state = in_answer.then(|| self.state_for(resource, &who, &entity, now));
+        let watcher = Watcher { who: &who, nth: 0, entity: &entity, filter };
+        let state = in_answer.then(|| self.state_for(resource, watcher, now));
         self.transactions.answer(key, status, historic::finish(writer, state), now.mono);
         if before_events {
             let others = places.get(1..).unwrap_or_default();

@@ -14,6 +14,7 @@ mod world;
 
 mod alerts;
 mod calls;
+mod filters;
 mod forms;
 mod lossy;
 mod matrix;

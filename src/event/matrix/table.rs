@@ -153,6 +153,13 @@ pub const ROWS: &[Row] = &[
         off: Off::Same,
     },
     Row {
+        when: When::Carries { method: "SUBSCRIBE", body: "application/simple-filter+xml" },
+        read: "RFC 4660, RFC 4661",
+        does: &[],
+        answer: "only what the filters want, and upon the changes that they name; 488 for what is not there, 415 where a package takes no filters",
+        off: Off::Same,
+    },
+    Row {
         when: When::Says("202 to a SUBSCRIBE of ours"),
         read: "RFC 3265",
         does: &[],

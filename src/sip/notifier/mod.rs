@@ -4,6 +4,7 @@
 //! outstanding per subscription, sends always the newest state, and never faster than the package
 //! allows; what changed meanwhile is one dirty flag, not a queue.
 
+mod filtered;
 mod others;
 pub mod rate;
 mod subscription;
@@ -38,6 +39,8 @@ pub struct Notifier {
     /// Newest subscription per user, address, package and Contact.
     twins: HashMap<u64, SubscriptionId>,
     serial: u64,
+    /// Filters that no subscription uses any more.
+    unused: Vec<usize>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -98,6 +101,7 @@ impl Notifier {
             package_interval: wanted.interval,
             rates: wanted.rates,
             condition: wanted.condition,
+            filter: wanted.filter,
             lately: Sent::default(),
             dirty: true,
             at_once: true,
@@ -467,6 +471,7 @@ impl Notifier {
         }
         self.forget_subject(id);
         let subscription = self.subscriptions.remove(id.index);
+        self.unused.extend(subscription.filter);
         if self.twins.get(&subscription.twin) == Some(&id) {
             self.twins.remove(&subscription.twin);
         }

@@ -24,6 +24,7 @@ pub(super) struct Subscription {
     pub package_interval: Duration,
     pub rates: Rates,
     pub condition: Option<Condition>,
+    pub filter: Option<usize>,
     /// Something changed since the last NOTIFY was written.
     pub dirty: bool,
     /// The next NOTIFY goes out whatever the interval: the answer to a SUBSCRIBE, or the last one.
@@ -93,6 +94,11 @@ impl Subscription {
         source: &mut dyn Source,
         now: Now,
     ) -> bool {
+        if self.filter.is_some() && !self.is_worth(source, now) {
+            self.dirty = false;
+            self.moments.clear();
+            return false;
+        }
         let tag = source.tag(self.resource);
         let known = self.moments.is_empty() && self.condition.is_some_and(|condition| condition.holds(tag));
         self.dirty = false;
@@ -100,7 +106,10 @@ impl Subscription {
         if known && self.end.is_none() {
             return false;
         }
-        let watcher = Watcher { who: &self.who, nth: self.sent, entity: &self.entity };
+        let watcher = Watcher { who: &self.who, nth: self.sent, entity: &self.entity, filter: self.filter };
+        if self.filter.is_some() {
+            source.told(self.resource, watcher);
+        }
         let moments = self.moments.make_contiguous();
         // Who lost the right is told no state, what is gone has none, and what is known is not said.
         let document = match self.end {
@@ -139,6 +148,17 @@ impl Subscription {
         self.outstanding = true;
         self.last = Some(now.mono);
         true
+    }
+
+    /// Whether a watcher with a filter is to hear of the state: after a SUBSCRIBE, when something must be
+    /// said, and else when his filter says so.
+    fn is_worth(&mut self, source: &mut dyn Source, now: Now) -> bool {
+        let due = self.beat().is_some_and(|at| at <= now.mono);
+        if self.at_once || self.end.is_some() || due {
+            return true;
+        }
+        let watcher = Watcher { who: &self.who, nth: self.sent, entity: &self.entity, filter: self.filter };
+        source.is_worth(self.resource, watcher, self.moments.make_contiguous())
     }
 
     fn state(&self, now: Now) -> String {

@@ -33,6 +33,7 @@ fn watched(now: Now) -> (Notifier, SubscriptionId, String) {
             interval: Duration::from_secs(1),
             rates: Rates::default(),
             condition: None,
+            filter: None,
         },
         now,
     );

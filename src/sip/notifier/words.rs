@@ -42,6 +42,8 @@ pub struct Watcher<'a> {
     pub nth: u32,
     /// The address as it was subscribed to.
     pub entity: &'a str,
+    /// The application's number of what this watcher filters by.
+    pub filter: Option<usize>,
 }
 
 /// Something that happened and is over: said once to each watcher of that time, and to nobody later.
@@ -61,6 +63,12 @@ pub trait Source {
     fn tag(&self, resource: Resource) -> u64;
     /// The state of `resource` now, with what happened since the last document of this watcher.
     fn document(&mut self, resource: Resource, watcher: Watcher<'_>, moments: &[Moment]) -> Document;
+    /// Whether what changed is worth a NOTIFY to a watcher with a filter (RFC 4660 §5.3).
+    fn is_worth(&mut self, _: Resource, _: Watcher<'_>, _: &[Moment]) -> bool {
+        true
+    }
+    /// A watcher with a filter is told the state now.
+    fn told(&mut self, _: Resource, _: Watcher<'_>) {}
 }
 
 /// Names a subscription. Stale ones find nothing.
@@ -81,6 +89,8 @@ pub enum End {
     Rejected,
     /// The appliance is gone.
     NoResource,
+    /// What the filter names is gone (RFC 4660 §4.2).
+    BadFilter,
 }
 
 impl End {
@@ -90,6 +100,7 @@ impl End {
             Self::Deactivated => "deactivated",
             Self::Rejected => "rejected",
             Self::NoResource => "noresource",
+            Self::BadFilter => "badfilter",
         }
     }
 }
@@ -115,6 +126,8 @@ pub struct Wanted {
     pub rates: Rates,
     /// What the subscriber knows already.
     pub condition: Option<Condition>,
+    /// The application's number of what the subscriber filters by.
+    pub filter: Option<usize>,
 }
 
 /// What a subscriber says with a refresh.
