@@ -60,6 +60,10 @@ pub const PROFILE_WAIT: std::time::Duration = std::time::Duration::from_secs(600
 pub const QUERIES: usize = 64;
 /// Longest text that is looked at as a command in bytes; a longer one is none.
 pub const WORDS_BYTES: usize = 512;
+/// Subscriptions with filters; one more is answered 503.
+pub const FILTERED: usize = 1024;
+/// Longest filter document in bytes; a longer one is answered 413.
+pub const FILTER_BYTES: usize = 8 * 1024;
 /// Alerts that are remembered; when it is full, the oldest that was seen is forgotten.
 pub const ALERTS: usize = 64;
 /// Publications that are kept; one more is answered 503.

@@ -125,6 +125,7 @@ fn sections(mut map: MapReader<'_>, library: &mut Library<'_>, build: &mut Build
     let listen_node = map.take("listen");
     let listen = house::listen(listen_node, build);
     let digest = house::digest(map.take("digest"), build);
+    let compat = house::compat(map.take("compat"), build);
     let users_node = map.take("users");
     let users = users::users(users_node, &house, digest.md5, build);
     let mut links = links::Links::read(map.take("mqtt"), map.take("serial"), map.take("modbus"), build);
@@ -155,6 +156,7 @@ fn sections(mut map: MapReader<'_>, library: &mut Library<'_>, build: &mut Build
         house,
         listen,
         digest,
+        compat,
         users,
         access,
         alerts,

@@ -5,7 +5,9 @@
 //! line comes before the act it speaks of, an answer before the NOTIFY that follows from it.
 
 mod command;
+mod filters;
 mod flow;
+mod historic;
 mod kept;
 mod page;
 mod publish;
@@ -87,6 +89,7 @@ pub struct Gateway {
     recent: command::Recent,
     pace: command::Pace,
     cache: Cache,
+    filters: event::Filters,
     counters: Counters,
     outputs: VecDeque<Output>,
     tag_key: [u8; 16],
@@ -148,6 +151,7 @@ impl Gateway {
             recent: command::Recent::default(),
             pace: command::Pace::default(),
             cache: Cache::default(),
+            filters: event::Filters::default(),
             counters: Counters::default(),
             outputs: VecDeque::new(),
             tag_key: rng.random(),
@@ -200,9 +204,9 @@ impl Gateway {
         if let Some(transmit) = self.transactions.poll_transmit() {
             return Some(sent(transmit));
         }
-        let Self { config, house, rooms, alerts, cache, began_ms, clock, .. } = self;
+        let Self { config, house, rooms, alerts, cache, filters, began_ms, clock, .. } = self;
         let (masked_ms, now) = (*began_ms, *clock);
-        let mut documents = Documents { config, house, rooms, alerts, cache, masked_ms, now };
+        let mut documents = Documents { config, house, rooms, alerts, cache, filters, masked_ms, now };
         self.notifier.send_next(&mut self.transactions, &mut documents, now);
         self.transactions.poll_transmit().map(sent)
     }
@@ -353,6 +357,7 @@ impl Gateway {
             self.on_effect(effect, now);
         }
         self.flush_transmits();
+        self.forget_filters();
     }
 
     fn on_effect(&mut self, effect: Effect, now: Now) {

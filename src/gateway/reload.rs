@@ -58,6 +58,7 @@ impl Gateway {
         // Documents of the old house: another appliance may have that place and version now.
         self.cache = Cache::default();
         self.config = config;
+        self.end_unfit_filters(now);
         self.rules_changed(now);
         // Of rooms and lists, the members may be others now.
         let rooms =

@@ -2,9 +2,11 @@
 
 use super::Gateway;
 use crate::body::td;
+use crate::config::Compat;
 use crate::config::access::Identity;
 use crate::control::target::Target;
 use crate::event::list::EXTENSION;
+use crate::event::matrix;
 use crate::event::{self, ALLOW_EVENTS};
 use crate::limits;
 use crate::sip::auth::{Offer, Purpose, Verdict, credentials};
@@ -16,6 +18,8 @@ use crate::timer::Now;
 
 /// What the gateway does, for Allow.
 const ALLOW: &str = "OPTIONS, REGISTER, SUBSCRIBE, PUBLISH, MESSAGE, DO, INVITE, ACK, CANCEL, BYE";
+/// The same without what is historic.
+const ALLOW_MODERN: &str = "OPTIONS, REGISTER, SUBSCRIBE, PUBLISH, MESSAGE, INVITE, ACK, CANCEL, BYE";
 
 /// A request on its way through the gateway.
 #[derive(Clone, Copy)]
@@ -65,6 +69,9 @@ impl Gateway {
             // command cut off in the middle.
             return Err(Rejection::new(503, "Restarting").with("Retry-After", "5"));
         }
+        if matrix::refuses(request.method.as_str(), None, self.config.compat).is_some() {
+            return Err(Rejection::new(405, "Method Not Allowed").with("Allow", self.allow()));
+        }
         match request.method {
             Method::Options => self.options(request, now),
             Method::Register if !request.in_dialog() => self.register(request, now),
@@ -82,12 +89,16 @@ impl Gateway {
                 self.qauth(request, now)
             }
             Method::Publish | Method::Qauth => {
-                Err(Rejection::new(405, "Method Not Allowed").with("Allow", ALLOW))
+                Err(Rejection::new(405, "Method Not Allowed").with("Allow", self.allow()))
             }
             Method::Ack | Method::Other(_) => {
-                Err(Rejection::new(501, "Not Implemented").with("Allow", ALLOW))
+                Err(Rejection::new(501, "Not Implemented").with("Allow", self.allow()))
             }
         }
+    }
+
+    fn allow(&self) -> &'static str {
+        if self.config.compat == Compat::Off { ALLOW_MODERN } else { ALLOW }
     }
 
     /// Who asks. Nobody else than a proven name gets past this.
@@ -219,7 +230,7 @@ impl Gateway {
         };
         let tag = self.stateless_tag(request.message);
         let mut writer = self.response(request.message, request.hop, 200, "OK", Some(&tag));
-        writer.field("Allow", &[ALLOW]).field("Allow-Events", &[ALLOW_EVENTS]);
+        writer.field("Allow", &[self.allow()]).field("Allow-Events", &[ALLOW_EVENTS]);
         writer.field("Accept", &["text/plain, application/senml+json"]).field("Supported", &[EXTENSION]);
         match description {
             // Whoever proved himself may be sent more than he sent.

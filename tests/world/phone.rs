@@ -256,6 +256,68 @@ impl Phone {
         op
     }
 
+    /// SUBSCRIBE with these fields beside those that every request has; no Contact and no Event of its
+    /// own. The subscription is the last of `subs`.
+    pub fn subscribe_raw(
+        &mut self,
+        name: &str,
+        fields: &str,
+        body: Option<(&'static str, String)>,
+        now: Instant,
+    ) -> usize {
+        let uri = format!("sip:{name}@{DOMAIN}");
+        let op = self.new_op("SUBSCRIBE", &uri, &uri, fields.to_owned(), body);
+        self.subs.push(Sub {
+            call_id: self.ops[op].call_id.clone(),
+            tag: self.ops[op].tag.clone(),
+            remote_tag: None,
+            contact: uri.clone(),
+            cseq: 1,
+            event: String::new(),
+            accept: None,
+            uri,
+            last_cseq: 0,
+            notifies: Vec::new(),
+            terminated: false,
+            refresh: None,
+        });
+        self.ops[op].sub = Some(self.subs.len() - 1);
+        self.send(op, None, now);
+        op
+    }
+
+    /// A SUBSCRIBE in the dialog of a subscription with these fields.
+    pub fn refresh_raw(
+        &mut self,
+        sub: usize,
+        fields: &str,
+        body: Option<(&'static str, String)>,
+        now: Instant,
+    ) -> usize {
+        let it = self.subs[sub].clone();
+        let op = self.new_op("SUBSCRIBE", &it.contact, &it.uri, fields.to_owned(), body);
+        let entry = &mut self.ops[op];
+        entry.call_id = it.call_id;
+        entry.tag = it.tag;
+        entry.cseq = it.cseq + 1;
+        entry.sub = Some(sub);
+        self.send(op, None, now);
+        op
+    }
+
+    /// Any request to an address of the house.
+    pub fn ask(
+        &mut self,
+        method: &'static str,
+        name: &str,
+        fields: &str,
+        body: Option<(&'static str, String)>,
+        now: Instant,
+    ) -> usize {
+        let uri = format!("sip:{name}@{DOMAIN}");
+        self.start(method, &uri, &uri, fields.to_owned(), body, now)
+    }
+
     /// Refreshes a subscription, or ends it with 0.
     pub fn refresh(&mut self, sub: usize, expires: u32, now: Instant) -> usize {
         let it = self.subs[sub].clone();
@@ -294,7 +356,7 @@ impl Phone {
         )
     }
 
-    fn contact(&self) -> String {
+    pub fn contact(&self) -> String {
         format!("sip:{}@{}{}", self.user, self.hop.local, self.hop.transport.uri_param())
     }
 
@@ -447,7 +509,10 @@ impl Phone {
         if let (Some(sub), 200..300) = (op.sub, status) {
             let sub = &mut self.subs[sub];
             sub.remote_tag = message.to().unwrap().tag().map(ToOwned::to_owned);
-            sub.contact = message.contact().unwrap().unwrap().uri.raw.to_owned();
+            // A fetch of 2000 has no dialog.
+            if let Some(contact) = message.contact() {
+                sub.contact = contact.unwrap().uri.raw.to_owned();
+            }
         }
     }
 

@@ -26,6 +26,7 @@ pub(super) struct Subscription {
     pub package_interval: Duration,
     pub rates: Rates,
     pub condition: Option<Condition>,
+    pub filter: Option<usize>,
     pub standing: Standing,
     /// Of whose watchers it is told, when it is not told of a state.
     pub template: Option<Template>,
@@ -109,6 +110,11 @@ impl Subscription {
         source: &mut dyn Source,
         now: Now,
     ) -> bool {
+        if self.filter.is_some() && !self.is_worth(source, now) {
+            self.dirty = false;
+            self.moments.clear();
+            return false;
+        }
         // The number of watchers' changes begins anew with each run: it is no entity-tag.
         let tag = self.template.is_none().then(|| source.tag(self.resource));
         let known = self.moments.is_empty()
@@ -119,8 +125,16 @@ impl Subscription {
         if known && self.end.is_none() {
             return false;
         }
-        let watcher =
-            Watcher { who: &self.who, nth: self.sent, entity: &self.entity, standing: self.standing };
+        let watcher = Watcher {
+            who: &self.who,
+            nth: self.sent,
+            entity: &self.entity,
+            standing: self.standing,
+            filter: self.filter,
+        };
+        if self.filter.is_some() {
+            source.told(self.resource, watcher);
+        }
         let moments = self.moments.make_contiguous();
         // Who lost the right is told no state, what is gone has none, and what is known is not said.
         let document = match self.end {
@@ -163,6 +177,18 @@ impl Subscription {
         self.outstanding = true;
         self.last = Some(now.mono);
         true
+    }
+
+    /// Whether a watcher with a filter is to hear of the state: after a SUBSCRIBE, when something must be
+    /// said, and else when his filter says so.
+    fn is_worth(&mut self, source: &mut dyn Source, now: Now) -> bool {
+        let due = self.beat().is_some_and(|at| at <= now.mono);
+        if self.at_once || self.end.is_some() || due {
+            return true;
+        }
+        let (who, entity, standing, filter) = (&*self.who, &*self.entity, self.standing, self.filter);
+        let watcher = Watcher { who, nth: self.sent, entity, standing, filter };
+        source.is_worth(self.resource, watcher, self.moments.make_contiguous())
     }
 
     fn state(&self, now: Now) -> String {
