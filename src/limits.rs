@@ -64,3 +64,11 @@ pub const WORDS_BYTES: usize = 512;
 pub const ALERTS: usize = 64;
 /// Publications that are kept; one more is answered 503.
 pub const PUBLICATIONS: usize = 256;
+/// Entries of one list that somebody wrote, lists within it included; one more is refused.
+pub const LIST_ENTRIES: usize = 256;
+/// Lists that people wrote and watch, in all; one more is answered 503.
+pub const CUSTOM_LISTS: usize = 1024;
+/// The same of one user.
+pub const CUSTOM_LISTS_PER_USER: usize = 64;
+/// Documents that people wrote, in bytes, all together; what would be more is refused with 507.
+pub const KEPT_BYTES: usize = 4 * 1024 * 1024;

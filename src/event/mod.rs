@@ -4,6 +4,7 @@
 //! one is to be sent. Adding a package is one file here and one line in [`PACKAGES`].
 
 pub mod appliance;
+pub mod custom;
 pub mod describe;
 pub mod dialog;
 pub mod list;
@@ -23,6 +24,7 @@ use crate::device::house::House;
 use crate::sip::notifier::{Document, Moment, Resource, Source, Watcher};
 use crate::timer::Now;
 
+use self::custom::CustomLists;
 pub use self::package::{EVENTS, Member, Package, View};
 pub use self::subject::{Rooms, Subject};
 
@@ -56,6 +58,8 @@ pub struct Documents<'a> {
     pub house: &'a House,
     /// Where they stand.
     pub rooms: &'a Rooms,
+    /// Lists that people wrote.
+    pub custom: &'a CustomLists,
     /// What a person should know of.
     pub alerts: &'a Alerts,
     /// Shared documents.
@@ -71,6 +75,11 @@ impl Source for Documents<'_> {
         resource.hash(&mut hasher);
         match Subject::of(resource.subject) {
             Subject::Alerts => self.alerts.version().hash(&mut hasher),
+            Subject::Custom(index) => {
+                self.custom.get(index).hash(&mut hasher);
+                let devices = self.devices(Subject::Custom(index));
+                devices.for_each(|device| device.shadow().version().hash(&mut hasher));
+            }
             subject => self.devices(subject).for_each(|device| device.shadow().version().hash(&mut hasher)),
         }
         hasher.finish()
@@ -135,6 +144,10 @@ impl Documents<'_> {
             alerts,
             now: self.now,
         };
+        if let Subject::Custom(index) = subject {
+            let entries = self.custom.get(index).map(|list| list.entries.as_slice()).unwrap_or_default();
+            return list::written(package, &view, entries, |id| self.house.device(id));
+        }
         if subject.is_list() {
             return list::document(package, &view);
         }
@@ -151,6 +164,7 @@ impl Documents<'_> {
                 Subject::Room(index) | Subject::RoomList(index) => {
                     self.rooms.get(index).is_some_and(|room| room.devices.contains(id))
                 }
+                Subject::Custom(index) => self.custom.get(index).is_some_and(|list| list.has(*id)),
                 Subject::All => true,
                 Subject::Alerts => false,
             })
@@ -165,6 +179,7 @@ impl Documents<'_> {
             Subject::Room(index) | Subject::RoomList(index) => {
                 self.rooms.get(index).map_or(("", ""), |room| (&room.name, &room.id))
             }
+            Subject::Custom(index) => self.custom.get(index).map_or(("", ""), |list| (&list.title, "")),
             Subject::All => (&self.config.house.title, "all"),
             Subject::Alerts => (&self.config.house.title, "alerts"),
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use secrecy::ExposeSecret as _;
 use sipliance_driver as driver;
 
+use super::lists::Before;
 use super::{Gateway, Secrets};
 use crate::config::{Config, DeviceId, LinkSettings};
 use crate::control::target::Names;
@@ -36,16 +37,19 @@ impl Gateway {
             Subject::Room(index) | Subject::RoomList(index) => {
                 self.rooms.get(index).map(|room| &room.id) != rooms.get(index).map(|room| &room.id)
             }
-            Subject::All | Subject::Alerts => false,
+            // Lists mean the appliances of the new house, once that is in force.
+            Subject::All | Subject::Alerts | Subject::Custom(_) => false,
         });
-        self.rooms = rooms;
+        let old_rooms = std::mem::replace(&mut self.rooms, rooms);
         self.names = Names::new(&config);
         self.secrets = Secrets::new(&config);
         let (md5, query_age, control_age) = super::digest_rules(&config);
         self.auth.set_rules(md5, query_age, control_age);
         // Documents of the old house: another appliance may have that place and version now.
         self.cache = Cache::default();
-        self.config = config;
+        let old_config = std::mem::replace(&mut self.config, config);
+        self.kept.retain_users(&self.config.clone());
+        self.relist(&Before { config: &old_config, house: &old, rooms: &old_rooms }, now);
         let mut notifier = std::mem::take(&mut self.notifier);
         notifier.end(End::Rejected, |who, resource| {
             let view = self.view(&event::identity_of(who), Subject::of(resource.subject));
@@ -88,6 +92,8 @@ pub fn needs_restart(old: &Config, new: &Config) -> Option<&'static str> {
         (upstreams != new_upstreams, "`upstream:`"),
         (old.listen != new.listen, "`listen:`"),
         (old.audit != new.audit, "`audit:`"),
+        (old.state != new.state, "`state:`"),
+        (old.http != new.http, "`http:`"),
         (old.house.domain != new.house.domain || old.house.user != new.house.user, "`house:`"),
     ]
     .into_iter()

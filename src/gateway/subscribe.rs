@@ -81,8 +81,8 @@ impl Gateway {
         condition: Option<Condition>,
         now: Now,
     ) -> (u16, &'static str) {
-        let Self { config, house, rooms, alerts, cache, .. } = self;
-        let documents = Documents { config, house, rooms, alerts, cache, now };
+        let Self { config, house, rooms, custom, alerts, cache, .. } = self;
+        let documents = Documents { config, house, rooms, custom, alerts, cache, now };
         let known = condition.is_some_and(|condition| condition.holds(documents.tag(resource)));
         if known { (204, "No Notification") } else { (200, "OK") }
     }
@@ -118,11 +118,14 @@ impl Gateway {
 
     /// What a SUBSCRIBE is about, in the order of RFC 6665 §4.2.1.1. What somebody may not see does
     /// not exist for him.
-    fn what(&self, request: &Request<'_, '_>, who: &Identity) -> Result<Resource, Rejection> {
+    fn what(&mut self, request: &Request<'_, '_>, who: &Identity) -> Result<Resource, Rejection> {
         let event = request.message.event().ok_or_else(bad_event)?;
         let (package, rules) = event::find(event.package).ok_or_else(bad_event)?;
         let nothing = || Rejection::new(404, "No Such Appliance");
-        let subject = self.resolve(&request.uri, request.hop).map(Target::subject).ok_or_else(nothing)?;
+        let subject = match self.written_list(request, who)? {
+            Some(subject) => subject,
+            None => self.resolve(&request.uri, request.hop).map(Target::subject).ok_or_else(nothing)?,
+        };
         let view = self.view(who, subject).ok_or_else(nothing)?;
         if !rules.covers(subject) {
             return Err(bad_event());
@@ -144,6 +147,12 @@ impl Gateway {
         match subject {
             Subject::Device(device) => event::view_of(access, who, self.house.device(device)?),
             Subject::Room(index) | Subject::RoomList(index) => any(self.rooms.get(index)?.devices.iter()),
+            Subject::Custom(index) => {
+                // What its writer may not see, the list does not show him either.
+                let known = |user: &String| self.config.users.iter().any(|known| known.name == *user);
+                let is_here = !matches!(who, Identity::User(user) if !known(user));
+                self.custom.get(index).filter(|list| is_here && list.owner == key_of(who)).map(|_| 0)
+            }
             Subject::All | Subject::Alerts => {
                 let all: Vec<DeviceId> = self.house.devices().map(|(id, _)| id).collect();
                 any(all.iter())
