@@ -57,7 +57,8 @@ impl Gateway {
             return Err(Rejection::new(403, "Lists Go To The House"));
         }
         let message = request.message;
-        let whole = message.content_type().unwrap_or_default();
+        let whole = message.first(Name::ContentType).and_then(|kind| std::str::from_utf8(kind).ok());
+        let whole = whole.unwrap_or_default();
         let bad = |why: crate::body::Fault| Rejection {
             status: why.status(),
             reason: why.to_string().into(),

@@ -216,7 +216,13 @@ fn write(folder: &Path, key: &Key, body: Option<&[u8]>) -> io::Result<()> {
             Ok(()) => File::open(&parent)?.sync_all(),
         };
     };
-    DirBuilder::new().recursive(true).mode(0o700).create(&parent)?;
+    if !parent.is_dir() {
+        DirBuilder::new().recursive(true).mode(0o700).create(&parent)?;
+        // The name of a new folder must be on the disk, too.
+        for above in [Some(folder), folder.parent()].into_iter().flatten() {
+            File::open(if above.as_os_str().is_empty() { Path::new(".") } else { above })?.sync_all()?;
+        }
+    }
     let beside = parent.join(format!(".{}.tmp", key.user));
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
     let written = file

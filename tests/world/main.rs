@@ -15,6 +15,7 @@ mod world;
 mod alerts;
 mod calls;
 mod forms;
+mod lists;
 mod lossy;
 mod order;
 mod publish;

@@ -108,6 +108,8 @@ pub struct Phone {
     pub pongs: u32,
     /// More header fields for each SUBSCRIBE.
     pub extra: String,
+    /// The body of the next SUBSCRIBE.
+    pub body: Option<(&'static str, String)>,
 }
 
 const DOMAIN: &str = "home.example";
@@ -132,6 +134,7 @@ impl Phone {
             epoch,
             pongs: 0,
             extra: String::new(),
+            body: None,
         }
     }
 
@@ -150,6 +153,13 @@ impl Phone {
         let contact = self.contact();
         let fields = format!("Contact: <{contact}>;expires={expires}\r\n");
         let to = format!("sip:{user}@{DOMAIN}");
+        self.start("REGISTER", &format!("sip:{DOMAIN}"), &to, fields, None, now)
+    }
+
+    /// Registers, and accepts bodies of that type in the answer.
+    pub fn register_accepting(&mut self, accept: &str, now: Instant) -> usize {
+        let fields = format!("Contact: <{}>;expires=600\r\nAccept: {accept}\r\n", self.contact());
+        let to = format!("sip:{}@{DOMAIN}", self.user);
         self.start("REGISTER", &format!("sip:{DOMAIN}"), &to, fields, None, now)
     }
 
@@ -213,7 +223,8 @@ impl Phone {
         let uri = format!("sip:{name}@{DOMAIN}");
         let sub = self.subs.len();
         let fields = self.sub_fields(event, accept, expires);
-        let op = self.new_op("SUBSCRIBE", &uri, &uri, fields, None);
+        let body = self.body.take();
+        let op = self.new_op("SUBSCRIBE", &uri, &uri, fields, body);
         self.subs.push(Sub {
             call_id: self.ops[op].call_id.clone(),
             tag: self.ops[op].tag.clone(),
