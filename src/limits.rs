@@ -60,6 +60,10 @@ pub const PROFILE_WAIT: std::time::Duration = std::time::Duration::from_secs(600
 pub const QUERIES: usize = 64;
 /// Longest text that is looked at as a command in bytes; a longer one is none.
 pub const WORDS_BYTES: usize = 512;
+/// Subscriptions with filters; one more is answered 503.
+pub const FILTERED: usize = 1024;
+/// Longest filter document in bytes; a longer one is answered 413.
+pub const FILTER_BYTES: usize = 8 * 1024;
 /// Alerts that are remembered; when it is full, the oldest that was seen is forgotten.
 pub const ALERTS: usize = 64;
 /// Publications that are kept; one more is answered 503.
@@ -78,3 +82,11 @@ pub const WATCHERS_TOLD: usize = 128;
 pub const REQUESTS: usize = 64;
 /// The same for one person.
 pub const REQUESTS_PER_USER: usize = 8;
+/// Entries of one list that somebody wrote, lists within it included; one more is refused.
+pub const LIST_ENTRIES: usize = 256;
+/// Lists that people wrote and watch, in all; one more is answered 503.
+pub const CUSTOM_LISTS: usize = 1024;
+/// The same of one user.
+pub const CUSTOM_LISTS_PER_USER: usize = 64;
+/// Documents that people wrote, in bytes, all together; what would be more is refused with 507.
+pub const KEPT_BYTES: usize = 4 * 1024 * 1024;

@@ -105,6 +105,7 @@ fn finding_a_dialog_among_thousands_allocates_nothing() {
             condition: None,
             standing: Standing::Active,
             template: None,
+            filter: None,
             resource,
             who: "anna".into(),
             dialog,

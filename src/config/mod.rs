@@ -30,6 +30,8 @@ pub struct Config {
     pub listen: Vec<Listen>,
     /// Digest rules of the gateway as a server.
     pub digest: DigestPolicy,
+    /// Whether forms of the years 2000 to 2003 are served.
+    pub compat: Compat,
     /// People and phones that may authenticate.
     pub users: Vec<User>,
     /// Who may see and do what.
@@ -48,6 +50,10 @@ pub struct Config {
     pub devices: Vec<DeviceConfig>,
     /// Where audit lines go; `None`: to the log only.
     pub audit: Option<std::path::PathBuf>,
+    /// The folder for documents that people write; `None`: they last as long as the process.
+    pub state: Option<std::path::PathBuf>,
+    /// Where clients read and write those documents over HTTP. Empty: nowhere.
+    pub http: Vec<SocketAddr>,
 }
 
 /// What the gateway calls itself.
@@ -79,6 +85,18 @@ pub struct DigestPolicy {
     pub control_nonce_age: Duration,
     /// How old a nonce may be when it reads or registers.
     pub query_nonce_age: Duration,
+}
+
+/// Whether the gateway reads and writes forms of the years 2000 to 2003.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Compat {
+    /// They are refused as RFCs of today say.
+    Off,
+    /// They are for peers whose own messages name them.
+    #[default]
+    Accept,
+    /// The same, and they are told unasked where types are listed.
+    Verbose,
 }
 
 /// Somebody with a password.

@@ -4,9 +4,12 @@
 //! one is to be sent. Adding a package is one file here and one line in [`PACKAGES`].
 
 pub mod appliance;
+pub mod custom;
 pub mod describe;
 pub mod dialog;
+pub mod filter;
 pub mod list;
+pub mod matrix;
 pub mod message_summary;
 pub mod package;
 pub mod presence;
@@ -16,8 +19,9 @@ pub mod winfo;
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use crate::config::Config;
+use crate::body::filter::FilterSet;
 use crate::config::access::{Access, Identity};
+use crate::config::{Config, DeviceId};
 use crate::device::alerts::{Alerts, Counts};
 use crate::device::appliance::Device;
 use crate::device::house::House;
@@ -26,6 +30,9 @@ use crate::sip::notifier::{Document, Moment, Resource, Source, Watcher};
 use crate::sip::wire::Uri;
 use crate::timer::Now;
 
+use self::custom::CustomLists;
+pub use self::filter::Filters;
+use self::filter::{Addresses, Facts};
 pub use self::package::{EVENTS, Member, Package, View};
 pub use self::subject::{Rooms, Subject};
 pub use self::winfo::Watching;
@@ -66,12 +73,16 @@ pub struct Documents<'a> {
     pub house: &'a House,
     /// Where they stand.
     pub rooms: &'a Rooms,
+    /// Lists that people wrote.
+    pub custom: &'a CustomLists,
     /// What a person should know of.
     pub alerts: &'a Alerts,
     /// Shared documents.
     pub cache: &'a mut Cache,
     /// Since when an appliance is off that plays dead, in milliseconds since 1970.
     pub masked_ms: i64,
+    /// What watchers filter by.
+    pub filters: &'a mut Filters,
     /// The time.
     pub now: Now,
 }
@@ -83,6 +94,11 @@ impl Source for Documents<'_> {
         resource.hash(&mut hasher);
         match Subject::of(resource.subject) {
             Subject::Alerts => self.alerts.version().hash(&mut hasher),
+            Subject::Custom(index) => {
+                self.custom.get(index).hash(&mut hasher);
+                let devices = self.devices(Subject::Custom(index));
+                devices.for_each(|device| device.shadow().version().hash(&mut hasher));
+            }
             subject => self.devices(subject).for_each(|device| device.shadow().version().hash(&mut hasher)),
         }
         hasher.finish()
@@ -90,12 +106,17 @@ impl Source for Documents<'_> {
 
     fn document(&mut self, resource: Resource, watcher: Watcher<'_>, moments: &[Moment]) -> Option<Document> {
         let subject = Subject::of(resource.subject);
+        if resource.form == matrix::NOTHING {
+            return None;
+        }
         let package = PACKAGES.get(resource.package).copied()?;
         if watcher.standing != Standing::Active {
             return self.instead(subject, package, resource.form, watcher);
         }
         let version = match subject {
-            Subject::Device(device) if package.is_shared() && moments.is_empty() => {
+            Subject::Device(device)
+                if package.is_shared() && moments.is_empty() && watcher.filter.is_none() =>
+            {
                 self.house.device(device).map(|device| device.shadow().version())
             }
             _ => None,
@@ -137,6 +158,24 @@ impl Source for Documents<'_> {
         let body = package.watchers(&Watching { entity, form, nth, full, facts: &shown, domain, now });
         document_of(package, form, body)
     }
+
+    fn is_worth(&mut self, resource: Resource, watcher: Watcher<'_>, moments: &[Moment]) -> bool {
+        let Some(filter) = watcher.filter else { return true };
+        let now = self.facts(resource, watcher);
+        let of = |id: DeviceId| {
+            let own = self.house.device(id).map(|device| self.addresses(device, watcher));
+            let entity = watcher.entity.to_owned();
+            let domain = self.config.house.domain.clone();
+            own.unwrap_or_else(|| Addresses { own: entity.clone(), entity, domain })
+        };
+        self.filters.worth(filter, &now, moments, &of)
+    }
+
+    fn told(&mut self, resource: Resource, watcher: Watcher<'_>) {
+        let Some(filter) = watcher.filter else { return };
+        let now = self.facts(resource, watcher);
+        self.filters.told(filter, now);
+    }
 }
 
 fn document_of(package: &dyn Package, form: usize, body: String) -> Document {
@@ -163,25 +202,20 @@ impl Documents<'_> {
         watcher: Watcher<'_>,
         moments: &[Moment],
     ) -> Document {
-        let access = &self.config.access;
-        let who = identity_of(watcher.who);
-        let member = |device| view_of(access, &who, device).map(|visible| Member { device, visible });
-        let members: Vec<Member<'_>> = self.devices(subject).filter_map(member).collect();
-        let (title, id) = self.name_of(subject);
-        let alerts = self.alerts_for(&who);
-        let domain = &self.config.house.domain;
-        let view = View {
-            members: &members,
-            title,
-            id,
-            form,
-            nth: watcher.nth,
-            entity: watcher.entity,
-            domain,
-            moments,
-            alerts,
-            now: self.now,
+        let members = self.members(subject, watcher);
+        let wanted: Vec<Moment>;
+        let moments = match watcher.filter {
+            None => moments,
+            Some(_) => {
+                wanted = moments.iter().filter(|moment| is_shown(&members, moment)).cloned().collect();
+                &wanted
+            }
         };
+        let view = View { form, moments, ..self.view(subject, watcher, &members) };
+        if let Subject::Custom(index) = subject {
+            let entries = self.custom.get(index).map(|list| list.entries.as_slice()).unwrap_or_default();
+            return list::written(package, &view, entries, |id| self.house.device(id));
+        }
         if subject.is_list() {
             return list::document(package, &view);
         }
@@ -207,6 +241,7 @@ impl Documents<'_> {
             domain: &self.config.house.domain,
             moments: &[],
             alerts: Counts::default(),
+            filter: None,
             now: self.now,
         };
         let body = match (watcher.standing, subject) {
@@ -219,6 +254,71 @@ impl Documents<'_> {
         Some(document_of(package, form, body))
     }
 
+    /// The appliances of a subject that a watcher sees, and what he wants of each.
+    fn members(&self, subject: Subject, watcher: Watcher<'_>) -> Vec<Member<'_>> {
+        let who = identity_of(watcher.who);
+        let set = watcher.filter.and_then(|filter| self.filters.get(filter));
+        let member = |device| {
+            let mut visible = view_of(&self.config.access, &who, device)?;
+            if let Some(filter) = set.and_then(|set| self.addresses(device, watcher).filter_in(set)) {
+                visible &= filter::mask(filter, device);
+            }
+            Some(Member { device, visible })
+        };
+        self.devices(subject).filter_map(member).collect()
+    }
+
+    /// A view of these members, in the first form and without moments.
+    fn view<'b>(&'b self, subject: Subject, watcher: Watcher<'b>, members: &'b [Member<'b>]) -> View<'b> {
+        let (title, id) = self.name_of(subject);
+        View {
+            members,
+            title,
+            id,
+            form: 0,
+            nth: watcher.nth,
+            entity: watcher.entity,
+            domain: &self.config.house.domain,
+            moments: &[],
+            alerts: self.alerts_for(&identity_of(watcher.who)),
+            filter: watcher.filter.and_then(|filter| self.filters.get(filter)),
+            now: self.now,
+        }
+    }
+
+    fn addresses(&self, device: &Device, watcher: Watcher<'_>) -> Addresses {
+        let domain = self.config.house.domain.clone();
+        Addresses { own: format!("sip:{}@{domain}", device.id()), entity: watcher.entity.to_owned(), domain }
+    }
+
+    /// What is the case with everything that a watcher sees, whatever his filter shows of it.
+    fn facts(&self, resource: Resource, watcher: Watcher<'_>) -> HashMap<DeviceId, Facts> {
+        let subject = Subject::of(resource.subject);
+        let all = self.members(subject, Watcher { filter: None, ..watcher });
+        let view = self.view(subject, watcher, &all);
+        let words = PACKAGES.get(resource.package).is_some_and(|package| package.name() == "presence");
+        let id_of = |device: &Device| {
+            self.house.devices().find(|(_, other)| other.id() == device.id()).map(|(id, _)| id)
+        };
+        all.iter()
+            .filter_map(|member| Some((id_of(member.device)?, filter::facts(member, &view, words))))
+            .collect()
+    }
+
+    /// The first thing that filters name and that is nothing to `who` at `subject`; in words.
+    pub fn unknown_to_filter(&self, set: &FilterSet, resource: Resource, who: &Identity) -> Option<String> {
+        let package = PACKAGES.get(resource.package)?.name();
+        let exists = |name: &str| {
+            self.devices(Subject::of(resource.subject)).any(|device| {
+                let model = device.model();
+                let known = model.properties.iter().any(|property| *property.id == *name)
+                    || model.events.iter().any(|event| *event.id == *name);
+                known && self.config.access.may_see_property(who, device.id(), device.room(), name)
+            })
+        };
+        filter::unknown(set, package, &exists)
+    }
+
     /// The appliances of a subject, in the order of the home file.
     fn devices(&self, subject: Subject) -> impl Iterator<Item = &Device> {
         self.house
@@ -228,6 +328,7 @@ impl Documents<'_> {
                 Subject::Room(index) | Subject::RoomList(index) => {
                     self.rooms.get(index).is_some_and(|room| room.devices.contains(id))
                 }
+                Subject::Custom(index) => self.custom.get(index).is_some_and(|list| list.has(*id)),
                 Subject::All => true,
                 Subject::Alerts => false,
             })
@@ -242,6 +343,7 @@ impl Documents<'_> {
             Subject::Room(index) | Subject::RoomList(index) => {
                 self.rooms.get(index).map_or(("", ""), |room| (&room.name, &room.id))
             }
+            Subject::Custom(index) => self.custom.get(index).map_or(("", ""), |list| (&list.title, "")),
             Subject::All => (&self.config.house.title, "all"),
             Subject::Alerts => (&self.config.house.title, "alerts"),
         }
@@ -255,6 +357,14 @@ impl Documents<'_> {
             self.house.device(alert.device).is_some_and(|device| may_hear(device, &alert.event))
         })
     }
+}
+
+/// Whether what happened is an event of a member and shown of it.
+fn is_shown(members: &[Member<'_>], moment: &Moment) -> bool {
+    members.iter().any(|member| {
+        let nth = member.device.model().events.iter().position(|event| *event.id == *moment.name);
+        nth.is_some_and(|nth| member.visible >> (EVENTS + nth).min(127) & 1 == 1)
+    })
 }
 
 /// What of `device` `who` may see, as [`Member::visible`]; `None` when that there is one is too much

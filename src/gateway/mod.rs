@@ -4,9 +4,13 @@
 //! for the next input or [`Gateway::next_deadline`]. The order of outputs is a guarantee: an audit
 //! line comes before the act it speaks of, an answer before the NOTIFY that follows from it.
 
+mod buddies;
 mod command;
+mod filters;
 mod flow;
+mod historic;
 mod kept;
+mod lists;
 mod page;
 mod publish;
 mod qauth;
@@ -20,6 +24,7 @@ mod subscribe;
 mod surface;
 mod upstream;
 mod wish;
+pub mod xcap;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -35,6 +40,7 @@ use crate::control::target::Names;
 use crate::device::alerts::Alerts;
 use crate::device::command::CommandId;
 use crate::device::house::{Effect, House};
+use crate::event::custom::CustomLists;
 use crate::event::{self, Cache, Documents, Rooms, Subject};
 use crate::limits;
 use crate::sip::auth::{self, Algorithm};
@@ -84,9 +90,12 @@ pub struct Gateway {
     began_ms: i64,
     /// When the last input came.
     clock: Now,
+    /// Lists that people wrote and watch.
+    custom: CustomLists,
     recent: command::Recent,
     pace: command::Pace,
     cache: Cache,
+    filters: event::Filters,
     counters: Counters,
     outputs: VecDeque<Output>,
     tag_key: [u8; 16],
@@ -145,9 +154,11 @@ impl Gateway {
             requests: requests::Requests::default(),
             began_ms: now.wall_ms,
             clock: now,
+            custom: CustomLists::default(),
             recent: command::Recent::default(),
             pace: command::Pace::default(),
             cache: Cache::default(),
+            filters: event::Filters::default(),
             counters: Counters::default(),
             outputs: VecDeque::new(),
             tag_key: rng.random(),
@@ -183,6 +194,10 @@ impl Gateway {
             Input::Closed { flow, why } => self.on_closed(flow, &why, now),
             Input::ConnectFailed { upstream, why } => self.on_connect_failed(upstream, &why, now),
             Input::Driver { link, event } => self.on_driver(link, event, now),
+            Input::Http { ticket, peer, request } => {
+                let answer = self.on_http(request, peer, now);
+                self.outputs.push_back(Output::Answer { ticket, answer });
+            }
             Input::Reload(config) => self.reload(config, now),
             Input::Shutdown => self.shut_down(now),
         }
@@ -200,9 +215,10 @@ impl Gateway {
         if let Some(transmit) = self.transactions.poll_transmit() {
             return Some(sent(transmit));
         }
-        let Self { config, house, rooms, alerts, cache, began_ms, clock, .. } = self;
+        let Self { config, house, rooms, custom, alerts, cache, filters, began_ms, clock, .. } = self;
         let (masked_ms, now) = (*began_ms, *clock);
-        let mut documents = Documents { config, house, rooms, alerts, cache, masked_ms, now };
+        let mut documents =
+            Documents { config, house, rooms, custom, alerts, cache, filters, masked_ms, now };
         self.notifier.send_next(&mut self.transactions, &mut documents, now);
         self.transactions.poll_transmit().map(sent)
     }
@@ -353,6 +369,7 @@ impl Gateway {
             self.on_effect(effect, now);
         }
         self.flush_transmits();
+        self.forget_filters();
     }
 
     fn on_effect(&mut self, effect: Effect, now: Now) {
@@ -378,11 +395,14 @@ impl Gateway {
 
     /// The state of an appliance is also that of its room and of the lists that it is on.
     fn tell_watchers(&mut self, id: DeviceId, now: Now) {
-        let Self { notifier, config, house, rooms, .. } = self;
+        let Self { notifier, config, house, rooms, custom, .. } = self;
         let Some(device) = house.device(id) else { return };
         let may_see = |who: &str| config.access.may_see(&event::identity_of(who), device.id(), device.room());
         notifier.changed(Subject::Device(id).code(), now);
         notifier.changed_for(Subject::All.code(), may_see, now);
+        for (index, _) in custom.iter().filter(|(_, list)| list.has(id)) {
+            notifier.changed_for(Subject::Custom(index).code(), may_see, now);
+        }
         if let Some(room) = rooms.of_device(id) {
             notifier.changed_for(Subject::Room(room).code(), may_see, now);
             notifier.changed_for(Subject::RoomList(room).code(), may_see, now);

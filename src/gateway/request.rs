@@ -1,10 +1,13 @@
 //! Every request that no transaction knows: checked, proven, dispatched, answered.
 
 use super::Gateway;
+use super::lists::RECIPIENT_LIST;
 use crate::body::td;
+use crate::config::Compat;
 use crate::config::access::Identity;
 use crate::control::target::Target;
 use crate::event::list::EXTENSION;
+use crate::event::matrix;
 use crate::event::{self, ALLOW_EVENTS};
 use crate::limits;
 use crate::sip::auth::{Offer, Purpose, Verdict, credentials};
@@ -16,6 +19,8 @@ use crate::timer::Now;
 
 /// What the gateway does, for Allow.
 const ALLOW: &str = "OPTIONS, REGISTER, SUBSCRIBE, PUBLISH, MESSAGE, DO, INVITE, ACK, CANCEL, BYE";
+/// The same without what is historic.
+const ALLOW_MODERN: &str = "OPTIONS, REGISTER, SUBSCRIBE, PUBLISH, MESSAGE, INVITE, ACK, CANCEL, BYE";
 
 /// A request on its way through the gateway.
 #[derive(Clone, Copy)]
@@ -65,6 +70,9 @@ impl Gateway {
             // command cut off in the middle.
             return Err(Rejection::new(503, "Restarting").with("Retry-After", "5"));
         }
+        if matrix::refuses(request.method.as_str(), None, self.config.compat).is_some() {
+            return Err(Rejection::new(405, "Method Not Allowed").with("Allow", self.allow()));
+        }
         match request.method {
             Method::Options => self.options(request, now),
             Method::Register if !request.in_dialog() => self.register(request, now),
@@ -82,12 +90,16 @@ impl Gateway {
                 self.qauth(request, now)
             }
             Method::Publish | Method::Qauth => {
-                Err(Rejection::new(405, "Method Not Allowed").with("Allow", ALLOW))
+                Err(Rejection::new(405, "Method Not Allowed").with("Allow", self.allow()))
             }
             Method::Ack | Method::Other(_) => {
-                Err(Rejection::new(501, "Not Implemented").with("Allow", ALLOW))
+                Err(Rejection::new(501, "Not Implemented").with("Allow", self.allow()))
             }
         }
+    }
+
+    fn allow(&self) -> &'static str {
+        if self.config.compat == Compat::Off { ALLOW_MODERN } else { ALLOW }
     }
 
     /// Who asks. Nobody else than a proven name gets past this.
@@ -219,8 +231,10 @@ impl Gateway {
         };
         let tag = self.stateless_tag(request.message);
         let mut writer = self.response(request.message, request.hop, 200, "OK", Some(&tag));
-        writer.field("Allow", &[ALLOW]).field("Allow-Events", &[ALLOW_EVENTS]);
-        writer.field("Accept", &["text/plain, application/senml+json"]).field("Supported", &[EXTENSION]);
+        writer.field("Allow", &[self.allow()]).field("Allow-Events", &[ALLOW_EVENTS]);
+        writer
+            .field("Accept", &["text/plain, application/senml+json"])
+            .field("Supported", &[EXTENSION, ", ", RECIPIENT_LIST]);
         match description {
             // Whoever proved himself may be sent more than he sent.
             Some(text) => {
@@ -300,10 +314,13 @@ impl Gateway {
     }
 }
 
-/// Extensions that a request insists on (RFC 3261 §8.2.2.3): lists are the one that the gateway has.
+/// Extensions that a request insists on (RFC 3261 §8.2.2.3): lists are what the gateway has.
 fn check_require(message: &Message<'_>) -> Result<(), Rejection> {
     let mut unknown = String::new();
-    let known = |option: &&str| option.eq_ignore_ascii_case(EXTENSION);
+    let subscribes = message.request().is_some_and(|(method, _)| method == Method::Subscribe);
+    let known = |option: &&str| {
+        option.eq_ignore_ascii_case(EXTENSION) || subscribes && option.eq_ignore_ascii_case(RECIPIENT_LIST)
+    };
     let options = message.list(Name::Require).filter_map(|option| std::str::from_utf8(option).ok());
     for option in options.filter(|option| !known(option)) {
         if !unknown.is_empty() {

@@ -43,7 +43,7 @@ fn selections() {
     }
 }
 
-/// Reads: FL-5
+/// Proves: FL-5
 #[test]
 fn what_is_not_supported_is_said_so() {
     for selection in [

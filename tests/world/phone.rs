@@ -114,6 +114,8 @@ pub struct Phone {
     pub speaks_for: Option<String>,
     /// Requests of the gateway, by method.
     pub asked: Vec<(String, Bytes)>,
+    /// The body of the next SUBSCRIBE.
+    pub body: Option<(&'static str, String)>,
 }
 
 const DOMAIN: &str = "home.example";
@@ -140,6 +142,7 @@ impl Phone {
             extra: String::new(),
             speaks_for: None,
             asked: Vec::new(),
+            body: None,
         }
     }
 
@@ -165,6 +168,13 @@ impl Phone {
     pub fn register_authorizer(&mut self, expires: u32, now: Instant) -> usize {
         let contact = self.contact();
         let fields = format!("Contact: <{contact}>;expires={expires};methods=\"MESSAGE,QAUTH\"\r\n");
+        let to = format!("sip:{}@{DOMAIN}", self.user);
+        self.start("REGISTER", &format!("sip:{DOMAIN}"), &to, fields, None, now)
+    }
+
+    /// Registers, and accepts bodies of that type in the answer.
+    pub fn register_accepting(&mut self, accept: &str, now: Instant) -> usize {
+        let fields = format!("Contact: <{}>;expires=600\r\nAccept: {accept}\r\n", self.contact());
         let to = format!("sip:{}@{DOMAIN}", self.user);
         self.start("REGISTER", &format!("sip:{DOMAIN}"), &to, fields, None, now)
     }
@@ -236,7 +246,8 @@ impl Phone {
         let uri = format!("sip:{name}@{DOMAIN}");
         let sub = self.subs.len();
         let fields = self.sub_fields(event, accept, expires);
-        let op = self.new_op("SUBSCRIBE", &uri, &uri, fields, None);
+        let body = self.body.take();
+        let op = self.new_op("SUBSCRIBE", &uri, &uri, fields, body);
         self.subs.push(Sub {
             call_id: self.ops[op].call_id.clone(),
             tag: self.ops[op].tag.clone(),
@@ -254,6 +265,68 @@ impl Phone {
         self.ops[op].sub = Some(sub);
         self.send(op, None, now);
         op
+    }
+
+    /// SUBSCRIBE with these fields beside those that every request has; no Contact and no Event of its
+    /// own. The subscription is the last of `subs`.
+    pub fn subscribe_raw(
+        &mut self,
+        name: &str,
+        fields: &str,
+        body: Option<(&'static str, String)>,
+        now: Instant,
+    ) -> usize {
+        let uri = format!("sip:{name}@{DOMAIN}");
+        let op = self.new_op("SUBSCRIBE", &uri, &uri, fields.to_owned(), body);
+        self.subs.push(Sub {
+            call_id: self.ops[op].call_id.clone(),
+            tag: self.ops[op].tag.clone(),
+            remote_tag: None,
+            contact: uri.clone(),
+            cseq: 1,
+            event: String::new(),
+            accept: None,
+            uri,
+            last_cseq: 0,
+            notifies: Vec::new(),
+            terminated: false,
+            refresh: None,
+        });
+        self.ops[op].sub = Some(self.subs.len() - 1);
+        self.send(op, None, now);
+        op
+    }
+
+    /// A SUBSCRIBE in the dialog of a subscription with these fields.
+    pub fn refresh_raw(
+        &mut self,
+        sub: usize,
+        fields: &str,
+        body: Option<(&'static str, String)>,
+        now: Instant,
+    ) -> usize {
+        let it = self.subs[sub].clone();
+        let op = self.new_op("SUBSCRIBE", &it.contact, &it.uri, fields.to_owned(), body);
+        let entry = &mut self.ops[op];
+        entry.call_id = it.call_id;
+        entry.tag = it.tag;
+        entry.cseq = it.cseq + 1;
+        entry.sub = Some(sub);
+        self.send(op, None, now);
+        op
+    }
+
+    /// Any request to an address of the house.
+    pub fn ask(
+        &mut self,
+        method: &'static str,
+        name: &str,
+        fields: &str,
+        body: Option<(&'static str, String)>,
+        now: Instant,
+    ) -> usize {
+        let uri = format!("sip:{name}@{DOMAIN}");
+        self.start(method, &uri, &uri, fields.to_owned(), body, now)
     }
 
     /// Refreshes a subscription, or ends it with 0.
@@ -294,7 +367,7 @@ impl Phone {
         )
     }
 
-    fn contact(&self) -> String {
+    pub fn contact(&self) -> String {
         format!("sip:{}@{}{}", self.user, self.hop.local, self.hop.transport.uri_param())
     }
 
@@ -447,7 +520,10 @@ impl Phone {
         if let (Some(sub), 200..300) = (op.sub, status) {
             let sub = &mut self.subs[sub];
             sub.remote_tag = message.to().unwrap().tag().map(ToOwned::to_owned);
-            sub.contact = message.contact().unwrap().unwrap().uri.raw.to_owned();
+            // A fetch of 2000 has no dialog.
+            if let Some(contact) = message.contact() {
+                sub.contact = contact.unwrap().uri.raw.to_owned();
+            }
         }
     }
 

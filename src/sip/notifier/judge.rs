@@ -81,9 +81,14 @@ impl Notifier {
         self.make_ready(id);
     }
 
+    /// How a subscription stands.
+    pub fn standing(&self, id: SubscriptionId) -> Standing {
+        self.get(id).map(|subscription| subscription.standing).unwrap_or_default()
+    }
+
     /// Ends one subscription with a last NOTIFY.
     pub(super) fn finish(&mut self, id: SubscriptionId, end: End, now: Now) {
-        let Some(subscription) = self.get_mut(id) else { return };
+        let Some(subscription) = self.get_mut(id).filter(|it| it.end.is_none()) else { return };
         if subscription.lost {
             // There is no way to tell it.
             subscription.end = Some(end);

@@ -4,7 +4,9 @@
 //! outstanding per subscription, sends always the newest state, and never faster than the package
 //! allows; what changed meanwhile is one dirty flag, not a queue.
 
+mod filtered;
 mod judge;
+mod others;
 pub mod rate;
 mod subscription;
 mod table;
@@ -44,6 +46,8 @@ pub struct Notifier {
     twins: HashMap<u64, SubscriptionId>,
     serial: u64,
     watchers: Watchers,
+    /// Filters that no subscription uses any more.
+    unused: Vec<usize>,
 }
 
 /// What subscriptions are found by: a subject, and whether its state is watched or its watchers.
@@ -121,6 +125,7 @@ impl Notifier {
             changed: self.watchers.next(),
             mark: None,
             replaced: false,
+            filter: wanted.filter,
             lately: Sent::default(),
             dirty: true,
             at_once: true,
@@ -242,12 +247,26 @@ impl Notifier {
             {
                 continue;
             }
-            if subscription.moments.len() >= limits::MOMENTS {
-                // Full: the watcher does not answer; the oldest is lost to it.
-                subscription.moments.pop_front();
-                subscription.moments_sent = subscription.moments_sent.saturating_sub(1);
+            subscription.add(moment.clone());
+            self.mark(id, now);
+        }
+    }
+
+    /// Whether anybody watches `subject`.
+    pub fn is_watched(&self, subject: usize) -> bool {
+        self.by_topic.contains_key(&(subject, false))
+    }
+
+    /// Tells each subscription what `what` has for it, with its next NOTIFY.
+    pub fn tell(&mut self, mut what: impl FnMut(&str, Resource) -> Vec<Moment>, now: Now) {
+        let ids: Vec<_> = self.ids().collect();
+        for id in ids {
+            let Some(subscription) = self.get_mut(id) else { continue };
+            let moments = what(&subscription.who, subscription.resource);
+            if moments.is_empty() {
+                continue;
             }
-            subscription.moments.push_back(moment.clone());
+            moments.into_iter().for_each(|moment| subscription.add(moment));
             self.mark(id, now);
         }
     }
@@ -256,8 +275,7 @@ impl Notifier {
     pub fn end(&mut self, end: End, mut which: impl FnMut(&str, Resource) -> bool, now: Now) {
         let ids: Vec<_> = self.ids().collect();
         for id in ids {
-            let Some(subscription) = self.get_mut(id) else { continue };
-            if which(&subscription.who, subscription.resource) && subscription.end.is_none() {
+            if self.get(id).is_some_and(|subscription| which(&subscription.who, subscription.resource)) {
                 self.finish(id, end, now);
             }
         }

@@ -7,6 +7,7 @@ use super::judge::News;
 use super::rate::{Rates, Sent};
 use super::watchers::{Cause, Standing};
 use super::{End, Moment, Resource, Source, SubscriptionId, Template, Watcher};
+use crate::limits;
 use crate::sip::User;
 use crate::sip::dialog::Dialog;
 use crate::sip::transaction::Transactions;
@@ -26,6 +27,7 @@ pub(super) struct Subscription {
     pub package_interval: Duration,
     pub rates: Rates,
     pub condition: Option<Condition>,
+    pub filter: Option<usize>,
     pub standing: Standing,
     /// Of whose watchers it is told, when it is not told of a state.
     pub template: Option<Template>,
@@ -89,6 +91,16 @@ impl Condition {
 }
 
 impl Subscription {
+    /// Has something said with the next NOTIFY.
+    pub fn add(&mut self, moment: Moment) {
+        if self.moments.len() >= limits::MOMENTS {
+            // Full: the watcher does not answer; the oldest is lost to it.
+            self.moments.pop_front();
+            self.moments_sent = self.moments_sent.saturating_sub(1);
+        }
+        self.moments.push_back(moment);
+    }
+
     /// When the next NOTIFY may go out, as far as rates say.
     pub fn next(&self) -> Option<Instant> {
         let paced = self.last.map(|last| last + self.rates.interval(self.package_interval));
@@ -109,6 +121,11 @@ impl Subscription {
         source: &mut dyn Source,
         now: Now,
     ) -> bool {
+        if self.filter.is_some() && !self.is_worth(source, now) {
+            self.dirty = false;
+            self.moments.clear();
+            return false;
+        }
         // The number of watchers' changes begins anew with each run: it is no entity-tag.
         let tag = self.template.is_none().then(|| source.tag(self.resource));
         let known = self.moments.is_empty()
@@ -119,8 +136,16 @@ impl Subscription {
         if known && self.end.is_none() {
             return false;
         }
-        let watcher =
-            Watcher { who: &self.who, nth: self.sent, entity: &self.entity, standing: self.standing };
+        let watcher = Watcher {
+            who: &self.who,
+            nth: self.sent,
+            entity: &self.entity,
+            standing: self.standing,
+            filter: self.filter,
+        };
+        if self.filter.is_some() {
+            source.told(self.resource, watcher);
+        }
         let moments = self.moments.make_contiguous();
         // Who lost the right is told no state, what is gone has none, and what is known is not said.
         let document = match self.end {
@@ -163,6 +188,18 @@ impl Subscription {
         self.outstanding = true;
         self.last = Some(now.mono);
         true
+    }
+
+    /// Whether a watcher with a filter is to hear of the state: after a SUBSCRIBE, when something must be
+    /// said, and else when his filter says so.
+    fn is_worth(&mut self, source: &mut dyn Source, now: Now) -> bool {
+        let due = self.beat().is_some_and(|at| at <= now.mono);
+        if self.at_once || self.end.is_some() || due {
+            return true;
+        }
+        let (who, entity, standing, filter) = (&*self.who, &*self.entity, self.standing, self.filter);
+        let watcher = Watcher { who, nth: self.sent, entity, standing, filter };
+        source.is_worth(self.resource, watcher, self.moments.make_contiguous())
     }
 
     fn state(&self, now: Now) -> String {

@@ -43,6 +43,7 @@ impl Notifier {
         }
         self.forget_subject(id, now);
         let subscription = self.subscriptions.remove(id.index);
+        self.unused.extend(subscription.filter);
         if self.twins.get(&subscription.twin) == Some(&id) {
             self.twins.remove(&subscription.twin);
         }

@@ -35,6 +35,7 @@ fn watched(now: Now) -> (Notifier, SubscriptionId, String) {
             condition: None,
             standing: Standing::Active,
             template: None,
+            filter: None,
         },
         now,
     );

@@ -57,6 +57,7 @@ impl Cause {
     pub(super) fn of(end: Option<End>) -> Self {
         match end {
             Some(End::Rejected) => Self::Rejected,
+            Some(End::BadFilter) => Self::Timeout,
             Some(End::Deactivated) => Self::Deactivated,
             Some(End::NoResource) => Self::NoResource,
             Some(End::Timeout) | None => Self::Timeout,

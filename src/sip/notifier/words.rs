@@ -31,7 +31,7 @@ pub struct Document {
     pub content_type: Cow<'static, str>,
     /// The extension that a reader must know, for Require.
     pub require: Option<&'static str>,
-    /// Its bytes; shared by all watchers of the same resource where the format allows it.
+    /// Its bytes, none for a watcher that wants none; shared by all watchers of the same resource where the format allows it.
     pub body: Bytes,
 }
 
@@ -46,6 +46,8 @@ pub struct Watcher<'a> {
     pub entity: &'a str,
     /// How it stands with who decides over it.
     pub standing: Standing,
+    /// The application's number of what this watcher filters by.
+    pub filter: Option<usize>,
 }
 
 /// Something that happened and is over: said once to each watcher of that time, and to nobody later.
@@ -75,6 +77,12 @@ pub trait Source {
         full: bool,
         now: Now,
     ) -> Document;
+    /// Whether what changed is worth a NOTIFY to a watcher with a filter (RFC 4660 §5.3).
+    fn is_worth(&mut self, _: Resource, _: Watcher<'_>, _: &[Moment]) -> bool {
+        true
+    }
+    /// A watcher with a filter is told the state now.
+    fn told(&mut self, _: Resource, _: Watcher<'_>) {}
 }
 
 /// Names a subscription. Stale ones find nothing.
@@ -95,6 +103,8 @@ pub enum End {
     Rejected,
     /// The appliance is gone.
     NoResource,
+    /// What the filter names is gone (RFC 4660 §4.2).
+    BadFilter,
 }
 
 impl End {
@@ -104,6 +114,7 @@ impl End {
             Self::Deactivated => "deactivated",
             Self::Rejected => "rejected",
             Self::NoResource => "noresource",
+            Self::BadFilter => "badfilter",
         }
     }
 }
@@ -129,6 +140,8 @@ pub struct Wanted {
     pub rates: Rates,
     /// What the subscriber knows already.
     pub condition: Option<Condition>,
+    /// The application's number of what the subscriber filters by.
+    pub filter: Option<usize>,
     /// How it stands with who decides over it.
     pub standing: Standing,
     /// For watcher information: what it tells of.
