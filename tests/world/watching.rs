@@ -30,7 +30,7 @@ fn watcher(world: &mut World, user: &str, event: &str, expires: u32) -> usize {
     phone
 }
 
-/// Proves: EV-16, EV-17, EV-18, OLD-5, REQ-6.4a, REQ-7.1.3
+/// Proves: EV-16, EV-17, EV-18, OLD-5, REQ-6.4a, REQ-7.1.3, GR-5
 #[test]
 fn a_subscription_from_the_first_notify_to_the_last() {
     let mut world = World::new(1);
