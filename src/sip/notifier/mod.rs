@@ -6,6 +6,7 @@
 
 pub mod rate;
 mod subscription;
+mod tell;
 mod words;
 
 use std::collections::{HashMap, VecDeque};
@@ -211,25 +212,6 @@ impl Notifier {
                 continue;
             }
             subscription.add(moment.clone());
-            self.mark(id, now);
-        }
-    }
-
-    /// Whether anybody watches `subject`.
-    pub fn is_watched(&self, subject: usize) -> bool {
-        self.by_subject.get(&subject).is_some_and(|ids| !ids.is_empty())
-    }
-
-    /// Tells each subscription what `what` has for it, with its next NOTIFY.
-    pub fn tell(&mut self, mut what: impl FnMut(&str, Resource) -> Vec<Moment>, now: Now) {
-        let ids: Vec<_> = self.ids().collect();
-        for id in ids {
-            let Some(subscription) = self.get_mut(id) else { continue };
-            let moments = what(&subscription.who, subscription.resource);
-            if moments.is_empty() {
-                continue;
-            }
-            moments.into_iter().for_each(|moment| subscription.add(moment));
             self.mark(id, now);
         }
     }
