@@ -24,7 +24,7 @@ impl Source for Nothing {
     }
 
     fn document(&mut self, _: Resource, _: Watcher<'_>, _: &[Moment]) -> Document {
-        Document { content_type: "text/plain".into(), require: None, body: bytes::Bytes::new() }
+        Document { content_type: "text/plain".into(), require: None, body: bytes::Bytes::new(), rest: None }
     }
 }
 

@@ -92,6 +92,7 @@ impl Source for Documents<'_> {
                 content_type: Cow::Borrowed("text/plain"),
                 require: None,
                 body: bytes::Bytes::new(),
+                rest: None,
             };
         };
         let version = match subject {
@@ -142,6 +143,7 @@ impl Documents<'_> {
             domain,
             moments,
             alerts,
+            page: watcher.page,
             now: self.now,
         };
         if let Subject::Custom(index) = subject {
@@ -152,7 +154,7 @@ impl Documents<'_> {
             return list::document(package, &view);
         }
         let content_type = Cow::Borrowed(package.content_types().get(form).copied().unwrap_or("text/plain"));
-        Document { content_type, require: None, body: package.document(&view).into() }
+        Document { content_type, require: None, body: package.document(&view).into(), rest: None }
     }
 
     /// The appliances of a subject, in the order of the home file.

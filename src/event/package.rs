@@ -7,7 +7,7 @@ use crate::device::alerts::Counts;
 use crate::device::appliance::{Device, Lamp};
 use crate::device::profile::Property;
 use crate::limits;
-use crate::sip::notifier::Moment;
+use crate::sip::notifier::{Moment, Page};
 use crate::timer::Now;
 
 /// One event package (RFC 6665 §5).
@@ -71,6 +71,8 @@ pub struct View<'a> {
     pub moments: &'a [Moment],
     /// The alerts that the watcher may know of.
     pub alerts: Counts,
+    /// How much of it goes into this document.
+    pub page: Page,
     /// The time.
     pub now: Now,
 }

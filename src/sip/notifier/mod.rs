@@ -18,7 +18,7 @@ use self::rate::Sent;
 pub use self::subscription::Condition;
 use self::subscription::Subscription;
 pub use self::words::{
-    Answered, Document, End, Moment, Refresh, Resource, Source, SubscriptionId, Wanted, Watcher,
+    Answered, Document, End, Moment, Page, Refresh, Resource, Source, SubscriptionId, Wanted, Watcher,
 };
 use super::dialog::DialogFault;
 use super::transaction::Transactions;
@@ -112,6 +112,7 @@ impl Notifier {
             sent: 0,
             moments: VecDeque::new(),
             moments_sent: 0,
+            next_page: 0,
         });
         if end.is_none() {
             self.deadlines.set(expires + GRACE, (id, Wake::Expire));
@@ -177,6 +178,7 @@ impl Notifier {
         subscription.condition = wish.condition;
         subscription.dirty = true;
         subscription.at_once = true;
+        subscription.next_page = 0;
         if wish.expires.is_zero() {
             subscription.end = Some(End::Timeout);
         } else {
@@ -240,7 +242,7 @@ impl Notifier {
         while let Some(id) = self.ready.pop_front() {
             let Some(subscription) = self.get_mut(id) else { continue };
             subscription.queued = false;
-            if subscription.outstanding || !subscription.dirty || subscription.lost {
+            if subscription.outstanding || !subscription.has_news() || subscription.lost {
                 continue;
             }
             let sent = subscription.send(id, transactions, source, now);
@@ -277,6 +279,10 @@ impl Notifier {
         if status < 300 {
             subscription.moments.drain(..told.min(subscription.moments.len()));
         }
+        if status >= 300 {
+            // The next document begins at the beginning.
+            subscription.dirty |= std::mem::take(&mut subscription.next_page) > 0;
+        }
         if subscription.end.is_some() && !subscription.dirty {
             self.remove(id);
             return;
@@ -296,7 +302,7 @@ impl Notifier {
             }
             _ => {}
         }
-        if self.get(id).is_some_and(|subscription| subscription.dirty) {
+        if self.get(id).is_some_and(Subscription::has_news) {
             self.schedule(id, now);
         }
     }
@@ -311,6 +317,7 @@ impl Notifier {
             subscription.outstanding = false;
             subscription.dirty = true;
             subscription.lost = true;
+            subscription.next_page = 0;
             if subscription.end.is_some() {
                 self.remove(id);
             }
@@ -383,7 +390,8 @@ impl Notifier {
     /// Now, or when the interval and a Retry-After have passed.
     fn schedule(&mut self, id: SubscriptionId, now: Now) {
         let Some(subscription) = self.get(id) else { return };
-        match subscription.next().filter(|at| *at > now.mono && !subscription.at_once) {
+        let at_once = subscription.at_once || subscription.next_page > 0;
+        match subscription.next().filter(|at| *at > now.mono && !at_once) {
             Some(at) => self.deadlines.set(at, (id, Wake::Send)),
             None => self.make_ready(id),
         }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::rate::{Rates, Sent};
-use super::{End, Moment, Resource, Source, SubscriptionId, Watcher};
+use super::{End, Moment, Page, Resource, Source, SubscriptionId, Watcher};
 use crate::limits;
 use crate::sip::User;
 use crate::sip::dialog::Dialog;
@@ -47,6 +47,8 @@ pub(super) struct Subscription {
     pub moments: VecDeque<Moment>,
     /// How many of them are in the NOTIFY that is outstanding.
     pub moments_sent: usize,
+    /// Where a state that was too long for one NOTIFY goes on; 0: nothing is left of it.
+    pub next_page: usize,
 }
 
 /// What a subscriber knows already (RFC 5839): while it holds, there is no state to send.
@@ -75,6 +77,11 @@ impl Condition {
 }
 
 impl Subscription {
+    /// Whether there is something to say.
+    pub fn has_news(&self) -> bool {
+        self.dirty || self.next_page > 0
+    }
+
     /// Has something said with the next NOTIFY.
     pub fn add(&mut self, moment: Moment) {
         if self.moments.len() >= limits::MOMENTS {
@@ -105,14 +112,21 @@ impl Subscription {
         now: Now,
     ) -> bool {
         let tag = source.tag(self.resource);
-        let known = self.moments.is_empty() && self.condition.is_some_and(|condition| condition.holds(tag));
-        self.dirty = false;
-        self.at_once = false;
+        let goes_on = self.next_page > 0 && self.end.is_none();
+        let known = !goes_on
+            && self.moments.is_empty()
+            && self.condition.is_some_and(|condition| condition.holds(tag));
+        let page = self.page(goes_on);
+        if !goes_on {
+            // What changes from here on is said when this state has been said to its end.
+            self.dirty = false;
+            self.at_once = false;
+        }
         if known && self.end.is_none() {
             return false;
         }
-        let watcher = Watcher { who: &self.who, nth: self.sent, entity: &self.entity };
-        let moments = self.moments.make_contiguous();
+        let watcher = Watcher { who: &self.who, nth: self.sent, entity: &self.entity, page };
+        let moments: &[Moment] = if goes_on { &[] } else { self.moments.make_contiguous() };
         // Who lost the right is told no state, what is gone has none, and what is known is not said.
         let document = match self.end {
             Some(End::Rejected | End::NoResource) => None,
@@ -120,6 +134,8 @@ impl Subscription {
             _ => Some(source.document(self.resource, watcher, moments)),
         };
         self.moments_sent = moments.len();
+        let rest = document.as_ref().and_then(|document| document.rest);
+        self.next_page = rest.filter(|_| self.end.is_none()).unwrap_or(0);
         // From here on the subscriber knows this state, and would hear of it again only with a change.
         if document.is_some() && self.condition.is_some() {
             self.condition = Some(Condition::Tag(tag));
@@ -136,7 +152,9 @@ impl Subscription {
                     if let Some(extension) = document.require {
                         writer.field("Require", &[extension]);
                     }
-                    writer.field_fmt("SIP-ETag", format_args!("{tag:016x}"));
+                    if rest.is_none() {
+                        writer.field_fmt("SIP-ETag", format_args!("{tag:016x}"));
+                    }
                     writer.body(&document.content_type, &document.body)
                 }
                 None => writer.finish(),
@@ -147,6 +165,11 @@ impl Subscription {
         self.outstanding = true;
         self.last = Some(now.mono);
         true
+    }
+
+    /// What is said next, from where the last NOTIFY ended.
+    fn page(&self, goes_on: bool) -> Page {
+        Page { from: if goes_on { self.next_page } else { 0 }, full: self.at_once && !goes_on }
     }
 
     fn state(&self, now: Now) -> String {

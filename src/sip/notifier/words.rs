@@ -31,6 +31,17 @@ pub struct Document {
     pub require: Option<&'static str>,
     /// Its bytes; shared by all watchers of the same resource where the format allows it.
     pub body: Bytes,
+    /// It is not all of the state: where the next document goes on, as [`Page::from`].
+    pub rest: Option<usize>,
+}
+
+/// Which part of a state a document says. Only a list has more than one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// Where it begins.
+    pub from: usize,
+    /// It answers a SUBSCRIBE: a list must name everything that is on it.
+    pub full: bool,
 }
 
 /// For whom a document is written.
@@ -42,6 +53,8 @@ pub struct Watcher<'a> {
     pub nth: u32,
     /// The address as it was subscribed to.
     pub entity: &'a str,
+    /// How much of it.
+    pub page: Page,
 }
 
 /// Something that happened and is over: said once to each watcher of that time, and to nobody later.
