@@ -94,7 +94,7 @@ impl Bench {
                 Output::Send { .. }
                 | Output::Audit { .. }
                 | Output::Keep { .. }
-                | Output::Tell(_)
+                | Output::Answer { .. } | Output::Tell(_)
                 | Output::Connect { .. } => {}
             }
         }
