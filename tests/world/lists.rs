@@ -258,6 +258,7 @@ fn many_changes_on_a_list_are_few_notifies() {
     assert!((5..=8).contains(&heard), "100 changes in 5 s, and one NOTIFY in each second: {heard}");
 }
 
+/// Proves: NEG-13
 #[test]
 fn a_phone_of_2000_gets_its_list_with_its_registration() {
     let mut world = World::new(817);
