@@ -180,7 +180,7 @@ impl Source for Documents<'_> {
 
 fn document_of(package: &dyn Package, form: usize, body: String) -> Document {
     let content_type = Cow::Borrowed(package.content_types().get(form).copied().unwrap_or("text/plain"));
-    Document { content_type, require: None, body: body.into() }
+    Document { content_type, require: None, body: body.into(), rest: None }
 }
 
 /// The address of 2000 for watcher information (draft-rosenberg-impp-watcherinfo-00 §5): the address of
@@ -242,6 +242,7 @@ impl Documents<'_> {
             moments: &[],
             alerts: Counts::default(),
             filter: None,
+            page: watcher.page,
             now: self.now,
         };
         let body = match (watcher.standing, subject) {
@@ -282,6 +283,7 @@ impl Documents<'_> {
             moments: &[],
             alerts: self.alerts_for(&identity_of(watcher.who)),
             filter: watcher.filter.and_then(|filter| self.filters.get(filter)),
+            page: watcher.page,
             now: self.now,
         }
     }

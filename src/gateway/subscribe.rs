@@ -17,7 +17,7 @@ use crate::sip::auth::Purpose;
 use crate::sip::dialog::{Dialog, DialogFault, contact_uri, target_of};
 use crate::sip::notifier::rate::Rates;
 use crate::sip::notifier::watchers::Standing;
-use crate::sip::notifier::{Condition, Refresh, Resource, Source as _, Template, Wanted, Watcher};
+use crate::sip::notifier::{Condition, Page, Refresh, Resource, Source as _, Template, Wanted, Watcher};
 use crate::sip::transaction::Weight;
 use crate::sip::wire::text::seconds;
 use crate::sip::wire::{Address, Message, Name, Uri, write};
@@ -85,7 +85,7 @@ impl Gateway {
         }
         let state = reading.in_answer.then(|| {
             let (who, entity, filter) = (&*wanted.who, &*wanted.entity, wanted.filter);
-            let watcher = Watcher { who, nth: 0, entity, standing, filter };
+            let watcher = Watcher { who, nth: 0, entity, standing, filter, page: Page::WHOLE };
             self.state_for(resource, watcher, now)
         });
         self.transactions.answer(key, status, historic::finish(writer, state.flatten()), now.mono);
@@ -171,7 +171,8 @@ impl Gateway {
         writer.field_fmt("Expires", format_args!("{}", expires.as_secs()));
         let in_answer = matrix::in_answer(&Asked::of(request.message, false), self.config.compat);
         let (entity, standing) = (self.entity(request), self.notifier.standing(id));
-        let watcher = Watcher { who: &who, nth: 0, entity: &entity, standing, filter };
+        let (who, entity) = (&*who, &*entity);
+        let watcher = Watcher { who, nth: 0, entity, standing, filter, page: Page::WHOLE };
         let state = in_answer.then(|| self.state_for(resource, watcher, now)).flatten();
         self.transactions.answer(key, status, historic::finish(writer, state), now.mono);
         if before_events {
