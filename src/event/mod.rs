@@ -11,6 +11,7 @@ pub mod list;
 pub mod matrix;
 pub mod message_summary;
 pub mod package;
+pub mod people;
 pub mod presence;
 pub mod subject;
 
@@ -18,6 +19,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use crate::body::filter::FilterSet;
+use crate::body::presence::Presence;
 use crate::config::access::{Access, Identity};
 use crate::config::{Config, DeviceId};
 use crate::device::alerts::{Alerts, Counts};
@@ -29,6 +31,7 @@ use crate::timer::Now;
 pub use self::filter::Filters;
 use self::filter::{Addresses, Facts};
 pub use self::package::{EVENTS, Member, Package, View};
+pub use self::people::People;
 pub use self::subject::{Rooms, Subject};
 
 /// Every package that the gateway serves; the index is [`Resource::package`].
@@ -49,6 +52,8 @@ pub struct Cache {
     made: HashMap<Resource, (u64, Document)>,
 }
 
+/// The place of a person among what filters are told of appliances.
+const NOBODYS: DeviceId = DeviceId(usize::MAX);
 /// Documents kept for sharing; when it is full, all are forgotten and made again.
 const CACHED: usize = 256;
 
@@ -63,6 +68,8 @@ pub struct Documents<'a> {
     pub rooms: &'a Rooms,
     /// What a person should know of.
     pub alerts: &'a Alerts,
+    /// The people.
+    pub people: &'a People,
     /// Shared documents.
     pub cache: &'a mut Cache,
     /// What watchers filter by.
@@ -78,6 +85,7 @@ impl Source for Documents<'_> {
         resource.hash(&mut hasher);
         match Subject::of(resource.subject) {
             Subject::Alerts => self.alerts.version().hash(&mut hasher),
+            Subject::User(user) => self.people.version(user).hash(&mut hasher),
             subject => self.devices(subject).for_each(|device| device.shadow().version().hash(&mut hasher)),
         }
         hasher.finish()
@@ -188,9 +196,14 @@ impl Documents<'_> {
             domain: &self.config.house.domain,
             moments: &[],
             alerts: self.alerts_for(&identity_of(watcher.who)),
+            person: self.person(subject),
             filter: watcher.filter.and_then(|filter| self.filters.get(filter)),
             now: self.now,
         }
+    }
+
+    fn person(&self, subject: Subject) -> Option<&Presence> {
+        if let Subject::User(user) = subject { self.people.get(user) } else { None }
     }
 
     fn addresses(&self, device: &Device, watcher: Watcher<'_>) -> Addresses {
@@ -204,6 +217,9 @@ impl Documents<'_> {
         let all = self.members(subject, Watcher { filter: None, ..watcher });
         let view = self.view(subject, watcher, &all);
         let words = PACKAGES.get(resource.package).is_some_and(|package| package.name() == "presence");
+        if let Some(person) = self.person(subject) {
+            return HashMap::from([(NOBODYS, filter::facts_of(person))]);
+        }
         let id_of = |device: &Device| {
             self.house.devices().find(|(_, other)| other.id() == device.id()).map(|(id, _)| id)
         };
@@ -236,7 +252,7 @@ impl Documents<'_> {
                     self.rooms.get(index).is_some_and(|room| room.devices.contains(id))
                 }
                 Subject::All => true,
-                Subject::Alerts => false,
+                Subject::Alerts | Subject::User(_) => false,
             })
             .map(|(_, device)| device)
     }
@@ -251,6 +267,9 @@ impl Documents<'_> {
             }
             Subject::All => (&self.config.house.title, "all"),
             Subject::Alerts => (&self.config.house.title, "alerts"),
+            Subject::User(user) => {
+                self.config.users.get(user).map_or(("", ""), |user| (&user.name, &user.name))
+            }
         }
     }
 

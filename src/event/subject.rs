@@ -1,4 +1,4 @@
-//! What a subscription is about: one appliance, a place, a list, or the house's mailbox.
+//! What a subscription is about: one appliance, a place, a list, the house's mailbox, or a person.
 
 use crate::config::{Config, DeviceId, names};
 
@@ -15,6 +15,8 @@ pub enum Subject {
     All,
     /// The alerts of the house.
     Alerts,
+    /// A user of the house: an index into [`Config::users`].
+    User(usize),
 }
 
 impl Subject {
@@ -26,6 +28,7 @@ impl Subject {
             Self::RoomList(index) => index * 8 + 2,
             Self::All => 3,
             Self::Alerts => 4,
+            Self::User(index) => index * 8 + 7,
         }
     }
 
@@ -36,6 +39,7 @@ impl Subject {
             (index, 1) => Self::Room(index),
             (index, 2) => Self::RoomList(index),
             (_, 3) => Self::All,
+            (index, 7) => Self::User(index),
             _ => Self::Alerts,
         }
     }

@@ -5,6 +5,7 @@
 //! line comes before the act it speaks of, an answer before the NOTIFY that follows from it.
 
 mod command;
+mod compose;
 mod filters;
 mod flow;
 mod historic;
@@ -80,6 +81,8 @@ pub struct Gateway {
     pace: command::Pace,
     cache: Cache,
     filters: event::Filters,
+    people: event::People,
+    published: compose::Published,
     counters: Counters,
     outputs: VecDeque<Output>,
     tag_key: [u8; 16],
@@ -138,6 +141,8 @@ impl Gateway {
             pace: command::Pace::default(),
             cache: Cache::default(),
             filters: event::Filters::default(),
+            people: event::People::default(),
+            published: compose::Published::default(),
             counters: Counters::default(),
             outputs: VecDeque::new(),
             tag_key: rng.random(),
@@ -146,6 +151,7 @@ impl Gateway {
             config,
         };
         gateway.start_upstreams(now);
+        gateway.compose_all(now);
         gateway.settle(now);
         gateway
     }
@@ -199,6 +205,7 @@ impl Gateway {
             self.notifier.next_deadline(),
             self.house.next_deadline(),
             self.leases.next_deadline(),
+            self.published.next_deadline(),
             flows,
             registrations,
             upstreams,
@@ -309,6 +316,7 @@ impl Gateway {
         }
         self.on_upstream_deadlines(now);
         self.on_lease_deadlines(now);
+        self.on_people_deadlines(now);
         let mut late: Vec<FlowId> = self
             .flows
             .iter()
@@ -332,8 +340,8 @@ impl Gateway {
         }
         // What was answered leaves before what follows from it.
         self.flush_transmits();
-        let Self { config, house, rooms, alerts, cache, filters, .. } = self;
-        let mut documents = Documents { config, house, rooms, alerts, cache, filters, now };
+        let Self { config, house, rooms, alerts, cache, filters, people, .. } = self;
+        let mut documents = Documents { config, house, rooms, alerts, people, cache, filters, now };
         self.notifier.flush(&mut self.transactions, &mut documents, now);
         self.forget_filters();
         self.flush_transmits();

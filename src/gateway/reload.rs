@@ -36,6 +36,10 @@ impl Gateway {
             Subject::Room(index) | Subject::RoomList(index) => {
                 self.rooms.get(index).map(|room| &room.id) != rooms.get(index).map(|room| &room.id)
             }
+            Subject::User(user) => {
+                let name = |config: &Config| config.users.get(user).map(|user| user.name.clone());
+                name(&self.config) != name(&config)
+            }
             Subject::All | Subject::Alerts => false,
         });
         self.rooms = rooms;
@@ -45,7 +49,10 @@ impl Gateway {
         self.auth.set_rules(md5, query_age, control_age);
         // Documents of the old house: another appliance may have that place and version now.
         self.cache = Cache::default();
+        self.published.retain(&self.config, &config);
         self.config = config;
+        self.people.truncate(self.config.users.len());
+        self.compose_all(now);
         self.end_unfit_filters(now);
         let mut notifier = std::mem::take(&mut self.notifier);
         notifier.end(End::Rejected, |who, resource| {

@@ -109,8 +109,8 @@ impl Gateway {
 
     /// What documents are written from.
     pub(super) fn documents(&mut self, now: Now) -> Documents<'_> {
-        let Self { config, house, rooms, alerts, cache, filters, .. } = self;
-        Documents { config, house, rooms, alerts, cache, filters, now }
+        let Self { config, house, rooms, alerts, cache, filters, people, .. } = self;
+        Documents { config, house, rooms, alerts, people, cache, filters, now }
     }
 
     /// A refresh or an unsubscription.
@@ -208,6 +208,10 @@ impl Gateway {
         match subject {
             Subject::Device(device) => event::view_of(access, who, self.house.device(device)?),
             Subject::Room(index) | Subject::RoomList(index) => any(self.rooms.get(index)?.devices.iter()),
+            Subject::User(user) => {
+                let name = &self.config.users.get(user)?.name;
+                access.may_watch(who, name).then_some(0)
+            }
             Subject::All | Subject::Alerts => {
                 let all: Vec<DeviceId> = self.house.devices().map(|(id, _)| id).collect();
                 any(all.iter())

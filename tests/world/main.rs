@@ -19,6 +19,7 @@ mod forms;
 mod lossy;
 mod matrix;
 mod order;
+mod people;
 mod publish;
 mod rates;
 mod replay;

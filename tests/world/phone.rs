@@ -153,6 +153,17 @@ impl Phone {
         self.start("REGISTER", &format!("sip:{DOMAIN}"), &to, fields, None, now)
     }
 
+    /// REGISTER of its own address with these fields.
+    pub fn register_raw(
+        &mut self,
+        fields: &str,
+        body: Option<(&'static str, String)>,
+        now: Instant,
+    ) -> usize {
+        let to = format!("sip:{}@{DOMAIN}", self.user);
+        self.start("REGISTER", &format!("sip:{DOMAIN}"), &to, fields.to_owned(), body, now)
+    }
+
     pub fn options(&mut self, now: Instant) -> usize {
         self.start("OPTIONS", &format!("sip:{DOMAIN}"), &format!("sip:{DOMAIN}"), String::new(), None, now)
     }
