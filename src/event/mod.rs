@@ -152,7 +152,8 @@ impl Documents<'_> {
         watcher: Watcher<'_>,
         moments: &[Moment],
     ) -> Document {
-        let members = self.members(subject, watcher);
+        let who = identity_of(watcher.who);
+        let members = self.members(subject, &who, watcher);
         let wanted: Vec<Moment>;
         let moments = match watcher.filter {
             None => moments,
@@ -161,7 +162,7 @@ impl Documents<'_> {
                 &wanted
             }
         };
-        let view = View { form, moments, ..self.view(subject, watcher, &members) };
+        let view = View { form, moments, ..self.view(subject, &who, watcher, &members) };
         if subject.is_list() {
             return list::document(package, &view);
         }
@@ -170,11 +171,10 @@ impl Documents<'_> {
     }
 
     /// The appliances of a subject that a watcher sees, and what he wants of each.
-    fn members(&self, subject: Subject, watcher: Watcher<'_>) -> Vec<Member<'_>> {
-        let who = identity_of(watcher.who);
+    fn members(&self, subject: Subject, who: &Identity, watcher: Watcher<'_>) -> Vec<Member<'_>> {
         let set = watcher.filter.and_then(|filter| self.filters.get(filter));
         let member = |device| {
-            let mut visible = view_of(&self.config.access, &who, device)?;
+            let mut visible = view_of(&self.config.access, who, device)?;
             if let Some(filter) = set.and_then(|set| self.addresses(device, watcher).filter_in(set)) {
                 visible &= filter::mask(filter, device);
             }
@@ -184,7 +184,13 @@ impl Documents<'_> {
     }
 
     /// A view of these members, in the first form and without moments.
-    fn view<'b>(&'b self, subject: Subject, watcher: Watcher<'b>, members: &'b [Member<'b>]) -> View<'b> {
+    fn view<'b>(
+        &'b self,
+        subject: Subject,
+        who: &Identity,
+        watcher: Watcher<'b>,
+        members: &'b [Member<'b>],
+    ) -> View<'b> {
         let (title, id) = self.name_of(subject);
         View {
             members,
@@ -195,7 +201,7 @@ impl Documents<'_> {
             entity: watcher.entity,
             domain: &self.config.house.domain,
             moments: &[],
-            alerts: self.alerts_for(&identity_of(watcher.who)),
+            alerts: self.alerts_for(who),
             person: self.person(subject),
             filter: watcher.filter.and_then(|filter| self.filters.get(filter)),
             now: self.now,
@@ -214,17 +220,17 @@ impl Documents<'_> {
     /// What is the case with everything that a watcher sees, whatever his filter shows of it.
     fn facts(&self, resource: Resource, watcher: Watcher<'_>) -> HashMap<DeviceId, Facts> {
         let subject = Subject::of(resource.subject);
-        let all = self.members(subject, Watcher { filter: None, ..watcher });
-        let view = self.view(subject, watcher, &all);
-        let words = PACKAGES.get(resource.package).is_some_and(|package| package.name() == "presence");
         if let Some(person) = self.person(subject) {
             return HashMap::from([(NOBODYS, filter::facts_of(person))]);
         }
+        let who = identity_of(watcher.who);
+        let all = self.members(subject, &who, Watcher { filter: None, ..watcher });
+        let words = PACKAGES.get(resource.package).is_some_and(|package| package.name() == "presence");
         let id_of = |device: &Device| {
             self.house.devices().find(|(_, other)| other.id() == device.id()).map(|(id, _)| id)
         };
         all.iter()
-            .filter_map(|member| Some((id_of(member.device)?, filter::facts(member, &view, words))))
+            .filter_map(|member| Some((id_of(member.device)?, filter::facts(member, self.now, words))))
             .collect()
     }
 
