@@ -22,7 +22,7 @@ pub use crate::sip::Transport;
 
 /// A whole checked configuration: what `run` works with. Never changed in place; a reload makes a
 /// new one.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Config {
     /// The gateway's own name and domain.
     pub house: HouseName,
@@ -38,6 +38,10 @@ pub struct Config {
     pub access: access::Access,
     /// Users who are sent each alert as a MESSAGE.
     pub alerts: Vec<String>,
+    /// Users who decide over requests to watch, and may write rules.
+    pub owners: Vec<String>,
+    /// Users that are presence agents of others and may ask (QAUTH) whether somebody may watch.
+    pub agents: Vec<String>,
     /// Registrars at which the gateway registers.
     pub upstreams: Vec<Upstream>,
     /// Brokers, ports and line sets that drivers own. The index is the [`LinkId`].

@@ -155,16 +155,19 @@ pub struct Refused {
     pub package: Option<usize>,
 }
 
+/// The package that a SUBSCRIBE without Event to an address of watchers is about.
+const WATCHERS: &str = "presence.winfo";
 /// The package that a SUBSCRIBE without Event is about: there was no other.
 const BEFORE_EVENTS: &str = "presence";
 
 impl<'a> Asked<'a> {
-    /// What `message` says.
-    pub fn of(message: &Message<'a>) -> Self {
+    /// What `message` says. Its address may be one of 2000 that is about watchers: no Event said so then.
+    pub fn of(message: &Message<'a>, watchers: bool) -> Self {
         let event = message.event();
+        let unsaid = watchers.then_some(WATCHERS);
         let ranges = || message.list(Name::Accept).map(range).collect();
         Self {
-            event: event.map(|event| event.package),
+            event: event.map(|event| event.package).or(unsaid),
             immediate: event.is_some_and(|event| event.params.get("immediate").is_some()),
             accept: (message.count(Name::Accept) > 0).then(ranges),
             contacts: message.list(Name::Contact).count(),

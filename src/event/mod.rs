@@ -14,6 +14,7 @@ pub mod package;
 pub mod people;
 pub mod presence;
 pub mod subject;
+pub mod winfo;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -25,7 +26,9 @@ use crate::config::{Config, DeviceId};
 use crate::device::alerts::{Alerts, Counts};
 use crate::device::appliance::Device;
 use crate::device::house::House;
+use crate::sip::notifier::watchers::{Fact, Standing};
 use crate::sip::notifier::{Document, Moment, Resource, Source, Watcher};
+use crate::sip::wire::Uri;
 use crate::timer::Now;
 
 pub use self::filter::Filters;
@@ -33,12 +36,19 @@ use self::filter::{Addresses, Facts};
 pub use self::package::{EVENTS, Member, Package, View};
 pub use self::people::People;
 pub use self::subject::{Rooms, Subject};
+pub use self::winfo::Watching;
 
 /// Every package that the gateway serves; the index is [`Resource::package`].
-pub const PACKAGES: [&dyn Package; 4] =
-    [&appliance::Appliance, &presence::Presence, &dialog::Dialog, &message_summary::MessageSummary];
+pub const PACKAGES: [&dyn Package; 6] = [
+    &appliance::Appliance,
+    &presence::Presence,
+    &dialog::Dialog,
+    &message_summary::MessageSummary,
+    &winfo::Winfo { name: "appliance.winfo", of: "appliance" },
+    &winfo::Winfo { name: "presence.winfo", of: "presence" },
+];
 
-/// The value of Allow-Events.
+/// The value of Allow-Events; templates are never in it (RFC 6665 §4.4.4).
 pub const ALLOW_EVENTS: &str = "appliance, presence, dialog, message-summary";
 
 /// The package of that name (RFC 6665 §8.2.1: compared without case).
@@ -72,6 +82,8 @@ pub struct Documents<'a> {
     pub people: &'a People,
     /// Shared documents.
     pub cache: &'a mut Cache,
+    /// Since when an appliance is off that plays dead, in milliseconds since 1970.
+    pub masked_ms: i64,
     /// What watchers filter by.
     pub filters: &'a mut Filters,
     /// The time.
@@ -91,16 +103,15 @@ impl Source for Documents<'_> {
         hasher.finish()
     }
 
-    fn document(&mut self, resource: Resource, watcher: Watcher<'_>, moments: &[Moment]) -> Document {
+    fn document(&mut self, resource: Resource, watcher: Watcher<'_>, moments: &[Moment]) -> Option<Document> {
         let subject = Subject::of(resource.subject);
-        let wanted = PACKAGES.get(resource.package).copied().filter(|_| resource.form != matrix::NOTHING);
-        let Some(package) = wanted else {
-            return Document {
-                content_type: Cow::Borrowed("text/plain"),
-                require: None,
-                body: bytes::Bytes::new(),
-            };
-        };
+        if resource.form == matrix::NOTHING {
+            return None;
+        }
+        let package = PACKAGES.get(resource.package).copied()?;
+        if watcher.standing != Standing::Active {
+            return self.instead(subject, package, resource.form, watcher);
+        }
         let version = match subject {
             Subject::Device(device)
                 if package.is_shared() && moments.is_empty() && watcher.filter.is_none() =>
@@ -112,7 +123,7 @@ impl Source for Documents<'_> {
         if let (Some(version), Some((of, document))) = (version, self.cache.made.get(&resource))
             && *of == version
         {
-            return document.clone();
+            return Some(document.clone());
         }
         let document = self.make(subject, package, resource.form, watcher, moments);
         if let Some(version) = version {
@@ -121,7 +132,30 @@ impl Source for Documents<'_> {
             }
             self.cache.made.insert(resource, (version, document.clone()));
         }
-        document
+        Some(document)
+    }
+
+    fn watchers(
+        &mut self,
+        resource: Resource,
+        watcher: Watcher<'_>,
+        facts: &[Fact],
+        full: bool,
+        now: Now,
+    ) -> Document {
+        let package = PACKAGES.get(resource.package).copied().unwrap_or(&appliance::Appliance);
+        let domain = &self.config.house.domain;
+        let only = watcher_of_2000(watcher.entity);
+        let owner = self.config.owners.iter().any(|owner| owner == watcher.who);
+        let shown: Vec<&Fact> = facts
+            .iter()
+            .filter(|fact| owner || fact.who == watcher.who)
+            .filter(|fact| only.as_ref().is_none_or(|(only, _)| address_of(&fact.who, domain) == *only))
+            .collect();
+        let entity = only.as_ref().map_or(watcher.entity, |(_, presentity)| presentity);
+        let (form, nth) = (resource.form, watcher.nth);
+        let body = package.watchers(&Watching { entity, form, nth, full, facts: &shown, domain, now });
+        document_of(package, form, body)
     }
 
     fn is_worth(&mut self, resource: Resource, watcher: Watcher<'_>, moments: &[Moment]) -> bool {
@@ -141,6 +175,21 @@ impl Source for Documents<'_> {
         let now = self.facts(resource, watcher);
         self.filters.told(filter, now);
     }
+}
+
+fn document_of(package: &dyn Package, form: usize, body: String) -> Document {
+    let content_type = Cow::Borrowed(package.content_types().get(form).copied().unwrap_or("text/plain"));
+    Document { content_type, require: None, body: body.into() }
+}
+
+/// The address of 2000 for watcher information (draft-rosenberg-impp-watcherinfo-00 §5): the address of
+/// the watcher and that of what it watches in one user part, each `@` escaped.
+pub fn watcher_of_2000(uri: &str) -> Option<(String, String)> {
+    let uri = Uri::parse(uri).ok()?;
+    let user = uri.user_text()?;
+    let mut parts = user.split('@');
+    let (watcher, domain, subject, home) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    parts.next().is_none().then(|| (format!("sip:{watcher}@{domain}"), format!("sip:{subject}@{home}")))
 }
 
 impl Documents<'_> {
@@ -166,8 +215,40 @@ impl Documents<'_> {
         if subject.is_list() {
             return list::document(package, &view);
         }
-        let content_type = Cow::Borrowed(package.content_types().get(form).copied().unwrap_or("text/plain"));
-        Document { content_type, require: None, body: package.document(&view).into() }
+        document_of(package, form, package.document(&view))
+    }
+
+    /// What somebody is told who is not served: that he has to wait, or that all is off.
+    fn instead(
+        &self,
+        subject: Subject,
+        package: &dyn Package,
+        form: usize,
+        watcher: Watcher<'_>,
+    ) -> Option<Document> {
+        let (title, id) = self.name_of(subject);
+        let view = View {
+            members: &[],
+            title,
+            id,
+            form,
+            nth: watcher.nth,
+            entity: watcher.entity,
+            domain: &self.config.house.domain,
+            moments: &[],
+            alerts: Counts::default(),
+            person: None,
+            filter: None,
+            now: self.now,
+        };
+        let body = match (watcher.standing, subject) {
+            (Standing::Polite, Subject::Device(device)) => {
+                let masked = self.house.device(device)?.masked(self.masked_ms);
+                package.document(&View { members: &[Member { device: &masked, visible: 0 }], ..view })
+            }
+            _ => package.neutral(&view)?,
+        };
+        Some(document_of(package, form, body))
     }
 
     /// The appliances of a subject that a watcher sees, and what he wants of each.
@@ -315,6 +396,11 @@ pub fn key_of(who: &Identity) -> &str {
     match who {
         Identity::User(name) | Identity::Asserted(name) => name,
     }
+}
+
+/// The address of somebody.
+pub fn address_of(key: &str, domain: &str) -> String {
+    if key.contains(':') { key.to_owned() } else { format!("sip:{key}@{domain}") }
 }
 
 /// The way back: asserted addresses have a scheme, user names hold no colon.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::filter::Addresses;
 use super::subject::Subject;
+use super::winfo::Watching;
 use crate::body::filter::{Filter, FilterSet};
 use crate::body::presence::Presence;
 use crate::device::alerts::Counts;
@@ -42,6 +43,21 @@ pub trait Package: Sync {
     fn is_shared(&self) -> bool;
     /// The state as a document.
     fn document(&self, view: &View<'_>) -> String;
+    /// What is said to somebody over whom nobody has decided yet; `None`: nothing. `view` has no
+    /// members then.
+    fn neutral(&self, view: &View<'_>) -> Option<String> {
+        let _ = view;
+        None
+    }
+    /// For a template (RFC 6665 §7.2): the package that it is applied to.
+    fn template_of(&self) -> Option<&'static str> {
+        None
+    }
+    /// For a template: who watches, as a document.
+    fn watchers(&self, of: &Watching<'_>) -> String {
+        let _ = of;
+        String::new()
+    }
 }
 
 /// An appliance, and what of it the watcher may see.

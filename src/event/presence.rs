@@ -50,14 +50,23 @@ impl Package for Presence {
         false
     }
 
+    /// RFC 3856 §6.6.2.
+    fn neutral(&self, view: &View<'_>) -> Option<String> {
+        let waits = "waiting for the owner to allow this".to_owned();
+        Some(write(&model::Presence { display: None, notes: vec![note(waits)], ..presence(view) }, view))
+    }
+
     fn document(&self, view: &View<'_>) -> String {
-        let presence = presence(view);
-        match view.form {
-            0 => pidf::write(&presence, pidf::Label::Pidf),
-            1 => pidf::write(&presence, pidf::Label::Cpim),
-            2 => xpidf::write(&presence),
-            _ => lpidf::write(&presence, Timestamp::from_millisecond(view.now.wall_ms).unwrap_or_default()),
-        }
+        write(&presence(view), view)
+    }
+}
+
+fn write(presence: &model::Presence, view: &View<'_>) -> String {
+    match view.form {
+        0 => pidf::write(presence, pidf::Label::Pidf),
+        1 => pidf::write(presence, pidf::Label::Cpim),
+        2 => xpidf::write(presence),
+        _ => lpidf::write(presence, Timestamp::from_millisecond(view.now.wall_ms).unwrap_or_default()),
     }
 }
 

@@ -82,10 +82,13 @@ impl Gateway {
         let mut notifier = std::mem::take(&mut self.notifier);
         let sets = std::mem::take(&mut self.filters);
         let documents = self.documents(now);
-        notifier.end_unfit(|filter, who, resource| {
-            let who = identity_of(who);
-            sets.get(filter).is_none_or(|set| documents.unknown_to_filter(set, resource, &who).is_none())
-        });
+        notifier.end_unfit(
+            |filter, who, resource| {
+                let who = identity_of(who);
+                sets.get(filter).is_none_or(|set| documents.unknown_to_filter(set, resource, &who).is_none())
+            },
+            now,
+        );
         (self.notifier, self.filters) = (notifier, sets);
     }
 }

@@ -71,7 +71,7 @@ impl Gateway {
                 self.on_client_event(ClientEvent::TimedOut(user), now);
             }
         }
-        self.notifier.on_flow_closed(id);
+        self.notifier.on_flow_closed(id, now);
         for user in self.registrar.on_flow_closed(id) {
             self.compose_named(&user, now);
         }

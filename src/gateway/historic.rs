@@ -6,6 +6,7 @@ use super::request::Request;
 use super::subscribe::Place;
 use crate::event::Package;
 use crate::sip::notifier::rate::Rates;
+use crate::sip::notifier::watchers::Standing;
 use crate::sip::notifier::{Document, Resource, Source as _, SubscriptionId, Wanted, Watcher};
 use crate::sip::transaction::Weight;
 use crate::sip::wire::Writer;
@@ -17,6 +18,7 @@ use crate::timer::Now;
 pub(super) struct Template {
     resource: Resource,
     who: String,
+    standing: Standing,
     event: String,
     entity: String,
 }
@@ -26,6 +28,7 @@ impl Template {
         Self {
             resource: wanted.resource,
             who: wanted.who.clone(),
+            standing: wanted.standing,
             event: wanted.event.clone(),
             entity: wanted.entity.clone(),
         }
@@ -42,7 +45,12 @@ pub(super) fn finish(writer: Writer, state: Option<Document>) -> Vec<u8> {
 
 impl Gateway {
     /// The state as somebody may see it now.
-    pub(super) fn state_for(&mut self, resource: Resource, watcher: Watcher<'_>, now: Now) -> Document {
+    pub(super) fn state_for(
+        &mut self,
+        resource: Resource,
+        watcher: Watcher<'_>,
+        now: Now,
+    ) -> Option<Document> {
         self.documents(now).document(resource, watcher, &[])
     }
 
@@ -56,12 +64,12 @@ impl Gateway {
     ) -> Result<(), Rejection> {
         let key = self.open(request, Weight::Light)?;
         let entity = self.entity(request);
-        let watcher = Watcher { who, nth: 0, entity: &entity, filter: None };
+        let watcher = Watcher { who, nth: 0, entity: &entity, standing: Standing::Active, filter: None };
         let state = self.state_for(resource, watcher, now);
         let tag = self.stateless_tag(request.message);
         let mut writer = self.response(request.message, request.hop, 200, "OK", Some(&tag));
         writer.field("Expires", &["0"]);
-        self.transactions.answer(key, 200, finish(writer, Some(state)), now.mono);
+        self.transactions.answer(key, 200, finish(writer, state), now.mono);
         Ok(())
     }
 
@@ -91,6 +99,8 @@ impl Gateway {
                 interval: rules.interval(),
                 rates: Rates::default(),
                 condition: None,
+                standing: template.standing,
+                template: None,
                 filter: None,
             };
             self.notifier.add(wanted, now);
@@ -107,11 +117,13 @@ impl Gateway {
         now: Now,
     ) {
         match self.notifier.holder(id) {
-            None => self.notifier.end_others(id),
+            None => self.notifier.end_others(id, now),
             Some((who, resource)) => {
                 let who = who.to_owned();
                 let entity = self.entity(request);
-                let template = Template { resource, who, event: rules.name().to_owned(), entity };
+                let standing = self.notifier.standing(id);
+                let event = rules.name().to_owned();
+                let template = Template { resource, who, standing, event, entity };
                 self.tell_others(request, &template, others, rules, now);
             }
         }

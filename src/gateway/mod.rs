@@ -12,9 +12,12 @@ mod historic;
 mod kept;
 mod page;
 mod publish;
+mod qauth;
 mod register;
 mod reload;
 mod request;
+mod requests;
+mod rules;
 mod status;
 mod subscribe;
 mod surface;
@@ -43,7 +46,7 @@ use crate::sip::notifier::{Answered, End, Moment, Notifier};
 use crate::sip::publication::Publications;
 use crate::sip::registrar::Registrar;
 use crate::sip::registration::Registration;
-use crate::sip::transaction::{ClientEvent, Transactions};
+use crate::sip::transaction::{ClientEvent, Transactions, Transmit};
 use crate::sip::wire::frame::Framer;
 use crate::sip::wire::text::seconds;
 use crate::sip::wire::{Message, Name, Start};
@@ -77,6 +80,13 @@ pub struct Gateway {
     pending: HashMap<CommandId, command::Pending>,
     leases: Publications<DeviceId, publish::Lease>,
     kept: kept::Kept,
+    /// When what owners decided has to be looked at again.
+    rules_end: Option<Instant>,
+    requests: requests::Requests,
+    /// When it began, in milliseconds since 1970.
+    began_ms: i64,
+    /// When the last input came.
+    clock: Now,
     recent: command::Recent,
     pace: command::Pace,
     cache: Cache,
@@ -137,6 +147,10 @@ impl Gateway {
             pending: HashMap::new(),
             leases: Publications::default(),
             kept: kept::Kept::default(),
+            rules_end: None,
+            requests: requests::Requests::default(),
+            began_ms: now.wall_ms,
+            clock: now,
             recent: command::Recent::default(),
             pace: command::Pace::default(),
             cache: Cache::default(),
@@ -158,6 +172,7 @@ impl Gateway {
 
     /// Takes one input.
     pub fn handle(&mut self, input: Input<'_>, now: Now) {
+        self.clock = now;
         match input {
             Input::Deadline => {}
             Input::Datagram { flow, local, from, bytes } => {
@@ -185,14 +200,22 @@ impl Gateway {
         self.settle(now);
     }
 
-    /// The next output.
+    /// The next output. What was asked for comes first, then NOTIFYs, each written when it is its turn:
+    /// the first of many watchers does not wait until all are told.
     pub fn poll(&mut self) -> Option<Output> {
         if let Some(output) = self.outputs.pop_front() {
             return Some(output);
         }
-        self.transactions
-            .poll_transmit()
-            .map(|transmit| Output::Send { hop: transmit.hop, bytes: transmit.bytes })
+        let sent = |transmit: Transmit| Output::Send { hop: transmit.hop, bytes: transmit.bytes };
+        if let Some(transmit) = self.transactions.poll_transmit() {
+            return Some(sent(transmit));
+        }
+        let Self { config, house, rooms, alerts, cache, filters, people, began_ms, clock, .. } = self;
+        let (masked_ms, now) = (*began_ms, *clock);
+        let mut documents =
+            Documents { config, house, rooms, alerts, people, cache, filters, masked_ms, now };
+        self.notifier.send_next(&mut self.transactions, &mut documents, now);
+        self.transactions.poll_transmit().map(sent)
     }
 
     /// When to call [`Gateway::handle`] with [`Input::Deadline`].
@@ -206,6 +229,7 @@ impl Gateway {
             self.house.next_deadline(),
             self.leases.next_deadline(),
             self.published.next_deadline(),
+            self.rules_end,
             flows,
             registrations,
             upstreams,
@@ -255,6 +279,7 @@ impl Gateway {
                 registration.on_response(response, &mut self.transactions, &mut self.rng, now);
                 self.tell_registration(id.0);
             }
+            Some(User::Qauth(ticket)) => self.on_qauth_answer(ticket, response, now),
             Some(User::Page) | None => {}
         }
     }
@@ -272,6 +297,7 @@ impl Gateway {
                     self.tell_registration(id.0);
                 }
             }
+            ClientEvent::TimedOut(User::Qauth(ticket)) => self.on_qauth_silence(ticket),
             ClientEvent::TimedOut(User::Page) | ClientEvent::Response(_) => {}
         }
     }
@@ -317,6 +343,7 @@ impl Gateway {
         self.on_upstream_deadlines(now);
         self.on_lease_deadlines(now);
         self.on_people_deadlines(now);
+        self.on_rules_deadline(now);
         let mut late: Vec<FlowId> = self
             .flows
             .iter()
@@ -333,18 +360,13 @@ impl Gateway {
         }
     }
 
-    /// Carries out what the house wants, then lets every watcher hear what is new.
+    /// Carries out what the house wants. Watchers hear of it with the next polls, after what was answered.
     fn settle(&mut self, now: Now) {
         while let Some(effect) = self.house.poll() {
             self.on_effect(effect, now);
         }
-        // What was answered leaves before what follows from it.
         self.flush_transmits();
-        let Self { config, house, rooms, alerts, cache, filters, people, .. } = self;
-        let mut documents = Documents { config, house, rooms, alerts, people, cache, filters, now };
-        self.notifier.flush(&mut self.transactions, &mut documents, now);
         self.forget_filters();
-        self.flush_transmits();
     }
 
     fn on_effect(&mut self, effect: Effect, now: Now) {
@@ -410,7 +432,7 @@ impl Gateway {
 
     fn shut_down(&mut self, now: Now) {
         self.leaving = true;
-        self.notifier.end(End::Deactivated, |_, _| true);
+        self.notifier.end(End::Deactivated, |_, _| true, now);
         for registration in &mut self.registrations {
             registration.leave(&mut self.transactions, now);
         }

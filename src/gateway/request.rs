@@ -85,6 +85,9 @@ impl Gateway {
             Method::Bye | Method::Notify | Method::Info | Method::Update | Method::Prack => Err(gone()),
             Method::Cancel | Method::Refer => Err(gone()),
             Method::Publish if !request.in_dialog() => self.publish(request, now),
+            Method::Qauth if !request.in_dialog() && !self.config.agents.is_empty() => {
+                self.qauth(request, now)
+            }
             Method::Publish | Method::Qauth => {
                 Err(Rejection::new(405, "Method Not Allowed").with("Allow", self.allow()))
             }
@@ -108,6 +111,26 @@ impl Gateway {
         purpose: Purpose,
         now: Now,
     ) -> Result<Identity, Rejection> {
+        let who = self.prove_name(request, purpose, now)?;
+        // Behind a provider From is the caller's address there; at home it is the user.
+        let from = request.message.from().ok().and_then(|from| from.uri.user_text());
+        if let Identity::User(user) = &who
+            && self.upstream_of(request.hop).is_none()
+            && from.as_deref() != Some(user.as_str())
+        {
+            self.counters.forbidden += 1;
+            return Err(Rejection::new(403, "From Is Somebody Else"));
+        }
+        Ok(who)
+    }
+
+    /// The same for requests whose From names somebody else by design.
+    pub(super) fn prove_name(
+        &mut self,
+        request: &Request<'_, '_>,
+        purpose: Purpose,
+        now: Now,
+    ) -> Result<Identity, Rejection> {
         let upstream = self.upstream_of(request.hop);
         if let Some(identity) = upstream.and_then(|upstream| self.asserted(upstream, request)) {
             return Ok(identity);
@@ -125,12 +148,6 @@ impl Gateway {
             }
         };
         self.check_digest_uri(request, user)?;
-        // Behind a provider From is the caller's address there; at home it is the user.
-        let from = request.message.from().ok().and_then(|from| from.uri.user_text());
-        if upstream.is_none() && from.as_deref() != Some(user) {
-            self.counters.forbidden += 1;
-            return Err(Rejection::new(403, "From Is Somebody Else"));
-        }
         if let Some(flow) = self.flows.get_mut(&request.hop.flow) {
             flow.unproven = None;
         }

@@ -6,6 +6,7 @@ use rand::Rng as _;
 
 use super::request::{Request, gone};
 use super::{Gateway, historic};
+use crate::body::xwatcher;
 use crate::config::access::Identity;
 use crate::config::{Compat, DeviceId};
 use crate::control::target::Target;
@@ -15,10 +16,11 @@ use crate::limits;
 use crate::sip::auth::Purpose;
 use crate::sip::dialog::{Dialog, DialogFault, contact_uri, target_of};
 use crate::sip::notifier::rate::Rates;
-use crate::sip::notifier::{Condition, Refresh, Resource, Source as _, Wanted, Watcher};
+use crate::sip::notifier::watchers::Standing;
+use crate::sip::notifier::{Condition, Refresh, Resource, Source as _, Template, Wanted, Watcher};
 use crate::sip::transaction::Weight;
 use crate::sip::wire::text::seconds;
-use crate::sip::wire::{Address, Message, Name, write};
+use crate::sip::wire::{Address, Message, Name, Uri, write};
 use crate::sip::{Hop, Rejection};
 use crate::timer::Now;
 
@@ -30,8 +32,12 @@ impl Gateway {
     /// A new subscription, or a fetch.
     pub(super) fn subscribe(&mut self, request: &Request<'_, '_>, now: Now) -> Result<(), Rejection> {
         let who = self.prove(request, Purpose::Query, now)?;
-        let asked = Asked::of(request.message);
-        let (resource, reading) = self.what(request, &asked, &who)?;
+        let presentity = watched_of_2000(request).filter(|_| self.config.compat != Compat::Off);
+        let asked = Asked::of(request.message, presentity.is_some());
+        let (resource, standing, reading) = self.what(request, &asked, presentity.as_deref(), &who, now)?;
+        if standing == Standing::Pending && self.asks_too_much(&who) {
+            return Err(Rejection::new(403, "Too Many Requests To Watch"));
+        }
         let rules = event::PACKAGES.get(resource.package).copied().ok_or_else(bad_event)?;
         let list = Subject::of(resource.subject).is_list();
         let knows = |name| request.message.has_option(name, list::EXTENSION);
@@ -61,6 +67,8 @@ impl Gateway {
             interval: rules.interval(),
             rates: rates_of(request.message),
             condition,
+            standing,
+            template: template_of(rules, resource.form),
             filter: None,
         };
         let (status, reason) = self.status_for(resource, condition, now);
@@ -76,10 +84,18 @@ impl Gateway {
             writer.field("Require", &[list::EXTENSION]);
         }
         let state = reading.in_answer.then(|| {
-            let watcher = Watcher { who: &wanted.who, nth: 0, entity: &wanted.entity, filter: wanted.filter };
+            let (who, entity, filter) = (&*wanted.who, &*wanted.entity, wanted.filter);
+            let watcher = Watcher { who, nth: 0, entity, standing, filter };
             self.state_for(resource, watcher, now)
         });
-        self.transactions.answer(key, status, historic::finish(writer, state), now.mono);
+        self.transactions.answer(key, status, historic::finish(writer, state.flatten()), now.mono);
+        if status == 204 && expires.is_zero() {
+            // A poll whose answer is known already (RFC 5839 §6.1): nothing is left to say.
+            return Ok(());
+        }
+        if let (Standing::Pending, Subject::Device(device)) = (standing, Subject::of(resource.subject)) {
+            self.ask_owners(&wanted.who, device, now);
+        }
         let template = (!others.is_empty()).then(|| historic::Template::of(&wanted));
         self.notifier.add(wanted, now);
         if let Some(template) = template {
@@ -109,8 +125,8 @@ impl Gateway {
 
     /// What documents are written from.
     pub(super) fn documents(&mut self, now: Now) -> Documents<'_> {
-        let Self { config, house, rooms, alerts, cache, filters, people, .. } = self;
-        Documents { config, house, rooms, alerts, people, cache, filters, now }
+        let Self { config, house, rooms, alerts, cache, filters, people, began_ms, .. } = self;
+        Documents { config, house, rooms, alerts, people, cache, filters, masked_ms: *began_ms, now }
     }
 
     /// A refresh or an unsubscription.
@@ -153,10 +169,10 @@ impl Gateway {
         let mut writer = self.response(request.message, request.hop, status, reason, None);
         writer.field("Contact", &["<", &our_contact(request), ">"]);
         writer.field_fmt("Expires", format_args!("{}", expires.as_secs()));
-        let in_answer = matrix::in_answer(&Asked::of(request.message), self.config.compat);
-        let entity = self.entity(request);
-        let watcher = Watcher { who: &who, nth: 0, entity: &entity, filter };
-        let state = in_answer.then(|| self.state_for(resource, watcher, now));
+        let in_answer = matrix::in_answer(&Asked::of(request.message, false), self.config.compat);
+        let (entity, standing) = (self.entity(request), self.notifier.standing(id));
+        let watcher = Watcher { who: &who, nth: 0, entity: &entity, standing, filter };
+        let state = in_answer.then(|| self.state_for(resource, watcher, now)).flatten();
         self.transactions.answer(key, status, historic::finish(writer, state), now.mono);
         if before_events {
             let others = places.get(1..).unwrap_or_default();
@@ -165,14 +181,16 @@ impl Gateway {
         Ok(())
     }
 
-    /// What a SUBSCRIBE is about, in the order of RFC 6665 §4.2.1.1, and how it is read. What somebody
-    /// may not see does not exist for him.
+    /// What a SUBSCRIBE is about, in the order of RFC 6665 §4.2.1.1, how he stands to it, and how it is
+    /// read. What somebody may not see does not exist for him.
     fn what(
         &self,
         request: &Request<'_, '_>,
         asked: &Asked<'_>,
+        presentity: Option<&str>,
         who: &Identity,
-    ) -> Result<(Resource, Reading), Rejection> {
+        now: Now,
+    ) -> Result<(Resource, Standing, Reading), Rejection> {
         let reading = matrix::subscribe(asked, self.config.compat);
         if reading.is_err_and(|refused| refused.status == 489) {
             return Err(bad_event());
@@ -181,8 +199,12 @@ impl Gateway {
         let package = package.ok_or_else(bad_event)?;
         let rules = event::PACKAGES.get(package).copied().ok_or_else(bad_event)?;
         let nothing = || Rejection::new(404, "No Such Appliance");
-        let subject = self.resolve(&request.uri, request.hop).map(Target::subject).ok_or_else(nothing)?;
-        let view = self.view(who, subject).ok_or_else(nothing)?;
+        let target = match presentity {
+            Some(presentity) => Uri::parse(presentity).ok().and_then(|uri| self.resolve(&uri, request.hop)),
+            None => self.resolve(&request.uri, request.hop),
+        };
+        let subject = target.map(Target::subject).ok_or_else(nothing)?;
+        let (standing, view) = self.standing(who, subject, now).ok_or_else(nothing)?;
         if !rules.covers(subject) {
             return Err(bad_event());
         }
@@ -193,7 +215,10 @@ impl Gateway {
                 Rejection::new(406, "Not Acceptable").with("Accept", &offered)
             }
         })?;
-        Ok((Resource { subject: subject.code(), package, form: reading.form, view }, reading))
+        // Of its own standing everybody may be told.
+        let standing = if rules.template_of().is_some() { Standing::Active } else { standing };
+        let resource = Resource { subject: subject.code(), package, form: reading.form, view };
+        Ok((resource, standing, reading))
     }
 
     /// What of a subject somebody may see; `None` when it does not exist for him.
@@ -224,6 +249,20 @@ impl Gateway {
         let to = request.message.to().map(|to| to.uri.address().into_owned());
         to.unwrap_or_else(|_| request.uri.address().into_owned())
     }
+}
+
+/// What a request for the watchers of 2000 is about: its address is one of two, and it names the format.
+fn watched_of_2000(request: &Request<'_, '_>) -> Option<String> {
+    let mut accepted = request.message.list(Name::Accept);
+    let wants = accepted.any(|range| range.eq_ignore_ascii_case(xwatcher::CONTENT_TYPE.as_bytes()));
+    let (_, presentity) = event::watcher_of_2000(request.uri.raw).filter(|_| wants)?;
+    Some(presentity)
+}
+
+/// For watcher information: of whose watchers it tells. The format of 2000 knows no changes.
+fn template_of(rules: &dyn Package, form: usize) -> Option<Template> {
+    let (package, _) = event::find(rules.template_of()?)?;
+    Some(Template { package, whole: form > 0 })
 }
 
 fn rates_of(message: &Message<'_>) -> Rates {

@@ -14,6 +14,9 @@ mod world;
 
 mod alerts;
 mod calls;
+mod conformance_commands;
+mod conformance_digest;
+mod conformance_events;
 mod filters;
 mod forms;
 mod lossy;
@@ -23,6 +26,7 @@ mod people;
 mod publish;
 mod rates;
 mod replay;
+mod requests;
 mod strangers;
 mod streams;
 mod upstream;

@@ -104,6 +104,20 @@ pub const ROWS: &[Row] = &[
         off: Off::Refused(406),
     },
     Row {
+        when: named("presence.winfo", "application/xwatcher+xml"),
+        read: "draft-rosenberg-impp-watcherinfo-00; the Event may be missing where the address is `watcher%40domain%40presentity%40domain`",
+        does: &[Does::Writes("application/xwatcher+xml")],
+        answer: "NOTIFY: the watchers of 2000, always all of them; with such an address that watcher alone",
+        off: Off::Refused(406),
+    },
+    Row {
+        when: named("appliance.winfo", "application/xwatcher+xml"),
+        read: "the same for the package `appliance`",
+        does: &[Does::Writes("application/xwatcher+xml")],
+        answer: "NOTIFY: the watchers of 2000",
+        off: Off::Refused(406),
+    },
+    Row {
         when: subscribe(Event::Known, Accept::Empty, Contact::Any),
         read: "draft-rosenberg-impp-presence-00 §5.5: no state is wanted",
         does: &[Does::Nothing],
@@ -214,6 +228,20 @@ pub const ROWS: &[Row] = &[
         does: &[],
         answer: "accepted, never sent",
         off: Off::Same,
+    },
+    Row {
+        when: When::Method("QAUTH"),
+        read: "draft-rosenberg-impp-qauth-00",
+        does: &[],
+        answer: "from one of `agents:`: 200 with Expires, 603, or 503 when nobody has decided; 405 where there are none",
+        off: Off::Refused(405),
+    },
+    Row {
+        when: When::Says("REGISTER, Contact `;methods` with QAUTH, of one of `owners:`"),
+        read: "draft-rosenberg-impp-qauth-00: this phone decides",
+        does: &[],
+        answer: "it is sent a QAUTH for each who waits; 200 allows for Expires, 6xx denies, all else is no decision",
+        off: Off::PassedOver,
     },
     Row {
         when: When::Method("DO"),

@@ -4,7 +4,7 @@ use crate::event::PACKAGES;
 fn read(fields: &str, compat: Compat) -> Result<Reading, u16> {
     let text = format!("SUBSCRIBE sip:plug@h SIP/2.0\r\n{fields}\r\n");
     let message = Message::parse(text.as_bytes()).unwrap();
-    subscribe(&Asked::of(&message), compat).map_err(|refused| refused.status)
+    subscribe(&Asked::of(&message, false), compat).map_err(|refused| refused.status)
 }
 
 fn form(fields: &str, compat: Compat) -> Result<&'static str, u16> {

@@ -1,6 +1,7 @@
 //! Subscriptions with a filter. What it says is the application's; the notifier keeps its number.
 
 use super::{End, Notifier, Resource, SubscriptionId};
+use crate::timer::Now;
 
 impl Notifier {
     /// The filter of a subscription.
@@ -17,14 +18,14 @@ impl Notifier {
 
     /// Ends every subscription with a filter that `fits` does not hold for: it is given the filter, the
     /// watcher, and what is watched.
-    pub fn end_unfit(&mut self, fits: impl Fn(usize, &str, Resource) -> bool) {
+    pub fn end_unfit(&mut self, fits: impl Fn(usize, &str, Resource) -> bool, now: Now) {
         let unfit = |id: &SubscriptionId| {
             self.get(*id)
                 .is_some_and(|it| it.filter.is_some_and(|filter| !fits(filter, &it.who, it.resource)))
         };
         let ids: Vec<SubscriptionId> = self.ids().filter(unfit).collect();
         for id in ids {
-            self.end_one(id, End::BadFilter);
+            self.finish(id, End::BadFilter, now);
         }
     }
 

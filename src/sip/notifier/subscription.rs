@@ -3,8 +3,10 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use super::judge::News;
 use super::rate::{Rates, Sent};
-use super::{End, Moment, Resource, Source, SubscriptionId, Watcher};
+use super::watchers::{Cause, Standing};
+use super::{End, Moment, Resource, Source, SubscriptionId, Template, Watcher};
 use crate::sip::User;
 use crate::sip::dialog::Dialog;
 use crate::sip::transaction::Transactions;
@@ -25,6 +27,19 @@ pub(super) struct Subscription {
     pub rates: Rates,
     pub condition: Option<Condition>,
     pub filter: Option<usize>,
+    pub standing: Standing,
+    /// Of whose watchers it is told, when it is not told of a state.
+    pub template: Option<Template>,
+    /// Its number as a watcher; a phone that subscribes anew keeps it.
+    pub watcher: u64,
+    pub began: Instant,
+    /// What brought it where it stands, and the number of that change.
+    pub cause: Cause,
+    pub changed: u64,
+    /// The last change of a watcher that it was told of; `None`: it is told everything next.
+    pub mark: Option<u64>,
+    /// Another one of the same phone took its place.
+    pub replaced: bool,
     /// Something changed since the last NOTIFY was written.
     pub dirty: bool,
     /// The next NOTIFY goes out whatever the interval: the answer to a SUBSCRIBE, or the last one.
@@ -90,6 +105,7 @@ impl Subscription {
     pub fn send(
         &mut self,
         id: SubscriptionId,
+        news: Option<News>,
         transactions: &mut Transactions<User>,
         source: &mut dyn Source,
         now: Now,
@@ -99,14 +115,23 @@ impl Subscription {
             self.moments.clear();
             return false;
         }
-        let tag = source.tag(self.resource);
-        let known = self.moments.is_empty() && self.condition.is_some_and(|condition| condition.holds(tag));
-        self.dirty = false;
+        // The number of watchers' changes begins anew with each run: it is no entity-tag.
+        let tag = self.template.is_none().then(|| source.tag(self.resource));
+        let known = self.moments.is_empty()
+            && self.condition.zip(tag).is_some_and(|(condition, tag)| condition.holds(tag));
+        // What does not fit one document follows in the next.
+        self.dirty = news.as_ref().is_some_and(|news| news.more);
         self.at_once = false;
         if known && self.end.is_none() {
             return false;
         }
-        let watcher = Watcher { who: &self.who, nth: self.sent, entity: &self.entity, filter: self.filter };
+        let watcher = Watcher {
+            who: &self.who,
+            nth: self.sent,
+            entity: &self.entity,
+            standing: self.standing,
+            filter: self.filter,
+        };
         if self.filter.is_some() {
             source.told(self.resource, watcher);
         }
@@ -115,11 +140,16 @@ impl Subscription {
         let document = match self.end {
             Some(End::Rejected | End::NoResource) => None,
             _ if known => None,
-            _ => Some(source.document(self.resource, watcher, moments)),
+            _ => match &news {
+                Some(news) => Some(source.watchers(self.resource, watcher, &news.facts, news.full, now)),
+                None => source.document(self.resource, watcher, moments),
+            },
         };
+        self.mark =
+            news.filter(|_| self.template.is_some_and(|template| !template.whole)).map(|news| news.mark);
         self.moments_sent = moments.len();
         // From here on the subscriber knows this state, and would hear of it again only with a change.
-        if document.is_some() && self.condition.is_some() {
+        if let (Some(_), Some(_), Some(tag)) = (&document, self.condition, tag) {
             self.condition = Some(Condition::Tag(tag));
         }
         let state = self.state(now);
@@ -134,11 +164,10 @@ impl Subscription {
                     if let Some(extension) = document.require {
                         writer.field("Require", &[extension]);
                     }
-                    writer.field_fmt("SIP-ETag", format_args!("{tag:016x}"));
-                    match document.body.is_empty() {
-                        true => writer.finish(),
-                        false => writer.body(&document.content_type, &document.body),
+                    if let Some(tag) = tag.filter(|_| self.standing == Standing::Active) {
+                        writer.field_fmt("SIP-ETag", format_args!("{tag:016x}"));
                     }
+                    writer.body(&document.content_type, &document.body)
                 }
                 None => writer.finish(),
             }
@@ -157,7 +186,8 @@ impl Subscription {
         if self.at_once || self.end.is_some() || due {
             return true;
         }
-        let watcher = Watcher { who: &self.who, nth: self.sent, entity: &self.entity, filter: self.filter };
+        let (who, entity, standing, filter) = (&*self.who, &*self.entity, self.standing, self.filter);
+        let watcher = Watcher { who, nth: self.sent, entity, standing, filter };
         source.is_worth(self.resource, watcher, self.moments.make_contiguous())
     }
 
@@ -168,7 +198,8 @@ impl Subscription {
         let _ = match self.end {
             Some(end) => write!(state, "terminated;reason={}", end.reason()),
             None => {
-                write!(state, "active;expires={}", self.expires.saturating_duration_since(now.mono).as_secs())
+                let word = if self.standing == Standing::Pending { "pending" } else { "active" };
+                write!(state, "{word};expires={}", self.expires.saturating_duration_since(now.mono).as_secs())
             }
         };
         if self.end.is_none() {
