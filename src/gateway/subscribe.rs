@@ -203,7 +203,7 @@ impl Gateway {
             Some(presentity) => Uri::parse(presentity).ok().and_then(|uri| self.resolve(&uri, request.hop)),
             None => self.resolve(&request.uri, request.hop),
         };
-        let subject = target.map(Target::subject).ok_or_else(nothing)?;
+        let subject = target.map(|target| self.subject_of(target, rules, who)).ok_or_else(nothing)?;
         let (standing, view) = self.standing(who, subject, now).ok_or_else(nothing)?;
         if !rules.covers(subject) {
             return Err(bad_event());
@@ -219,6 +219,18 @@ impl Gateway {
         let standing = if rules.template_of().is_some() { Standing::Active } else { standing };
         let resource = Resource { subject: subject.code(), package, form: reading.form, view };
         Ok((resource, standing, reading))
+    }
+
+    /// What is watched at an address. Phones look for their mailbox at their own one: it is the house's.
+    fn subject_of(&self, target: Target, rules: &dyn Package, who: &Identity) -> Subject {
+        let own = |user: usize| {
+            let name = self.config.users.get(user).map(|user| user.name.as_str());
+            matches!(who, Identity::User(user) if Some(user.as_str()) == name)
+        };
+        match target {
+            Target::User(user) if rules.covers(Subject::Alerts) && own(user) => Subject::Alerts,
+            target => target.subject(),
+        }
     }
 
     /// What of a subject somebody may see; `None` when it does not exist for him.

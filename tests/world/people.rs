@@ -298,6 +298,36 @@ fn what_one_person_publishes_is_bounded() {
     assert_eq!(publish(&mut world, ben, "ben", "", Some(("text/lpidf", body))).0, 413);
 }
 
+/// Phones look for a mailbox at their own address.
+#[test]
+fn the_mailbox_at_ones_own_address_is_that_of_the_house() {
+    let mut world = house(872);
+    world.report("stat/plug/BUTTON", "short");
+    world.run(500);
+    let anna = world.phone("anna");
+    let op = world.at(anna, |phone, now| phone.subscribe("anna", "message-summary", 600, now));
+    world.run(500);
+    assert_eq!(world.phones[anna].ops[op].status(), 200);
+    let body = &world.phones[anna].subs[0].notifies[0].body;
+    assert!(body.contains("Messages-Waiting: yes") && body.contains("sip:alerts@home.example"), "{body}");
+    let ben = world.phone("ben");
+    let op = world.at(ben, |phone, now| phone.subscribe("anna", "message-summary", 600, now));
+    world.run(500);
+    assert_eq!(world.phones[ben].ops[op].status(), 489, "of somebody else there is presence alone");
+}
+
+/// What a phone registers gives way to what is published.
+#[test]
+fn a_publication_comes_before_a_document_in_a_register() {
+    let mut world = house(873);
+    let (ben, _) = watch(&mut world, "ben", "anna");
+    let anna = world.phone("anna");
+    let contact = format!("Contact: <{}>\r\n", world.phones[anna].contact());
+    publish(&mut world, anna, "anna", "", document("x1", "closed", "published"));
+    register(&mut world, anna, &contact, document("x1", "open", "registered"));
+    assert!(notes(&told(&world, ben)).contains(&"x1 Closed published".to_owned()), "{:?}", told(&world, ben));
+}
+
 #[test]
 fn a_person_is_filtered_like_an_appliance() {
     let mut world = house(870);

@@ -181,6 +181,13 @@ pub const ROWS: &[Row] = &[
         off: Off::Same,
     },
     Row {
+        when: When::Says("SUBSCRIBE to one's own address, `Event: message-summary`"),
+        read: "what phones do that were told of no mailbox",
+        does: &[],
+        answer: "as to `alerts`, the mailbox of the house",
+        off: Off::Same,
+    },
+    Row {
         when: When::Says("SUBSCRIBE to a list without `Supported: eventlist`"),
         read: "RFC 4662 §4.1",
         does: &[],
