@@ -6,6 +6,7 @@
 
 mod buddies;
 mod command;
+mod compose;
 mod filters;
 mod flow;
 mod historic;
@@ -96,6 +97,8 @@ pub struct Gateway {
     pace: command::Pace,
     cache: Cache,
     filters: event::Filters,
+    people: event::People,
+    published: compose::Published,
     counters: Counters,
     outputs: VecDeque<Output>,
     tag_key: [u8; 16],
@@ -159,6 +162,8 @@ impl Gateway {
             pace: command::Pace::default(),
             cache: Cache::default(),
             filters: event::Filters::default(),
+            people: event::People::default(),
+            published: compose::Published::default(),
             counters: Counters::default(),
             outputs: VecDeque::new(),
             tag_key: rng.random(),
@@ -167,6 +172,7 @@ impl Gateway {
             config,
         };
         gateway.start_upstreams(now);
+        gateway.compose_all(now);
         gateway.settle(now);
         gateway
     }
@@ -215,10 +221,10 @@ impl Gateway {
         if let Some(transmit) = self.transactions.poll_transmit() {
             return Some(sent(transmit));
         }
-        let Self { config, house, rooms, custom, alerts, cache, filters, began_ms, clock, .. } = self;
+        let Self { config, house, rooms, custom, alerts, people, cache, filters, began_ms, clock, .. } = self;
         let (masked_ms, now) = (*began_ms, *clock);
         let mut documents =
-            Documents { config, house, rooms, custom, alerts, cache, filters, masked_ms, now };
+            Documents { config, house, rooms, custom, alerts, people, cache, filters, masked_ms, now };
         self.notifier.send_next(&mut self.transactions, &mut documents, now);
         self.transactions.poll_transmit().map(sent)
     }
@@ -233,6 +239,7 @@ impl Gateway {
             self.notifier.next_deadline(),
             self.house.next_deadline(),
             self.leases.next_deadline(),
+            self.published.next_deadline(),
             self.rules_end,
             flows,
             registrations,
@@ -346,6 +353,7 @@ impl Gateway {
         }
         self.on_upstream_deadlines(now);
         self.on_lease_deadlines(now);
+        self.on_people_deadlines(now);
         self.on_rules_deadline(now);
         let mut late: Vec<FlowId> = self
             .flows

@@ -39,6 +39,10 @@ impl Gateway {
                 Subject::Room(index) | Subject::RoomList(index) => {
                     self.rooms.get(index).map(|room| &room.id) != rooms.get(index).map(|room| &room.id)
                 }
+                Subject::User(user) => {
+                    let name = |config: &Config| config.users.get(user).map(|user| user.name.clone());
+                    name(&self.config) != name(&config)
+                }
                 // Lists mean the appliances of the new house, once that is in force.
                 Subject::All | Subject::Alerts | Subject::Custom(_) => false,
             },
@@ -59,9 +63,12 @@ impl Gateway {
         self.auth.set_rules(md5, query_age, control_age);
         // Documents of the old house: another appliance may have that place and version now.
         self.cache = Cache::default();
+        self.published.retain(&self.config, &config);
         let old_config = std::mem::replace(&mut self.config, config);
         self.kept.retain_users(&self.config.clone());
         self.relist(&Before { config: &old_config, house: &old, rooms: &old_rooms }, now);
+        self.people.truncate(self.config.users.len());
+        self.compose_all(now);
         self.end_unfit_filters(now);
         self.rules_changed(now);
         // Of rooms and lists, the members may be others now.

@@ -102,6 +102,15 @@ impl Gateway {
         if self.config.compat == Compat::Off { ALLOW_MODERN } else { ALLOW }
     }
 
+    /// The bodies that requests may carry.
+    fn accept(&self) -> String {
+        let mut types = vec!["text/plain", "application/senml+json"];
+        for method in ["SUBSCRIBE", "PUBLISH"] {
+            types.extend(matrix::carried(method, self.config.compat));
+        }
+        types.join(", ")
+    }
+
     /// Who asks. Nobody else than a proven name gets past this.
     ///
     /// # Errors
@@ -232,9 +241,7 @@ impl Gateway {
         let tag = self.stateless_tag(request.message);
         let mut writer = self.response(request.message, request.hop, 200, "OK", Some(&tag));
         writer.field("Allow", &[self.allow()]).field("Allow-Events", &[ALLOW_EVENTS]);
-        writer
-            .field("Accept", &["text/plain, application/senml+json"])
-            .field("Supported", &[EXTENSION, ", ", RECIPIENT_LIST]);
+        writer.field("Accept", &[&self.accept()]).field("Supported", &[EXTENSION, ", ", RECIPIENT_LIST]);
         match description {
             // Whoever proved himself may be sent more than he sent.
             Some(text) => {

@@ -24,6 +24,7 @@ mod lists;
 mod lossy;
 mod matrix;
 mod order;
+mod people;
 mod publish;
 mod rates;
 mod replay;
