@@ -6,11 +6,13 @@
 
 mod command;
 mod flow;
+mod heard;
 mod kept;
 mod page;
 mod publish;
 mod register;
 mod reload;
+mod remote;
 mod request;
 mod status;
 mod subscribe;
@@ -73,6 +75,9 @@ pub struct Gateway {
     links_up: BTreeSet<LinkId>,
     pending: HashMap<CommandId, command::Pending>,
     leases: Publications<DeviceId, publish::Lease>,
+    /// Devices that hang elsewhere, and commands on their way there.
+    remotes: Vec<remote::Remote>,
+    orders: HashMap<driver::OpId, remote::Order>,
     kept: kept::Kept,
     recent: command::Recent,
     pace: command::Pace,
@@ -130,6 +135,8 @@ impl Gateway {
             links_up: BTreeSet::new(),
             pending: HashMap::new(),
             leases: Publications::default(),
+            remotes: Vec::new(),
+            orders: HashMap::new(),
             kept: kept::Kept::default(),
             recent: command::Recent::default(),
             pace: command::Pace::default(),
@@ -142,6 +149,7 @@ impl Gateway {
             config,
         };
         gateway.start_upstreams(now);
+        gateway.start_remotes(now);
         gateway.settle(now);
         gateway
     }
@@ -168,6 +176,7 @@ impl Gateway {
             Input::Closed { flow, why } => self.on_closed(flow, &why, now),
             Input::ConnectFailed { upstream, why } => self.on_connect_failed(upstream, &why, now),
             Input::Driver { link, event } => self.on_driver(link, event, now),
+            Input::Relay { link, op } => self.relay(link, op, now),
             Input::Reload(config) => self.reload(config, now),
             Input::Shutdown => self.shut_down(now),
         }
@@ -190,6 +199,7 @@ impl Gateway {
         let flows = self.flows.values().filter_map(Flow::deadline).min();
         let registrations = self.registrations.iter().filter_map(Registration::next_deadline).min();
         let upstreams = self.upstreams.iter().filter_map(upstream::Upstream::next_deadline).min();
+        let remotes = self.remotes.iter().filter_map(remote::Remote::next_deadline).min();
         [
             self.transactions.next_deadline(),
             self.notifier.next_deadline(),
@@ -198,6 +208,7 @@ impl Gateway {
             flows,
             registrations,
             upstreams,
+            remotes,
         ]
         .into_iter()
         .flatten()
@@ -206,7 +217,9 @@ impl Gateway {
 
     /// Whether nothing more has to be said before the process may end.
     pub fn is_quiet(&self) -> bool {
-        self.notifier.is_empty() && self.registrations.iter().all(|registration| !registration.is_leaving())
+        self.notifier.is_empty()
+            && self.remotes.iter().all(remote::Remote::is_over)
+            && self.registrations.iter().all(|registration| !registration.is_leaving())
     }
 
     /// The appliances.
@@ -244,7 +257,9 @@ impl Gateway {
                 registration.on_response(response, &mut self.transactions, &mut self.rng, now);
                 self.tell_registration(id.0);
             }
-            Some(User::Page) | None => {}
+            Some(User::Watch(index)) => self.on_watch_response(index, response, now),
+            Some(User::Order(id)) => self.on_order_response(id, response, now),
+            Some(User::Publish(_) | User::Page) | None => {}
         }
     }
 
@@ -261,7 +276,10 @@ impl Gateway {
                     self.tell_registration(id.0);
                 }
             }
-            ClientEvent::TimedOut(User::Page) | ClientEvent::Response(_) => {}
+            ClientEvent::TimedOut(User::Order(id)) => self.on_order_timeout(id, now),
+            // A subscriber keeps its own time.
+            ClientEvent::TimedOut(User::Watch(_) | User::Publish(_) | User::Page)
+            | ClientEvent::Response(_) => {}
         }
     }
 
@@ -304,6 +322,7 @@ impl Gateway {
             registration.on_deadline(&mut self.transactions, now);
         }
         self.on_upstream_deadlines(now);
+        self.on_remote_deadlines(now);
         self.on_lease_deadlines(now);
         let mut late: Vec<FlowId> = self
             .flows
@@ -336,7 +355,7 @@ impl Gateway {
 
     fn on_effect(&mut self, effect: Effect, now: Now) {
         match effect {
-            Effect::Drive { link, op } => self.outputs.push_back(Output::Drive { link, op }),
+            Effect::Drive { link, op } => self.drive(link, op),
             Effect::Changed { device } => {
                 self.tell_watchers(device, now);
                 if let Some(device) = self.house.device(device) {
@@ -401,6 +420,7 @@ impl Gateway {
         for registration in &mut self.registrations {
             registration.leave(&mut self.transactions, now);
         }
+        self.leave_remotes(now);
     }
 }
 

@@ -58,6 +58,7 @@ impl Gateway {
             notifier.changed(subject.code(), now);
         }
         self.notifier = notifier;
+        self.relocate_remotes();
         for link in self.links_up.clone() {
             self.house.driver(link, driver::Event::Up, now);
         }
@@ -83,9 +84,9 @@ pub fn needs_restart(old: &Config, new: &Config) -> Option<&'static str> {
     [
         (
             links != new_links || secrets_of(old) != secrets_of(new),
-            "brokers, ports or lines (`mqtt:`, `serial:`, GPIO devices)",
+            "brokers, ports or lines (`mqtt:`, `serial:`, GPIO devices), or devices elsewhere (`remote:`)",
         ),
-        (upstreams != new_upstreams, "`upstream:`"),
+        (upstreams != new_upstreams, "`upstream:` or `peers:`"),
         (old.listen != new.listen, "`listen:`"),
         (old.audit != new.audit, "`audit:`"),
         (old.house.domain != new.house.domain || old.house.user != new.house.user, "`house:`"),
@@ -102,5 +103,6 @@ fn secrets_of(config: &Config) -> Vec<&str> {
     });
     let accounts =
         config.upstreams.iter().flat_map(|upstream| &upstream.accounts).map(|account| &account.password);
-    links.chain(accounts).map(|secret| secret.expose_secret()).collect()
+    let peers = config.upstreams.iter().filter_map(|upstream| Some(&upstream.peer.as_ref()?.password));
+    links.chain(accounts).chain(peers).map(|secret| secret.expose_secret()).collect()
 }

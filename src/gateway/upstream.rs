@@ -73,6 +73,32 @@ impl Gateway {
         for registration in self.registrations.get_mut(range).unwrap_or_default() {
             registration.on_flow_up(hop, &mut self.rng, now);
         }
+        self.on_remote_flow_up(index, hop, now);
+    }
+
+    /// The flow to an upstream, while there is one.
+    pub(super) fn upstream_flow(&self, index: usize) -> Option<Hop> {
+        self.upstreams.get(index)?.flow
+    }
+
+    /// An upstream answers: the waits begin anew.
+    pub(super) fn upstream_works(&mut self, index: usize) {
+        if let Some(upstream) = self.upstreams.get_mut(index) {
+            upstream.failures = 0;
+        }
+    }
+
+    /// Makes another flow to a peer: its name is looked up again.
+    pub(super) fn reopen_upstream(&mut self, index: usize, now: Now) {
+        let Some(upstream) = self.upstreams.get_mut(index) else { return };
+        let Some(hop) = upstream.flow.take() else { return };
+        upstream.keepalive = None;
+        if hop.transport.is_reliable() {
+            self.outputs.push_back(Output::Close { flow: hop.flow });
+        } else {
+            upstream.retry = Some(now.mono);
+            self.flows.remove(&hop.flow);
+        }
     }
 
     pub(super) fn on_connect_failed(&mut self, index: usize, why: &str, now: Now) {
@@ -88,8 +114,9 @@ impl Gateway {
             upstream.retry = Some(now.mono + wait);
         }
         let name = self.config.upstreams.get(index).map(|upstream| upstream.name.clone()).unwrap_or_default();
-        let standing = format!("no way to the registrar: {why}");
+        let standing = format!("no way to it: {why}");
         self.outputs.push_back(Output::Tell(Notice::Registration { address: name, standing, good: false }));
+        self.on_remote_flow_lost(index, why, now);
     }
 
     pub(super) fn on_upstream_closed(&mut self, index: usize, why: &str, now: Now) {

@@ -209,7 +209,7 @@ impl Shell {
                 Output::Close { flow } => {
                     self.streams.remove(&flow);
                 }
-                Output::Drive { link, op } if stopped && op.id().is_some() => {
+                Output::Drive { link, op } | Output::Relay { link, op } if stopped && op.id().is_some() => {
                     let failure = driver::Failure::Refused("the audit file cannot be written".to_owned());
                     let id = op.id().unwrap_or(driver::OpId(0));
                     let event = driver::Event::Done { id, result: Err(failure) };
@@ -220,6 +220,7 @@ impl Shell {
                         self.gateway.handle(Input::Driver { link, event }, now());
                     }
                 }
+                Output::Relay { link, op } => self.gateway.handle(Input::Relay { link, op }, now()),
                 Output::Audit { line, sensitive } => {
                     stopped |= !self.write_audit(&line, sensitive) && sensitive
                 }

@@ -35,6 +35,10 @@ pub enum Refused {
     /// The answer was right in form and the server refuses it.
     #[error("wrong user or password")]
     Wrong,
+    /// It was answered, and is asked for again. What the request was to do may be done: a server that
+    /// started anew in between forgot both.
+    #[error("the server asks for the password again")]
+    Again,
     /// No challenge is of a kind that is known.
     #[error("the server asks for a kind of login that is not supported")]
     Unsupported,
@@ -45,6 +49,8 @@ pub enum Refused {
 pub struct Challenges {
     login: Login,
     realms: Vec<Realm>,
+    /// Nothing is answered twice, however old the nonce.
+    once: bool,
 }
 
 #[derive(Debug)]
@@ -61,7 +67,12 @@ struct Realm {
 impl Challenges {
     /// Nobody has asked for anything yet.
     pub fn new(login: Login) -> Self {
-        Self { login, realms: Vec::new() }
+        Self { login, realms: Vec::new(), once: false }
+    }
+
+    /// For a request that must not act twice: the second challenge of a realm is [`Refused::Again`].
+    pub fn once(login: Login) -> Self {
+        Self { once: true, ..Self::new(login) }
     }
 
     /// A new request begins: each realm may ask again.
@@ -81,8 +92,8 @@ impl Challenges {
         let answer = auth::answer(response, login, "", "", "", 1).ok_or(Refused::Unsupported)?;
         let known = self.realms.iter().position(|realm| realm.name == answer.realm);
         let asked = known.and_then(|at| self.realms.get(at)).map_or(0, |realm| realm.asked);
-        if asked > 0 && !(answer.stale && asked <= STALE) {
-            return Err(Refused::Wrong);
+        if asked > 0 && !(answer.stale && asked <= STALE && !self.once) {
+            return Err(if answer.stale && self.once { Refused::Again } else { Refused::Wrong });
         }
         match known {
             Some(at) => drop(self.realms.remove(at)),

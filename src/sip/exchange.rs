@@ -62,6 +62,13 @@ impl Exchange {
         }
     }
 
+    /// An exchange of a request that must not act twice: when the server forgets that the password was
+    /// given, the end is [`Refused::Again`] and nothing is repeated.
+    pub fn acting(request: Request, login: Login, rng: ChaCha8Rng) -> Self {
+        let challenges = Challenges::once(login.clone());
+        Self { challenges, ..Self::new(request, login, rng) }
+    }
+
     /// Sends the request.
     pub fn send<U: Copy>(&mut self, transactions: &mut Transactions<U>, user: U, hop: Hop, now: Instant) {
         self.cseq += 1;

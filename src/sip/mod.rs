@@ -101,6 +101,12 @@ pub enum User {
     Notify(notifier::SubscriptionId, u32),
     /// A registration at an upstream registrar.
     Register(registration::RegistrationId),
+    /// A subscription of ours elsewhere, by its place.
+    Watch(usize),
+    /// A command of ours elsewhere, by its number.
+    Order(u64),
+    /// A publication of ours, by its place.
+    Publish(usize),
     /// Nobody: the outcome of a reply MESSAGE is only counted.
     Page,
 }

@@ -7,6 +7,7 @@
 #![allow(missing_docs, reason = "the tests of a program have no readers of documentation")]
 
 mod home;
+mod pair;
 mod phone;
 mod plug;
 mod provider;
@@ -22,6 +23,7 @@ mod rates;
 mod replay;
 mod strangers;
 mod streams;
+mod two;
 mod upstream;
 mod views;
 mod watching;
