@@ -4,6 +4,7 @@
 //! for the next input or [`Gateway::next_deadline`]. The order of outputs is a guarantee: an audit
 //! line comes before the act it speaks of, an answer before the NOTIFY that follows from it.
 
+mod announce;
 mod command;
 mod flow;
 mod heard;
@@ -52,7 +53,7 @@ use crate::timer::Now;
 use self::flow::Flow;
 pub use self::kept::{Key, Kind};
 pub use self::reload::needs_restart;
-pub use self::status::{DeviceStatus, RegistrationStatus, Status};
+pub use self::status::{DeviceStatus, ElsewhereStatus, RegistrationStatus, Status};
 pub use self::surface::{Counters, Input, Notice, Output};
 
 /// See the module.
@@ -78,6 +79,7 @@ pub struct Gateway {
     /// Devices that hang elsewhere, and commands on their way there.
     remotes: Vec<remote::Remote>,
     orders: HashMap<driver::OpId, remote::Order>,
+    announcements: Vec<announce::Announcement>,
     kept: kept::Kept,
     recent: command::Recent,
     pace: command::Pace,
@@ -137,6 +139,7 @@ impl Gateway {
             leases: Publications::default(),
             remotes: Vec::new(),
             orders: HashMap::new(),
+            announcements: Vec::new(),
             kept: kept::Kept::default(),
             recent: command::Recent::default(),
             pace: command::Pace::default(),
@@ -150,6 +153,7 @@ impl Gateway {
         };
         gateway.start_upstreams(now);
         gateway.start_remotes(now);
+        gateway.start_announcements();
         gateway.settle(now);
         gateway
     }
@@ -199,6 +203,7 @@ impl Gateway {
         let flows = self.flows.values().filter_map(Flow::deadline).min();
         let registrations = self.registrations.iter().filter_map(Registration::next_deadline).min();
         let upstreams = self.upstreams.iter().filter_map(upstream::Upstream::next_deadline).min();
+        let announcements = self.announcements.iter().filter_map(announce::Announcement::next_deadline).min();
         let remotes = self.remotes.iter().filter_map(remote::Remote::next_deadline).min();
         [
             self.transactions.next_deadline(),
@@ -209,6 +214,7 @@ impl Gateway {
             registrations,
             upstreams,
             remotes,
+            announcements,
         ]
         .into_iter()
         .flatten()
@@ -219,6 +225,7 @@ impl Gateway {
     pub fn is_quiet(&self) -> bool {
         self.notifier.is_empty()
             && self.remotes.iter().all(remote::Remote::is_over)
+            && !self.announcements.iter().any(announce::Announcement::is_leaving)
             && self.registrations.iter().all(|registration| !registration.is_leaving())
     }
 
@@ -259,7 +266,8 @@ impl Gateway {
             }
             Some(User::Watch(index)) => self.on_watch_response(index, response, now),
             Some(User::Order(id)) => self.on_order_response(id, response, now),
-            Some(User::Publish(_) | User::Page) | None => {}
+            Some(User::Publish(nth)) => self.on_publish_response(nth, response, now),
+            Some(User::Page) | None => {}
         }
     }
 
@@ -277,9 +285,9 @@ impl Gateway {
                 }
             }
             ClientEvent::TimedOut(User::Order(id)) => self.on_order_timeout(id, now),
+            ClientEvent::TimedOut(User::Publish(nth)) => self.on_publish_timeout(nth, now),
             // A subscriber keeps its own time.
-            ClientEvent::TimedOut(User::Watch(_) | User::Publish(_) | User::Page)
-            | ClientEvent::Response(_) => {}
+            ClientEvent::TimedOut(User::Watch(_) | User::Page) | ClientEvent::Response(_) => {}
         }
     }
 
@@ -345,6 +353,7 @@ impl Gateway {
         while let Some(effect) = self.house.poll() {
             self.on_effect(effect, now);
         }
+        self.on_announcement_deadlines(now);
         // What was answered leaves before what follows from it.
         self.flush_transmits();
         let Self { config, house, rooms, alerts, cache, .. } = self;
@@ -358,6 +367,7 @@ impl Gateway {
             Effect::Drive { link, op } => self.drive(link, op),
             Effect::Changed { device } => {
                 self.tell_watchers(device, now);
+                self.announce(Some(device));
                 if let Some(device) = self.house.device(device) {
                     let (device, summary) = (device.id().to_owned(), device.summary(now));
                     self.outputs.push_back(Output::Tell(Notice::State { device, summary }));
@@ -421,6 +431,7 @@ impl Gateway {
             registration.leave(&mut self.transactions, now);
         }
         self.leave_remotes(now);
+        self.leave_announcements();
     }
 }
 

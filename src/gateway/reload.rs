@@ -59,6 +59,7 @@ impl Gateway {
         }
         self.notifier = notifier;
         self.relocate_remotes();
+        self.announce(None);
         for link in self.links_up.clone() {
             self.house.driver(link, driver::Event::Up, now);
         }

@@ -8,6 +8,7 @@ pub mod dialog;
 pub mod exchange;
 pub mod notifier;
 pub mod publication;
+pub mod publisher;
 pub mod registrar;
 pub mod registration;
 pub mod subscriber;

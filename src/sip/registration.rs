@@ -84,6 +84,8 @@ pub struct Registration {
     /// When to send the next REGISTER by itself.
     wake: Option<Instant>,
     leaving: bool,
+    /// The way that later requests take (RFC 3608), value by value.
+    service_route: Vec<String>,
     /// What was last told: registered, or failed.
     told: Option<bool>,
 }
@@ -96,6 +98,8 @@ const BASE: Duration = Duration::from_secs(30);
 const LONGEST_WAIT: Duration = Duration::from_secs(1800);
 /// The wait after an answer that only a person can change: wrong password, forbidden.
 const REFUSED_WAIT: Duration = Duration::from_secs(600);
+/// Most stations of a service route; those behind are left out.
+const ROUTES: usize = 8;
 /// Longest reason phrase of a registrar that is shown, in characters.
 const REASON: usize = 100;
 
@@ -116,6 +120,7 @@ impl Registration {
             expires,
             wake: None,
             leaving: false,
+            service_route: Vec::new(),
             told: None,
             identity,
         }
@@ -146,6 +151,11 @@ impl Registration {
         let news = self.told != good || good == Some(false);
         self.told = good;
         news
+    }
+
+    /// The way that requests of this address take, as the registrar wants it (RFC 3608).
+    pub fn service_route(&self) -> &[String] {
+        &self.service_route
     }
 
     /// The flow that requests for this address travel on, while there is one.
@@ -244,6 +254,8 @@ impl Registration {
 
     fn registered(&mut self, response: &Message<'_>, rng: &mut ChaCha8Rng, now: Now) {
         let granted = self.granted(response).unwrap_or(self.expires).max(1);
+        let text = |value: &[u8]| String::from_utf8(value.to_vec()).ok();
+        self.service_route = response.list(Name::ServiceRoute).filter_map(text).take(ROUTES).collect();
         let since_ms = *self.since_ms.get_or_insert(now.wall_ms);
         self.failures = 0;
         self.challenges = 0;

@@ -14,6 +14,7 @@ mod provider;
 mod world;
 
 mod alerts;
+mod announce;
 mod calls;
 mod forms;
 mod lossy;

@@ -60,7 +60,9 @@ fn device(
     let model = profile.and_then(|profile| match &elsewhere {
         Place::Here => profile.instantiate(&path, key.place, params, overrides, &mut build.faults),
         Place::Elsewhere(_) | Place::Nowhere => {
-            no_params(params, &path, build);
+            if matches!(elsewhere, Place::Elsewhere(_)) {
+                no_params(params, &path, build);
+            }
             profile.instantiate_elsewhere(&path, key.place, overrides, &mut build.faults)
         }
     });
