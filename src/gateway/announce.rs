@@ -5,6 +5,7 @@ use std::time::Instant;
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
+use super::remote::lifetime;
 use super::{ElsewhereStatus, Gateway};
 use crate::config::DeviceId;
 use crate::event::{Member, PACKAGES, Package, View};
@@ -15,8 +16,6 @@ use crate::sip::wire::Message;
 use crate::sip::{Hop, User};
 use crate::timer::Now;
 
-/// Lifetime of a publication in seconds: as long as a crash may stay unseen.
-const EXPIRES: u32 = 300;
 /// The package that is published.
 const PACKAGE: &str = "presence";
 
@@ -58,7 +57,7 @@ impl Gateway {
                     address: format!("sip:{}@{}", of.user, upstream.domain),
                     event: package.name(),
                     content_type: package.content_types().first().copied().unwrap_or_default(),
-                    expires: EXPIRES,
+                    expires: lifetime(upstream),
                 };
                 let login = Login { user: of.auth_user.clone(), password: Some(of.password.clone()) };
                 let rng = ChaCha8Rng::from_seed(self.rng.random());
@@ -89,7 +88,7 @@ impl Gateway {
             let document = due.then(|| self.presence_of(account, one.publisher.address(), now)).flatten();
             let Some(one) = self.announcements.get_mut(nth) else { continue };
             match registered {
-                Some((to, route)) if hop != Some(to) => one.publisher.on_flow_up(to, &route),
+                Some((to, route)) if hop != Some(to) => one.publisher.on_flow_up(to, &route, now.mono),
                 None if hop.is_some() && !one.publisher.is_leaving() => one.publisher.on_flow_down(),
                 _ => {}
             }

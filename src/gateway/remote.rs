@@ -31,7 +31,7 @@ use crate::timer::Now;
 /// Lifetime of a subscription at another gateway, in seconds: as long as its restart may stay unseen
 /// over UDP.
 const AT_PEER: u32 = 60;
-/// The same behind a provider, which many share.
+/// The longest of a subscription or publication at a provider, which many share.
 const AT_PROVIDER: u32 = 300;
 /// Longest words of another gateway that are passed on, in characters.
 const WORDS: usize = 120;
@@ -97,7 +97,7 @@ impl Gateway {
                 user: config.devices.get(device.0).map(|device| device.id.clone()).unwrap_or_default(),
                 event: settings.watched.word().to_owned(),
                 accept: Some(heard::accepted(settings.watched).to_owned()),
-                expires: if upstream.peer.is_some() { AT_PEER } else { AT_PROVIDER },
+                expires: lifetime(upstream),
             };
             let rng = ChaCha8Rng::from_seed(self.rng.random());
             let subscriber = Subscriber::patient(wish.clone(), login.clone(), rng, now.mono);
@@ -374,6 +374,15 @@ impl Gateway {
 
 fn device_on(config: &Config, link: LinkId) -> Option<DeviceId> {
     config.devices.iter().position(|device| device.link == link).map(DeviceId)
+}
+
+/// The lifetime of what we ask of a server, in seconds: as long as a crash on either side may stay
+/// unseen. Whoever wants a short registration wants that seen soon.
+pub(super) fn lifetime(upstream: &Upstream) -> u32 {
+    match upstream.peer {
+        Some(_) => AT_PEER,
+        None => u32::try_from(upstream.expires.as_secs()).unwrap_or(AT_PROVIDER).min(AT_PROVIDER),
+    }
 }
 
 /// Our address and login there: those of the house, where it has an account.

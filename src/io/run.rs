@@ -233,6 +233,9 @@ impl Shell {
 
     fn send(&mut self, hop: Hop, bytes: Bytes) {
         if hop.transport == Transport::Udp {
+            if self.refused_upstream(hop) {
+                return;
+            }
             if !self.backlog.is_empty() || !self.send_packet(hop, &bytes) {
                 if self.backlog.len() >= BACKLOG {
                     self.backlog.pop_front();
@@ -246,6 +249,19 @@ impl Shell {
         if full {
             self.streams.remove(&hop.flow);
         }
+    }
+
+    /// Whether the far end of an upstream said since the last packet that nobody listens there: that is
+    /// told by an error, which wakes nobody.
+    fn refused_upstream(&mut self, hop: Hop) -> bool {
+        let found = self.sockets.iter().position(|socket| socket.flow == hop.flow);
+        let upstream = found.and_then(|at| self.sockets.get(at)).filter(|socket| socket.upstream.is_some());
+        let Some(error) = upstream.and_then(Udp::error) else { return false };
+        if let Some(at) = found {
+            self.sockets.remove(at);
+        }
+        self.gateway.handle(Input::Closed { flow: hop.flow, why: refused(&error) }, now());
+        true
     }
 
     /// False when the kernel has no room.

@@ -154,9 +154,11 @@ impl Publisher {
         self.hop
     }
 
-    /// A flow there. `route` is the service route of the registration (RFC 3608), value by value.
-    pub fn on_flow_up(&mut self, hop: Hop, route: &[String]) {
+    /// A flow there. `route` is the service route of the registration (RFC 3608), value by value. What
+    /// stood there is asked about at once: a server that started anew forgot it.
+    pub fn on_flow_up(&mut self, hop: Hop, route: &[String], now: Instant) {
         self.hop = Some(hop);
+        self.refresh = self.etag.is_some().then_some(now);
         self.route = route.iter().map(|route| format!("Route: {route}\r\n")).collect();
     }
 

@@ -1,12 +1,13 @@
 """Home files for the suites that run a real house."""
 
 import json
+import subprocess
 
-from lab import PASSWORD, USER, Gateway, free_port
+from lab import GATEWAY, PASSWORD, USER, Gateway, free_port
 
 
-def write(lab, domain, broker, upstream=None, secrets=None):
-    """A house with one Tasmota plug; returns the address it listens on and the arguments for the gateway."""
+def write(lab, domain, broker, upstream=None, secrets=None, devices=None):
+    """A house with one Tasmota plug, and more devices where they are given; returns the address it listens on and the arguments for the gateway."""
     listen = ("127.0.0.1", free_port())
     where = f"{listen[0]}:{listen[1]}"
     home = {
@@ -19,6 +20,7 @@ def write(lab, domain, broker, upstream=None, secrets=None):
         "devices": {"plug": {"name": "Plug", "profile": "tasmota-plug", "params": {"topic": "plug1"}, "numbers": "21"}},
         "access": [{"who": [USER], "see": "*", "do": "*"}],
     }
+    home["devices"].update(devices or {})
     if upstream:
         home["upstream"] = upstream
     words = {USER: {"password": PASSWORD}, **{name: {"password": word} for name, word in (secrets or {}).items()}}
@@ -31,3 +33,9 @@ def write(lab, domain, broker, upstream=None, secrets=None):
 def start(lab, domain, broker, **more):
     listen, arguments = write(lab, domain, broker, **more)
     return Gateway(lab, arguments, listen)
+
+
+def status(lab, control):
+    """What `sipliance status` says, as a tree."""
+    run = subprocess.run([GATEWAY, "status", "--json", "--control", str(control)], capture_output=True, text=True, timeout=10)
+    return json.loads(run.stdout)

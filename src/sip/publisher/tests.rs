@@ -53,7 +53,7 @@ impl World {
             local: "192.0.2.7:40000".parse().unwrap(),
             peer: "203.0.113.9:5060".parse().unwrap(),
         };
-        publisher.on_flow_up(hop, &["<sip:edge.provider.example;lr>".to_owned()]);
+        publisher.on_flow_up(hop, &["<sip:edge.provider.example;lr>".to_owned()], now);
         Self { now, transactions: Transactions::new(ChaCha8Rng::seed_from_u64(6)), publisher }
     }
 
@@ -235,7 +235,15 @@ fn after_silence_the_newest_is_sent_with_patience() {
     let hop = world.publisher.hop().unwrap();
     world.publisher.on_flow_down();
     world.pass(1000);
-    world.publisher.on_flow_up(hop, &[]);
+    world.publisher.on_flow_up(hop, &[], world.now);
     world.pass(0);
-    assert_eq!(world.sent().unwrap().shape(), shape(None, 300, "c"));
+    let sent = world.sent().unwrap();
+    assert_eq!(sent.shape(), shape(None, 300, "c"));
+    // One that was away for a moment: whether the server still knows is asked at once.
+    world.respond(&sent, 200, "SIP-ETag: t6\r\nExpires: 300\r\n");
+    world.publisher.on_flow_down();
+    world.pass(10);
+    world.publisher.on_flow_up(hop, &[], world.now);
+    world.pass(0);
+    assert_eq!(world.sent().unwrap().shape(), shape(Some("t6"), 300, ""));
 }
