@@ -162,6 +162,7 @@ impl Gateway {
             entity: address,
             domain: &self.config.house.domain,
             moments: &[],
+            filter: None,
             alerts: Default::default(),
             now,
         };

@@ -6,15 +6,20 @@
 
 mod announce;
 mod command;
+mod filters;
 mod flow;
 mod heard;
+mod historic;
 mod kept;
 mod page;
 mod publish;
+mod qauth;
 mod register;
 mod reload;
 mod remote;
 mod request;
+mod requests;
+mod rules;
 mod status;
 mod subscribe;
 mod surface;
@@ -43,7 +48,7 @@ use crate::sip::notifier::{Answered, End, Moment, Notifier};
 use crate::sip::publication::Publications;
 use crate::sip::registrar::Registrar;
 use crate::sip::registration::Registration;
-use crate::sip::transaction::{ClientEvent, Transactions};
+use crate::sip::transaction::{ClientEvent, Transactions, Transmit};
 use crate::sip::wire::frame::Framer;
 use crate::sip::wire::text::seconds;
 use crate::sip::wire::{Message, Name, Start};
@@ -81,9 +86,17 @@ pub struct Gateway {
     orders: HashMap<driver::OpId, remote::Order>,
     announcements: Vec<announce::Announcement>,
     kept: kept::Kept,
+    /// When what owners decided has to be looked at again.
+    rules_end: Option<Instant>,
+    requests: requests::Requests,
+    /// When it began, in milliseconds since 1970.
+    began_ms: i64,
+    /// When the last input came.
+    clock: Now,
     recent: command::Recent,
     pace: command::Pace,
     cache: Cache,
+    filters: event::Filters,
     counters: Counters,
     outputs: VecDeque<Output>,
     tag_key: [u8; 16],
@@ -141,9 +154,14 @@ impl Gateway {
             orders: HashMap::new(),
             announcements: Vec::new(),
             kept: kept::Kept::default(),
+            rules_end: None,
+            requests: requests::Requests::default(),
+            began_ms: now.wall_ms,
+            clock: now,
             recent: command::Recent::default(),
             pace: command::Pace::default(),
             cache: Cache::default(),
+            filters: event::Filters::default(),
             counters: Counters::default(),
             outputs: VecDeque::new(),
             tag_key: rng.random(),
@@ -160,6 +178,7 @@ impl Gateway {
 
     /// Takes one input.
     pub fn handle(&mut self, input: Input<'_>, now: Now) {
+        self.clock = now;
         match input {
             Input::Deadline => {}
             Input::Datagram { flow, local, from, bytes } => {
@@ -188,14 +207,21 @@ impl Gateway {
         self.settle(now);
     }
 
-    /// The next output.
+    /// The next output. What was asked for comes first, then NOTIFYs, each written when it is its turn:
+    /// the first of many watchers does not wait until all are told.
     pub fn poll(&mut self) -> Option<Output> {
         if let Some(output) = self.outputs.pop_front() {
             return Some(output);
         }
-        self.transactions
-            .poll_transmit()
-            .map(|transmit| Output::Send { hop: transmit.hop, bytes: transmit.bytes })
+        let sent = |transmit: Transmit| Output::Send { hop: transmit.hop, bytes: transmit.bytes };
+        if let Some(transmit) = self.transactions.poll_transmit() {
+            return Some(sent(transmit));
+        }
+        let Self { config, house, rooms, alerts, cache, filters, began_ms, clock, .. } = self;
+        let (masked_ms, now) = (*began_ms, *clock);
+        let mut documents = Documents { config, house, rooms, alerts, cache, filters, masked_ms, now };
+        self.notifier.send_next(&mut self.transactions, &mut documents, now);
+        self.transactions.poll_transmit().map(sent)
     }
 
     /// When to call [`Gateway::handle`] with [`Input::Deadline`].
@@ -210,6 +236,7 @@ impl Gateway {
             self.notifier.next_deadline(),
             self.house.next_deadline(),
             self.leases.next_deadline(),
+            self.rules_end,
             flows,
             registrations,
             upstreams,
@@ -267,6 +294,7 @@ impl Gateway {
             Some(User::Watch(index)) => self.on_watch_response(index, response, now),
             Some(User::Order(id)) => self.on_order_response(id, response, now),
             Some(User::Publish(nth)) => self.on_publish_response(nth, response, now),
+            Some(User::Qauth(ticket)) => self.on_qauth_answer(ticket, response, now),
             Some(User::Page) | None => {}
         }
     }
@@ -286,6 +314,7 @@ impl Gateway {
             }
             ClientEvent::TimedOut(User::Order(id)) => self.on_order_timeout(id, now),
             ClientEvent::TimedOut(User::Publish(nth)) => self.on_publish_timeout(nth, now),
+            ClientEvent::TimedOut(User::Qauth(ticket)) => self.on_qauth_silence(ticket),
             // A subscriber keeps its own time.
             ClientEvent::TimedOut(User::Watch(_) | User::Page) | ClientEvent::Response(_) => {}
         }
@@ -332,6 +361,7 @@ impl Gateway {
         self.on_upstream_deadlines(now);
         self.on_remote_deadlines(now);
         self.on_lease_deadlines(now);
+        self.on_rules_deadline(now);
         let mut late: Vec<FlowId> = self
             .flows
             .iter()
@@ -348,18 +378,14 @@ impl Gateway {
         }
     }
 
-    /// Carries out what the house wants, then lets every watcher hear what is new.
+    /// Carries out what the house wants. Watchers hear of it with the next polls, after what was answered.
     fn settle(&mut self, now: Now) {
         while let Some(effect) = self.house.poll() {
             self.on_effect(effect, now);
         }
         self.on_announcement_deadlines(now);
-        // What was answered leaves before what follows from it.
         self.flush_transmits();
-        let Self { config, house, rooms, alerts, cache, .. } = self;
-        let mut documents = Documents { config, house, rooms, alerts, cache, now };
-        self.notifier.flush(&mut self.transactions, &mut documents, now);
-        self.flush_transmits();
+        self.forget_filters();
     }
 
     fn on_effect(&mut self, effect: Effect, now: Now) {
@@ -426,7 +452,7 @@ impl Gateway {
 
     fn shut_down(&mut self, now: Now) {
         self.leaving = true;
-        self.notifier.end(End::Deactivated, |_, _| true);
+        self.notifier.end(End::Deactivated, |_, _| true, now);
         for registration in &mut self.registrations {
             registration.leave(&mut self.transactions, now);
         }

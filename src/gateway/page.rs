@@ -53,15 +53,17 @@ impl Gateway {
             if !self.may_hear(&who, device, event) {
                 continue;
             }
-            let to = format!("sip:{user}@{}", config.house.domain);
-            let phones: Vec<(Hop, String)> = self
-                .registrar
-                .reach(user, now)
-                .map(|binding| (binding.hop, binding.contact.clone()))
-                .collect();
-            for (hop, target) in phones {
-                self.page(&Page { hop, target: &target, sender: &sender, to: &to, text: what, urgent }, now);
-            }
+            self.page_user(user, &sender, what, urgent, now);
+        }
+    }
+
+    /// A text to every phone that a user has here.
+    pub(super) fn page_user(&mut self, user: &str, sender: &str, text: &str, urgent: bool, now: Now) {
+        let to = format!("sip:{user}@{}", self.config.house.domain);
+        let phones: Vec<(Hop, String)> =
+            self.registrar.reach(user, now).map(|binding| (binding.hop, binding.contact.clone())).collect();
+        for (hop, target) in phones {
+            self.page(&Page { hop, target: &target, sender, to: &to, text, urgent }, now);
         }
     }
 

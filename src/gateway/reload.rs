@@ -10,7 +10,7 @@ use crate::config::{Config, DeviceId, LinkSettings};
 use crate::control::target::Names;
 use crate::device::command::Outcome;
 use crate::device::house::House;
-use crate::event::{self, Cache, Rooms, Subject};
+use crate::event::{Cache, Rooms, Subject};
 use crate::sip::notifier::End;
 use crate::timer::Now;
 
@@ -31,13 +31,25 @@ impl Gateway {
         self.alerts.retain(|alert| stays(alert.device));
         // What ends later would be returned to whatever has that place then.
         self.leases.retain(stays);
-        self.notifier.end(End::NoResource, |_, resource| match Subject::of(resource.subject) {
-            Subject::Device(device) => !stays(device),
-            Subject::Room(index) | Subject::RoomList(index) => {
-                self.rooms.get(index).map(|room| &room.id) != rooms.get(index).map(|room| &room.id)
-            }
-            Subject::All | Subject::Alerts => false,
-        });
+        self.notifier.end(
+            End::NoResource,
+            |_, resource| match Subject::of(resource.subject) {
+                Subject::Device(device) => !stays(device),
+                Subject::Room(index) | Subject::RoomList(index) => {
+                    self.rooms.get(index).map(|room| &room.id) != rooms.get(index).map(|room| &room.id)
+                }
+                Subject::All | Subject::Alerts => false,
+            },
+            now,
+        );
+        self.notifier.forget_waiting(
+            |fact| match Subject::of(fact.subject) {
+                Subject::Device(device) => stays(device),
+                _ => true,
+            },
+            now,
+        );
+        self.requests.retain(stays);
         self.rooms = rooms;
         self.names = Names::new(&config);
         self.secrets = Secrets::new(&config);
@@ -46,18 +58,14 @@ impl Gateway {
         // Documents of the old house: another appliance may have that place and version now.
         self.cache = Cache::default();
         self.config = config;
-        let mut notifier = std::mem::take(&mut self.notifier);
-        notifier.end(End::Rejected, |who, resource| {
-            let view = self.view(&event::identity_of(who), Subject::of(resource.subject));
-            view != Some(resource.view)
-        });
+        self.end_unfit_filters(now);
+        self.rules_changed(now);
         // Of rooms and lists, the members may be others now.
         let rooms =
             (0..self.rooms.iter().count()).flat_map(|room| [Subject::Room(room), Subject::RoomList(room)]);
         for subject in rooms.chain([Subject::All, Subject::Alerts]) {
-            notifier.changed(subject.code(), now);
+            self.notifier.changed(subject.code(), now);
         }
-        self.notifier = notifier;
         self.relocate_remotes();
         self.announce(None);
         for link in self.links_up.clone() {

@@ -2,9 +2,11 @@
 
 use super::Gateway;
 use crate::body::td;
+use crate::config::Compat;
 use crate::config::access::Identity;
 use crate::control::target::Target;
 use crate::event::list::EXTENSION;
+use crate::event::matrix;
 use crate::event::{self, ALLOW_EVENTS};
 use crate::limits;
 use crate::sip::auth::{Offer, Purpose, Verdict, credentials};
@@ -16,6 +18,8 @@ use crate::timer::Now;
 
 /// What the gateway does, for Allow.
 const ALLOW: &str = "OPTIONS, REGISTER, SUBSCRIBE, PUBLISH, MESSAGE, DO, INVITE, ACK, CANCEL, BYE";
+/// The same without what is historic.
+const ALLOW_MODERN: &str = "OPTIONS, REGISTER, SUBSCRIBE, PUBLISH, MESSAGE, INVITE, ACK, CANCEL, BYE";
 
 /// A request on its way through the gateway.
 #[derive(Clone, Copy)]
@@ -65,6 +69,9 @@ impl Gateway {
             // command cut off in the middle.
             return Err(Rejection::new(503, "Restarting").with("Retry-After", "5"));
         }
+        if matrix::refuses(request.method.as_str(), None, self.config.compat).is_some() {
+            return Err(Rejection::new(405, "Method Not Allowed").with("Allow", self.allow()));
+        }
         match request.method {
             Method::Options => self.options(request, now),
             Method::Register if !request.in_dialog() => self.register(request, now),
@@ -79,13 +86,20 @@ impl Gateway {
             Method::Bye | Method::Notify | Method::Info | Method::Update | Method::Prack => Err(gone()),
             Method::Cancel | Method::Refer => Err(gone()),
             Method::Publish if !request.in_dialog() => self.publish(request, now),
+            Method::Qauth if !request.in_dialog() && !self.config.agents.is_empty() => {
+                self.qauth(request, now)
+            }
             Method::Publish | Method::Qauth => {
-                Err(Rejection::new(405, "Method Not Allowed").with("Allow", ALLOW))
+                Err(Rejection::new(405, "Method Not Allowed").with("Allow", self.allow()))
             }
             Method::Ack | Method::Other(_) => {
-                Err(Rejection::new(501, "Not Implemented").with("Allow", ALLOW))
+                Err(Rejection::new(501, "Not Implemented").with("Allow", self.allow()))
             }
         }
+    }
+
+    fn allow(&self) -> &'static str {
+        if self.config.compat == Compat::Off { ALLOW_MODERN } else { ALLOW }
     }
 
     /// Who asks. Nobody else than a proven name gets past this.
@@ -93,6 +107,26 @@ impl Gateway {
     /// # Errors
     /// The challenge, built from the request alone; or 403 for somebody who speaks as another.
     pub(super) fn prove(
+        &mut self,
+        request: &Request<'_, '_>,
+        purpose: Purpose,
+        now: Now,
+    ) -> Result<Identity, Rejection> {
+        let who = self.prove_name(request, purpose, now)?;
+        // Behind a provider From is the caller's address there; at home it is the user.
+        let from = request.message.from().ok().and_then(|from| from.uri.user_text());
+        if let Identity::User(user) = &who
+            && self.upstream_of(request.hop).is_none()
+            && from.as_deref() != Some(user.as_str())
+        {
+            self.counters.forbidden += 1;
+            return Err(Rejection::new(403, "From Is Somebody Else"));
+        }
+        Ok(who)
+    }
+
+    /// The same for requests whose From names somebody else by design.
+    pub(super) fn prove_name(
         &mut self,
         request: &Request<'_, '_>,
         purpose: Purpose,
@@ -115,12 +149,6 @@ impl Gateway {
             }
         };
         self.check_digest_uri(request, user)?;
-        // Behind a provider From is the caller's address there; at home it is the user.
-        let from = request.message.from().ok().and_then(|from| from.uri.user_text());
-        if upstream.is_none() && from.as_deref() != Some(user) {
-            self.counters.forbidden += 1;
-            return Err(Rejection::new(403, "From Is Somebody Else"));
-        }
         if let Some(flow) = self.flows.get_mut(&request.hop.flow) {
             flow.unproven = None;
         }
@@ -203,7 +231,7 @@ impl Gateway {
         };
         let tag = self.stateless_tag(request.message);
         let mut writer = self.response(request.message, request.hop, 200, "OK", Some(&tag));
-        writer.field("Allow", &[ALLOW]).field("Allow-Events", &[ALLOW_EVENTS]);
+        writer.field("Allow", &[self.allow()]).field("Allow-Events", &[ALLOW_EVENTS]);
         writer.field("Accept", &["text/plain, application/senml+json"]).field("Supported", &[EXTENSION]);
         match description {
             // Whoever proved himself may be sent more than he sent.

@@ -3,6 +3,7 @@
 use super::Gateway;
 use super::command::Kind;
 use super::request::Request;
+use super::requests::Said;
 use crate::config::access::Identity;
 use crate::config::{DeviceId, Press};
 use crate::control::answer::{self, Answer};
@@ -25,6 +26,8 @@ pub(super) enum Wish {
     Silence,
     /// The alerts of the house, or of one appliance, have been seen.
     Acknowledge(Option<DeviceId>),
+    /// An owner says something about requests to watch.
+    Decide(String),
 }
 
 impl Gateway {
@@ -64,6 +67,9 @@ impl Gateway {
             Kind::Call | Kind::Publish(_) => return Ok(self.wish_of_call(target, who, now)),
         };
         match (content, target.device()) {
+            (Content::Words(text), None) if self.is_owner(who) && Said::parse(&text).is_some() => {
+                Ok(Wish::Decide(text.into_owned()))
+            }
             (Content::Chatter, _) => Ok(Wish::Silence),
             (Content::Words(text), Some(device)) => Ok(self.understand(device, &text, who, now)),
             (Content::Words(text), None) => Ok(self.understand_place(target, &text, who, now)),
@@ -219,7 +225,7 @@ fn only_status(device: &Device) -> Answer {
 }
 
 /// Lines that fit one MESSAGE (RFC 3428 §8: 1300 bytes).
-fn cut(lines: &[String]) -> String {
+pub(super) fn cut(lines: &[String]) -> String {
     let mut text = String::new();
     for line in lines {
         if text.len() + line.len() > limits::REPLY_BYTES {

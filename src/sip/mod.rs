@@ -108,6 +108,8 @@ pub enum User {
     Order(u64),
     /// A publication of ours, by its place.
     Publish(usize),
+    /// Whoever may decide over the request to watch of that number (QAUTH).
+    Qauth(u32),
     /// Nobody: the outcome of a reply MESSAGE is only counted.
     Page,
 }

@@ -30,6 +30,7 @@ fn with(seed: u64, transport: &str, then: Step) -> World {
     world
 }
 
+/// Proves: SEC-5
 #[test]
 fn both_addresses_register_and_refresh_in_time() {
     for transport in ["udp", "tcp"] {
@@ -91,6 +92,7 @@ fn retry_after_and_refusal_are_obeyed() {
     }
 }
 
+/// Proves: OB-11
 #[test]
 fn silence_is_answered_by_ever_longer_and_scattered_waits() {
     let mut firsts = Vec::new();
@@ -174,6 +176,7 @@ fn passed_on(method: &str, user: &str, more: &str, body: &str, nth: u32) -> Byte
 
 const PAI: &str = "P-Asserted-Identity: <sip:carla@provider.example>\r\n";
 
+/// Proves: SEC-9
 #[test]
 fn the_provider_s_word_counts_on_its_flow_and_from_its_address_alone() {
     let config = home::with_upstream(
