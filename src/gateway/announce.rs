@@ -11,7 +11,7 @@ use crate::config::DeviceId;
 use crate::event::{Member, PACKAGES, Package, View};
 use crate::sip::challenge::Login;
 use crate::sip::publisher::{Identity, Publisher, Standing};
-use crate::sip::registration::{self, RegistrationId};
+use crate::sip::registration::{self, Registration, RegistrationId};
 use crate::sip::wire::Message;
 use crate::sip::{Hop, User};
 use crate::timer::Now;
@@ -59,9 +59,8 @@ impl Gateway {
                     content_type: package.content_types().first().copied().unwrap_or_default(),
                     expires: lifetime(upstream),
                 };
-                let login = Login { user: of.auth_user.clone(), password: Some(of.password.clone()) };
                 let rng = ChaCha8Rng::from_seed(self.rng.random());
-                let publisher = Publisher::new(identity, login, rng);
+                let publisher = Publisher::new(identity, rng);
                 let account = (nth, account);
                 self.announcements.push(Announcement { registration: id, account, publisher, dirty: true });
             }
@@ -88,7 +87,9 @@ impl Gateway {
             let document = due.then(|| self.presence_of(account, one.publisher.address(), now)).flatten();
             let Some(one) = self.announcements.get_mut(nth) else { continue };
             match registered {
-                Some((to, route)) if hop != Some(to) => one.publisher.on_flow_up(to, &route, now.mono),
+                Some((to, route, login)) if hop != Some(to) => {
+                    one.publisher.on_flow_up(to, &route, login, now.mono);
+                }
                 None if hop.is_some() && !one.publisher.is_leaving() => one.publisher.on_flow_down(),
                 _ => {}
             }
@@ -137,11 +138,12 @@ impl Gateway {
         self.announcements.iter().map(status).collect()
     }
 
-    /// The flow and service route of a registration that stands.
-    fn registered(&self, id: RegistrationId) -> Option<(Hop, Vec<String>)> {
+    /// The flow, the service route and the login of a registration that stands.
+    fn registered(&self, id: RegistrationId) -> Option<(Hop, Vec<String>, Login)> {
         let registration = self.registrations.get(id.0)?;
         let stands = matches!(registration.standing(), registration::Standing::Registered { .. });
-        registration.hop().filter(|_| stands).map(|hop| (hop, registration.service_route().to_vec()))
+        let hop = registration.hop().filter(|_| stands)?;
+        Some((hop, registration.service_route().to_vec(), login_of(registration)))
     }
 
     /// The appliance behind an account, by the configuration in force.
@@ -167,6 +169,16 @@ impl Gateway {
             now,
         };
         Some(package()?.document(&view))
+    }
+}
+
+/// What a registration logs in with, for its own realm.
+pub(super) fn login_of(registration: &Registration) -> Login {
+    let identity = registration.identity();
+    Login {
+        user: identity.auth_user.clone(),
+        password: Some(identity.password.clone()),
+        realm: Some(registration.realm().to_owned()),
     }
 }
 

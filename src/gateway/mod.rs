@@ -289,7 +289,7 @@ impl Gateway {
             Some(User::Register(id)) => {
                 let Some(registration) = self.registrations.get_mut(id.0) else { return };
                 registration.on_response(response, &mut self.transactions, &mut self.rng, now);
-                self.tell_registration(id.0);
+                self.on_registration(id.0, now);
             }
             Some(User::Watch(index)) => self.on_watch_response(index, response, now),
             Some(User::Order(id)) => self.on_order_response(id, response, now),

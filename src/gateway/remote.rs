@@ -14,9 +14,10 @@ use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use sipliance_driver::{Event, Failure, Op, OpId, Why as Reason};
 
+use super::announce::login_of;
 use super::heard::{self, Heard};
 use super::request::{Request, gone};
-use super::{Gateway, Output};
+use super::{Gateway, Output, upstream};
 use crate::config::{Config, DeviceId, LinkId, LinkSettings, Upstream};
 use crate::device::profile::Watched;
 use crate::limits;
@@ -43,10 +44,14 @@ pub(super) struct Remote {
     /// Its place may change with a reload, that of its link does not.
     device: DeviceId,
     via: usize,
+    /// Our registration there, which has to stand first; a peer needs none.
+    registration: Option<usize>,
     watched: Watched,
     wish: Wish,
     login: Login,
     subscriber: Subscriber,
+    /// The flow that it uses.
+    hop: Option<Hop>,
     /// `None`: the state is known now.
     down: Option<String>,
     /// Until it answers 405 or 501.
@@ -90,7 +95,9 @@ impl Gateway {
             else {
                 continue;
             };
-            let (from, login) = who(upstream);
+            let (from, login, account) = who(upstream);
+            let first = self.upstreams.get(settings.via).map_or(0, upstream::Upstream::first);
+            let registration = account.map(|account| first + account);
             let wish = Wish {
                 target: settings.target.clone(),
                 from,
@@ -102,15 +109,20 @@ impl Gateway {
             let rng = ChaCha8Rng::from_seed(self.rng.random());
             let subscriber = Subscriber::patient(wish.clone(), login.clone(), rng, now.mono);
             let (via, watched) = (settings.via, settings.watched);
-            let down = Some("not asked yet".to_owned());
+            let down = Some(match registration {
+                Some(_) => "not registered there yet".to_owned(),
+                None => "not asked yet".to_owned(),
+            });
             self.remotes.push(Remote {
                 link,
                 device,
                 via,
+                registration,
                 watched,
                 wish,
                 login,
                 subscriber,
+                hop: None,
                 down,
                 takes_do: true,
             });
@@ -126,11 +138,23 @@ impl Gateway {
         }
     }
 
-    pub(super) fn on_remote_flow_up(&mut self, via: usize, hop: Hop, now: Now) {
+    /// A flow to an upstream is there, or, for whom one of our registrations there has to stand, that one
+    /// does.
+    pub(super) fn on_remote_flow_up(&mut self, via: usize, registration: Option<usize>, now: Now) {
+        let Some(hop) = self.upstream_flow(via) else { return };
+        let login = registration.and_then(|at| self.registrations.get(at)).map(login_of);
         for index in 0..self.remotes.len() {
             let Some(remote) = self.remotes.get_mut(index).filter(|remote| remote.via == via) else {
                 continue;
             };
+            if remote.registration != registration || remote.hop == Some(hop) {
+                continue;
+            }
+            if let Some(login) = &login {
+                remote.login = login.clone();
+                remote.subscriber.set_login(login.clone());
+            }
+            remote.hop = Some(hop);
             // It may be another program by now.
             remote.takes_do = true;
             remote.subscriber.on_flow_up(hop, &mut self.transactions, User::Watch(index), now.mono);
@@ -143,6 +167,7 @@ impl Gateway {
             let Some(remote) = self.remotes.get_mut(index).filter(|remote| remote.via == via) else {
                 continue;
             };
+            remote.hop = None;
             remote.subscriber.on_flow_lost(why, now.mono);
             self.on_watch_events(index, now);
             let words = format!("no way to {}: {why}", self.peer_name(via));
@@ -385,17 +410,20 @@ pub(super) fn lifetime(upstream: &Upstream) -> u32 {
     }
 }
 
-/// Our address and login there: those of the house, where it has an account.
-fn who(upstream: &Upstream) -> (String, Login) {
-    let house = upstream.accounts.iter().find(|account| account.device.is_none());
-    let (user, auth_user, password) = match (&upstream.peer, house.or_else(|| upstream.accounts.first())) {
-        (Some(peer), _) => (peer.user.clone(), peer.user.clone(), Some(peer.password.clone())),
-        (None, Some(account)) => {
-            (account.user.clone(), account.auth_user.clone(), Some(account.password.clone()))
-        }
-        (None, None) => ("anonymous".to_owned(), String::new(), None),
-    };
-    (format!("sip:{user}@{}", upstream.domain), Login { user: auth_user, password })
+/// Our address and login there: those of the house, where it has an account, whose place is told.
+fn who(upstream: &Upstream) -> (String, Login, Option<usize>) {
+    let domain = &upstream.domain;
+    let login = |user: &str, password| Login { user: user.to_owned(), password, realm: None };
+    if let Some(peer) = &upstream.peer {
+        let address = format!("sip:{}@{domain}", peer.user);
+        return (address, login(&peer.user, Some(peer.password.clone())), None);
+    }
+    let house = upstream.accounts.iter().position(|account| account.device.is_none()).unwrap_or(0);
+    match upstream.accounts.get(house) {
+        // Its login is known when it is registered.
+        Some(account) => (format!("sip:{}@{domain}", account.user), login("", None), Some(house)),
+        None => (format!("sip:anonymous@{domain}"), login("", None), None),
+    }
 }
 
 /// Why nothing is known now, for a person.

@@ -26,6 +26,11 @@ pub(super) struct Upstream {
 }
 
 impl Upstream {
+    /// The first of its registrations.
+    pub fn first(&self) -> usize {
+        self.range.start
+    }
+
     pub fn next_deadline(&self) -> Option<Instant> {
         [self.retry, self.keepalive].into_iter().flatten().min()
     }
@@ -73,7 +78,7 @@ impl Gateway {
         for registration in self.registrations.get_mut(range).unwrap_or_default() {
             registration.on_flow_up(hop, &mut self.rng, now);
         }
-        self.on_remote_flow_up(index, hop, now);
+        self.on_remote_flow_up(index, None, now);
     }
 
     /// The flow to an upstream, while there is one.
@@ -162,6 +167,19 @@ impl Gateway {
         let address = Address::parse(value).ok()?;
         let ours = address.uri.is_sip() && address.uri.host.eq_ignore_ascii_case(&upstream.domain);
         ours.then(|| Identity::Asserted(address.uri.address().into_owned()))
+    }
+
+    /// What waits for a registration goes on when it stands.
+    pub(super) fn on_registration(&mut self, index: usize, now: Now) {
+        self.tell_registration(index);
+        let stands = self
+            .registrations
+            .get(index)
+            .is_some_and(|registration| matches!(registration.standing(), Standing::Registered { .. }));
+        let via = self.upstreams.iter().position(|upstream| upstream.range.contains(&index));
+        if let Some(via) = via.filter(|_| stands) {
+            self.on_remote_flow_up(via, Some(index), now);
+        }
     }
 
     /// Tells the journal how a registration stands.

@@ -24,6 +24,9 @@ pub struct Login {
     pub user: String,
     /// Password; `None` when nobody gave one.
     pub password: Option<SecretString>,
+    /// The realm that the password is for; `None`: whoever is asked may ask for it. Behind a provider
+    /// somebody else may challenge, and could guess at the answer.
+    pub realm: Option<String>,
 }
 
 /// Why a challenge is not answered (again).
@@ -39,6 +42,9 @@ pub enum Refused {
     /// started anew in between forgot both.
     #[error("the server asks for the password again")]
     Again,
+    /// The password is for another realm.
+    #[error("somebody behind the server asks for a password of their own, and none was given")]
+    Foreign,
     /// No challenge is of a kind that is known.
     #[error("the server asks for a kind of login that is not supported")]
     Unsupported,
@@ -90,6 +96,9 @@ impl Challenges {
         let password = self.login.password.as_ref().ok_or(Refused::NoPassword)?;
         let login = auth::Login { user: &self.login.user, password: password.expose_secret() };
         let answer = auth::answer(response, login, "", "", "", 1).ok_or(Refused::Unsupported)?;
+        if self.login.realm.as_ref().is_some_and(|realm| *realm != answer.realm) {
+            return Err(Refused::Foreign);
+        }
         let known = self.realms.iter().position(|realm| realm.name == answer.realm);
         let asked = known.and_then(|at| self.realms.get(at)).map_or(0, |realm| realm.asked);
         if asked > 0 && !(answer.stale && asked <= STALE && !self.once) {
@@ -144,7 +153,7 @@ mod tests {
     }
 
     fn challenges(password: Option<&str>) -> Challenges {
-        Challenges::new(Login { user: "anna".to_owned(), password: password.map(Into::into) })
+        Challenges::new(Login { user: "anna".to_owned(), password: password.map(Into::into), realm: None })
     }
 
     #[test]
@@ -171,6 +180,24 @@ mod tests {
     }
 
     /// Proves: DG-7
+    #[test]
+    fn a_password_goes_to_its_realm_alone_and_once_to_what_acts() {
+        let login = |realm: Option<&str>| Login {
+            user: "anna".to_owned(),
+            password: Some("secret".into()),
+            realm: realm.map(str::to_owned),
+        };
+        let ask = |ours: &mut Challenges, raw: Vec<u8>| ours.on_challenge(&Message::parse(&raw).unwrap());
+        let mut ours = Challenges::new(login(Some("provider")));
+        assert_eq!(ask(&mut ours, challenge("mallory", "1", "")), Err(Refused::Foreign));
+        assert_eq!(ask(&mut ours, challenge("provider", "1", "")), Ok(()));
+        let mut ours = Challenges::once(login(None));
+        assert_eq!(ask(&mut ours, challenge("h", "1", "")), Ok(()));
+        assert_eq!(ask(&mut ours, challenge("h", "2", ", stale=true")), Err(Refused::Again));
+        // A proxy on the way is another realm, and nobody has acted before it.
+        assert_eq!(ask(&mut ours, challenge("p", "1", "")), Ok(()));
+    }
+
     #[test]
     fn every_realm_gets_its_credentials_with_a_rising_count() {
         let mut rng = ChaCha8Rng::seed_from_u64(1);

@@ -148,7 +148,7 @@ mod tests {
             fields: "",
             body: Some(("text/plain", b"on".to_vec())),
         };
-        let login = Login { user: "anna".to_owned(), password: Some("secret".into()) };
+        let login = Login { user: "anna".to_owned(), password: Some("secret".into()), realm: None };
         let mut exchange = Exchange::new(request, login, ChaCha8Rng::seed_from_u64(8));
         exchange.send(&mut transactions, (), hop, now);
         let first = transactions.poll_transmit().unwrap().bytes;

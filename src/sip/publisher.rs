@@ -114,9 +114,9 @@ pub struct Publisher {
 
 impl Publisher {
     /// Nothing is published yet.
-    pub fn new(identity: Identity, login: Login, mut rng: ChaCha8Rng) -> Self {
+    pub fn new(identity: Identity, mut rng: ChaCha8Rng) -> Self {
         Self {
-            challenges: Challenges::new(login),
+            challenges: Challenges::new(Login { user: String::new(), password: None, realm: None }),
             hop: None,
             route: String::new(),
             document: None,
@@ -154,9 +154,10 @@ impl Publisher {
         self.hop
     }
 
-    /// A flow there. `route` is the service route of the registration (RFC 3608), value by value. What
-    /// stood there is asked about at once: a server that started anew forgot it.
-    pub fn on_flow_up(&mut self, hop: Hop, route: &[String], now: Instant) {
+    /// A flow there. `route` is the service route of the registration (RFC 3608), value by value, `login`
+    /// what it is asked for. What stood there is asked about at once: a server that started anew forgot it.
+    pub fn on_flow_up(&mut self, hop: Hop, route: &[String], login: Login, now: Instant) {
+        self.challenges = Challenges::new(login);
         self.hop = Some(hop);
         self.refresh = self.etag.is_some().then_some(now);
         self.route = route.iter().map(|route| format!("Route: {route}\r\n")).collect();

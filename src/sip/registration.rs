@@ -86,6 +86,8 @@ pub struct Registration {
     leaving: bool,
     /// The way that later requests take (RFC 3608), value by value.
     service_route: Vec<String>,
+    /// The realm that asked for the password.
+    realm: Option<String>,
     /// What was last told: registered, or failed.
     told: Option<bool>,
 }
@@ -121,6 +123,7 @@ impl Registration {
             wake: None,
             leaving: false,
             service_route: Vec::new(),
+            realm: None,
             told: None,
             identity,
         }
@@ -151,6 +154,11 @@ impl Registration {
         let news = self.told != good || good == Some(false);
         self.told = good;
         news
+    }
+
+    /// The realm that the password is for: that of the registrar, or its domain where it never asked.
+    pub fn realm(&self) -> &str {
+        self.realm.as_deref().unwrap_or(&self.identity.domain)
     }
 
     /// The way that requests of this address take, as the registrar wants it (RFC 3608).
@@ -291,6 +299,7 @@ impl Registration {
         match auth::answer(response, login, "REGISTER", &uri, &cnonce, 1) {
             // One answer per challenge, three more when only the nonce was old.
             Some(answer) if self.challenges == 1 || (answer.stale && self.challenges <= 4) => {
+                self.realm = Some(answer.realm.clone());
                 self.send(transactions, Some(&answer.field), now);
             }
             Some(_) => {

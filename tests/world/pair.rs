@@ -295,7 +295,7 @@ impl Pair {
         }
     }
 
-    fn drain_phone(&mut self) {
+    pub fn drain_phone(&mut self) {
         while let Some(transmit) = self.phone.transactions.poll_transmit() {
             let hop = self.phone.hop;
             self.push(5, Delivery::Datagram { from: hop.local, to: hop.peer, bytes: transmit.bytes });

@@ -55,6 +55,8 @@ pub struct Provider {
     pub pings: u32,
     /// Requests other than REGISTER get 407.
     pub challenges_others: bool,
+    /// In whose name.
+    pub realm: &'static str,
     answered: HashMap<String, Option<Bytes>>,
     framer: Framer,
     nonces: u32,
@@ -74,6 +76,7 @@ impl Default for Provider {
             publications: Vec::new(),
             pings: 0,
             challenges_others: false,
+            realm: "provider.example",
             answered: HashMap::new(),
             framer: Framer::default(),
             nonces: 0,
@@ -140,8 +143,9 @@ impl Provider {
             let status = if self.challenges_others { 407 } else { 200 };
             let mut writer = write::response(&message, status, "As Scripted", Some("p"), None);
             if self.challenges_others {
-                writer.raw(
-                    b"Proxy-Authenticate: Digest realm=\"provider.example\", nonce=\"n\", qop=\"auth\"\r\n",
+                writer.field_fmt(
+                    "Proxy-Authenticate",
+                    format_args!("Digest realm=\"{}\", nonce=\"n\", qop=\"auth\"", self.realm),
                 );
             }
             if publishes && !self.challenges_others {

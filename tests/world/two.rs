@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sipliance::config::Config;
-use sipliance::gateway::Input;
+use sipliance::gateway::{Input, needs_restart};
 use sipliance_driver::{Event, Why};
 
 use super::home;
 use super::pair::{ANA, MUM, Pair};
 use super::plug::Mood;
-use super::world::Network;
+use super::provider::Step;
+use super::world::{Network, World};
 
 const ANAS: &str = r#"
 format: 1
@@ -281,4 +282,92 @@ fn a_circle_is_harmless() {
     pair.run(3_600_000);
     // One for each refresh on both sides, and nothing more.
     assert!(notifies(&pair) - before <= 2 * 3600 / 45, "{}", notifies(&pair) - before);
+}
+
+#[test]
+fn what_happens_there_happens_here_once() {
+    let mut pair = pair(950);
+    let now = pair.time().mono;
+    pair.phone.subscribe("mums-plug", "appliance", 600, now);
+    pair.drain_phone();
+    pair.run(1_000);
+    let rings = |pair: &Pair| {
+        let bodies = pair.phone.subs[0].notifies.iter().map(|notify| notify.body.as_str());
+        bodies.filter(|body| body.contains(r#""n":"button""#) && body.contains("short")).count()
+    };
+    pair.network = Network::BAD;
+    for nth in 1..=3 {
+        pair.report("stat/plug/BUTTON", "short");
+        pair.run(40_000);
+        assert_eq!(rings(&pair), nth);
+    }
+    // It is an alert of this house, as one of its own would be.
+    let alerts = pair.nodes[ANA].gateway.as_ref().unwrap();
+    assert!(alerts.house().find("mums-plug").is_some());
+    let now = pair.time().mono;
+    pair.phone.message("alerts", "list", now);
+    pair.drain_phone();
+    pair.run(2_000);
+    let told = &pair.phone.messages.last().expect("an answer").1;
+    assert!(told.contains("Mum's plug"), "{told}");
+}
+
+#[test]
+fn a_reload_keeps_what_hangs_elsewhere() {
+    let mut pair = pair(951);
+    pair.report("stat/plug/POWER", "ON");
+    pair.run(1_500);
+    let other = home::parse(&ANAS.replace("name: Mum's plug,", "name: Mum's lamp, numbers: \"77\","));
+    let old = home::parse(ANAS);
+    assert_eq!(needs_restart(&old, &other), None);
+    pair.input(ANA, Input::Reload(other));
+    assert_eq!(pair.believed("mums-plug"), Some(true));
+    pair.report("stat/plug/POWER", "OFF");
+    pair.run(1_500);
+    assert_eq!(pair.believed("mums-plug"), Some(false));
+    for (from, to) in [
+        ("sip:plug@", "sip:lamp@"),
+        ("192.0.2.2:5060", "192.0.2.3:5060"),
+        ("secret: mum}}\ndevices", "secret: ben}}\ndevices"),
+    ] {
+        assert!(ANAS.contains(from), "{from}");
+        let other = home::parse(&ANAS.replace(from, to));
+        assert!(needs_restart(&old, &other).is_some(), "{from}");
+    }
+}
+
+/// Behind a provider the registration comes first, and the password is for the provider alone.
+#[test]
+fn behind_a_provider_we_register_before_we_ask() {
+    let config = home::with_upstream(
+        "udp",
+        "devices:\n",
+        "devices:\n  far:\n    profile: plug\n    remote: sip:plug@far.example\n    via: provider\n",
+    );
+    for realm in ["provider.example", "far.example"] {
+        let mut world = World::with(952, config.clone());
+        world.provider.challenges_others = true;
+        world.provider.realm = realm;
+        world.run(20_000);
+        let asked: Vec<&String> = world
+            .provider
+            .others
+            .iter()
+            .filter(|text| text.starts_with("SUBSCRIBE sip:plug@far.example"))
+            .collect();
+        let first = asked.first().expect("it asks");
+        assert!(
+            first.contains("From: <sip:100@provider.example>") && first.contains("Expires: 300"),
+            "{first}"
+        );
+        let given = asked.iter().filter(|text| text.contains("Proxy-Authorization")).count();
+        assert_eq!(given, usize::from(realm == "provider.example"), "{realm}");
+        let status = world.gateway.status(world.time()).remotes;
+        assert_eq!((status[0].device.as_str(), status[0].state), ("far", "failed"));
+    }
+    let mut world = World::with(953, config);
+    world.provider.then = Step::Refuse(403);
+    world.run(20_000);
+    assert!(world.provider.others.is_empty(), "not registered, not asked");
+    assert_eq!(world.gateway.status(world.time()).remotes[0].words, "not registered there yet");
 }

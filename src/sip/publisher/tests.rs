@@ -32,6 +32,10 @@ impl Sent {
     }
 }
 
+fn login() -> Login {
+    Login { user: "plug".to_owned(), password: Some("secret".into()), realm: Some("p".to_owned()) }
+}
+
 fn shape(tag: Option<&str>, expires: u32, body: &str) -> (Option<String>, String, String) {
     (tag.map(str::to_owned), expires.to_string(), body.to_owned())
 }
@@ -45,15 +49,14 @@ impl World {
             content_type: "application/pidf+xml",
             expires: 300,
         };
-        let login = Login { user: "plug".to_owned(), password: Some("secret".into()) };
-        let mut publisher = Publisher::new(identity, login, ChaCha8Rng::seed_from_u64(5));
+        let mut publisher = Publisher::new(identity, ChaCha8Rng::seed_from_u64(5));
         let hop = Hop {
             flow: FlowId(1),
             transport: Transport::Udp,
             local: "192.0.2.7:40000".parse().unwrap(),
             peer: "203.0.113.9:5060".parse().unwrap(),
         };
-        publisher.on_flow_up(hop, &["<sip:edge.provider.example;lr>".to_owned()], now);
+        publisher.on_flow_up(hop, &["<sip:edge.provider.example;lr>".to_owned()], login(), now);
         Self { now, transactions: Transactions::new(ChaCha8Rng::seed_from_u64(6)), publisher }
     }
 
@@ -235,7 +238,7 @@ fn after_silence_the_newest_is_sent_with_patience() {
     let hop = world.publisher.hop().unwrap();
     world.publisher.on_flow_down();
     world.pass(1000);
-    world.publisher.on_flow_up(hop, &[], world.now);
+    world.publisher.on_flow_up(hop, &[], login(), world.now);
     world.pass(0);
     let sent = world.sent().unwrap();
     assert_eq!(sent.shape(), shape(None, 300, "c"));
@@ -243,7 +246,7 @@ fn after_silence_the_newest_is_sent_with_patience() {
     world.respond(&sent, 200, "SIP-ETag: t6\r\nExpires: 300\r\n");
     world.publisher.on_flow_down();
     world.pass(10);
-    world.publisher.on_flow_up(hop, &[], world.now);
+    world.publisher.on_flow_up(hop, &[], login(), world.now);
     world.pass(0);
     assert_eq!(world.sent().unwrap().shape(), shape(Some("t6"), 300, ""));
 }

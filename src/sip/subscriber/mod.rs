@@ -207,6 +207,11 @@ impl Subscriber {
         Self { state, hop: None, patient: true, ..Self::new(wish, login, hop, rng, now) }
     }
 
+    /// Another login counts from the next request on.
+    pub fn set_login(&mut self, login: Login) {
+        self.challenges = Challenges::new(login);
+    }
+
     /// The next piece of news.
     pub fn poll(&mut self) -> Option<Event> {
         self.events.pop_front()

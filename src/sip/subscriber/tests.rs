@@ -38,7 +38,7 @@ impl World {
             accept: Some("application/senml+json".to_owned()),
             expires,
         };
-        let login = Login { user: "anna".to_owned(), password: Some("secret".into()) };
+        let login = Login { user: "anna".to_owned(), password: Some("secret".into()), realm: None };
         let rng = ChaCha8Rng::seed_from_u64(3);
         let subscriber = Subscriber::new(wish, login, hop, rng, start);
         let transactions = Transactions::new(ChaCha8Rng::seed_from_u64(4));
