@@ -65,6 +65,8 @@ pub struct Pair {
     flows: u64,
     /// Requests between the houses, without repetitions, by method.
     pub between: BTreeMap<String, std::collections::BTreeSet<String>>,
+    /// The last request of each method, byte for byte.
+    pub last: BTreeMap<String, Bytes>,
     ladder: Vec<String>,
 }
 
@@ -96,6 +98,7 @@ impl Pair {
             serial: 0,
             flows: 100,
             between: BTreeMap::new(),
+            last: BTreeMap::new(),
             ladder: Vec::new(),
         };
         pair.start(MUM);
@@ -150,6 +153,17 @@ impl Pair {
 
     pub fn broker(&mut self, event: Event) {
         self.input(MUM, Input::Driver { link: LinkId(0), event });
+    }
+
+    /// A datagram out of nowhere.
+    pub fn inject(&mut self, from: &str, to: SocketAddr, bytes: impl Into<Bytes>) {
+        let from = from.parse().unwrap();
+        self.push(5, Delivery::Datagram { from, to, bytes: bytes.into() });
+    }
+
+    /// Ana's own address towards Mum.
+    pub fn ana_to_mum(&self) -> SocketAddr {
+        self.nodes[ANA].sockets[0].1
     }
 
     /// Anna at her phone switches something; the number of the op.
@@ -309,6 +323,7 @@ impl Pair {
         }
         if let Some((method, id)) = request_of(&bytes) {
             self.between.entry(method.clone()).or_default().insert(id);
+            self.last.insert(method.clone(), bytes.clone());
             if self.without_do && method == "DO" {
                 let message = Message::parse(&bytes).unwrap();
                 let mut answer = write::response(&message, 501, "Not Implemented", Some("old"), None);

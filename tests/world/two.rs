@@ -371,3 +371,43 @@ fn behind_a_provider_we_register_before_we_ask() {
     assert!(world.provider.others.is_empty(), "not registered, not asked");
     assert_eq!(world.gateway.status(world.time()).remotes[0].words, "not registered there yet");
 }
+
+/// Who knows everything about the subscription and is not who was asked tells nothing.
+/// Proves: EV-13
+#[test]
+fn a_notify_of_somebody_else_is_refused() {
+    let mut pair = pair(954);
+    pair.report("tele/plug/SENSOR", r#"{"ENERGY":{"Power":63}}"#);
+    pair.run(1_500);
+    let real = String::from_utf8(pair.last["NOTIFY"].to_vec()).unwrap();
+    let number = real.split("CSeq: ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap();
+    let forged = |nth: u32| {
+        let next = number.parse::<u32>().unwrap() + nth;
+        let forged = real.replace(&format!("CSeq: {number} "), &format!("CSeq: {next} "));
+        let forged = forged.replace("branch=z9hG4bK", &format!("branch=z9hG4bKx{nth}"));
+        let forged = forged.replace(r#""vb":false"#, r#""vb": true"#);
+        assert!(forged.contains(r#""vb": true"#), "{forged}");
+        forged.replace(
+            &format!("Content-Length: {}", length(&real)),
+            &format!("Content-Length: {}", length(&forged)),
+        )
+    };
+    let own = pair.ana_to_mum();
+    for (nth, from, to) in [
+        (1, "203.0.113.66:5060", "192.0.2.1:5060".parse().unwrap()),
+        (2, "192.0.2.2:5060", "192.0.2.1:5060".parse().unwrap()),
+        (3, "203.0.113.66:5060", own),
+    ] {
+        pair.inject(from, to, forged(nth));
+        pair.run(1_000);
+        assert_eq!(pair.believed("mums-plug"), Some(false), "{from} to {to}");
+    }
+    // And this is how it would have been right.
+    pair.inject("192.0.2.2:5060", own, forged(4));
+    pair.run(1_000);
+    assert_eq!(pair.believed("mums-plug"), Some(true));
+}
+
+fn length(message: &str) -> usize {
+    message.split("\r\n\r\n").nth(1).map_or(0, str::len)
+}
