@@ -15,6 +15,8 @@ pub enum Subject {
     All,
     /// The alerts of the house.
     Alerts,
+    /// A list that somebody wrote: its place in [`super::custom::CustomLists`].
+    Custom(usize),
 }
 
 impl Subject {
@@ -26,6 +28,7 @@ impl Subject {
             Self::RoomList(index) => index * 8 + 2,
             Self::All => 3,
             Self::Alerts => 4,
+            Self::Custom(index) => index * 8 + 5,
         }
     }
 
@@ -36,13 +39,14 @@ impl Subject {
             (index, 1) => Self::Room(index),
             (index, 2) => Self::RoomList(index),
             (_, 3) => Self::All,
+            (index, 5) => Self::Custom(index),
             _ => Self::Alerts,
         }
     }
 
     /// Whether its members are told one by one.
     pub fn is_list(self) -> bool {
-        matches!(self, Self::RoomList(_) | Self::All)
+        matches!(self, Self::RoomList(_) | Self::All | Self::Custom(_))
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use secrecy::ExposeSecret as _;
 use sipliance_driver as driver;
 
+use super::lists::Before;
 use super::{Gateway, Secrets};
 use crate::config::{Config, DeviceId, LinkSettings};
 use crate::control::target::Names;
@@ -38,7 +39,8 @@ impl Gateway {
                 Subject::Room(index) | Subject::RoomList(index) => {
                     self.rooms.get(index).map(|room| &room.id) != rooms.get(index).map(|room| &room.id)
                 }
-                Subject::All | Subject::Alerts => false,
+                // Lists mean the appliances of the new house, once that is in force.
+                Subject::All | Subject::Alerts | Subject::Custom(_) => false,
             },
             now,
         );
@@ -50,14 +52,16 @@ impl Gateway {
             now,
         );
         self.requests.retain(stays);
-        self.rooms = rooms;
+        let old_rooms = std::mem::replace(&mut self.rooms, rooms);
         self.names = Names::new(&config);
         self.secrets = Secrets::new(&config);
         let (md5, query_age, control_age) = super::digest_rules(&config);
         self.auth.set_rules(md5, query_age, control_age);
         // Documents of the old house: another appliance may have that place and version now.
         self.cache = Cache::default();
-        self.config = config;
+        let old_config = std::mem::replace(&mut self.config, config);
+        self.kept.retain_users(&self.config.clone());
+        self.relist(&Before { config: &old_config, house: &old, rooms: &old_rooms }, now);
         self.end_unfit_filters(now);
         self.rules_changed(now);
         // Of rooms and lists, the members may be others now.
@@ -98,6 +102,8 @@ pub fn needs_restart(old: &Config, new: &Config) -> Option<&'static str> {
         (upstreams != new_upstreams, "`upstream:` or `peers:`"),
         (old.listen != new.listen, "`listen:`"),
         (old.audit != new.audit, "`audit:`"),
+        (old.state != new.state, "`state:`"),
+        (old.http != new.http, "`http:`"),
         (old.house.domain != new.house.domain || old.house.user != new.house.user, "`house:`"),
     ]
     .into_iter()

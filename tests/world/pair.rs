@@ -304,7 +304,7 @@ impl Pair {
                     self.push(10, Delivery::Opened { node, upstream, peer });
                 }
                 Output::Close { flow } => self.push(0, Delivery::Closed { node, flow }),
-                Output::Audit { .. } | Output::Keep { .. } | Output::Tell(_) => {}
+                _ => {}
             }
         }
     }
