@@ -23,6 +23,8 @@ pub enum Target {
     All,
     /// The alerts of the house.
     Alerts,
+    /// A user: an index into [`Config::users`].
+    User(usize),
 }
 
 impl Target {
@@ -34,6 +36,7 @@ impl Target {
             Self::RoomList(index) => Subject::RoomList(index),
             Self::All => Subject::All,
             Self::House | Self::Alerts => Subject::Alerts,
+            Self::User(index) => Subject::User(index),
         }
     }
 
@@ -41,8 +44,15 @@ impl Target {
     pub fn device(self) -> Option<DeviceId> {
         match self {
             Self::Device(device) | Self::Number(device, _) => Some(device),
-            Self::House | Self::Room(_) | Self::RoomList(_) | Self::All | Self::Alerts => None,
+            Self::House | Self::Room(_) | Self::RoomList(_) | Self::All | Self::Alerts | Self::User(_) => {
+                None
+            }
         }
+    }
+
+    /// The user, where one is meant.
+    pub fn user(self) -> Option<usize> {
+        if let Self::User(index) = self { Some(index) } else { None }
     }
 }
 
@@ -61,6 +71,8 @@ impl Names {
     /// The names of a configuration.
     pub fn new(config: &Config) -> Self {
         let mut names = HashMap::from([(ALL.to_owned(), Target::All), (ALERTS.to_owned(), Target::Alerts)]);
+        let users = config.users.iter().enumerate();
+        names.extend(users.map(|(index, user)| (user.name.clone(), Target::User(index))));
         for (index, room) in Rooms::of(config).iter() {
             names.insert(room.id.clone(), Target::Room(index));
             names.insert(format!("{ROOM}{}", room.id), Target::RoomList(index));
@@ -101,6 +113,11 @@ pub fn press_of(config: &Config, target: Target) -> Press {
             .and_then(|device| device.numbers.get(nth))
             .map_or(Press::Tell, |number| number.press.clone()),
         Target::Device(_) => Press::Profile,
-        Target::House | Target::Room(_) | Target::RoomList(_) | Target::All | Target::Alerts => Press::Tell,
+        Target::House
+        | Target::Room(_)
+        | Target::RoomList(_)
+        | Target::All
+        | Target::Alerts
+        | Target::User(_) => Press::Tell,
     }
 }

@@ -12,6 +12,7 @@ pub mod list;
 pub mod matrix;
 pub mod message_summary;
 pub mod package;
+pub mod people;
 pub mod presence;
 pub mod subject;
 pub mod winfo;
@@ -20,6 +21,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use crate::body::filter::FilterSet;
+use crate::body::presence::Presence;
 use crate::config::access::{Access, Identity};
 use crate::config::{Config, DeviceId};
 use crate::device::alerts::{Alerts, Counts};
@@ -34,6 +36,7 @@ use self::custom::CustomLists;
 pub use self::filter::Filters;
 use self::filter::{Addresses, Facts};
 pub use self::package::{EVENTS, Member, Package, View};
+pub use self::people::People;
 pub use self::subject::{Rooms, Subject};
 pub use self::winfo::Watching;
 
@@ -61,6 +64,8 @@ pub struct Cache {
     made: HashMap<Resource, (u64, Document)>,
 }
 
+/// The place of a person among what filters are told of appliances.
+const NOBODYS: DeviceId = DeviceId(usize::MAX);
 /// Documents kept for sharing; when it is full, all are forgotten and made again.
 const CACHED: usize = 256;
 
@@ -77,6 +82,8 @@ pub struct Documents<'a> {
     pub custom: &'a CustomLists,
     /// What a person should know of.
     pub alerts: &'a Alerts,
+    /// The people.
+    pub people: &'a People,
     /// Shared documents.
     pub cache: &'a mut Cache,
     /// Since when an appliance is off that plays dead, in milliseconds since 1970.
@@ -99,6 +106,7 @@ impl Source for Documents<'_> {
                 let devices = self.devices(Subject::Custom(index));
                 devices.for_each(|device| device.shadow().version().hash(&mut hasher));
             }
+            Subject::User(user) => self.people.version(user).hash(&mut hasher),
             subject => self.devices(subject).for_each(|device| device.shadow().version().hash(&mut hasher)),
         }
         hasher.finish()
@@ -202,7 +210,8 @@ impl Documents<'_> {
         watcher: Watcher<'_>,
         moments: &[Moment],
     ) -> Document {
-        let members = self.members(subject, watcher);
+        let who = identity_of(watcher.who);
+        let members = self.members(subject, &who, watcher);
         let wanted: Vec<Moment>;
         let moments = match watcher.filter {
             None => moments,
@@ -211,7 +220,7 @@ impl Documents<'_> {
                 &wanted
             }
         };
-        let view = View { form, moments, ..self.view(subject, watcher, &members) };
+        let view = View { form, moments, ..self.view(subject, &who, watcher, &members) };
         if let Subject::Custom(index) = subject {
             let entries = self.custom.get(index).map(|list| list.entries.as_slice()).unwrap_or_default();
             return list::written(package, &view, entries, |id| self.house.device(id));
@@ -241,6 +250,7 @@ impl Documents<'_> {
             domain: &self.config.house.domain,
             moments: &[],
             alerts: Counts::default(),
+            person: None,
             filter: None,
             page: watcher.page,
             now: self.now,
@@ -256,11 +266,10 @@ impl Documents<'_> {
     }
 
     /// The appliances of a subject that a watcher sees, and what he wants of each.
-    fn members(&self, subject: Subject, watcher: Watcher<'_>) -> Vec<Member<'_>> {
-        let who = identity_of(watcher.who);
+    fn members(&self, subject: Subject, who: &Identity, watcher: Watcher<'_>) -> Vec<Member<'_>> {
         let set = watcher.filter.and_then(|filter| self.filters.get(filter));
         let member = |device| {
-            let mut visible = view_of(&self.config.access, &who, device)?;
+            let mut visible = view_of(&self.config.access, who, device)?;
             if let Some(filter) = set.and_then(|set| self.addresses(device, watcher).filter_in(set)) {
                 visible &= filter::mask(filter, device);
             }
@@ -270,7 +279,13 @@ impl Documents<'_> {
     }
 
     /// A view of these members, in the first form and without moments.
-    fn view<'b>(&'b self, subject: Subject, watcher: Watcher<'b>, members: &'b [Member<'b>]) -> View<'b> {
+    fn view<'b>(
+        &'b self,
+        subject: Subject,
+        who: &Identity,
+        watcher: Watcher<'b>,
+        members: &'b [Member<'b>],
+    ) -> View<'b> {
         let (title, id) = self.name_of(subject);
         View {
             members,
@@ -281,11 +296,16 @@ impl Documents<'_> {
             entity: watcher.entity,
             domain: &self.config.house.domain,
             moments: &[],
-            alerts: self.alerts_for(&identity_of(watcher.who)),
+            alerts: self.alerts_for(who),
+            person: self.person(subject),
             filter: watcher.filter.and_then(|filter| self.filters.get(filter)),
             page: watcher.page,
             now: self.now,
         }
+    }
+
+    fn person(&self, subject: Subject) -> Option<&Presence> {
+        if let Subject::User(user) = subject { self.people.get(user) } else { None }
     }
 
     fn addresses(&self, device: &Device, watcher: Watcher<'_>) -> Addresses {
@@ -296,14 +316,17 @@ impl Documents<'_> {
     /// What is the case with everything that a watcher sees, whatever his filter shows of it.
     fn facts(&self, resource: Resource, watcher: Watcher<'_>) -> HashMap<DeviceId, Facts> {
         let subject = Subject::of(resource.subject);
-        let all = self.members(subject, Watcher { filter: None, ..watcher });
-        let view = self.view(subject, watcher, &all);
+        if let Some(person) = self.person(subject) {
+            return HashMap::from([(NOBODYS, filter::facts_of(person))]);
+        }
+        let who = identity_of(watcher.who);
+        let all = self.members(subject, &who, Watcher { filter: None, ..watcher });
         let words = PACKAGES.get(resource.package).is_some_and(|package| package.name() == "presence");
         let id_of = |device: &Device| {
             self.house.devices().find(|(_, other)| other.id() == device.id()).map(|(id, _)| id)
         };
         all.iter()
-            .filter_map(|member| Some((id_of(member.device)?, filter::facts(member, &view, words))))
+            .filter_map(|member| Some((id_of(member.device)?, filter::facts(member, self.now, words))))
             .collect()
     }
 
@@ -332,7 +355,7 @@ impl Documents<'_> {
                 }
                 Subject::Custom(index) => self.custom.get(index).is_some_and(|list| list.has(*id)),
                 Subject::All => true,
-                Subject::Alerts => false,
+                Subject::Alerts | Subject::User(_) => false,
             })
             .map(|(_, device)| device)
     }
@@ -348,6 +371,9 @@ impl Documents<'_> {
             Subject::Custom(index) => self.custom.get(index).map_or(("", ""), |list| (&list.title, "")),
             Subject::All => (&self.config.house.title, "all"),
             Subject::Alerts => (&self.config.house.title, "alerts"),
+            Subject::User(user) => {
+                self.config.users.get(user).map_or(("", ""), |user| (&user.name, &user.name))
+            }
         }
     }
 

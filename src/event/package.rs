@@ -6,6 +6,7 @@ use super::filter::Addresses;
 use super::subject::Subject;
 use super::winfo::Watching;
 use crate::body::filter::{Filter, FilterSet};
+use crate::body::presence::Presence;
 use crate::device::alerts::Counts;
 use crate::device::appliance::{Device, Lamp};
 use crate::device::profile::Property;
@@ -26,7 +27,7 @@ pub trait Package: Sync {
     }
     /// Whether it says something about `subject`, as a member of a list or for itself.
     fn covers(&self, subject: Subject) -> bool {
-        !matches!(subject, Subject::Alerts)
+        !matches!(subject, Subject::Alerts | Subject::User(_))
     }
     /// Lifetime of a subscription that asks for none.
     fn default_expires(&self) -> Duration {
@@ -93,6 +94,8 @@ pub struct View<'a> {
     pub moments: &'a [Moment],
     /// The alerts that the watcher may know of.
     pub alerts: Counts,
+    /// The person, where it is about one.
+    pub person: Option<&'a Presence>,
     /// What the watcher wants of it.
     pub filter: Option<&'a FilterSet>,
     /// How much of it goes into this document.

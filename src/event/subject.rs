@@ -1,4 +1,4 @@
-//! What a subscription is about: one appliance, a place, a list, or the house's mailbox.
+//! What a subscription is about: one appliance, a place, a list, the house's mailbox, or a person.
 
 use crate::config::{Config, DeviceId, names};
 
@@ -17,6 +17,8 @@ pub enum Subject {
     Alerts,
     /// A list that somebody wrote: its place in [`super::custom::CustomLists`].
     Custom(usize),
+    /// A user of the house: an index into [`Config::users`].
+    User(usize),
 }
 
 impl Subject {
@@ -29,6 +31,7 @@ impl Subject {
             Self::All => 3,
             Self::Alerts => 4,
             Self::Custom(index) => index * 8 + 5,
+            Self::User(index) => index * 8 + 7,
         }
     }
 
@@ -40,6 +43,7 @@ impl Subject {
             (index, 2) => Self::RoomList(index),
             (_, 3) => Self::All,
             (index, 5) => Self::Custom(index),
+            (index, 7) => Self::User(index),
             _ => Self::Alerts,
         }
     }

@@ -158,7 +158,8 @@ impl Gateway {
         }
         let who = self.prove(request, Purpose::Control, now)?;
         let target = self.resolve(&request.uri, request.hop);
-        let target = target.filter(|target| self.is_there(&who, *target));
+        // People are watched here, and neither called nor written to.
+        let target = target.filter(|target| target.user().is_none() && self.is_there(&who, *target));
         let target = target.ok_or(Rejection::new(404, "No Such Appliance"))?;
         check_age(request.message, now)?;
         let wish = self.wish(&kind, request, target, &who, now)?;

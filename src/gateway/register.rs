@@ -23,7 +23,12 @@ impl Gateway {
             self.counters.forbidden += 1;
             return Err(Rejection::new(403, "Not Your Address"));
         }
+        let document = self.document_of_register(request, &user, now)?;
         let contacts = self.registrar.register(&user, request.message, request.hop, now)?;
+        if let Some(document) = document {
+            self.published.register(&user, document);
+        }
+        self.compose_named(&user, now);
         let key = self.open(request, Weight::Light)?;
         let tag = self.stateless_tag(request.message);
         let mut writer = self.response(request.message, request.hop, 200, "OK", Some(&tag));

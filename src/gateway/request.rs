@@ -83,6 +83,7 @@ impl Gateway {
             }
             Method::Message | Method::Do | Method::Invite | Method::Register => Err(gone()),
             Method::Refer if !request.in_dialog() => Err(Rejection::new(603, "Decline")),
+            Method::Notify if request.in_dialog() => self.notified(request, now),
             Method::Bye | Method::Notify | Method::Info | Method::Update | Method::Prack => Err(gone()),
             Method::Cancel | Method::Refer => Err(gone()),
             Method::Publish if !request.in_dialog() => self.publish(request, now),
@@ -100,6 +101,15 @@ impl Gateway {
 
     fn allow(&self) -> &'static str {
         if self.config.compat == Compat::Off { ALLOW_MODERN } else { ALLOW }
+    }
+
+    /// The bodies that requests may carry.
+    fn accept(&self) -> String {
+        let mut types = vec!["text/plain", "application/senml+json"];
+        for method in ["SUBSCRIBE", "PUBLISH"] {
+            types.extend(matrix::carried(method, self.config.compat));
+        }
+        types.join(", ")
     }
 
     /// Who asks. Nobody else than a proven name gets past this.
@@ -232,9 +242,7 @@ impl Gateway {
         let tag = self.stateless_tag(request.message);
         let mut writer = self.response(request.message, request.hop, 200, "OK", Some(&tag));
         writer.field("Allow", &[self.allow()]).field("Allow-Events", &[ALLOW_EVENTS]);
-        writer
-            .field("Accept", &["text/plain, application/senml+json"])
-            .field("Supported", &[EXTENSION, ", ", RECIPIENT_LIST]);
+        writer.field("Accept", &[&self.accept()]).field("Supported", &[EXTENSION, ", ", RECIPIENT_LIST]);
         match description {
             // Whoever proved himself may be sent more than he sent.
             Some(text) => {

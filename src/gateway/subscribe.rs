@@ -125,8 +125,9 @@ impl Gateway {
 
     /// What documents are written from.
     pub(super) fn documents(&mut self, now: Now) -> Documents<'_> {
-        let Self { config, house, rooms, custom, alerts, cache, filters, began_ms, .. } = self;
-        Documents { config, house, rooms, custom, alerts, cache, filters, masked_ms: *began_ms, now }
+        let Self { config, house, rooms, custom, alerts, people, cache, filters, began_ms, .. } = self;
+        let masked_ms = *began_ms;
+        Documents { config, house, rooms, custom, alerts, people, cache, filters, masked_ms, now }
     }
 
     /// A refresh or an unsubscription.
@@ -206,7 +207,9 @@ impl Gateway {
                 let uri = Uri::parse(presentity).ok();
                 uri.and_then(|uri| self.resolve(&uri, request.hop)).map(Target::subject)
             }
-            (None, None) => self.resolve(&request.uri, request.hop).map(Target::subject),
+            (None, None) => {
+                self.resolve(&request.uri, request.hop).map(|target| self.subject_of(target, rules, who))
+            }
         };
         let subject = subject.ok_or_else(nothing)?;
         let (standing, view) = self.standing(who, subject, now).ok_or_else(nothing)?;
@@ -226,6 +229,18 @@ impl Gateway {
         Ok((resource, standing, reading))
     }
 
+    /// What is watched at an address. Phones look for their mailbox at their own one: it is the house's.
+    fn subject_of(&self, target: Target, rules: &dyn Package, who: &Identity) -> Subject {
+        let own = |user: usize| {
+            let name = self.config.users.get(user).map(|user| user.name.as_str());
+            matches!(who, Identity::User(user) if Some(user.as_str()) == name)
+        };
+        match target {
+            Target::User(user) if rules.covers(Subject::Alerts) && own(user) => Subject::Alerts,
+            target => target.subject(),
+        }
+    }
+
     /// What of a subject somebody may see; `None` when it does not exist for him.
     pub(super) fn view(&self, who: &Identity, subject: Subject) -> Option<u128> {
         let access = &self.config.access;
@@ -243,6 +258,10 @@ impl Gateway {
                 let known = |user: &String| self.config.users.iter().any(|known| known.name == *user);
                 let is_here = !matches!(who, Identity::User(user) if !known(user));
                 self.custom.get(index).filter(|list| is_here && list.owner == key_of(who)).map(|_| 0)
+            }
+            Subject::User(user) => {
+                let name = &self.config.users.get(user)?.name;
+                access.may_watch(who, name).then_some(0)
             }
             Subject::All | Subject::Alerts => {
                 let all: Vec<DeviceId> = self.house.devices().map(|(id, _)| id).collect();

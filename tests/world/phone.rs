@@ -164,6 +164,17 @@ impl Phone {
         self.start("REGISTER", &format!("sip:{DOMAIN}"), &to, fields, None, now)
     }
 
+    /// REGISTER of its own address with these fields.
+    pub fn register_raw(
+        &mut self,
+        fields: &str,
+        body: Option<(&'static str, String)>,
+        now: Instant,
+    ) -> usize {
+        let to = format!("sip:{}@{DOMAIN}", self.user);
+        self.start("REGISTER", &format!("sip:{DOMAIN}"), &to, fields.to_owned(), body, now)
+    }
+
     /// Registers as somebody who decides over subscriptions.
     pub fn register_authorizer(&mut self, expires: u32, now: Instant) -> usize {
         let contact = self.contact();
