@@ -184,10 +184,14 @@ fn update(
     Ok(())
 }
 
-/// The parameters besides `expires`, on one line.
+/// Parameters of a Contact that the registrar writes and no phone.
+const OURS: [&[u8]; 3] = [b"expires", b"pub-gruu", b"temp-gruu"];
+
+/// The parameters besides `expires`, on one line. A phone gives itself no GRUU (RFC 5627 §5.1).
 fn params_of(address: &Address<'_>) -> Result<String, Rejection> {
     let mut params = String::new();
-    for (name, value) in address.params.iter().filter(|(name, _)| !name.eq_ignore_ascii_case(b"expires")) {
+    let ours = |name: &[u8]| OURS.iter().any(|known| name.eq_ignore_ascii_case(known));
+    for (name, value) in address.params.iter().filter(|(name, _)| !ours(name)) {
         params.push(';');
         params.push_str(&String::from_utf8_lossy(name));
         if let Some(value) = value {
