@@ -89,3 +89,11 @@ pub const WATCHERS_TOLD: usize = 128;
 pub const REQUESTS: usize = 64;
 /// The same for one person.
 pub const REQUESTS_PER_USER: usize = 8;
+/// Entries of one list that somebody wrote, lists within it included; one more is refused.
+pub const LIST_ENTRIES: usize = 256;
+/// Lists that people wrote and watch, in all; one more is answered 503.
+pub const CUSTOM_LISTS: usize = 1024;
+/// The same of one user.
+pub const CUSTOM_LISTS_PER_USER: usize = 64;
+/// Documents that people wrote, in bytes, all together; what would be more is refused with 507.
+pub const KEPT_BYTES: usize = 4 * 1024 * 1024;

@@ -91,7 +91,11 @@ impl Bench {
                 }
                 Output::Close { .. } => heard.closed = true,
                 Output::Drive { op, .. } => assert!(op.id().is_none(), "a stranger moved something: {op:?}"),
-                Output::Audit { .. } | Output::Keep { .. } | Output::Tell(_) | Output::Connect { .. } => {}
+                Output::Audit { .. }
+                | Output::Answer { .. }
+                | Output::Keep { .. }
+                | Output::Tell(_)
+                | Output::Connect { .. } => {}
             }
         }
         heard

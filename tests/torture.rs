@@ -93,6 +93,7 @@ impl Bench {
                 Output::Drive { op, .. } => heard.drove |= op.id().is_some(),
                 Output::Send { .. }
                 | Output::Audit { .. }
+                | Output::Answer { .. }
                 | Output::Keep { .. }
                 | Output::Tell(_)
                 | Output::Connect { .. } => {}

@@ -4,10 +4,12 @@ mod access;
 mod alerts;
 mod devices;
 mod house;
+mod http;
 mod links;
 mod namespace;
 mod numbers;
 mod profiles;
+mod state;
 mod upstream;
 mod users;
 
@@ -139,6 +141,10 @@ fn sections(mut map: MapReader<'_>, library: &mut Library<'_>, build: &mut Build
     let agents = alerts::named(map.take("agents"), "agents", &users, build);
     access::check_ask(&access, &owners, map.place, build);
     let audit = map.text("audit", &mut build.faults).map(|path| build.resolve(&path));
+    let state = state::state(&mut map, build);
+    let http_node = map.take("http");
+    let http = http::http(http_node, build);
+    http::check_kept(http_node, &http, state.is_some(), build);
     map.finish(&mut build.faults);
     let links = links.finish(devices_node.is_some(), build);
     // Users that are there and faulty have their own faults.
@@ -166,6 +172,8 @@ fn sections(mut map: MapReader<'_>, library: &mut Library<'_>, build: &mut Build
         links,
         devices,
         audit,
+        state,
+        http,
     })
 }
 

@@ -50,6 +50,10 @@ pub struct Config {
     pub devices: Vec<DeviceConfig>,
     /// Where audit lines go; `None`: to the log only.
     pub audit: Option<std::path::PathBuf>,
+    /// The folder for documents that people write; `None`: they last as long as the process.
+    pub state: Option<std::path::PathBuf>,
+    /// Where clients read and write those documents over HTTP. Empty: nowhere.
+    pub http: Vec<SocketAddr>,
 }
 
 /// What the gateway calls itself.

@@ -4,6 +4,7 @@
 //! one is to be sent. Adding a package is one file here and one line in [`PACKAGES`].
 
 pub mod appliance;
+pub mod custom;
 pub mod describe;
 pub mod dialog;
 pub mod filter;
@@ -31,6 +32,7 @@ use crate::sip::notifier::{Document, Moment, Resource, Source, Watcher};
 use crate::sip::wire::Uri;
 use crate::timer::Now;
 
+use self::custom::CustomLists;
 pub use self::filter::Filters;
 use self::filter::{Addresses, Facts};
 pub use self::package::{EVENTS, Member, Package, View};
@@ -76,6 +78,8 @@ pub struct Documents<'a> {
     pub house: &'a House,
     /// Where they stand.
     pub rooms: &'a Rooms,
+    /// Lists that people wrote.
+    pub custom: &'a CustomLists,
     /// What a person should know of.
     pub alerts: &'a Alerts,
     /// The people.
@@ -98,6 +102,11 @@ impl Source for Documents<'_> {
         match Subject::of(resource.subject) {
             Subject::Alerts => self.alerts.version().hash(&mut hasher),
             Subject::User(user) => self.people.version(user).hash(&mut hasher),
+            Subject::Custom(index) => {
+                self.custom.get(index).hash(&mut hasher);
+                let devices = self.devices(Subject::Custom(index));
+                devices.for_each(|device| device.shadow().version().hash(&mut hasher));
+            }
             subject => self.devices(subject).for_each(|device| device.shadow().version().hash(&mut hasher)),
         }
         hasher.finish()
@@ -212,6 +221,10 @@ impl Documents<'_> {
             }
         };
         let view = View { form, moments, ..self.view(subject, &who, watcher, &members) };
+        if let Subject::Custom(index) = subject {
+            let entries = self.custom.get(index).map(|list| list.entries.as_slice()).unwrap_or_default();
+            return list::written(package, &view, entries, |id| self.house.device(id));
+        }
         if subject.is_list() {
             return list::document(package, &view);
         }
@@ -338,6 +351,7 @@ impl Documents<'_> {
                 Subject::Room(index) | Subject::RoomList(index) => {
                     self.rooms.get(index).is_some_and(|room| room.devices.contains(id))
                 }
+                Subject::Custom(index) => self.custom.get(index).is_some_and(|list| list.has(*id)),
                 Subject::All => true,
                 Subject::Alerts | Subject::User(_) => false,
             })
@@ -352,6 +366,7 @@ impl Documents<'_> {
             Subject::Room(index) | Subject::RoomList(index) => {
                 self.rooms.get(index).map_or(("", ""), |room| (&room.name, &room.id))
             }
+            Subject::Custom(index) => self.custom.get(index).map_or(("", ""), |list| (&list.title, "")),
             Subject::All => (&self.config.house.title, "all"),
             Subject::Alerts => (&self.config.house.title, "alerts"),
             Subject::User(user) => {

@@ -17,6 +17,8 @@ pub enum Subject {
     Alerts,
     /// A user of the house: an index into [`Config::users`].
     User(usize),
+    /// A list that somebody wrote: its place in [`super::custom::CustomLists`].
+    Custom(usize),
 }
 
 impl Subject {
@@ -29,6 +31,7 @@ impl Subject {
             Self::All => 3,
             Self::Alerts => 4,
             Self::User(index) => index * 8 + 7,
+            Self::Custom(index) => index * 8 + 5,
         }
     }
 
@@ -40,13 +43,14 @@ impl Subject {
             (index, 2) => Self::RoomList(index),
             (_, 3) => Self::All,
             (index, 7) => Self::User(index),
+            (index, 5) => Self::Custom(index),
             _ => Self::Alerts,
         }
     }
 
     /// Whether its members are told one by one.
     pub fn is_list(self) -> bool {
-        matches!(self, Self::RoomList(_) | Self::All)
+        matches!(self, Self::RoomList(_) | Self::All | Self::Custom(_))
     }
 }
 

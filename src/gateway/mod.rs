@@ -4,12 +4,14 @@
 //! for the next input or [`Gateway::next_deadline`]. The order of outputs is a guarantee: an audit
 //! line comes before the act it speaks of, an answer before the NOTIFY that follows from it.
 
+mod buddies;
 mod command;
 mod compose;
 mod filters;
 mod flow;
 mod historic;
 mod kept;
+mod lists;
 mod page;
 mod publish;
 mod qauth;
@@ -23,6 +25,7 @@ mod subscribe;
 mod surface;
 mod upstream;
 mod wish;
+pub mod xcap;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -38,6 +41,7 @@ use crate::control::target::Names;
 use crate::device::alerts::Alerts;
 use crate::device::command::CommandId;
 use crate::device::house::{Effect, House};
+use crate::event::custom::CustomLists;
 use crate::event::{self, Cache, Documents, Rooms, Subject};
 use crate::limits;
 use crate::sip::auth::{self, Algorithm};
@@ -87,6 +91,8 @@ pub struct Gateway {
     began_ms: i64,
     /// When the last input came.
     clock: Now,
+    /// Lists that people wrote and watch.
+    custom: CustomLists,
     recent: command::Recent,
     pace: command::Pace,
     cache: Cache,
@@ -151,6 +157,7 @@ impl Gateway {
             requests: requests::Requests::default(),
             began_ms: now.wall_ms,
             clock: now,
+            custom: CustomLists::default(),
             recent: command::Recent::default(),
             pace: command::Pace::default(),
             cache: Cache::default(),
@@ -193,6 +200,10 @@ impl Gateway {
             Input::Closed { flow, why } => self.on_closed(flow, &why, now),
             Input::ConnectFailed { upstream, why } => self.on_connect_failed(upstream, &why, now),
             Input::Driver { link, event } => self.on_driver(link, event, now),
+            Input::Http { ticket, peer, request } => {
+                let answer = self.on_http(request, peer, now);
+                self.outputs.push_back(Output::Answer { ticket, answer });
+            }
             Input::Reload(config) => self.reload(config, now),
             Input::Shutdown => self.shut_down(now),
         }
@@ -210,10 +221,10 @@ impl Gateway {
         if let Some(transmit) = self.transactions.poll_transmit() {
             return Some(sent(transmit));
         }
-        let Self { config, house, rooms, alerts, cache, filters, people, began_ms, clock, .. } = self;
+        let Self { config, house, rooms, custom, alerts, cache, filters, people, began_ms, clock, .. } = self;
         let (masked_ms, now) = (*began_ms, *clock);
         let mut documents =
-            Documents { config, house, rooms, alerts, people, cache, filters, masked_ms, now };
+            Documents { config, house, rooms, custom, alerts, people, cache, filters, masked_ms, now };
         self.notifier.send_next(&mut self.transactions, &mut documents, now);
         self.transactions.poll_transmit().map(sent)
     }
@@ -392,11 +403,14 @@ impl Gateway {
 
     /// The state of an appliance is also that of its room and of the lists that it is on.
     fn tell_watchers(&mut self, id: DeviceId, now: Now) {
-        let Self { notifier, config, house, rooms, .. } = self;
+        let Self { notifier, config, house, rooms, custom, .. } = self;
         let Some(device) = house.device(id) else { return };
         let may_see = |who: &str| config.access.may_see(&event::identity_of(who), device.id(), device.room());
         notifier.changed(Subject::Device(id).code(), now);
         notifier.changed_for(Subject::All.code(), may_see, now);
+        for (index, _) in custom.iter().filter(|(_, list)| list.has(id)) {
+            notifier.changed_for(Subject::Custom(index).code(), may_see, now);
+        }
         if let Some(room) = rooms.of_device(id) {
             notifier.changed_for(Subject::Room(room).code(), may_see, now);
             notifier.changed_for(Subject::RoomList(room).code(), may_see, now);

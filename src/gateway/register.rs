@@ -2,6 +2,7 @@
 
 use super::Gateway;
 use super::request::Request;
+use crate::body::xbuddy;
 use crate::config::access::Identity;
 use crate::sip::Rejection;
 use crate::sip::auth::Purpose;
@@ -37,7 +38,11 @@ impl Gateway {
         if let Ok(date) = date {
             writer.field("Date", &[&date]);
         }
-        self.transactions.answer(key, 200, writer.finish(), now.mono);
+        let answer = match self.buddy_list(request, &user) {
+            Some(list) => writer.body(xbuddy::CONTENT_TYPE, list.as_bytes()),
+            None => writer.finish(),
+        };
+        self.transactions.answer(key, 200, answer, now.mono);
         self.on_authorizer(&user, now);
         Ok(())
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use secrecy::ExposeSecret as _;
 use sipliance_driver as driver;
 
+use super::lists::Before;
 use super::{Gateway, Secrets};
 use crate::config::{Config, DeviceId, LinkSettings};
 use crate::control::target::Names;
@@ -42,7 +43,8 @@ impl Gateway {
                     let name = |config: &Config| config.users.get(user).map(|user| user.name.clone());
                     name(&self.config) != name(&config)
                 }
-                Subject::All | Subject::Alerts => false,
+                // Lists mean the appliances of the new house, once that is in force.
+                Subject::All | Subject::Alerts | Subject::Custom(_) => false,
             },
             now,
         );
@@ -54,7 +56,7 @@ impl Gateway {
             now,
         );
         self.requests.retain(stays);
-        self.rooms = rooms;
+        let old_rooms = std::mem::replace(&mut self.rooms, rooms);
         self.names = Names::new(&config);
         self.secrets = Secrets::new(&config);
         let (md5, query_age, control_age) = super::digest_rules(&config);
@@ -62,7 +64,9 @@ impl Gateway {
         // Documents of the old house: another appliance may have that place and version now.
         self.cache = Cache::default();
         self.published.retain(&self.config, &config);
-        self.config = config;
+        let old_config = std::mem::replace(&mut self.config, config);
+        self.kept.retain_users(&self.config.clone());
+        self.relist(&Before { config: &old_config, house: &old, rooms: &old_rooms }, now);
         self.people.truncate(self.config.users.len());
         self.compose_all(now);
         self.end_unfit_filters(now);
@@ -103,6 +107,8 @@ pub fn needs_restart(old: &Config, new: &Config) -> Option<&'static str> {
         (upstreams != new_upstreams, "`upstream:`"),
         (old.listen != new.listen, "`listen:`"),
         (old.audit != new.audit, "`audit:`"),
+        (old.state != new.state, "`state:`"),
+        (old.http != new.http, "`http:`"),
         (old.house.domain != new.house.domain || old.house.user != new.house.user, "`house:`"),
     ]
     .into_iter()

@@ -1,6 +1,7 @@
 //! Every request that no transaction knows: checked, proven, dispatched, answered.
 
 use super::Gateway;
+use super::lists::RECIPIENT_LIST;
 use crate::body::td;
 use crate::config::Compat;
 use crate::config::access::Identity;
@@ -240,7 +241,7 @@ impl Gateway {
         let tag = self.stateless_tag(request.message);
         let mut writer = self.response(request.message, request.hop, 200, "OK", Some(&tag));
         writer.field("Allow", &[self.allow()]).field("Allow-Events", &[ALLOW_EVENTS]);
-        writer.field("Accept", &[&self.accept()]).field("Supported", &[EXTENSION]);
+        writer.field("Accept", &[&self.accept()]).field("Supported", &[EXTENSION, ", ", RECIPIENT_LIST]);
         match description {
             // Whoever proved himself may be sent more than he sent.
             Some(text) => {
@@ -320,10 +321,13 @@ impl Gateway {
     }
 }
 
-/// Extensions that a request insists on (RFC 3261 §8.2.2.3): lists are the one that the gateway has.
+/// Extensions that a request insists on (RFC 3261 §8.2.2.3): lists are what the gateway has.
 fn check_require(message: &Message<'_>) -> Result<(), Rejection> {
     let mut unknown = String::new();
-    let known = |option: &&str| option.eq_ignore_ascii_case(EXTENSION);
+    let subscribes = message.request().is_some_and(|(method, _)| method == Method::Subscribe);
+    let known = |option: &&str| {
+        option.eq_ignore_ascii_case(EXTENSION) || subscribes && option.eq_ignore_ascii_case(RECIPIENT_LIST)
+    };
     let options = message.list(Name::Require).filter_map(|option| std::str::from_utf8(option).ok());
     for option in options.filter(|option| !known(option)) {
         if !unknown.is_empty() {

@@ -125,8 +125,8 @@ impl Gateway {
 
     /// What documents are written from.
     pub(super) fn documents(&mut self, now: Now) -> Documents<'_> {
-        let Self { config, house, rooms, alerts, cache, filters, people, began_ms, .. } = self;
-        Documents { config, house, rooms, alerts, people, cache, filters, masked_ms: *began_ms, now }
+        let Self { config, house, rooms, custom, alerts, cache, filters, people, began_ms, .. } = self;
+        Documents { config, house, rooms, custom, alerts, people, cache, filters, masked_ms: *began_ms, now }
     }
 
     /// A refresh or an unsubscription.
@@ -184,7 +184,7 @@ impl Gateway {
     /// What a SUBSCRIBE is about, in the order of RFC 6665 §4.2.1.1, how he stands to it, and how it is
     /// read. What somebody may not see does not exist for him.
     fn what(
-        &self,
+        &mut self,
         request: &Request<'_, '_>,
         asked: &Asked<'_>,
         presentity: Option<&str>,
@@ -199,11 +199,18 @@ impl Gateway {
         let package = package.ok_or_else(bad_event)?;
         let rules = event::PACKAGES.get(package).copied().ok_or_else(bad_event)?;
         let nothing = || Rejection::new(404, "No Such Appliance");
-        let target = match presentity {
-            Some(presentity) => Uri::parse(presentity).ok().and_then(|uri| self.resolve(&uri, request.hop)),
-            None => self.resolve(&request.uri, request.hop),
+        let subject = match (self.written_list(request, who)?, presentity) {
+            (Some(subject), _) => Some(subject),
+            (None, Some(presentity)) => {
+                let uri = Uri::parse(presentity).ok();
+                uri.and_then(|uri| self.resolve(&uri, request.hop)).map(Target::subject)
+            }
+            (None, None) => {
+                let target = self.resolve(&request.uri, request.hop);
+                target.map(|target| self.subject_of(target, rules, who))
+            }
         };
-        let subject = target.map(|target| self.subject_of(target, rules, who)).ok_or_else(nothing)?;
+        let subject = subject.ok_or_else(nothing)?;
         let (standing, view) = self.standing(who, subject, now).ok_or_else(nothing)?;
         if !rules.covers(subject) {
             return Err(bad_event());
@@ -248,6 +255,12 @@ impl Gateway {
             Subject::User(user) => {
                 let name = &self.config.users.get(user)?.name;
                 access.may_watch(who, name).then_some(0)
+            }
+            Subject::Custom(index) => {
+                // What its writer may not see, the list does not show him either.
+                let known = |user: &String| self.config.users.iter().any(|known| known.name == *user);
+                let is_here = !matches!(who, Identity::User(user) if !known(user));
+                self.custom.get(index).filter(|list| is_here && list.owner == key_of(who)).map(|_| 0)
             }
             Subject::All | Subject::Alerts => {
                 let all: Vec<DeviceId> = self.house.devices().map(|(id, _)| id).collect();

@@ -1,6 +1,6 @@
 //! What goes into the gateway and what comes out.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -66,6 +66,15 @@ pub enum Input<'a> {
         /// What.
         event: driver::Event,
     },
+    /// A request came over HTTP; answered at once by [`Output::Answer`].
+    Http {
+        /// Names the request.
+        ticket: u64,
+        /// Who asks, by address.
+        peer: IpAddr,
+        /// What is asked.
+        request: &'a super::xcap::Request,
+    },
     /// A new configuration was checked and is good.
     Reload(Arc<Config>),
     /// Stop: tell the watchers, take registrations back.
@@ -118,6 +127,13 @@ pub enum Output {
         /// Its text; `None`: there is none any more.
         body: Option<Bytes>,
     },
+    /// Answer a request that came over HTTP.
+    Answer {
+        /// The request.
+        ticket: u64,
+        /// The answer.
+        answer: super::xcap::Answer,
+    },
     /// Something that a person may want to read in the journal.
     Tell(Notice),
 }
@@ -156,6 +172,15 @@ pub enum Notice {
         channel: String,
         /// Why.
         why: String,
+    },
+    /// Somebody wrote a document, or took it away.
+    Document {
+        /// Who.
+        user: String,
+        /// Of what kind.
+        kind: &'static str,
+        /// What became of it.
+        what: &'static str,
     },
     /// A link changed.
     Link {

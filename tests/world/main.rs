@@ -19,6 +19,7 @@ mod conformance_digest;
 mod conformance_events;
 mod filters;
 mod forms;
+mod lists;
 mod lossy;
 mod matrix;
 mod order;

@@ -114,6 +114,8 @@ pub struct Phone {
     pub speaks_for: Option<String>,
     /// Requests of the gateway, by method.
     pub asked: Vec<(String, Bytes)>,
+    /// The body of the next SUBSCRIBE.
+    pub body: Option<(&'static str, String)>,
 }
 
 const DOMAIN: &str = "home.example";
@@ -140,6 +142,7 @@ impl Phone {
             extra: String::new(),
             speaks_for: None,
             asked: Vec::new(),
+            body: None,
         }
     }
 
@@ -176,6 +179,13 @@ impl Phone {
     pub fn register_authorizer(&mut self, expires: u32, now: Instant) -> usize {
         let contact = self.contact();
         let fields = format!("Contact: <{contact}>;expires={expires};methods=\"MESSAGE,QAUTH\"\r\n");
+        let to = format!("sip:{}@{DOMAIN}", self.user);
+        self.start("REGISTER", &format!("sip:{DOMAIN}"), &to, fields, None, now)
+    }
+
+    /// Registers, and accepts bodies of that type in the answer.
+    pub fn register_accepting(&mut self, accept: &str, now: Instant) -> usize {
+        let fields = format!("Contact: <{}>;expires=600\r\nAccept: {accept}\r\n", self.contact());
         let to = format!("sip:{}@{DOMAIN}", self.user);
         self.start("REGISTER", &format!("sip:{DOMAIN}"), &to, fields, None, now)
     }
@@ -247,7 +257,8 @@ impl Phone {
         let uri = format!("sip:{name}@{DOMAIN}");
         let sub = self.subs.len();
         let fields = self.sub_fields(event, accept, expires);
-        let op = self.new_op("SUBSCRIBE", &uri, &uri, fields, None);
+        let body = self.body.take();
+        let op = self.new_op("SUBSCRIBE", &uri, &uri, fields, body);
         self.subs.push(Sub {
             call_id: self.ops[op].call_id.clone(),
             tag: self.ops[op].tag.clone(),

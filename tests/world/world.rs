@@ -14,6 +14,7 @@ use bytes::Bytes;
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use sipliance::config::{Config, LinkId};
+use sipliance::gateway::xcap::Answer;
 use sipliance::gateway::{Gateway, Input, Output};
 use sipliance::sip::wire::{Message, Method, Start};
 use sipliance::sip::{FlowId, Hop, Transport};
@@ -97,6 +98,8 @@ pub struct World {
     /// Final statuses by transaction.
     finals: BTreeMap<String, BTreeSet<u16>>,
     quiet: bool,
+    /// Answers over HTTP.
+    pub answers: Vec<Answer>,
 }
 
 /// Where the gateway listens.
@@ -136,6 +139,7 @@ impl World {
             outstanding: HashMap::new(),
             finals: BTreeMap::new(),
             quiet: false,
+            answers: Vec::new(),
         };
         world.drain();
         let events: Vec<_> =
@@ -359,7 +363,7 @@ impl World {
                 Output::Audit { line, .. } => Seen::Audit(line.clone()),
                 Output::Connect { upstream, .. } => Seen::Connect(*upstream),
                 Output::Close { .. } => Seen::Close,
-                Output::Tell(_) | Output::Keep { .. } => Seen::Tell,
+                Output::Tell(_) | Output::Keep { .. } | Output::Answer { .. } => Seen::Tell,
             };
             self.seen.push((self.now, seen));
             self.carry_out(output);
@@ -382,6 +386,7 @@ impl World {
                 self.connections.remove(&flow);
                 self.handle(Input::Closed { flow, why: "we closed it".to_owned() });
             }
+            Output::Answer { answer, .. } => self.answers.push(answer),
             Output::Audit { .. } | Output::Keep { .. } | Output::Tell(_) => {}
         }
     }

@@ -247,12 +247,26 @@ impl Notifier {
             {
                 continue;
             }
-            if subscription.moments.len() >= limits::MOMENTS {
-                // Full: the watcher does not answer; the oldest is lost to it.
-                subscription.moments.pop_front();
-                subscription.moments_sent = subscription.moments_sent.saturating_sub(1);
+            subscription.add(moment.clone());
+            self.mark(id, now);
+        }
+    }
+
+    /// Whether anybody watches `subject`.
+    pub fn is_watched(&self, subject: usize) -> bool {
+        self.by_topic.contains_key(&(subject, false))
+    }
+
+    /// Tells each subscription what `what` has for it, with its next NOTIFY.
+    pub fn tell(&mut self, mut what: impl FnMut(&str, Resource) -> Vec<Moment>, now: Now) {
+        let ids: Vec<_> = self.ids().collect();
+        for id in ids {
+            let Some(subscription) = self.get_mut(id) else { continue };
+            let moments = what(&subscription.who, subscription.resource);
+            if moments.is_empty() {
+                continue;
             }
-            subscription.moments.push_back(moment.clone());
+            moments.into_iter().for_each(|moment| subscription.add(moment));
             self.mark(id, now);
         }
     }

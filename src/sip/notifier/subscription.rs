@@ -7,6 +7,7 @@ use super::judge::News;
 use super::rate::{Rates, Sent};
 use super::watchers::{Cause, Standing};
 use super::{End, Moment, Resource, Source, SubscriptionId, Template, Watcher};
+use crate::limits;
 use crate::sip::User;
 use crate::sip::dialog::Dialog;
 use crate::sip::transaction::Transactions;
@@ -90,6 +91,16 @@ impl Condition {
 }
 
 impl Subscription {
+    /// Has something said with the next NOTIFY.
+    pub fn add(&mut self, moment: Moment) {
+        if self.moments.len() >= limits::MOMENTS {
+            // Full: the watcher does not answer; the oldest is lost to it.
+            self.moments.pop_front();
+            self.moments_sent = self.moments_sent.saturating_sub(1);
+        }
+        self.moments.push_back(moment);
+    }
+
     /// When the next NOTIFY may go out, as far as rates say.
     pub fn next(&self) -> Option<Instant> {
         let paced = self.last.map(|last| last + self.rates.interval(self.package_interval));

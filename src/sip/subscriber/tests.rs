@@ -1,5 +1,8 @@
 //! The subscriber against a scripted notifier, in virtual time.
 
+mod ends;
+mod past;
+
 use std::net::SocketAddr;
 
 use rand::SeedableRng as _;
@@ -199,22 +202,6 @@ fn a_notify_before_the_2xx_makes_the_dialog_and_its_time_counts() {
 }
 
 /// Proves: EV-5, OLD-6, NEG-24
-/// A notifier of RFC 3265 answers 202 and may leave `expires` out of its NOTIFY.
-///
-/// Proves: EV-5
-#[test]
-fn a_202_is_a_200_and_its_time_counts() {
-    let mut world = World::new(3600);
-    let sent = world.next();
-    world.respond(&sent, 202, "Expires: 100\r\n");
-    assert_eq!(world.notify(&sent, "pending", "n1"), 200);
-    assert_eq!(world.notify(&sent, "active", "n1"), 200);
-    assert_eq!(world.heard(), ["pending", "active"]);
-    let refresh = world.next();
-    assert_eq!(field(&refresh, "Call-ID"), field(&sent, "Call-ID"));
-    assert!(world.seconds() < 100.0, "refreshed after {} s", world.seconds());
-}
-
 #[test]
 fn changes_do_not_put_off_the_refresh() {
     let (mut world, sent) = World::standing(100);
@@ -345,47 +332,6 @@ fn a_lost_response_is_repeated_and_counts_once() {
     assert_eq!(world.heard(), Vec::<String>::new());
     world.respond(&refresh, 481, "");
     assert_eq!(world.heard().len(), 1);
-}
-
-/// Proves: EV-7, EV-10, OLD-9, ERR-16
-#[test]
-fn the_reasons_of_a_termination_are_obeyed() {
-    for (state, heard) in [
-        ("terminated;reason=deactivated;retry-after=9", "wait 0 Terminated(Some(\"deactivated\"))"),
-        ("terminated;reason=timeout;retry-after=9", "wait 0 Terminated(Some(\"timeout\"))"),
-        ("terminated;reason=probation;retry-after=120", "wait 120 Terminated(Some(\"probation\"))"),
-        ("terminated;reason=giveup;retry-after=30", "wait 30 Terminated(Some(\"giveup\"))"),
-        ("terminated;reason=giveup", "wait 0 Terminated(Some(\"giveup\"))"),
-        ("terminated;reason=odd;retry-after=99999999", "wait 3600 Terminated(Some(\"odd\"))"),
-        ("Terminated", "wait 0 Terminated(None)"),
-        ("terminated;reason=rejected;retry-after=1", "over Terminated(Some(\"rejected\"))"),
-        ("terminated;reason=noresource", "over Terminated(Some(\"noresource\"))"),
-        ("terminated;reason=invariant;retry-after=31536000", "over Terminated(Some(\"invariant\"))"),
-    ] {
-        let (mut world, sent) = World::standing(3600);
-        assert_eq!(world.notify(&sent, state, "n1"), 200);
-        assert_eq!(world.heard(), ["terminated", heard], "{state}");
-        let again = world.next_before(Duration::from_secs(86_400));
-        assert_eq!(again.is_some(), heard.starts_with("wait"), "{state}");
-        if let Some(again) = again {
-            assert_ne!(field(&again, "Call-ID"), field(&sent, "Call-ID"));
-            assert_eq!(field(&again, "CSeq"), "1 SUBSCRIBE");
-        }
-    }
-}
-
-#[test]
-fn a_notifier_that_always_ends_it_is_asked_ever_less_often() {
-    let mut world = World::new(3600);
-    let mut asked = 0;
-    while world.seconds() < 3600.0 {
-        let sent = world.next();
-        asked += 1;
-        world.respond(&sent, 200, "Expires: 3600\r\n");
-        assert_eq!(world.notify(&sent, "terminated;reason=deactivated", "n1"), 200);
-        world.heard();
-    }
-    assert!((15..40).contains(&asked), "{asked}");
 }
 
 /// Proves: EV-6
