@@ -97,3 +97,6 @@ pub const CUSTOM_LISTS: usize = 1024;
 pub const CUSTOM_LISTS_PER_USER: usize = 64;
 /// Documents that people wrote, in bytes, all together; what would be more is refused with 507.
 pub const KEPT_BYTES: usize = 4 * 1024 * 1024;
+/// Longest state of a list in one NOTIFY, in bytes; more comes in several, each of which fits a datagram
+/// of IPv4 with its header fields, and peers that take no body over 64 KB.
+pub const LIST_STATE: usize = 60_000;

@@ -337,6 +337,7 @@ fn the_table_of_keys_is_complete() {
     for (section, home) in [
         ("", probe.to_owned()),
         ("house.", format!("house: {{{}}}\n", probe.trim())),
+        ("http.", format!("http: {{{}}}\n", probe.trim())),
         ("digest.", format!("digest: {{{}}}\n", probe.trim())),
         ("mqtt.NAME.", format!("mqtt: {{a: {{{}}}}}\n", probe.trim())),
         ("modbus.NAME.", format!("modbus: {{a: {{{}}}}}\n", probe.trim())),

@@ -313,6 +313,7 @@ mod tests {
         assert!(!seen.may_do(&anna(), device, room, "open", false));
     }
 
+    /// Proves: AUTH-2
     #[test]
     fn rights_of_several_rules_add_up() {
         let rule = |see, act| Rule { who: vec![anna()], see, act, ..Rule::default() };

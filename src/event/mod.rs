@@ -101,12 +101,12 @@ impl Source for Documents<'_> {
         resource.hash(&mut hasher);
         match Subject::of(resource.subject) {
             Subject::Alerts => self.alerts.version().hash(&mut hasher),
-            Subject::User(user) => self.people.version(user).hash(&mut hasher),
             Subject::Custom(index) => {
                 self.custom.get(index).hash(&mut hasher);
                 let devices = self.devices(Subject::Custom(index));
                 devices.for_each(|device| device.shadow().version().hash(&mut hasher));
             }
+            Subject::User(user) => self.people.version(user).hash(&mut hasher),
             subject => self.devices(subject).for_each(|device| device.shadow().version().hash(&mut hasher)),
         }
         hasher.finish()
@@ -188,7 +188,7 @@ impl Source for Documents<'_> {
 
 fn document_of(package: &dyn Package, form: usize, body: String) -> Document {
     let content_type = Cow::Borrowed(package.content_types().get(form).copied().unwrap_or("text/plain"));
-    Document { content_type, require: None, body: body.into() }
+    Document { content_type, require: None, body: body.into(), rest: None }
 }
 
 /// The address of 2000 for watcher information (draft-rosenberg-impp-watcherinfo-00 §5): the address of
@@ -252,6 +252,7 @@ impl Documents<'_> {
             alerts: Counts::default(),
             person: None,
             filter: None,
+            page: watcher.page,
             now: self.now,
         };
         let body = match (watcher.standing, subject) {
@@ -298,6 +299,7 @@ impl Documents<'_> {
             alerts: self.alerts_for(who),
             person: self.person(subject),
             filter: watcher.filter.and_then(|filter| self.filters.get(filter)),
+            page: watcher.page,
             now: self.now,
         }
     }

@@ -11,7 +11,7 @@ use crate::device::alerts::Counts;
 use crate::device::appliance::{Device, Lamp};
 use crate::device::profile::Property;
 use crate::limits;
-use crate::sip::notifier::Moment;
+use crate::sip::notifier::{Moment, Page};
 use crate::timer::Now;
 
 /// One event package (RFC 6665 §5).
@@ -98,6 +98,8 @@ pub struct View<'a> {
     pub person: Option<&'a Presence>,
     /// What the watcher wants of it.
     pub filter: Option<&'a FilterSet>,
+    /// How much of it goes into this document.
+    pub page: Page,
     /// The time.
     pub now: Now,
 }

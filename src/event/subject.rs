@@ -15,10 +15,10 @@ pub enum Subject {
     All,
     /// The alerts of the house.
     Alerts,
-    /// A user of the house: an index into [`Config::users`].
-    User(usize),
     /// A list that somebody wrote: its place in [`super::custom::CustomLists`].
     Custom(usize),
+    /// A user of the house: an index into [`Config::users`].
+    User(usize),
 }
 
 impl Subject {
@@ -30,8 +30,8 @@ impl Subject {
             Self::RoomList(index) => index * 8 + 2,
             Self::All => 3,
             Self::Alerts => 4,
-            Self::User(index) => index * 8 + 7,
             Self::Custom(index) => index * 8 + 5,
+            Self::User(index) => index * 8 + 7,
         }
     }
 
@@ -42,8 +42,8 @@ impl Subject {
             (index, 1) => Self::Room(index),
             (index, 2) => Self::RoomList(index),
             (_, 3) => Self::All,
-            (index, 7) => Self::User(index),
             (index, 5) => Self::Custom(index),
+            (index, 7) => Self::User(index),
             _ => Self::Alerts,
         }
     }

@@ -86,14 +86,11 @@ impl Asker {
 }
 
 /// Requests that moved something, by Call-ID, CSeq and From tag: the second branch of a fork is
-/// refused with 482 (RFC 3261 §8.2.2.2). And the calls of those that were DO, each with its newest
-/// CSeq: what comes behind a later one is too late (draft-tsang-sip-appliances-do-00 §3).
+/// refused with 482 (RFC 3261 §8.2.2.2).
 #[derive(Debug, Default)]
 pub(super) struct Recent {
     known: HashSet<u64>,
     order: VecDeque<u64>,
-    newest: HashMap<u64, u32>,
-    calls: VecDeque<u64>,
 }
 
 impl Recent {
@@ -111,23 +108,6 @@ impl Recent {
             && let Some(oldest) = self.order.pop_front()
         {
             self.known.remove(&oldest);
-        }
-    }
-
-    fn is_late(&self, call: u64, cseq: u32) -> bool {
-        self.newest.get(&call).is_some_and(|newest| cseq < *newest)
-    }
-
-    /// When full, the oldest call is forgotten.
-    fn follow(&mut self, call: u64, cseq: u32) {
-        if self.newest.insert(call, cseq).is_some() {
-            return;
-        }
-        self.calls.push_back(call);
-        if self.calls.len() > limits::RECENT_COMMANDS
-            && let Some(oldest) = self.calls.pop_front()
-        {
-            self.newest.remove(&oldest);
         }
     }
 }
@@ -182,11 +162,6 @@ impl Gateway {
         let target = target.filter(|target| target.user().is_none() && self.is_there(&who, *target));
         let target = target.ok_or(Rejection::new(404, "No Such Appliance"))?;
         check_age(request.message, now)?;
-        let (call, cseq) = (self.call_hash(request.message, &who), cseq_of(request.message));
-        let ordered = matches!(kind, Kind::Do);
-        if ordered && self.recent.is_late(call, cseq) {
-            return Err(Rejection::new(500, "CSeq Out Of Order"));
-        }
         let wish = self.wish(&kind, request, target, &who, now)?;
         if matches!(wish, Wish::Order(..)) && !self.pace.allows(&who, now) {
             return Err(Rejection::new(503, "Too Many Commands").with("Retry-After", "2"));
@@ -196,9 +171,6 @@ impl Gateway {
         let weight = if matches!(wish, Wish::Order(..)) { Weight::Heavy } else { Weight::Light };
         let key = self.open(request, weight)?;
         self.recent.add(fork);
-        if ordered {
-            self.recent.follow(call, cseq);
-        }
         let asker = Asker::new(request, key, kind, &who);
         match wish {
             Wish::Silence => self.answer(&asker, &Answer::new(200, "OK", ""), None, now),
@@ -315,27 +287,14 @@ impl Gateway {
         self.outputs.push_back(Output::Audit { line: line.to_string(), sensitive });
     }
 
-    /// The call that a command belongs to; nobody speaks in another's.
-    fn call_hash(&self, message: &Message<'_>, who: &Identity) -> u64 {
-        use std::hash::Hasher as _;
-        let mut hasher = siphasher::sip::SipHasher13::new_with_key(&self.tag_key);
-        hasher.write(key_of(who).as_bytes());
-        hasher.write(message.call_id().unwrap_or_default());
-        hasher.finish()
-    }
-
     fn fork_hash(&self, message: &Message<'_>) -> u64 {
         use std::hash::Hasher as _;
         let mut hasher = siphasher::sip::SipHasher13::new_with_key(&self.tag_key);
         hasher.write(message.call_id().unwrap_or_default());
-        hasher.write_u32(cseq_of(message));
+        hasher.write_u32(message.cseq().map_or(0, |cseq| cseq.number));
         hasher.write(message.from().ok().and_then(|from| from.tag()).unwrap_or_default().as_bytes());
         hasher.finish()
     }
-}
-
-fn cseq_of(message: &Message<'_>) -> u32 {
-    message.cseq().map_or(0, |cseq| cseq.number)
 }
 
 /// A message whose Expires has passed since its Date moves nothing (RFC 3428 §8). A Date alone says

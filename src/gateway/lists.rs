@@ -57,6 +57,12 @@ impl Gateway {
             return Err(Rejection::new(403, "Lists Go To The House"));
         }
         let message = request.message;
+        let coding = message.first(Name::ContentEncoding);
+        if coding.is_some_and(|coding| !coding.eq_ignore_ascii_case(b"identity")) {
+            return Err(
+                Rejection::new(415, "Unsupported Content-Encoding").with("Accept-Encoding", "identity")
+            );
+        }
         let whole = message.first(Name::ContentType).and_then(|kind| std::str::from_utf8(kind).ok());
         let whole = whole.unwrap_or_default();
         let bad = |why: crate::body::Fault| Rejection {

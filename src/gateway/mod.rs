@@ -221,7 +221,7 @@ impl Gateway {
         if let Some(transmit) = self.transactions.poll_transmit() {
             return Some(sent(transmit));
         }
-        let Self { config, house, rooms, custom, alerts, cache, filters, people, began_ms, clock, .. } = self;
+        let Self { config, house, rooms, custom, alerts, people, cache, filters, began_ms, clock, .. } = self;
         let (masked_ms, now) = (*began_ms, *clock);
         let mut documents =
             Documents { config, house, rooms, custom, alerts, people, cache, filters, masked_ms, now };

@@ -17,7 +17,7 @@ use crate::sip::auth::Purpose;
 use crate::sip::dialog::{Dialog, DialogFault, contact_uri, target_of};
 use crate::sip::notifier::rate::Rates;
 use crate::sip::notifier::watchers::Standing;
-use crate::sip::notifier::{Condition, Refresh, Resource, Source as _, Template, Wanted, Watcher};
+use crate::sip::notifier::{Condition, Page, Refresh, Resource, Source as _, Template, Wanted, Watcher};
 use crate::sip::transaction::Weight;
 use crate::sip::wire::text::seconds;
 use crate::sip::wire::{Address, Message, Name, Uri, write};
@@ -85,7 +85,7 @@ impl Gateway {
         }
         let state = reading.in_answer.then(|| {
             let (who, entity, filter) = (&*wanted.who, &*wanted.entity, wanted.filter);
-            let watcher = Watcher { who, nth: 0, entity, standing, filter };
+            let watcher = Watcher { who, nth: 0, entity, standing, filter, page: Page::WHOLE };
             self.state_for(resource, watcher, now)
         });
         self.transactions.answer(key, status, historic::finish(writer, state.flatten()), now.mono);
@@ -125,8 +125,9 @@ impl Gateway {
 
     /// What documents are written from.
     pub(super) fn documents(&mut self, now: Now) -> Documents<'_> {
-        let Self { config, house, rooms, custom, alerts, cache, filters, people, began_ms, .. } = self;
-        Documents { config, house, rooms, custom, alerts, people, cache, filters, masked_ms: *began_ms, now }
+        let Self { config, house, rooms, custom, alerts, people, cache, filters, began_ms, .. } = self;
+        let masked_ms = *began_ms;
+        Documents { config, house, rooms, custom, alerts, people, cache, filters, masked_ms, now }
     }
 
     /// A refresh or an unsubscription.
@@ -171,7 +172,8 @@ impl Gateway {
         writer.field_fmt("Expires", format_args!("{}", expires.as_secs()));
         let in_answer = matrix::in_answer(&Asked::of(request.message, false), self.config.compat);
         let (entity, standing) = (self.entity(request), self.notifier.standing(id));
-        let watcher = Watcher { who: &who, nth: 0, entity: &entity, standing, filter };
+        let (who, entity) = (&*who, &*entity);
+        let watcher = Watcher { who, nth: 0, entity, standing, filter, page: Page::WHOLE };
         let state = in_answer.then(|| self.state_for(resource, watcher, now)).flatten();
         self.transactions.answer(key, status, historic::finish(writer, state), now.mono);
         if before_events {
@@ -206,8 +208,7 @@ impl Gateway {
                 uri.and_then(|uri| self.resolve(&uri, request.hop)).map(Target::subject)
             }
             (None, None) => {
-                let target = self.resolve(&request.uri, request.hop);
-                target.map(|target| self.subject_of(target, rules, who))
+                self.resolve(&request.uri, request.hop).map(|target| self.subject_of(target, rules, who))
             }
         };
         let subject = subject.ok_or_else(nothing)?;
@@ -252,15 +253,15 @@ impl Gateway {
         match subject {
             Subject::Device(device) => event::view_of(access, who, self.house.device(device)?),
             Subject::Room(index) | Subject::RoomList(index) => any(self.rooms.get(index)?.devices.iter()),
-            Subject::User(user) => {
-                let name = &self.config.users.get(user)?.name;
-                access.may_watch(who, name).then_some(0)
-            }
             Subject::Custom(index) => {
                 // What its writer may not see, the list does not show him either.
                 let known = |user: &String| self.config.users.iter().any(|known| known.name == *user);
                 let is_here = !matches!(who, Identity::User(user) if !known(user));
                 self.custom.get(index).filter(|list| is_here && list.owner == key_of(who)).map(|_| 0)
+            }
+            Subject::User(user) => {
+                let name = &self.config.users.get(user)?.name;
+                access.may_watch(who, name).then_some(0)
             }
             Subject::All | Subject::Alerts => {
                 let all: Vec<DeviceId> = self.house.devices().map(|(id, _)| id).collect();

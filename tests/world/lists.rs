@@ -258,6 +258,7 @@ fn many_changes_on_a_list_are_few_notifies() {
     assert!((5..=8).contains(&heard), "100 changes in 5 s, and one NOTIFY in each second: {heard}");
 }
 
+/// Proves: NEG-13
 #[test]
 fn a_phone_of_2000_gets_its_list_with_its_registration() {
     let mut world = World::new(817);
@@ -282,4 +283,72 @@ fn a_phone_of_2000_gets_its_list_with_its_registration() {
     assert_eq!(http(&mut world, "ben", "PUT", xbuddy::CONTENT_TYPE, old), 201);
     let own = xbuddy::read(register(&mut world, ben, xbuddy::CONTENT_TYPE).as_bytes()).unwrap();
     assert_eq!((own.display.as_deref(), own.entries()[0].uri.as_str()), (Some("Mine"), "sip:x@h"));
+}
+
+/// A house with so many lamps more.
+fn large(lamps: usize) -> std::sync::Arc<sipliance::config::Config> {
+    let more: String = (0..lamps)
+        .map(|n| format!("  more{n}:\n    name: A lamp with number {n}\n    profile: plug\n    params: {{topic: m{n}}}\n"))
+        .collect();
+    home::changed("  lamp:\n", &format!("{more}  lamp:\n"))
+}
+
+/// Every document of the newest subscription from the n-th on.
+fn documents(world: &World, phone: usize, from: usize) -> Vec<Rlmi> {
+    let notifies = &world.phones[phone].subs.last().unwrap().notifies[from..];
+    notifies
+        .iter()
+        .map(|it| {
+            rlmi::read_related(&it.content_type, it.body.as_bytes()).unwrap_or_else(|why| panic!("{why}")).0
+        })
+        .collect()
+}
+
+fn active(list: &Rlmi) -> usize {
+    list.resources.iter().filter(|resource| !resource.instances.is_empty()).count()
+}
+
+/// Proves: RL-2, RL-4, RL-10
+#[test]
+fn a_list_that_fits_no_datagram_comes_in_several() {
+    let mut world = World::with(818, large(150));
+    let anna = phone(&mut world, "anna");
+    assert_eq!(watch(&mut world, anna, "all", "presence", 600), 200);
+    let first = documents(&world, anna, 0);
+    assert!((2..=4).contains(&first.len()), "{} documents", first.len());
+    assert_eq!(
+        first.iter().map(|list| list.version).collect::<Vec<_>>(),
+        (0..first.len() as u32).collect::<Vec<_>>()
+    );
+    assert!(first[0].full && first[1..].iter().all(|list| !list.full));
+    assert_eq!(first[0].resources.len(), 152, "the first names all");
+    assert_eq!(first.iter().map(active).sum::<usize>(), 152, "together they say all");
+    // A change while the newest state is still on its way is said behind it.
+    world.report("stat/plug/POWER", "ON");
+    world.run(1_020);
+    world.report("stat/plug/POWER", "OFF");
+    world.run(6_000);
+    let notifies = &world.phones[anna].subs[0].notifies;
+    let last = notifies.iter().rev().find(|notify| notify.body.contains("sip:plug@")).unwrap();
+    assert!(
+        last.body.split("entity=\"sip:plug@").nth(1).unwrap().contains(r#"name="power">off<"#),
+        "{}",
+        last.body
+    );
+    assert_eq!(documents(&world, anna, first.len()).iter().map(active).sum::<usize>() % 152, 0);
+    for (_, bytes) in world.sent(sipliance::sip::wire::Method::Notify) {
+        assert!(bytes.len() < 65_507, "{} bytes", bytes.len());
+    }
+    // A refresh begins anew, with all names.
+    let before = world.phones[anna].subs[0].notifies.len();
+    world.at(anna, |phone, now| phone.refresh(0, 600, now));
+    world.run(1_000);
+    let again = documents(&world, anna, before);
+    assert!(again[0].full && again.iter().map(active).sum::<usize>() == 152);
+
+    // A fetch is one document: what does not fit has no state in it.
+    assert_eq!(watch(&mut world, anna, "all", "presence", 0), 200);
+    let fetched = documents(&world, anna, 0);
+    assert_eq!((fetched.len(), fetched[0].resources.len()), (1, 152));
+    assert!(active(&fetched[0]) < 152);
 }

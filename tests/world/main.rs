@@ -17,6 +17,7 @@ mod calls;
 mod conformance_commands;
 mod conformance_digest;
 mod conformance_events;
+mod conformance_house;
 mod filters;
 mod forms;
 mod lists;

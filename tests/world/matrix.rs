@@ -31,7 +31,7 @@ fn with_contact(world: &World, phone: usize, more: &str) -> String {
     format!("Contact: <{}>\r\n{more}", world.phones[phone].contact())
 }
 
-/// Proves: LP-7
+/// Proves: LP-7, NEG-6
 #[test]
 fn a_watcher_of_before_events_gets_lpidf_in_the_answer_and_later() {
     let mut world = World::new(821);
@@ -77,6 +77,7 @@ fn before_events_a_fetch_has_no_contact() {
     assert_eq!(answer(&world, ben, op).0, 404);
 }
 
+/// Proves: NEG-5
 #[test]
 fn an_empty_accept_wants_no_state() {
     let mut world = World::new(823);
@@ -152,7 +153,7 @@ fn several_contacts_are_bounded_and_lead_to_no_stranger() {
     assert_eq!(answer(&world, anna, op).0, 400);
 }
 
-/// Proves: MW-2
+/// Proves: MW-2, NEG-9
 #[test]
 fn a_mailbox_at_once_and_as_a_fetch() {
     let mut world = World::new(826);
@@ -260,6 +261,7 @@ fn options_tells_what_bodies_are_taken() {
     }
 }
 
+/// Proves: NEG-6, NEG-26, OLD-12
 #[test]
 fn off_refuses_every_historic_form_and_verbose_tells_of_them() {
     let mut world = house(827, "\"off\"");
