@@ -84,6 +84,7 @@ fn people_are_watched_by_themselves_and_by_whom_a_rule_names() {
     assert_eq!(world.phones[anna].ops[op].status(), 489);
 }
 
+/// Proves: PX-5
 #[test]
 fn a_registration_is_an_atom_that_opens_and_closes() {
     let mut world = house(862);
@@ -136,6 +137,7 @@ fn a_connection_that_breaks_closes() {
     assert_eq!(told(&world, ben).tuples[0].status, Status::Closed);
 }
 
+/// Proves: NEG-14
 #[test]
 fn a_document_in_a_register_lives_as_long_as_its_contact() {
     let lpidf = "To: sip:anna@home.example\r\nContact: sip:cellar@home.example;description=\"busy\"\r\n";
@@ -186,7 +188,7 @@ fn a_document_in_a_register_lives_as_long_as_its_contact() {
     assert_eq!(publish(&mut world, anna, "anna", "", document("x", "open", "")).0, 200);
 }
 
-/// Proves: PB-8, PB-9, PB-10
+/// Proves: PB-5, PB-8, PB-9, PB-10
 #[test]
 fn a_publication_is_made_refreshed_changed_and_taken_back() {
     let mut world = house(867);

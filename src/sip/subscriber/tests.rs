@@ -201,7 +201,6 @@ fn a_notify_before_the_2xx_makes_the_dialog_and_its_time_counts() {
     assert!((80.0..=90.0).contains(&(world.seconds() - before)));
 }
 
-/// Proves: EV-5, OLD-6, NEG-24
 #[test]
 fn changes_do_not_put_off_the_refresh() {
     let (mut world, sent) = World::standing(100);

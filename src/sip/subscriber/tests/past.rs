@@ -4,7 +4,7 @@ use super::*;
 
 /// A notifier of RFC 3265 answers 202 and may leave `expires` out of its NOTIFY.
 ///
-/// Proves: EV-5
+/// Proves: EV-5, OLD-6, NEG-24
 #[test]
 fn a_202_is_a_200_and_its_time_counts() {
     let mut world = World::new(3600);
