@@ -89,8 +89,8 @@ def person(lab, ana, phone, house):
     with lab.case("a person who publishes nothing is neither reachable nor away"):
         watch = phone.subscribe(phone.uri("ana"), "appliance", "application/senml+json", 600)
         watch.wait("unknown", lambda n: record(n, "health") == "unknown", timeout=15)
+    # Proves: EV-2, EV-4
     with lab.case("a person at Kamailio is a device of the house"):
-        # Proves: EV-2, EV-4
         tag = publish(ana, "open", "Back at three")
         watch.wait("reachable", lambda n: record(n, "reachable") is True, timeout=15)
         check(record(watch.notifies[-1], "note") == "Back at three", watch.notifies[-1].text)
