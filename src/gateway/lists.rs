@@ -135,7 +135,8 @@ impl Gateway {
             match inside {
                 None => {
                     let title = entry.display.clone();
-                    add(CustomEntry { uri: entry.uri.trim().to_owned(), title, ours, device });
+                    let user = target.and_then(Target::user);
+                    add(CustomEntry { uri: entry.uri.trim().to_owned(), title, ours, device, user });
                 }
                 Some(subject) => {
                     for (id, device) in self.house.devices().filter(|(id, _)| match subject {
@@ -143,7 +144,7 @@ impl Gateway {
                         _ => true,
                     }) {
                         let uri = format!("sip:{}@{domain}", device.id());
-                        add(CustomEntry { uri, title: None, ours, device: Some(id) });
+                        add(CustomEntry { uri, title: None, ours, device: Some(id), user: None });
                     }
                 }
             }
@@ -165,7 +166,9 @@ impl Gateway {
             let stays = |entry: &CustomEntry| new.entries.iter().any(|other| other.uri == entry.uri);
             let visible = |entry: &&CustomEntry| {
                 let device = entry.device.and_then(|device| self.house.device(device));
+                let person = entry.user.and_then(|user| self.config.users.get(user));
                 device.is_some_and(|device| self.config.access.may_see(&who, device.id(), device.room()))
+                    || person.is_some_and(|person| self.config.access.may_watch(&who, &person.name))
             };
             let gone: Vec<Moment> = old
                 .entries
