@@ -75,6 +75,10 @@ pub const FILTER_BYTES: usize = 8 * 1024;
 pub const ALERTS: usize = 64;
 /// Publications that are kept; one more is answered 503.
 pub const PUBLICATIONS: usize = 256;
+/// Devices that hang on other gateways; one more is a fault of the home file.
+pub const REMOTES: usize = 128;
+/// Commands under way to other gateways; one more is answered as busy.
+pub const REMOTE_ORDERS: usize = 256;
 /// Watchers that gave up before an owner decided and are remembered; when it is full, the oldest is
 /// given up.
 pub const WAITING: usize = 128;

@@ -343,6 +343,7 @@ fn the_table_of_keys_is_complete() {
         ("modbus.NAME.", format!("modbus: {{a: {{{}}}}}\n", probe.trim())),
         ("serial.NAME.", format!("serial: {{a: {{{}}}}}\n", probe.trim())),
         ("upstream.NAME.", format!("upstream: {{a: {{{}}}}}\n", probe.trim())),
+        ("peers.NAME.", format!("peers: {{a: {{{}}}}}\n", probe.trim())),
         ("upstream.NAME.accounts[].", format!("upstream: {{a: {{accounts: [{{{}}}]}}}}\n", probe.trim())),
         ("users.NAME.", format!("users: {{a: {{{}}}}}\n", probe.trim())),
         ("devices.ID.", format!("devices: {{a: {{{}}}}}\n", probe.trim())),

@@ -90,7 +90,9 @@ impl Bench {
                     heard.statuses.extend(status);
                 }
                 Output::Close { .. } => heard.closed = true,
-                Output::Drive { op, .. } => assert!(op.id().is_none(), "a stranger moved something: {op:?}"),
+                Output::Drive { op, .. } | Output::Relay { op, .. } => {
+                    assert!(op.id().is_none(), "a stranger moved something: {op:?}")
+                }
                 Output::Audit { .. }
                 | Output::Answer { .. }
                 | Output::Keep { .. }

@@ -3,6 +3,7 @@
 mod access;
 mod alerts;
 mod devices;
+mod elsewhere;
 mod house;
 mod http;
 mod links;
@@ -132,8 +133,11 @@ fn sections(mut map: MapReader<'_>, library: &mut Library<'_>, build: &mut Build
     let users = users::users(users_node, &house, digest.md5, build);
     let mut links = links::Links::read(map.take("mqtt"), map.take("serial"), map.take("modbus"), build);
     let devices_node = map.take("devices");
-    let devices = devices::devices(devices_node, library, &mut links, build);
-    let upstreams = upstream::upstreams(map.take("upstream"), &devices, build);
+    let (upstream_node, peers_node) = (map.take("upstream"), map.take("peers"));
+    let mut ways = elsewhere::Ways::of(upstream_node, peers_node, &house);
+    let devices = devices::devices(devices_node, library, &mut links, &mut ways, build);
+    let mut upstreams = upstream::upstreams(upstream_node, &devices, build);
+    upstreams.extend(elsewhere::peers(peers_node, upstream_node, &listen, build));
     let known = access::Known { users: &users, devices: &devices, upstreams: &upstreams };
     let access = access::access(map.take("access"), &known, build);
     let alerts = alerts::alerts(map.take("alerts"), &users, build);

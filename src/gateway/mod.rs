@@ -4,11 +4,13 @@
 //! for the next input or [`Gateway::next_deadline`]. The order of outputs is a guarantee: an audit
 //! line comes before the act it speaks of, an answer before the NOTIFY that follows from it.
 
+mod announce;
 mod buddies;
 mod command;
 mod compose;
 mod filters;
 mod flow;
+mod heard;
 mod historic;
 mod kept;
 mod lists;
@@ -17,6 +19,7 @@ mod publish;
 mod qauth;
 mod register;
 mod reload;
+mod remote;
 mod request;
 mod requests;
 mod rules;
@@ -60,7 +63,7 @@ use crate::timer::Now;
 use self::flow::Flow;
 pub use self::kept::{Key, Kind};
 pub use self::reload::needs_restart;
-pub use self::status::{DeviceStatus, RegistrationStatus, Status};
+pub use self::status::{DeviceStatus, ElsewhereStatus, RegistrationStatus, Status};
 pub use self::surface::{Counters, Input, Notice, Output};
 
 /// See the module.
@@ -83,6 +86,10 @@ pub struct Gateway {
     links_up: BTreeSet<LinkId>,
     pending: HashMap<CommandId, command::Pending>,
     leases: Publications<DeviceId, publish::Lease>,
+    /// Devices that hang elsewhere, and commands on their way there.
+    remotes: Vec<remote::Remote>,
+    orders: HashMap<driver::OpId, remote::Order>,
+    announcements: Vec<announce::Announcement>,
     kept: kept::Kept,
     /// When what owners decided has to be looked at again.
     rules_end: Option<Instant>,
@@ -152,6 +159,9 @@ impl Gateway {
             links_up: BTreeSet::new(),
             pending: HashMap::new(),
             leases: Publications::default(),
+            remotes: Vec::new(),
+            orders: HashMap::new(),
+            announcements: Vec::new(),
             kept: kept::Kept::default(),
             rules_end: None,
             requests: requests::Requests::default(),
@@ -173,6 +183,8 @@ impl Gateway {
         };
         gateway.start_upstreams(now);
         gateway.compose_all(now);
+        gateway.start_remotes(now);
+        gateway.start_announcements();
         gateway.settle(now);
         gateway
     }
@@ -200,6 +212,7 @@ impl Gateway {
             Input::Closed { flow, why } => self.on_closed(flow, &why, now),
             Input::ConnectFailed { upstream, why } => self.on_connect_failed(upstream, &why, now),
             Input::Driver { link, event } => self.on_driver(link, event, now),
+            Input::Relay { link, op } => self.relay(link, op, now),
             Input::Http { ticket, peer, request } => {
                 let answer = self.on_http(request, peer, now);
                 self.outputs.push_back(Output::Answer { ticket, answer });
@@ -234,6 +247,8 @@ impl Gateway {
         let flows = self.flows.values().filter_map(Flow::deadline).min();
         let registrations = self.registrations.iter().filter_map(Registration::next_deadline).min();
         let upstreams = self.upstreams.iter().filter_map(upstream::Upstream::next_deadline).min();
+        let announcements = self.announcements.iter().filter_map(announce::Announcement::next_deadline).min();
+        let remotes = self.remotes.iter().filter_map(remote::Remote::next_deadline).min();
         [
             self.transactions.next_deadline(),
             self.notifier.next_deadline(),
@@ -244,6 +259,8 @@ impl Gateway {
             flows,
             registrations,
             upstreams,
+            remotes,
+            announcements,
         ]
         .into_iter()
         .flatten()
@@ -252,7 +269,10 @@ impl Gateway {
 
     /// Whether nothing more has to be said before the process may end.
     pub fn is_quiet(&self) -> bool {
-        self.notifier.is_empty() && self.registrations.iter().all(|registration| !registration.is_leaving())
+        self.notifier.is_empty()
+            && self.remotes.iter().all(remote::Remote::is_over)
+            && !self.announcements.iter().any(announce::Announcement::is_leaving)
+            && self.registrations.iter().all(|registration| !registration.is_leaving())
     }
 
     /// The appliances.
@@ -288,8 +308,11 @@ impl Gateway {
             Some(User::Register(id)) => {
                 let Some(registration) = self.registrations.get_mut(id.0) else { return };
                 registration.on_response(response, &mut self.transactions, &mut self.rng, now);
-                self.tell_registration(id.0);
+                self.on_registration(id.0, now);
             }
+            Some(User::Watch(index)) => self.on_watch_response(index, response, now),
+            Some(User::Order(id)) => self.on_order_response(id, response, now),
+            Some(User::Publish(nth)) => self.on_publish_response(nth, response, now),
             Some(User::Qauth(ticket)) => self.on_qauth_answer(ticket, response, now),
             Some(User::Page) | None => {}
         }
@@ -308,8 +331,11 @@ impl Gateway {
                     self.tell_registration(id.0);
                 }
             }
+            ClientEvent::TimedOut(User::Order(id)) => self.on_order_timeout(id, now),
+            ClientEvent::TimedOut(User::Publish(nth)) => self.on_publish_timeout(nth, now),
             ClientEvent::TimedOut(User::Qauth(ticket)) => self.on_qauth_silence(ticket),
-            ClientEvent::TimedOut(User::Page) | ClientEvent::Response(_) => {}
+            // A subscriber keeps its own time.
+            ClientEvent::TimedOut(User::Watch(_) | User::Page) | ClientEvent::Response(_) => {}
         }
     }
 
@@ -352,6 +378,7 @@ impl Gateway {
             registration.on_deadline(&mut self.transactions, now);
         }
         self.on_upstream_deadlines(now);
+        self.on_remote_deadlines(now);
         self.on_lease_deadlines(now);
         self.on_people_deadlines(now);
         self.on_rules_deadline(now);
@@ -376,15 +403,17 @@ impl Gateway {
         while let Some(effect) = self.house.poll() {
             self.on_effect(effect, now);
         }
+        self.on_announcement_deadlines(now);
         self.flush_transmits();
         self.forget_filters();
     }
 
     fn on_effect(&mut self, effect: Effect, now: Now) {
         match effect {
-            Effect::Drive { link, op } => self.outputs.push_back(Output::Drive { link, op }),
+            Effect::Drive { link, op } => self.drive(link, op),
             Effect::Changed { device } => {
                 self.tell_watchers(device, now);
+                self.announce(Some(device));
                 if let Some(device) = self.house.device(device) {
                     let (device, summary) = (device.id().to_owned(), device.summary(now));
                     self.outputs.push_back(Output::Tell(Notice::State { device, summary }));
@@ -450,6 +479,8 @@ impl Gateway {
         for registration in &mut self.registrations {
             registration.leave(&mut self.transactions, now);
         }
+        self.leave_remotes(now);
+        self.leave_announcements();
     }
 }
 

@@ -78,6 +78,8 @@ impl Gateway {
         for subject in rooms.chain([Subject::All, Subject::Alerts]) {
             self.notifier.changed(subject.code(), now);
         }
+        self.relocate_remotes();
+        self.announce(None);
         for link in self.links_up.clone() {
             self.house.driver(link, driver::Event::Up, now);
         }
@@ -103,9 +105,9 @@ pub fn needs_restart(old: &Config, new: &Config) -> Option<&'static str> {
     [
         (
             links != new_links || secrets_of(old) != secrets_of(new),
-            "brokers, ports or lines (`mqtt:`, `serial:`, GPIO devices)",
+            "brokers, ports or lines (`mqtt:`, `serial:`, GPIO devices), or devices elsewhere (`remote:`)",
         ),
-        (upstreams != new_upstreams, "`upstream:`"),
+        (upstreams != new_upstreams, "`upstream:` or `peers:`"),
         (old.listen != new.listen, "`listen:`"),
         (old.audit != new.audit, "`audit:`"),
         (old.state != new.state, "`state:`"),
@@ -124,5 +126,6 @@ fn secrets_of(config: &Config) -> Vec<&str> {
     });
     let accounts =
         config.upstreams.iter().flat_map(|upstream| &upstream.accounts).map(|account| &account.password);
-    links.chain(accounts).map(|secret| secret.expose_secret()).collect()
+    let peers = config.upstreams.iter().filter_map(|upstream| Some(&upstream.peer.as_ref()?.password));
+    links.chain(accounts).chain(peers).map(|secret| secret.expose_secret()).collect()
 }

@@ -83,6 +83,7 @@ impl Gateway {
             }
             Method::Message | Method::Do | Method::Invite | Method::Register => Err(gone()),
             Method::Refer if !request.in_dialog() => Err(Rejection::new(603, "Decline")),
+            Method::Notify if request.in_dialog() => self.notified(request, now),
             Method::Bye | Method::Notify | Method::Info | Method::Update | Method::Prack => Err(gone()),
             Method::Cancel | Method::Refer => Err(gone()),
             Method::Publish if !request.in_dialog() => self.publish(request, now),

@@ -66,6 +66,13 @@ pub enum Input<'a> {
         /// What.
         event: driver::Event,
     },
+    /// [`Output::Relay`] comes back.
+    Relay {
+        /// The link.
+        link: LinkId,
+        /// What.
+        op: driver::Op,
+    },
     /// A request came over HTTP; answered at once by [`Output::Answer`].
     Http {
         /// Names the request.
@@ -112,11 +119,20 @@ pub enum Output {
         /// What.
         op: driver::Op,
     },
+    /// Hand this back as [`Input::Relay`]: it goes to another gateway, and like what goes to a driver it
+    /// waits until everything that was polled before is carried out.
+    Relay {
+        /// The link.
+        link: LinkId,
+        /// What.
+        op: driver::Op,
+    },
     /// Write a line to the audit log, before the outputs that follow are carried out.
     Audit {
         /// One JSON object.
         line: String,
-        /// Something sensitive follows: when the line cannot be kept, no [`Output::Drive`] with an id
+        /// Something sensitive follows: when the line cannot be kept, no [`Output::Drive`] or
+        /// [`Output::Relay`] with an id
         /// that is polled after it may be carried out.
         sensitive: bool,
     },

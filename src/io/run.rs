@@ -231,7 +231,7 @@ impl Shell {
                 Output::Close { flow } => {
                     self.streams.remove(&flow);
                 }
-                Output::Drive { link, op } if stopped && op.id().is_some() => {
+                Output::Drive { link, op } | Output::Relay { link, op } if stopped && op.id().is_some() => {
                     let failure = driver::Failure::Refused("the audit file cannot be written".to_owned());
                     let id = op.id().unwrap_or(driver::OpId(0));
                     let event = driver::Event::Done { id, result: Err(failure) };
@@ -242,6 +242,7 @@ impl Shell {
                         self.gateway.handle(Input::Driver { link, event }, now());
                     }
                 }
+                Output::Relay { link, op } => self.gateway.handle(Input::Relay { link, op }, now()),
                 Output::Audit { line, sensitive } => {
                     stopped |= !self.write_audit(&line, sensitive) && sensitive
                 }
@@ -281,6 +282,9 @@ impl Shell {
 
     fn send(&mut self, hop: Hop, bytes: Bytes) {
         if hop.transport == Transport::Udp {
+            if self.refused_upstream(hop) {
+                return;
+            }
             if !self.backlog.is_empty() || !self.send_packet(hop, &bytes) {
                 if self.backlog.len() >= BACKLOG {
                     self.backlog.pop_front();
@@ -294,6 +298,19 @@ impl Shell {
         if full {
             self.streams.remove(&hop.flow);
         }
+    }
+
+    /// Whether the far end of an upstream said since the last packet that nobody listens there: that is
+    /// told by an error, which wakes nobody.
+    fn refused_upstream(&mut self, hop: Hop) -> bool {
+        let found = self.sockets.iter().position(|socket| socket.flow == hop.flow);
+        let upstream = found.and_then(|at| self.sockets.get(at)).filter(|socket| socket.upstream.is_some());
+        let Some(error) = upstream.and_then(Udp::error) else { return false };
+        if let Some(at) = found {
+            self.sockets.remove(at);
+        }
+        self.gateway.handle(Input::Closed { flow: hop.flow, why: refused(&error) }, now());
+        true
     }
 
     /// False when the kernel has no room.

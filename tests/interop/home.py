@@ -1,12 +1,13 @@
 """Home files for the suites that run a real house."""
 
 import json
+import subprocess
 
-from lab import PASSWORD, USER, Gateway, free_port
+from lab import GATEWAY, PASSWORD, USER, Gateway, free_port
 
 
-def write(lab, domain, broker, upstream=None, secrets=None, others=None, name="home", **keys):
-    """A house with one Tasmota plug; returns the address it listens on and the arguments for the gateway.
+def write(lab, domain, broker, upstream=None, secrets=None, others=None, devices=None, name="home", **keys):
+    """A house with one Tasmota plug, and more devices where they are given; returns the address it listens on and the arguments for the gateway.
 
     `others` are more users with their passwords; `keys` replace whole keys of the home file.
     """
@@ -22,6 +23,7 @@ def write(lab, domain, broker, upstream=None, secrets=None, others=None, name="h
         "devices": {"plug": {"name": "Plug", "profile": "tasmota-plug", "params": {"topic": "plug1"}, "numbers": "21"}},
         "access": [{"who": [USER], "see": "*", "do": "*"}],
     }
+    home["devices"].update(devices or {})
     for user, word in (others or {}).items():
         home["users"][user] = {"password": {"secret": user}}
         secrets = {**(secrets or {}), user: word}
@@ -38,3 +40,9 @@ def write(lab, domain, broker, upstream=None, secrets=None, others=None, name="h
 def start(lab, domain, broker, name="home", **more):
     listen, arguments = write(lab, domain, broker, name=name, **more)
     return Gateway(lab, arguments, listen, name=f"gateway-{name}")
+
+
+def status(lab, control):
+    """What `sipliance status` says, as a tree."""
+    run = subprocess.run([GATEWAY, "status", "--json", "--control", str(control)], capture_output=True, text=True, timeout=10)
+    return json.loads(run.stdout)

@@ -7,12 +7,14 @@
 #![allow(missing_docs, reason = "the tests of a program have no readers of documentation")]
 
 mod home;
+mod pair;
 mod phone;
 mod plug;
 mod provider;
 mod world;
 
 mod alerts;
+mod announce;
 mod calls;
 mod conformance_commands;
 mod conformance_digest;
@@ -31,6 +33,7 @@ mod replay;
 mod requests;
 mod strangers;
 mod streams;
+mod two;
 mod upstream;
 mod views;
 mod watching;

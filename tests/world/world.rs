@@ -359,7 +359,7 @@ impl World {
         while let Some(output) = self.gateway.poll() {
             let seen = match &output {
                 Output::Send { bytes, .. } => Seen::Sent(bytes.clone()),
-                Output::Drive { op, .. } => Seen::Drive(op.clone()),
+                Output::Drive { op, .. } | Output::Relay { op, .. } => Seen::Drive(op.clone()),
                 Output::Audit { line, .. } => Seen::Audit(line.clone()),
                 Output::Connect { upstream, .. } => Seen::Connect(*upstream),
                 Output::Close { .. } => Seen::Close,
@@ -380,6 +380,7 @@ impl World {
                     self.push(self.now + wait, Delivery::Driver { link, event });
                 }
             }
+            Output::Relay { link, op } => self.handle(Input::Relay { link, op }),
             Output::Connect { upstream, transport, .. } => self.connect_provider(upstream, transport),
             Output::Close { flow } => {
                 // What was sent before leaves first.
@@ -578,7 +579,7 @@ impl Drop for World {
 }
 
 /// Where virtual time begins: the only look at a clock, since an `Instant` cannot be made.
-fn epoch() -> Instant {
+pub fn epoch() -> Instant {
     static EPOCH: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
     *EPOCH.get_or_init(Instant::now)
 }
