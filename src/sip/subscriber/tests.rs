@@ -558,3 +558,15 @@ fn the_patient_one_never_gives_up_and_never_hammers() {
         assert_eq!((world.now - ended).as_secs(), 3600, "{reason}");
     }
 }
+
+/// Proves: RL-3
+#[test]
+fn what_is_missing_is_asked_for_at_once() {
+    let (mut world, sent) = World::standing(3600);
+    world.subscriber.ask_again(world.now);
+    let again = world.next_before(Duration::from_secs(1)).expect("a refresh");
+    assert_eq!(field(&again, "Call-ID"), field(&sent, "Call-ID"));
+    // Until that is answered nothing more is asked.
+    world.subscriber.ask_again(world.now);
+    assert_eq!(world.next_before(Duration::from_millis(100)), None);
+}
