@@ -442,3 +442,15 @@ fn leaving_and_fetching() {
     assert_eq!(world.notify(&sent, "terminated;reason=timeout", "n1"), 200);
     assert_eq!(world.heard(), ["terminated", "over Fetched"]);
 }
+
+/// Proves: RL-3
+#[test]
+fn what_is_missing_is_asked_for_at_once() {
+    let (mut world, sent) = World::standing(3600);
+    world.subscriber.ask_again(world.now);
+    let again = world.next_before(Duration::from_secs(1)).expect("a refresh");
+    assert_eq!(field(&again, "Call-ID"), field(&sent, "Call-ID"));
+    // Until that is answered nothing more is asked.
+    world.subscriber.ask_again(world.now);
+    assert_eq!(world.next_before(Duration::from_millis(100)), None);
+}
