@@ -217,7 +217,8 @@ impl Documents<'_> {
         let moments = match watcher.filter {
             None => moments,
             Some(_) => {
-                wanted = moments.iter().filter(|moment| is_shown(&members, moment)).cloned().collect();
+                let shown = |moment: &&Moment| *moment.name == *list::GONE || is_shown(&members, moment);
+                wanted = moments.iter().filter(shown).cloned().collect();
                 &wanted
             }
         };

@@ -84,7 +84,7 @@ fn people_are_watched_by_themselves_and_by_whom_a_rule_names() {
     assert_eq!(world.phones[anna].ops[op].status(), 489);
 }
 
-/// Proves: PX-5
+/// Proves: LP-3, PX-5
 #[test]
 fn a_registration_is_an_atom_that_opens_and_closes() {
     let mut world = house(862);
