@@ -100,7 +100,6 @@ pub struct Gateway {
     began_ms: i64,
     /// When the last input came.
     clock: Now,
-    /// Lists that people wrote and watch.
     custom: CustomLists,
     recent: command::Recent,
     pace: command::Pace,
