@@ -84,6 +84,7 @@ fn people_are_watched_by_themselves_and_by_whom_a_rule_names() {
     assert_eq!(world.phones[anna].ops[op].status(), 489);
 }
 
+/// Proves: LP-3
 #[test]
 fn a_registration_is_an_atom_that_opens_and_closes() {
     let mut world = house(862);
@@ -136,6 +137,7 @@ fn a_connection_that_breaks_closes() {
     assert_eq!(told(&world, ben).tuples[0].status, Status::Closed);
 }
 
+/// Proves: NEG-14
 #[test]
 fn a_document_in_a_register_lives_as_long_as_its_contact() {
     let lpidf = "To: sip:anna@home.example\r\nContact: sip:cellar@home.example;description=\"busy\"\r\n";

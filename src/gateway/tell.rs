@@ -1,0 +1,71 @@
+//! What the house wants and what is new there: to drivers, watchers, phones and the journal.
+
+use std::sync::Arc;
+
+use super::{Gateway, Notice, Output};
+use crate::config::DeviceId;
+use crate::device::house::Effect;
+use crate::event::{self, Subject};
+use crate::sip::notifier::Moment;
+use crate::timer::Now;
+
+impl Gateway {
+    pub(super) fn on_effect(&mut self, effect: Effect, now: Now) {
+        match effect {
+            Effect::Drive { link, op } => self.drive(link, op),
+            Effect::Changed { device } => {
+                self.tell_watchers(device, now);
+                self.announce(Some(device));
+                if let Some(device) = self.house.device(device) {
+                    let (device, summary) = (device.id().to_owned(), device.summary(now));
+                    self.outputs.push_back(Output::Tell(Notice::State { device, summary }));
+                }
+            }
+            Effect::Happened { device, event, value } => {
+                if let Some(device) = self.house.device(device) {
+                    let (device, what) = (device.id().to_owned(), format!("{event} {value}"));
+                    self.outputs.push_back(Output::Tell(Notice::Happened { device, what }));
+                }
+                self.on_moment(device, event, value, now);
+            }
+            Effect::Finished { command, outcome } => self.on_finished(command, &outcome, now),
+        }
+    }
+
+    /// The state of an appliance is also that of its room and of the lists that it is on.
+    fn tell_watchers(&mut self, id: DeviceId, now: Now) {
+        let Self { notifier, config, house, rooms, custom, .. } = self;
+        let Some(device) = house.device(id) else { return };
+        let may_see = |who: &str| config.access.may_see(&event::identity_of(who), device.id(), device.room());
+        notifier.changed(Subject::Device(id).code(), now);
+        notifier.changed_for(Subject::All.code(), may_see, now);
+        for (index, _) in custom.iter().filter(|(_, list)| list.has(id)) {
+            notifier.changed_for(Subject::Custom(index).code(), may_see, now);
+        }
+        if let Some(room) = rooms.of_device(id) {
+            notifier.changed_for(Subject::Room(room).code(), may_see, now);
+            notifier.changed_for(Subject::RoomList(room).code(), may_see, now);
+        }
+    }
+
+    fn on_moment(&mut self, id: DeviceId, event: Arc<str>, value: Arc<str>, now: Now) {
+        let Some(device) = self.house.device(id) else { return };
+        let Some((nth, of)) = device.model().events.iter().enumerate().find(|(_, of)| of.id == event) else {
+            return;
+        };
+        let alert = self.alerts.raise(of.class.as_deref(), id, &event, &value, now.wall_ms);
+        let text = format!("{}: {} {value}", device.name(), of.name);
+        let access = &self.config.access;
+        let may_hear =
+            |who: &str| access.may_see_property(&event::identity_of(who), device.id(), device.room(), &event);
+        if alert.is_some() {
+            self.notifier.changed_for(Subject::Alerts.code(), may_hear, now);
+        }
+        let alert = alert.map(|urgent| (urgent, event.clone()));
+        let moment = Moment { name: event, value, at_ms: now.wall_ms };
+        self.notifier.happened(Subject::Device(id).code(), event::EVENTS + nth, &moment, now);
+        if let Some((urgent, event)) = alert {
+            self.page_alert(id, &event, &text, urgent, now);
+        }
+    }
+}
