@@ -44,6 +44,9 @@ pub const COMMANDS_PER_SECOND: f64 = 4.0;
 pub const PACED: usize = 1024;
 /// Longest text of one reply MESSAGE in bytes, so that it fits a datagram (RFC 3428 §8).
 pub const REPLY_BYTES: usize = 700;
+/// Longest user part that is looked at as an encoded or encrypted name, in bytes; a longer one names
+/// nothing.
+pub const ADDRESS_BYTES: usize = 512;
 /// Words of a spoken appliance name that are looked at.
 pub const NAME_WORDS: usize = 6;
 /// Longest text value in bytes; a longer one is refused from people and dropped from devices.

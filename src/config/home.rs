@@ -3,6 +3,7 @@
 mod access;
 mod alerts;
 mod devices;
+mod groups;
 mod house;
 mod links;
 mod namespace;
@@ -130,6 +131,9 @@ fn sections(mut map: MapReader<'_>, library: &mut Library<'_>, build: &mut Build
     let mut links = links::Links::read(map.take("mqtt"), map.take("serial"), map.take("modbus"), build);
     let devices_node = map.take("devices");
     let devices = devices::devices(devices_node, library, &mut links, build);
+    let groups = groups::groups(map.take("groups"), &devices, build);
+    let opaque = groups::opaque(map.take("opaque_names"), build);
+    let kill_switch = groups::kill_switch(map.take("isolate"), &users, build);
     let upstreams = upstream::upstreams(map.take("upstream"), &devices, build);
     let known = access::Known { users: &users, devices: &devices, upstreams: &upstreams };
     let access = access::access(map.take("access"), &known, build);
@@ -148,7 +152,21 @@ fn sections(mut map: MapReader<'_>, library: &mut Library<'_>, build: &mut Build
             Some("add `users:`".to_owned()),
         );
     }
-    Some(Config { house, listen, digest, users, access, alerts, upstreams, links, devices, audit })
+    Some(Config {
+        house,
+        listen,
+        digest,
+        users,
+        access,
+        alerts,
+        upstreams,
+        links,
+        devices,
+        groups,
+        opaque,
+        kill_switch,
+        audit,
+    })
 }
 
 impl Build<'_> {

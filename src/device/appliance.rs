@@ -30,6 +30,8 @@ pub struct Device {
     room: Option<Arc<str>>,
     model: Arc<Model>,
     link: LinkId,
+    hidden: bool,
+    pub(crate) isolated: bool,
     pub(crate) shadow: Shadow,
     pub(crate) session: Session,
 }
@@ -48,6 +50,8 @@ impl Device {
             session: Session::new(&config.model),
             model: config.model.clone(),
             link: config.link,
+            hidden: config.naming.hidden,
+            isolated: false,
         }
     }
 
@@ -83,6 +87,16 @@ impl Device {
     /// The link that it hangs on.
     pub fn link(&self) -> LinkId {
         self.link
+    }
+
+    /// Whether it is there at home alone, and not through a registrar elsewhere.
+    pub fn hidden(&self) -> bool {
+        self.hidden
+    }
+
+    /// Whether it was cut off: nobody watches it, asks it or moves it.
+    pub fn isolated(&self) -> bool {
+        self.isolated
     }
 
     /// Whether a command is under way.

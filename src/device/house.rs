@@ -154,6 +154,7 @@ impl House {
         self.last_command = old.last_command;
         for device in &mut self.devices {
             let Some((_, before)) = old.find(device.id()) else { continue };
+            device.isolated = before.isolated;
             let model = device.model_arc();
             device.shadow.inherit(before.shadow(), |index| {
                 let property = model.properties.get(index)?;
@@ -221,6 +222,13 @@ impl House {
     /// The device with the id of the home file.
     pub fn find(&self, id: &str) -> Option<(DeviceId, &Device)> {
         self.devices().find(|(_, device)| device.id() == id)
+    }
+
+    /// Cuts an appliance off, or joins it again. What it does goes on, and so does what is heard of it.
+    pub fn isolate(&mut self, id: DeviceId, isolated: bool) {
+        if let Some(device) = self.devices.get_mut(id.0) {
+            device.isolated = isolated;
+        }
     }
 
     /// Takes a value as if it had just been heard: the `given:` of a profile's tests.

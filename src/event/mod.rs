@@ -24,7 +24,7 @@ use crate::sip::notifier::{Document, Moment, Resource, Source, Watcher};
 use crate::timer::Now;
 
 pub use self::package::{EVENTS, Member, Package, View};
-pub use self::subject::{Rooms, Subject};
+pub use self::subject::{Class, Rooms, Subject};
 
 /// Every package that the gateway serves; the index is [`Resource::package`].
 pub const PACKAGES: [&dyn Package; 4] =
@@ -96,7 +96,7 @@ impl Source for Documents<'_> {
         {
             return document.clone();
         }
-        let document = self.make(subject, package, resource.form, watcher, moments);
+        let document = self.make(subject, package, resource, watcher, moments);
         if let Some(version) = version {
             if self.cache.made.len() >= CACHED {
                 self.cache.made.clear();
@@ -112,16 +112,20 @@ impl Documents<'_> {
         &self,
         subject: Subject,
         package: &dyn Package,
-        form: usize,
+        resource: Resource,
         watcher: Watcher<'_>,
         moments: &[Moment],
     ) -> Document {
         let access = &self.config.access;
         let who = identity_of(watcher.who);
-        let member = |device| view_of(access, &who, device).map(|visible| Member { device, visible });
+        let (form, outside) = (resource.form, resource.facet & OUTSIDE != 0);
+        let wanted = if resource.facet & CHOSEN != 0 { resource.view } else { u128::MAX };
+        let member = |device| {
+            view_of(access, &who, device, outside).map(|visible| Member { device, visible: visible & wanted })
+        };
         let members: Vec<Member<'_>> = self.devices(subject).filter_map(member).collect();
         let (title, id) = self.name_of(subject);
-        let alerts = self.alerts_for(&who);
+        let alerts = self.alerts_for(&who, outside);
         let domain = &self.config.house.domain;
         let view = View {
             members: &members,
@@ -151,6 +155,7 @@ impl Documents<'_> {
                 Subject::Room(index) | Subject::RoomList(index) => {
                     self.rooms.get(index).is_some_and(|room| room.devices.contains(id))
                 }
+                Subject::Class(class) => self.rooms.is_of(class, *id),
                 Subject::All => true,
                 Subject::Alerts => false,
             })
@@ -165,14 +170,16 @@ impl Documents<'_> {
             Subject::Room(index) | Subject::RoomList(index) => {
                 self.rooms.get(index).map_or(("", ""), |room| (&room.name, &room.id))
             }
+            Subject::Class(class) => self.rooms.name_of(class),
             Subject::All => (&self.config.house.title, "all"),
             Subject::Alerts => (&self.config.house.title, "alerts"),
         }
     }
 
-    fn alerts_for(&self, who: &Identity) -> Counts {
+    fn alerts_for(&self, who: &Identity, outside: bool) -> Counts {
         let may_hear = |device: &Device, event: &str| {
-            self.config.access.may_see_property(who, device.id(), device.room(), event)
+            is_there(device, outside)
+                && self.config.access.may_see_property(who, device.id(), device.room(), event)
         };
         self.alerts.counts(|alert| {
             self.house.device(alert.device).is_some_and(|device| may_hear(device, &alert.event))
@@ -180,9 +187,19 @@ impl Documents<'_> {
     }
 }
 
+/// In [`Resource::facet`]: the watcher is reached through a registrar elsewhere.
+pub const OUTSIDE: u8 = 1;
+/// In [`Resource::facet`]: the watcher chose some of what he may see; the view is what he chose.
+pub const CHOSEN: u8 = 2;
+
+/// Whether an appliance is there for somebody on that side at all.
+pub fn is_there(device: &Device, outside: bool) -> bool {
+    !device.isolated() && !(outside && device.hidden())
+}
+
 /// What of `device` `who` may see, as [`Member::visible`]; `None` when that there is one is too much
 /// already.
-pub fn view_of(access: &Access, who: &Identity, device: &Device) -> Option<u128> {
+pub fn view_of(access: &Access, who: &Identity, device: &Device, outside: bool) -> Option<u128> {
     let (id, room, model) = (device.id(), device.room(), device.model());
     let properties = model.properties.iter().map(|property| &*property.id).take(EVENTS).enumerate();
     let events = model.events.iter().map(|event| &*event.id).take(EVENTS).enumerate();
@@ -190,7 +207,7 @@ pub fn view_of(access: &Access, who: &Identity, device: &Device) -> Option<u128>
         .chain(events.map(|(index, event)| (EVENTS + index, event)))
         .filter(|(_, item)| access.may_see_property(who, id, room, item))
         .fold(0, |view, (bit, _)| view | 1 << bit);
-    access.may_see(who, id, room).then_some(bits)
+    (is_there(device, outside) && access.may_see(who, id, room)).then_some(bits)
 }
 
 /// An identity as one word, for tables.

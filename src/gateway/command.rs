@@ -158,8 +158,10 @@ impl Gateway {
         }
         let who = self.prove(request, Purpose::Control, now)?;
         let target = self.resolve(&request.uri, request.hop);
-        let target = target.filter(|target| self.is_there(&who, *target));
+        let outside = self.is_outside(request.hop);
+        let target = target.filter(|target| self.is_there(&who, *target, outside));
         let target = target.ok_or(Rejection::new(404, "No Such Appliance"))?;
+        let target = self.narrow(&who, target, outside);
         check_age(request.message, now)?;
         let wish = self.wish(&kind, request, target, &who, now)?;
         if matches!(wish, Wish::Order(..)) && !self.pace.allows(&who, now) {

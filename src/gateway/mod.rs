@@ -6,12 +6,14 @@
 
 mod command;
 mod flow;
+mod isolate;
 mod kept;
 mod page;
 mod publish;
 mod register;
 mod reload;
 mod request;
+mod sight;
 mod status;
 mod subscribe;
 mod surface;
@@ -36,7 +38,7 @@ use crate::event::{self, Cache, Documents, Rooms, Subject};
 use crate::limits;
 use crate::sip::auth::{self, Algorithm};
 use crate::sip::notifier::rate::Rates;
-use crate::sip::notifier::{Answered, End, Moment, Notifier};
+use crate::sip::notifier::{Answered, End, Moment, Notifier, Resource};
 use crate::sip::publication::Publications;
 use crate::sip::registrar::Registrar;
 use crate::sip::registration::Registration;
@@ -359,12 +361,18 @@ impl Gateway {
     fn tell_watchers(&mut self, id: DeviceId, now: Now) {
         let Self { notifier, config, house, rooms, .. } = self;
         let Some(device) = house.device(id) else { return };
-        let may_see = |who: &str| config.access.may_see(&event::identity_of(who), device.id(), device.room());
+        let may_see = |who: &str, resource: Resource| {
+            event::is_there(device, resource.facet & event::OUTSIDE != 0)
+                && config.access.may_see(&event::identity_of(who), device.id(), device.room())
+        };
         notifier.changed(Subject::Device(id).code(), now);
         notifier.changed_for(Subject::All.code(), may_see, now);
         if let Some(room) = rooms.of_device(id) {
             notifier.changed_for(Subject::Room(room).code(), may_see, now);
             notifier.changed_for(Subject::RoomList(room).code(), may_see, now);
+        }
+        for class in rooms.classes_of(id) {
+            notifier.changed_for(Subject::Class(class).code(), may_see, now);
         }
     }
 
@@ -376,8 +384,10 @@ impl Gateway {
         let alert = self.alerts.raise(of.class.as_deref(), id, &event, &value, now.wall_ms);
         let text = format!("{}: {} {value}", device.name(), of.name);
         let access = &self.config.access;
-        let may_hear =
-            |who: &str| access.may_see_property(&event::identity_of(who), device.id(), device.room(), &event);
+        let may_hear = |who: &str, resource: Resource| {
+            event::is_there(device, resource.facet & event::OUTSIDE != 0)
+                && access.may_see_property(&event::identity_of(who), device.id(), device.room(), &event)
+        };
         if alert.is_some() {
             self.notifier.changed_for(Subject::Alerts.code(), may_hear, now);
         }

@@ -50,7 +50,7 @@ impl Gateway {
         let sender = format!("sip:{id}@{}", config.house.domain);
         for user in &config.alerts {
             let who = crate::config::access::Identity::User(user.clone());
-            if !self.may_hear(&who, device, event) {
+            if !self.may_hear(&who, device, event, false) {
                 continue;
             }
             let to = format!("sip:{user}@{}", config.house.domain);

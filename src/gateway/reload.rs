@@ -10,7 +10,7 @@ use crate::config::{Config, DeviceId, LinkSettings};
 use crate::control::target::Names;
 use crate::device::command::Outcome;
 use crate::device::house::House;
-use crate::event::{self, Cache, Rooms, Subject};
+use crate::event::{CHOSEN, Cache, Rooms, Subject};
 use crate::sip::notifier::End;
 use crate::timer::Now;
 
@@ -27,15 +27,28 @@ impl Gateway {
             let before = old.device(device).map(|device| device.id());
             before.is_some() && before == config.devices.get(device.0).map(|device| device.id.as_str())
         };
+        // What somebody chose is known by its place.
+        let same_items = |device: DeviceId| {
+            let items = |house: &House| {
+                let model = house.device(device)?.model();
+                let ids = model.properties.iter().map(|property| property.id.clone());
+                Some(ids.chain(model.events.iter().map(|event| event.id.clone())).collect::<Vec<_>>())
+            };
+            items(&old) == items(&self.house)
+        };
         let rooms = Rooms::of(&config);
         self.alerts.retain(|alert| stays(alert.device));
         // What ends later would be returned to whatever has that place then.
         self.leases.retain(stays);
         self.notifier.end(End::NoResource, |_, resource| match Subject::of(resource.subject) {
-            Subject::Device(device) => !stays(device),
+            Subject::Device(device) => {
+                !stays(device) || (resource.facet & CHOSEN != 0 && !same_items(device))
+            }
             Subject::Room(index) | Subject::RoomList(index) => {
                 self.rooms.get(index).map(|room| &room.id) != rooms.get(index).map(|room| &room.id)
             }
+            // What it means now is looked up by the names of the new house.
+            Subject::Class(class) => self.rooms.name_of(class) != rooms.name_of(class),
             Subject::All | Subject::Alerts => false,
         });
         self.rooms = rooms;
@@ -46,15 +59,14 @@ impl Gateway {
         // Documents of the old house: another appliance may have that place and version now.
         self.cache = Cache::default();
         self.config = config;
+        self.review();
         let mut notifier = std::mem::take(&mut self.notifier);
-        notifier.end(End::Rejected, |who, resource| {
-            let view = self.view(&event::identity_of(who), Subject::of(resource.subject));
-            view != Some(resource.view)
-        });
         // Of rooms and lists, the members may be others now.
+        let classes = self.house.devices().flat_map(|(id, _)| self.rooms.classes_of(id)).map(Subject::Class);
+        let classes: std::collections::HashSet<Subject> = classes.collect();
         let rooms =
             (0..self.rooms.iter().count()).flat_map(|room| [Subject::Room(room), Subject::RoomList(room)]);
-        for subject in rooms.chain([Subject::All, Subject::Alerts]) {
+        for subject in rooms.chain([Subject::All, Subject::Alerts]).chain(classes) {
             notifier.changed(subject.code(), now);
         }
         self.notifier = notifier;

@@ -3,6 +3,7 @@
 use super::Gateway;
 use crate::body::td;
 use crate::config::access::Identity;
+use crate::control::address;
 use crate::control::target::Target;
 use crate::event::list::EXTENSION;
 use crate::event::{self, ALLOW_EVENTS};
@@ -60,6 +61,9 @@ impl Gateway {
     /// An error means: this stateless answer, and nothing was remembered.
     fn dispatch(&mut self, request: &Request<'_, '_>, now: Now) -> Result<(), Rejection> {
         check_require(request.message)?;
+        if address::user(&request.uri).is_err() {
+            return Err(Rejection::new(400, "The Brackets Of The Address Are Not Whole"));
+        }
         if self.leaving && request.method != Method::Options && !request.in_dialog() {
             // A watcher that was told to ask again would be forgotten by the end of the process, and a
             // command cut off in the middle.
@@ -158,7 +162,7 @@ impl Gateway {
         // may not see is as absent here as anywhere.
         let who = Identity::User(user.to_owned());
         let asked = self.resolve(&request.uri, request.hop);
-        let visible = asked.is_some_and(|target| self.is_there(&who, target));
+        let visible = asked.is_some_and(|target| self.is_there(&who, target, self.is_outside(request.hop)));
         Err(match visible {
             true => Rejection::new(400, "The Digest Covers Another URI"),
             false => Rejection::new(404, "No Such Appliance"),
@@ -216,10 +220,12 @@ impl Gateway {
 
     fn description(&mut self, request: &Request<'_, '_>, now: Now) -> Result<String, Rejection> {
         let who = self.prove(request, Purpose::Query, now)?;
-        let id = self.resolve(&request.uri, request.hop).and_then(Target::device);
+        let outside = self.is_outside(request.hop);
+        let target = self.resolve(&request.uri, request.hop);
+        let id = target.map(|target| self.narrow(&who, target, outside)).and_then(Target::device);
         let device = id.and_then(|id| self.house.device(id)).ok_or_else(no_appliance)?;
         let access = &self.config.access;
-        let visible = event::view_of(access, &who, device).ok_or_else(no_appliance)?;
+        let visible = event::view_of(access, &who, device, outside).ok_or_else(no_appliance)?;
         let member = event::Member { device, visible };
         Ok(td::write(&event::describe::thing(&member, access, &who, &self.config.house.domain)))
     }

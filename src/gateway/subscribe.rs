@@ -6,9 +6,7 @@ use rand::Rng as _;
 
 use super::Gateway;
 use super::request::{Request, gone};
-use crate::config::DeviceId;
 use crate::config::access::Identity;
-use crate::control::target::Target;
 use crate::event::{self, ALLOW_EVENTS, Documents, Package, Subject, key_of, list};
 use crate::sip::Rejection;
 use crate::sip::auth::Purpose;
@@ -122,33 +120,18 @@ impl Gateway {
         let event = request.message.event().ok_or_else(bad_event)?;
         let (package, rules) = event::find(event.package).ok_or_else(bad_event)?;
         let nothing = || Rejection::new(404, "No Such Appliance");
-        let subject = self.resolve(&request.uri, request.hop).map(Target::subject).ok_or_else(nothing)?;
-        let view = self.view(who, subject).ok_or_else(nothing)?;
+        let outside = self.is_outside(request.hop);
+        let target = self.resolve(&request.uri, request.hop).ok_or_else(nothing)?;
+        let subject = self.narrow(who, target, outside).subject();
+        self.check_isolation(who, subject, outside)?;
+        let view = self.view(who, subject, outside).ok_or_else(nothing)?;
         if !rules.covers(subject) {
             return Err(bad_event());
         }
         let unacceptable = || Rejection::new(406, "Not Acceptable").with("Accept", &offered(rules));
         let form = form_of(request.message, rules).ok_or_else(unacceptable)?;
-        Ok(Resource { subject: subject.code(), package, form, view })
-    }
-
-    /// What of a subject somebody may see; `None` when it does not exist for him.
-    pub(super) fn view(&self, who: &Identity, subject: Subject) -> Option<u128> {
-        let access = &self.config.access;
-        let any = |mut devices: std::slice::Iter<'_, DeviceId>| {
-            let seen = |id: &DeviceId| {
-                self.house.device(*id).is_some_and(|device| access.may_see(who, device.id(), device.room()))
-            };
-            devices.any(seen).then_some(0)
-        };
-        match subject {
-            Subject::Device(device) => event::view_of(access, who, self.house.device(device)?),
-            Subject::Room(index) | Subject::RoomList(index) => any(self.rooms.get(index)?.devices.iter()),
-            Subject::All | Subject::Alerts => {
-                let all: Vec<DeviceId> = self.house.devices().map(|(id, _)| id).collect();
-                any(all.iter())
-            }
-        }
+        let facet = if outside { event::OUTSIDE } else { 0 };
+        Ok(Resource { subject: subject.code(), package, form, view, facet })
     }
 
     /// `sip:user@host` of the request, without parameters.

@@ -28,27 +28,6 @@ pub(super) enum Wish {
 }
 
 impl Gateway {
-    pub(super) fn may_see(&self, who: &Identity, device: DeviceId) -> bool {
-        self.house
-            .device(device)
-            .is_some_and(|device| self.config.access.may_see(who, device.id(), device.room()))
-    }
-
-    /// Whether `who` may know of an event of `device`.
-    pub(super) fn may_hear(&self, who: &Identity, device: DeviceId, event: &str) -> bool {
-        self.house
-            .device(device)
-            .is_some_and(|device| self.config.access.may_see_property(who, device.id(), device.room(), event))
-    }
-
-    /// Whether `target` is there for `who`: a room of which he may see nothing is not.
-    pub(super) fn is_there(&self, who: &Identity, target: Target) -> bool {
-        match target.subject() {
-            Subject::All | Subject::Alerts => true,
-            subject => self.view(who, subject).is_some(),
-        }
-    }
-
     /// Understands the request.
     pub(super) fn wish(
         &self,
@@ -58,15 +37,16 @@ impl Gateway {
         who: &Identity,
         now: Now,
     ) -> Result<Wish, Rejection> {
+        let outside = self.is_outside(request.hop);
         let content = match kind {
             Kind::Message => body::message(request.message)?,
             Kind::Do => body::action(request.message)?,
-            Kind::Call | Kind::Publish(_) => return Ok(self.wish_of_call(target, who, now)),
+            Kind::Call | Kind::Publish(_) => return Ok(self.wish_of_call(target, who, outside, now)),
         };
         match (content, target.device()) {
             (Content::Chatter, _) => Ok(Wish::Silence),
             (Content::Words(text), Some(device)) => Ok(self.understand(device, &text, who, now)),
-            (Content::Words(text), None) => Ok(self.understand_place(target, &text, who, now)),
+            (Content::Words(text), None) => Ok(self.understand_place(target, &text, who, outside, now)),
             (Content::SenMl(text), Some(id)) => {
                 let device = self.house.device(id).ok_or(Rejection::new(404, "No Such Appliance"))?;
                 if !self.config.access.may_act(who, device.id(), device.room()) {
@@ -82,12 +62,14 @@ impl Gateway {
         }
     }
 
-    fn wish_of_call(&self, target: Target, who: &Identity, now: Now) -> Wish {
+    fn wish_of_call(&self, target: Target, who: &Identity, outside: bool, now: Now) -> Wish {
         // A call to the mailbox says: seen.
         if target == Target::Alerts {
             return Wish::Acknowledge(None);
         }
-        let Some(id) = target.device() else { return self.understand_place(target, "status", who, now) };
+        let Some(id) = target.device() else {
+            return self.understand_place(target, "status", who, outside, now);
+        };
         let words = match press_of(&self.config, target) {
             Press::Tell => None,
             Press::Words(words) => Some(words),
@@ -124,9 +106,9 @@ impl Gateway {
     }
 
     /// The alerts that `who` may know of, newest first, those that nobody has seen marked.
-    fn list_alerts(&self, who: &Identity, now: Now) -> String {
+    fn list_alerts(&self, who: &Identity, outside: bool, now: Now) -> String {
         let mut lines: Vec<String> = Vec::new();
-        for alert in self.alerts.of(|alert| self.may_hear(who, alert.device, &alert.event)) {
+        for alert in self.alerts.of(|alert| self.may_hear(who, alert.device, &alert.event, outside)) {
             let Some(device) = self.house.device(alert.device) else { continue };
             let minutes = now.wall_ms.saturating_sub(alert.at_ms).max(0) / 60_000;
             let (mark, urgent) = (if alert.seen { "" } else { "new: " }, if alert.urgent { "!" } else { "" });
@@ -158,7 +140,10 @@ impl Gateway {
     }
 
     /// The state in a line, of what `who` may see.
-    fn state(&self, who: &Identity, device: &Device, now: Now) -> String {
+    pub(super) fn state(&self, who: &Identity, device: &Device, now: Now) -> String {
+        if device.isolated() {
+            return format!("{}: isolated", device.name());
+        }
         let (id, room) = (device.id(), device.room());
         answer::state_of(device, now, &|property| {
             self.config.access.may_see_property(who, id, room, property)
@@ -167,23 +152,16 @@ impl Gateway {
 
     /// Words to the house, a room or a list: an appliance's name first, or a question about all of
     /// them.
-    fn understand_place(&self, target: Target, text: &str, who: &Identity, now: Now) -> Wish {
+    fn understand_place(&self, target: Target, text: &str, who: &Identity, outside: bool, now: Now) -> Wish {
         let lower = text.trim().to_lowercase();
         match (lower.as_str(), target) {
             ("ack" | "seen", _) => return Wish::Acknowledge(None),
             ("alerts", _) | ("" | "status" | "list", Target::Alerts) => {
-                return Wish::Tell(Answer::new(200, "OK", self.list_alerts(who, now)));
+                return Wish::Tell(Answer::new(200, "OK", self.list_alerts(who, outside, now)));
             }
             _ => {}
         }
-        let here = |id: DeviceId| match target {
-            Target::Room(index) | Target::RoomList(index) => {
-                self.rooms.get(index).is_some_and(|room| room.devices.contains(&id))
-            }
-            _ => true,
-        };
-        let visible: Vec<_> =
-            self.house.devices().filter(|(id, _)| here(*id) && self.may_see(who, *id)).collect();
+        let visible = self.members(who, target, outside);
         if lower.is_empty() || lower == "status" {
             let lines: Vec<String> = visible.iter().map(|(_, device)| self.state(who, device, now)).collect();
             return Wish::Tell(Answer::new(200, "OK", cut(&lines)));

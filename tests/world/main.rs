@@ -12,6 +12,7 @@ mod plug;
 mod provider;
 mod world;
 
+mod addresses;
 mod alerts;
 mod calls;
 mod forms;

@@ -19,7 +19,7 @@ use sipliance::sip::{FlowId, Hop, Transport};
 pub struct Op {
     pub method: &'static str,
     pub uri: String,
-    to: String,
+    pub to: String,
     call_id: String,
     tag: String,
     pub cseq: u32,

@@ -30,7 +30,7 @@ use crate::timer::{Deadlines, Now};
 #[derive(Debug, Default)]
 pub struct Notifier {
     subscriptions: Slab<Subscription>,
-    by_subject: HashMap<usize, Vec<SubscriptionId>>,
+    by_subject: HashMap<u64, Vec<SubscriptionId>>,
     by_who: HashMap<String, usize>,
     ready: VecDeque<SubscriptionId>,
     deadlines: Deadlines<(SubscriptionId, Wake)>,
@@ -187,15 +187,15 @@ impl Notifier {
     }
 
     /// The state of `subject` changed: each of its watchers hears of it as soon as it may.
-    pub fn changed(&mut self, subject: usize, now: Now) {
-        self.changed_for(subject, |_| true, now);
+    pub fn changed(&mut self, subject: u64, now: Now) {
+        self.changed_for(subject, |_, _| true, now);
     }
 
     /// A part of `subject` changed: only those who may see it hear that something did.
-    pub fn changed_for(&mut self, subject: usize, may_see: impl Fn(&str) -> bool, now: Now) {
+    pub fn changed_for(&mut self, subject: u64, may_see: impl Fn(&str, Resource) -> bool, now: Now) {
         let Some(ids) = self.by_subject.get(&subject) else { return };
         for id in ids.clone() {
-            if self.get(id).is_some_and(|subscription| may_see(&subscription.who)) {
+            if self.get(id).is_some_and(|subscription| may_see(&subscription.who, subscription.resource)) {
                 self.mark(id, now);
             }
         }
@@ -203,7 +203,7 @@ impl Notifier {
 
     /// Something happened to `subject`: those of its watchers whose view has the bit `part` hear of it
     /// with their next NOTIFY.
-    pub fn happened(&mut self, subject: usize, part: usize, moment: &Moment, now: Now) {
+    pub fn happened(&mut self, subject: u64, part: usize, moment: &Moment, now: Now) {
         let Some(ids) = self.by_subject.get(&subject) else { return };
         for id in ids.clone() {
             let Some(subscription) = self.get_mut(id) else { continue };
