@@ -3,6 +3,7 @@
 pub mod address;
 pub mod answer;
 pub mod body;
+pub mod dmp;
 pub mod opaque;
 pub mod senml;
 pub mod target;

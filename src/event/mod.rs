@@ -71,6 +71,9 @@ impl Source for Documents<'_> {
         resource.hash(&mut hasher);
         match Subject::of(resource.subject) {
             Subject::Alerts => self.alerts.version().hash(&mut hasher),
+            subject if resource.facet & CHOSEN != 0 => {
+                self.devices(subject).for_each(|device| hash_chosen(device, resource.view, &mut hasher));
+            }
             subject => self.devices(subject).for_each(|device| device.shadow().version().hash(&mut hasher)),
         }
         hasher.finish()
@@ -184,6 +187,17 @@ impl Documents<'_> {
         self.alerts.counts(|alert| {
             self.house.device(alert.device).is_some_and(|device| may_hear(device, &alert.event))
         })
+    }
+}
+
+/// What is known of the chosen properties; moments are told whatever is known.
+fn hash_chosen(device: &Device, view: u128, hasher: &mut impl std::hash::Hasher) {
+    use std::hash::Hash as _;
+    let shadow = device.shadow();
+    (shadow.health().word(), shadow.link_up()).hash(hasher);
+    for (index, _) in (Member { device, visible: view }).properties() {
+        let known = shadow.reading(index).map(|reading| (&reading.value, reading.stale));
+        format!("{known:?} {:?}", shadow.target(index)).hash(hasher);
     }
 }
 

@@ -4,15 +4,19 @@
 //! for the next input or [`Gateway::next_deadline`]. The order of outputs is a guarantee: an audit
 //! line comes before the act it speaks of, an answer before the NOTIFY that follows from it.
 
+mod batch;
+mod choose;
 mod command;
 mod flow;
 mod isolate;
 mod kept;
+mod many;
 mod page;
 mod publish;
 mod register;
 mod reload;
 mod request;
+mod sequence;
 mod sight;
 mod status;
 mod subscribe;
@@ -74,9 +78,11 @@ pub struct Gateway {
     /// Links that work now.
     links_up: BTreeSet<LinkId>,
     pending: HashMap<CommandId, command::Pending>,
+    batches: batch::Batches,
     leases: Publications<DeviceId, publish::Lease>,
     kept: kept::Kept,
     recent: command::Recent,
+    sequence: sequence::Sequence,
     pace: command::Pace,
     cache: Cache,
     counters: Counters,
@@ -131,9 +137,11 @@ impl Gateway {
             flows: HashMap::new(),
             links_up: BTreeSet::new(),
             pending: HashMap::new(),
+            batches: batch::Batches::default(),
             leases: Publications::default(),
             kept: kept::Kept::default(),
             recent: command::Recent::default(),
+            sequence: sequence::Sequence::default(),
             pace: command::Pace::default(),
             cache: Cache::default(),
             counters: Counters::default(),
@@ -197,6 +205,7 @@ impl Gateway {
             self.notifier.next_deadline(),
             self.house.next_deadline(),
             self.leases.next_deadline(),
+            self.batches.next_deadline(),
             flows,
             registrations,
             upstreams,
@@ -307,6 +316,7 @@ impl Gateway {
         }
         self.on_upstream_deadlines(now);
         self.on_lease_deadlines(now);
+        self.on_batch_deadlines(now);
         let mut late: Vec<FlowId> = self
             .flows
             .iter()

@@ -19,6 +19,7 @@ impl Gateway {
     /// right loses the subscription with it. Links, upstreams and ports are those of the old one:
     /// [`needs_restart`] was asked before.
     pub(super) fn reload(&mut self, config: Arc<Config>, now: Now) {
+        self.end_batches("the configuration was read again meanwhile", now);
         self.end_commands(now);
         let mut house = House::new(config.clone(), now);
         house.inherit(&self.house);

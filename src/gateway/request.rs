@@ -1,6 +1,7 @@
 //! Every request that no transaction knows: checked, proven, dispatched, answered.
 
 use super::Gateway;
+use super::many::LIST_MESSAGE;
 use crate::body::td;
 use crate::config::access::Identity;
 use crate::control::address;
@@ -170,7 +171,7 @@ impl Gateway {
     }
 
     /// Whether the host of `uri` is this gateway, as the sender of `request` can know it.
-    fn is_us(&self, uri: &Uri<'_>, request: &Request<'_, '_>) -> bool {
+    pub(super) fn is_us(&self, uri: &Uri<'_>, request: &Request<'_, '_>) -> bool {
         let is = |host: &str| uri.host.eq_ignore_ascii_case(host);
         let upstream = self.upstream_of(request.hop);
         let provider = upstream.and_then(|index| self.config.upstreams.get(index));
@@ -276,7 +277,11 @@ impl Gateway {
         tag: Option<&str>,
     ) -> Writer {
         let source = (!hop.transport.is_reliable()).then_some(hop.peer);
-        write::response(message, status, reason, tag, source)
+        let mut writer = write::response(message, status, reason, tag, source);
+        if let Some(stamp) = message.first(Name::Timestamp) {
+            writer.echo("Timestamp", stamp);
+        }
+        writer
     }
 
     /// A To tag that is the same for every repetition of a request, without remembering it.
@@ -289,10 +294,13 @@ impl Gateway {
     }
 }
 
-/// Extensions that a request insists on (RFC 3261 §8.2.2.3): lists are the one that the gateway has.
+/// Extensions that a request insists on (RFC 3261 §8.2.2.3): lists are what the gateway has.
 fn check_require(message: &Message<'_>) -> Result<(), Rejection> {
     let mut unknown = String::new();
-    let known = |option: &&str| option.eq_ignore_ascii_case(EXTENSION);
+    let messages = message.request().is_some_and(|(method, _)| method == Method::Message);
+    let known = |option: &&str| {
+        option.eq_ignore_ascii_case(EXTENSION) || messages && option.eq_ignore_ascii_case(LIST_MESSAGE)
+    };
     let options = message.list(Name::Require).filter_map(|option| std::str::from_utf8(option).ok());
     for option in options.filter(|option| !known(option)) {
         if !unknown.is_empty() {

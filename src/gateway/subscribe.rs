@@ -5,6 +5,7 @@ use std::time::Duration;
 use rand::Rng as _;
 
 use super::Gateway;
+use super::choose::known;
 use super::request::{Request, gone};
 use crate::config::access::Identity;
 use crate::event::{self, ALLOW_EVENTS, Documents, Package, Subject, key_of, list};
@@ -20,7 +21,7 @@ use crate::timer::Now;
 
 /// The longest lifetime granted. Less is granted as it is asked for: phones give up for good on 423,
 /// and refresh wrongly when they get less than they asked for.
-const LONGEST: Duration = Duration::from_secs(24 * 3600);
+pub(super) const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 impl Gateway {
     /// A new subscription, or a fetch.
@@ -38,6 +39,7 @@ impl Gateway {
             return Err(Rejection::new(503, "Too Many Subscriptions").with("Retry-After", "60"));
         }
         let expires = lifetime(request.message, rules);
+        let (resource, expires) = self.choose(request, resource, expires, now)?;
         let random = self.rng.random();
         let tag = self.notifier.next_tag(random);
         let user = request.uri.user.map(ToOwned::to_owned).unwrap_or_default();
@@ -66,7 +68,7 @@ impl Gateway {
             expires,
             interval: rules.interval(),
             rates: rates_of(request.message),
-            condition,
+            condition: known(resource, condition),
         };
         self.notifier.add(wanted, now);
         Ok(())
@@ -99,9 +101,11 @@ impl Gateway {
         if !self.notifier.same_event(id, event.package, event.params.text("id")) {
             return Err(Rejection::new(403, "Dialog Sharing Is Not Supported"));
         }
+        self.check_choice(request, resource)?;
         let expires = lifetime(request.message, rules);
         let condition = condition_of(request.message);
-        let wish = Refresh { expires, rates: rates_of(request.message), condition };
+        let rates = rates_of(request.message);
+        let wish = Refresh { expires, rates, condition: known(resource, condition) };
         self.notifier.refresh(id, request.message, request.hop, wish, now).map_err(dialog_fault)?;
         // The end of a subscription is always said.
         let (status, reason) = self.status_for(resource, condition.filter(|_| !expires.is_zero()), now);
@@ -169,7 +173,7 @@ fn form_of(message: &Message<'_>, rules: &dyn Package) -> Option<usize> {
 }
 
 /// The type that the message accepts most, and of equals the one that it names first.
-fn best(message: &Message<'_>, types: &[&str], ranges: bool) -> Option<usize> {
+pub(super) fn best(message: &Message<'_>, types: &[&str], ranges: bool) -> Option<usize> {
     let mut best: Option<(usize, u16)> = None;
     for accepted in message.list(Name::Accept) {
         let (range, params) = split_outside(accepted, b';');

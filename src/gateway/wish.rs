@@ -1,7 +1,9 @@
 //! What a MESSAGE, a DO or a call wants, in the words of the house.
 
 use super::Gateway;
+use super::batch::{Item, State};
 use super::command::Kind;
+use super::many::{Asking, LIST_MESSAGE};
 use super::request::Request;
 use crate::config::access::Identity;
 use crate::config::{DeviceId, Press};
@@ -14,6 +16,7 @@ use crate::device::command::Order;
 use crate::event::Subject;
 use crate::limits;
 use crate::sip::Rejection;
+use crate::sip::wire::Name;
 use crate::timer::Now;
 
 /// What a request asks for, once it is read.
@@ -25,6 +28,19 @@ pub(super) enum Wish {
     Silence,
     /// The alerts of the house, or of one appliance, have been seen.
     Acknowledge(Option<DeviceId>),
+    /// Several things, of one appliance or of many; whether they were asked for in DMP.
+    Many(Vec<Item>, bool),
+}
+
+impl Wish {
+    /// How many things it would move.
+    pub fn orders(&self) -> usize {
+        match self {
+            Self::Order(..) => 1,
+            Self::Many(items, _) => items.iter().filter(|item| matches!(item.state, State::Order(_))).count(),
+            Self::Tell(_) | Self::Silence | Self::Acknowledge(_) => 0,
+        }
+    }
 }
 
 impl Gateway {
@@ -38,10 +54,16 @@ impl Gateway {
         now: Now,
     ) -> Result<Wish, Rejection> {
         let outside = self.is_outside(request.hop);
+        let asking = Asking { who, outside };
+        if matches!(kind, Kind::Message) && request.message.has_option(Name::Require, LIST_MESSAGE) {
+            return self.listed_wish(request, asking);
+        }
         let content = match kind {
             Kind::Message => body::message(request.message)?,
             Kind::Do => body::action(request.message)?,
-            Kind::Call | Kind::Publish(_) => return Ok(self.wish_of_call(target, who, outside, now)),
+            Kind::Call | Kind::Publish(_) | Kind::Part { .. } => {
+                return Ok(self.wish_of_call(target, who, outside, now));
+            }
         };
         match (content, target.device()) {
             (Content::Chatter, _) => Ok(Wish::Silence),
@@ -58,7 +80,10 @@ impl Gateway {
                     fields: String::new(),
                 })
             }
-            (Content::SenMl(_), None) => Err(Rejection::new(404, "No Such Appliance")),
+            (Content::SenMl(text), None) => {
+                self.senml_to_many(target, text, asking).ok_or(Rejection::new(404, "No Such Appliance"))
+            }
+            (Content::Dmp(body), _) => self.dmp_wish(target, body, asking),
         }
     }
 
@@ -187,7 +212,16 @@ impl Gateway {
                 return self.understand(*id, &rest.join(" "), who, now);
             }
         }
-        Wish::Tell(Answer::new(488, "Not Acceptable Here", "I know no appliance of that name; say `help`"))
+        let asking = Asking { who, outside };
+        self.words_to_many(target, text, asking).unwrap_or_else(|| {
+            let words = match target {
+                Target::All => {
+                    "I know no appliance of that name; say `help`, or `all` first to mean every one"
+                }
+                _ => "I know no appliance of that name; say `help`",
+            };
+            Wish::Tell(Answer::new(488, "Not Acceptable Here", words))
+        })
     }
 }
 
@@ -197,9 +231,9 @@ fn only_status(device: &Device) -> Answer {
 }
 
 /// Lines that fit one MESSAGE (RFC 3428 §8: 1300 bytes).
-fn cut(lines: &[String]) -> String {
+pub(super) fn cut(lines: &[impl AsRef<str>]) -> String {
     let mut text = String::new();
-    for line in lines {
+    for line in lines.iter().map(AsRef::as_ref) {
         if text.len() + line.len() > limits::REPLY_BYTES {
             text.push('…');
             break;
