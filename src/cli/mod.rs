@@ -4,6 +4,7 @@ pub mod act;
 pub mod check;
 pub mod client;
 pub mod demo;
+pub mod isolate;
 pub mod passwd;
 pub mod run;
 pub mod send;
@@ -51,6 +52,10 @@ enum Command {
     },
     /// Ask the running gateway how everything stands.
     Status(status::StatusArgs),
+    /// Cut appliances off: nobody watches, asks or moves them until they are released.
+    Isolate(isolate::IsolateArgs),
+    /// Join appliances again that were cut off.
+    Release(isolate::IsolateArgs),
     /// Watch an appliance, a mailbox or a phone: one line per change.
     Watch(watch::WatchArgs),
     /// Send a text to an appliance or a person, and print the reply.
@@ -83,6 +88,8 @@ pub fn main() -> ExitCode {
         Command::Check { files, json } => check::run(&files, json),
         Command::Passwd { user, domain } => passwd::run(&user, &domain),
         Command::Status(args) => status::run(&args),
+        Command::Isolate(args) => isolate::run(&args, true),
+        Command::Release(args) => isolate::run(&args, false),
         Command::Watch(args) => watch::run(args),
         Command::Send(args) => send::run(args),
         Command::Do(args) => act::run(args),

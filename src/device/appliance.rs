@@ -28,6 +28,7 @@ pub struct Device {
     id: Arc<str>,
     name: Arc<str>,
     room: Option<Arc<str>>,
+    kind: Option<Arc<str>>,
     model: Arc<Model>,
     link: LinkId,
     hidden: bool,
@@ -46,6 +47,7 @@ impl Device {
             id: config.id.as_str().into(),
             name: config.name.as_str().into(),
             room: config.room.as_deref().map(Into::into),
+            kind: config.kind().map(Into::into),
             shadow: Shadow::new(config.model.properties.len(), wall_ms),
             session: Session::new(&config.model),
             model: config.model.clone(),
@@ -73,6 +75,11 @@ impl Device {
     /// Where it stands, for people.
     pub fn room(&self) -> Option<&str> {
         self.room.as_deref()
+    }
+
+    /// What kind of appliance it is: `lamp`, `thermostat`.
+    pub fn kind(&self) -> Option<&str> {
+        self.kind.as_deref()
     }
 
     /// What it can do.

@@ -154,7 +154,6 @@ impl House {
         self.last_command = old.last_command;
         for device in &mut self.devices {
             let Some((_, before)) = old.find(device.id()) else { continue };
-            device.isolated = before.isolated;
             let model = device.model_arc();
             device.shadow.inherit(before.shadow(), |index| {
                 let property = model.properties.get(index)?;

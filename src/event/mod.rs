@@ -5,6 +5,7 @@
 
 pub mod appliance;
 pub mod describe;
+pub mod device_info;
 pub mod dialog;
 pub mod list;
 pub mod message_summary;
@@ -27,11 +28,16 @@ pub use self::package::{EVENTS, Member, Package, View};
 pub use self::subject::{Class, Rooms, Subject};
 
 /// Every package that the gateway serves; the index is [`Resource::package`].
-pub const PACKAGES: [&dyn Package; 4] =
-    [&appliance::Appliance, &presence::Presence, &dialog::Dialog, &message_summary::MessageSummary];
+pub const PACKAGES: [&dyn Package; 5] = [
+    &appliance::Appliance,
+    &presence::Presence,
+    &dialog::Dialog,
+    &message_summary::MessageSummary,
+    &device_info::DeviceInfo,
+];
 
 /// The value of Allow-Events.
-pub const ALLOW_EVENTS: &str = "appliance, presence, dialog, message-summary";
+pub const ALLOW_EVENTS: &str = "appliance, presence, dialog, message-summary, device-info";
 
 /// The package of that name (RFC 6665 §8.2.1: compared without case).
 pub fn find(name: &str) -> Option<(usize, &'static dyn Package)> {

@@ -203,6 +203,10 @@ impl Gateway {
                 let answer = self.acknowledge(only, &who, now);
                 self.answer(&asker, &answer, target.device(), now);
             }
+            Wish::Isolate(cut, isolated) => {
+                let answer = self.isolate_by_words(cut, isolated, &who, now);
+                self.answer(&asker, &answer, target.device(), now);
+            }
             Wish::Tell(answer) => self.answer(&asker, &answer, target.device(), now),
             Wish::Order(device, order) => self.order(asker, &who, device, order, now),
             Wish::Many(items, dmp) => self.begin_batch(asker, &who, outside, (items, dmp), now),
@@ -236,6 +240,11 @@ impl Gateway {
     /// Rights, audit, act; in this order.
     pub(super) fn order(&mut self, asker: Asker, who: &Identity, id: DeviceId, order: Order, now: Now) {
         let Some(device) = self.house.device(id) else { return };
+        if device.isolated() {
+            let words = format!("{}: isolated", device.name());
+            let answer = Answer::new(480, "Temporarily Unavailable", words);
+            return self.answer(&asker, &answer, Some(id), now);
+        }
         let what = describe(&order);
         let (item, sensitive) = (order.subject(), is_sensitive(device, &order));
         if !self.config.access.may_do(who, device.id(), device.room(), item, sensitive) {

@@ -16,17 +16,20 @@ pub enum Kind {
     Rules,
     /// Named lists of addresses: `resource-lists`.
     Lists,
+    /// Which appliances are isolated; of the house, whose name is that of the gateway itself.
+    Isolated,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 2] = [Self::Rules, Self::Lists];
+    pub const ALL: [Self; 3] = [Self::Rules, Self::Lists, Self::Isolated];
 
     /// The word.
     pub fn word(self) -> &'static str {
         match self {
             Self::Rules => "pres-rules",
             Self::Lists => "resource-lists",
+            Self::Isolated => "isolated",
         }
     }
 }
@@ -62,6 +65,7 @@ impl Gateway {
                 let lists = resource_lists::read(body).map_err(|why| why.to_string())?;
                 self.kept.lists.insert(key.user, lists);
             }
+            Kind::Isolated => self.restore_isolation(body)?,
         }
         Ok(())
     }
@@ -71,6 +75,8 @@ impl Gateway {
         let body = match kind {
             Kind::Rules => self.kept.rules.get(user).map(policy::write),
             Kind::Lists => self.kept.lists.get(user).map(|lists| resource_lists::write(lists)),
+            // Written where it changes.
+            Kind::Isolated => return,
         };
         let key = Key { kind, user: user.to_owned() };
         self.outputs.push_back(Output::Keep { key, body: body.map(Bytes::from) });

@@ -11,6 +11,7 @@ mod flow;
 mod isolate;
 mod kept;
 mod many;
+mod options;
 mod page;
 mod publish;
 mod register;
@@ -81,6 +82,7 @@ pub struct Gateway {
     batches: batch::Batches,
     leases: Publications<DeviceId, publish::Lease>,
     kept: kept::Kept,
+    isolation: isolate::Isolation,
     recent: command::Recent,
     sequence: sequence::Sequence,
     pace: command::Pace,
@@ -140,6 +142,7 @@ impl Gateway {
             batches: batch::Batches::default(),
             leases: Publications::default(),
             kept: kept::Kept::default(),
+            isolation: isolate::Isolation::default(),
             recent: command::Recent::default(),
             sequence: sequence::Sequence::default(),
             pace: command::Pace::default(),

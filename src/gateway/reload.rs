@@ -60,6 +60,7 @@ impl Gateway {
         // Documents of the old house: another appliance may have that place and version now.
         self.cache = Cache::default();
         self.config = config;
+        self.apply_isolation(now);
         self.review();
         let mut notifier = std::mem::take(&mut self.notifier);
         // Of rooms and lists, the members may be others now.

@@ -2,12 +2,10 @@
 
 use super::Gateway;
 use super::many::LIST_MESSAGE;
-use crate::body::td;
 use crate::config::access::Identity;
 use crate::control::address;
 use crate::control::target::Target;
 use crate::event::list::EXTENSION;
-use crate::event::{self, ALLOW_EVENTS};
 use crate::limits;
 use crate::sip::auth::{Offer, Purpose, Verdict, credentials};
 use crate::sip::transaction::{Arrival, ServerKey, Weight};
@@ -17,7 +15,7 @@ use crate::sip::{Hop, Rejection};
 use crate::timer::Now;
 
 /// What the gateway does, for Allow.
-const ALLOW: &str = "OPTIONS, REGISTER, SUBSCRIBE, PUBLISH, MESSAGE, DO, INVITE, ACK, CANCEL, BYE";
+pub(super) const ALLOW: &str = "OPTIONS, REGISTER, SUBSCRIBE, PUBLISH, MESSAGE, DO, INVITE, ACK, CANCEL, BYE";
 
 /// A request on its way through the gateway.
 #[derive(Clone, Copy)]
@@ -197,40 +195,6 @@ impl Gateway {
         self.names.resolve(uri)
     }
 
-    /// Anybody may ask what the gateway can do; what an appliance has and does is told to who may see
-    /// it, and asked for by its media type.
-    fn options(&mut self, request: &Request<'_, '_>, now: Now) -> Result<(), Rejection> {
-        let wants = |accepted: &[u8]| accepted.to_ascii_lowercase().starts_with(td::CONTENT_TYPE.as_bytes());
-        let description = match request.message.list(Name::Accept).any(wants) {
-            true => Some(self.description(request, now)?),
-            false => None,
-        };
-        let tag = self.stateless_tag(request.message);
-        let mut writer = self.response(request.message, request.hop, 200, "OK", Some(&tag));
-        writer.field("Allow", &[ALLOW]).field("Allow-Events", &[ALLOW_EVENTS]);
-        writer.field("Accept", &["text/plain, application/senml+json"]).field("Supported", &[EXTENSION]);
-        match description {
-            // Whoever proved himself may be sent more than he sent.
-            Some(text) => {
-                self.transactions.send_once(request.hop, writer.body(td::CONTENT_TYPE, text.as_bytes()))
-            }
-            None => self.answer_once(request.message, request.hop, writer.finish()),
-        }
-        Ok(())
-    }
-
-    fn description(&mut self, request: &Request<'_, '_>, now: Now) -> Result<String, Rejection> {
-        let who = self.prove(request, Purpose::Query, now)?;
-        let outside = self.is_outside(request.hop);
-        let target = self.resolve(&request.uri, request.hop);
-        let id = target.map(|target| self.narrow(&who, target, outside)).and_then(Target::device);
-        let device = id.and_then(|id| self.house.device(id)).ok_or_else(no_appliance)?;
-        let access = &self.config.access;
-        let visible = event::view_of(access, &who, device, outside).ok_or_else(no_appliance)?;
-        let member = event::Member { device, visible };
-        Ok(td::write(&event::describe::thing(&member, access, &who, &self.config.house.domain)))
-    }
-
     fn cancel(&mut self, message: &Message<'_>, hop: Hop, invite: Option<ServerKey>, now: Now) {
         let tag = self.stateless_tag(message);
         let writer = self.response(message, hop, 200, "OK", Some(&tag));
@@ -255,10 +219,15 @@ impl Gateway {
 
     /// Sends a stateless answer. The source of a datagram may be a victim's: no phone writes requests
     /// so short that this answer would be more than [`limits::AMPLIFICATION`] times as long.
-    fn answer_once(&mut self, request: &Message<'_>, hop: Hop, answer: Vec<u8>) {
-        if hop.transport.is_reliable() || answer.len() <= request.size() * limits::AMPLIFICATION {
+    pub(super) fn answer_once(&mut self, request: &Message<'_>, hop: Hop, answer: Vec<u8>) {
+        if self.is_modest(request, hop, &answer) {
             self.transactions.send_once(hop, answer);
         }
+    }
+
+    /// Whether an answer may go to somebody unproven.
+    pub(super) fn is_modest(&self, request: &Message<'_>, hop: Hop, answer: &[u8]) -> bool {
+        hop.transport.is_reliable() || answer.len() <= request.size() * limits::AMPLIFICATION
     }
 
     /// Begins a server transaction; 503 when there is no room.
@@ -313,10 +282,6 @@ fn check_require(message: &Message<'_>) -> Result<(), Rejection> {
     } else {
         Err(Rejection::new(420, "Bad Extension").with("Unsupported", &unknown))
     }
-}
-
-fn no_appliance() -> Rejection {
-    Rejection::new(404, "No Such Appliance")
 }
 
 /// The request belongs to a dialog or transaction that does not exist.

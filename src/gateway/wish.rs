@@ -3,6 +3,7 @@
 use super::Gateway;
 use super::batch::{Item, State};
 use super::command::Kind;
+use super::isolate::{self, Cut};
 use super::many::{Asking, LIST_MESSAGE};
 use super::request::Request;
 use crate::config::access::Identity;
@@ -28,6 +29,8 @@ pub(super) enum Wish {
     Silence,
     /// The alerts of the house, or of one appliance, have been seen.
     Acknowledge(Option<DeviceId>),
+    /// Appliances are to be cut off, or joined again.
+    Isolate(Cut, bool),
     /// Several things, of one appliance or of many; whether they were asked for in DMP.
     Many(Vec<Item>, bool),
 }
@@ -38,7 +41,7 @@ impl Wish {
         match self {
             Self::Order(..) => 1,
             Self::Many(items, _) => items.iter().filter(|item| matches!(item.state, State::Order(_))).count(),
-            Self::Tell(_) | Self::Silence | Self::Acknowledge(_) => 0,
+            Self::Tell(_) | Self::Silence | Self::Acknowledge(_) | Self::Isolate(..) => 0,
         }
     }
 }
@@ -71,6 +74,9 @@ impl Gateway {
             (Content::Words(text), None) => Ok(self.understand_place(target, &text, who, outside, now)),
             (Content::SenMl(text), Some(id)) => {
                 let device = self.house.device(id).ok_or(Rejection::new(404, "No Such Appliance"))?;
+                if device.isolated() {
+                    return Ok(Wish::Tell(isolated(device)));
+                }
                 if !self.config.access.may_act(who, device.id(), device.room()) {
                     return Ok(Wish::Tell(only_status(device)));
                 }
@@ -116,6 +122,17 @@ impl Gateway {
         let acts = self.config.access.may_act(who, device.id(), device.room());
         if matches!(text.trim().to_lowercase().as_str(), "ack" | "seen") {
             return Wish::Acknowledge(Some(id));
+        }
+        // A word of the appliance's own comes first.
+        let own = |word: &str| {
+            let model = device.model();
+            model.property(word).is_some() || model.actions.iter().any(|action| &*action.id == word)
+        };
+        if let Some(isolated) = isolate::verb(text).filter(|_| !own(&text.trim().to_lowercase())) {
+            return Wish::Isolate(Cut::One(id), isolated);
+        }
+        if device.isolated() {
+            return Wish::Tell(isolated(device));
         }
         match words::understand(device, text) {
             Ok(words::Said::Order(order)) => Wish::Order(id, order),
@@ -186,6 +203,9 @@ impl Gateway {
             }
             _ => {}
         }
+        if let (Some(isolated), Target::House | Target::All) = (isolate::verb_for_all(text), target) {
+            return Wish::Isolate(Cut::All, isolated);
+        }
         let visible = self.members(who, target, outside);
         if lower.is_empty() || lower == "status" {
             let lines: Vec<String> = visible.iter().map(|(_, device)| self.state(who, device, now)).collect();
@@ -228,6 +248,11 @@ impl Gateway {
 /// The answer to somebody who may see the appliance, do nothing with it, and said no question.
 fn only_status(device: &Device) -> Answer {
     Answer::new(403, "Forbidden", format!("{}: you may only ask for its status", device.name()))
+}
+
+/// The answer about an appliance that is cut off.
+fn isolated(device: &Device) -> Answer {
+    Answer::new(480, "Temporarily Unavailable", format!("{}: isolated", device.name()))
 }
 
 /// Lines that fit one MESSAGE (RFC 3428 §8: 1300 bytes).

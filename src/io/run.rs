@@ -148,7 +148,7 @@ impl Shell {
                 }
                 Some(report) = self.reports.recv() => self.on_report(report),
                 (link, event) = self.drivers.recv() => self.gateway.handle(Input::Driver { link, event }, now()),
-                Some(question) = self.questions.recv() => control::answer(question, &self.gateway, now()),
+                Some(question) = self.questions.recv() => control::answer(question, &mut self.gateway, now()),
                 signal = self.signals.recv() => match signal {
                     Some(Signal::Reload(config)) => self.gateway.handle(Input::Reload(config), now()),
                     Some(Signal::Stop) | None if stopping.is_none() => {
