@@ -33,6 +33,7 @@ fn fresh(text: &str, nth: usize) -> String {
     text.replace(branch, &format!("z9hG4bKreplay{nth}")).replace(call_id, &format!("replay{nth}"))
 }
 
+/// Proves: SEC-6
 #[test]
 fn a_captured_proof_moves_nothing_again() {
     for method in ["MESSAGE", "DO", "INVITE"] {

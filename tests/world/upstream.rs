@@ -174,6 +174,7 @@ fn passed_on(method: &str, user: &str, more: &str, body: &str, nth: u32) -> Byte
 
 const PAI: &str = "P-Asserted-Identity: <sip:carla@provider.example>\r\n";
 
+/// Proves: SEC-9
 #[test]
 fn the_provider_s_word_counts_on_its_flow_and_from_its_address_alone() {
     let config = home::with_upstream(
