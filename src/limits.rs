@@ -73,7 +73,25 @@ pub const PROFILE_WAIT: std::time::Duration = std::time::Duration::from_secs(600
 pub const QUERIES: usize = 64;
 /// Longest text that is looked at as a command in bytes; a longer one is none.
 pub const WORDS_BYTES: usize = 512;
+/// Subscriptions with filters; one more is answered 503.
+pub const FILTERED: usize = 1024;
+/// Longest filter document in bytes; a longer one is answered 413.
+pub const FILTER_BYTES: usize = 8 * 1024;
 /// Alerts that are remembered; when it is full, the oldest that was seen is forgotten.
 pub const ALERTS: usize = 64;
 /// Publications that are kept; one more is answered 503.
 pub const PUBLICATIONS: usize = 256;
+/// Watchers that gave up before an owner decided and are remembered; when it is full, the oldest is
+/// given up.
+pub const WAITING: usize = 128;
+/// The same for one person.
+pub const WAITING_PER_USER: usize = 8;
+/// Watchers that ended and are remembered for watcher information; when it is full, the oldest is
+/// forgotten, and whoever was not told of it yet is told everything anew.
+pub const WATCHERS_ENDED: usize = 256;
+/// Watchers in one document of watcher information; the others follow in the next one.
+pub const WATCHERS_TOLD: usize = 128;
+/// Requests to watch that wait for an owner; one more is pending, and nobody is asked.
+pub const REQUESTS: usize = 64;
+/// The same for one person.
+pub const REQUESTS_PER_USER: usize = 8;

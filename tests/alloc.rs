@@ -9,6 +9,7 @@ use allocation_counter::measure;
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 use sipliance::sip::dialog::Dialog;
+use sipliance::sip::notifier::watchers::{Fact, Standing};
 use sipliance::sip::notifier::{Document, Moment, Notifier, Resource, Source, Wanted, Watcher};
 use sipliance::sip::transaction::{Arrival, Transactions, Weight};
 use sipliance::sip::wire::check::request_fault;
@@ -23,7 +24,11 @@ impl Source for Nothing {
         0
     }
 
-    fn document(&mut self, _: Resource, _: Watcher<'_>, _: &[Moment]) -> Document {
+    fn document(&mut self, _: Resource, _: Watcher<'_>, _: &[Moment]) -> Option<Document> {
+        None
+    }
+
+    fn watchers(&mut self, _: Resource, _: Watcher<'_>, _: &[Fact], _: bool, _: Now) -> Document {
         Document { content_type: "text/plain".into(), require: None, body: bytes::Bytes::new() }
     }
 }
@@ -98,6 +103,9 @@ fn finding_a_dialog_among_thousands_allocates_nothing() {
         let wanted = Wanted {
             rates: Default::default(),
             condition: None,
+            standing: Standing::Active,
+            template: None,
+            filter: None,
             resource,
             who: "anna".into(),
             dialog,

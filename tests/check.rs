@@ -281,14 +281,35 @@ fn blocks(text: &str, language: &str) -> Vec<String> {
     text.split(&fence).skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
 }
 
+/// `whole` with its sections replaced, or completed, by those of `part`.
+fn with_sections(whole: &str, part: &str) -> String {
+    let key = |line: &str| {
+        line.starts_with(|c: char| c.is_ascii_alphabetic())
+            .then(|| line.split(':').next().unwrap().to_owned())
+    };
+    let replaced: Vec<String> = part.lines().filter_map(key).collect();
+    let mut keeps = true;
+    let mut text = String::new();
+    for line in whole.lines() {
+        keeps = key(line).map_or(keeps, |key| !replaced.contains(&key));
+        if keeps {
+            text.push_str(line);
+            text.push('\n');
+        }
+    }
+    text + part
+}
+
 #[test]
 fn the_documented_examples_work() {
     let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/home.md")).unwrap();
     let yaml = blocks(&text, "yaml");
-    let [smallest, whole, secrets] = &yaml[..] else { panic!("{} blocks", yaml.len()) };
+    let [smallest, whole, secrets, parts @ ..] = &yaml[..] else { panic!("{} blocks", yaml.len()) };
     let shipped = Profiles::shipped();
-    for home in [smallest, whole] {
-        let (config, reports) = from_text(Path::new("home.yaml"), home, secrets, &shipped);
+    // A part of a home file stands for the same sections of the whole one.
+    let parts = parts.iter().map(|part| with_sections(whole, part));
+    for home in [smallest.clone(), whole.clone()].into_iter().chain(parts) {
+        let (config, reports) = from_text(Path::new("home.yaml"), &home, secrets, &shipped);
         assert!(reports.is_empty(), "{reports:#?}");
         assert!(config.is_some());
     }

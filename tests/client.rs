@@ -146,6 +146,7 @@ fn nobody_is_there() {
 }
 
 /// A server that knows no DO, and replies to a text in a MESSAGE of its own, before its 202.
+/// Proves: DO-8
 #[test]
 fn a_server_without_do_gets_the_words_as_a_text() {
     let server = UdpSocket::bind("127.0.0.1:0").unwrap();

@@ -41,6 +41,8 @@ pub enum Condition {
     Identity(Vec<Who>),
     /// Now is in one of these spans: from, inclusive, to, exclusive.
     Validity(Vec<(Timestamp, Timestamp)>),
+    /// What is watched is one of these appliances; an extension of our own.
+    Appliance(Vec<String>),
     /// The owner is at work, at home …: not known here, so it never holds.
     Sphere(String),
     /// A condition of a kind that is not known: it never holds.
@@ -112,6 +114,8 @@ impl Default for Show {
 /// What all matching rules grant together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Handling {
+    /// Whether any rule speaks of it.
+    pub matched: bool,
     /// Whether it may watch.
     pub watch: Watch,
     /// Whether it may act.
@@ -121,11 +125,12 @@ pub struct Handling {
 }
 
 impl Ruleset {
-    /// What somebody is granted now. `identity` is the address that was proven; `None` for somebody
-    /// who proved nothing, and who therefore never acts, whatever a rule says.
-    pub fn evaluate(&self, identity: Option<&str>, now: Timestamp) -> Handling {
+    /// What somebody is granted now with an appliance. `identity` is the address that was proven; `None`
+    /// for somebody who proved nothing, and who therefore never acts, whatever a rule says.
+    pub fn evaluate(&self, identity: Option<&str>, appliance: &str, now: Timestamp) -> Handling {
         let mut handling = Handling::default();
-        for rule in self.rules.iter().filter(|rule| rule.matches(identity, now)) {
+        for rule in self.rules.iter().filter(|rule| rule.matches(identity, appliance, now)) {
+            handling.matched = true;
             handling.watch = handling.watch.max(rule.watch);
             handling.act = handling.act.max(rule.act);
             handling.show.add(&rule.show);
@@ -149,13 +154,38 @@ impl Ruleset {
 }
 
 impl Rule {
-    fn matches(&self, identity: Option<&str>, now: Timestamp) -> bool {
+    fn matches(&self, identity: Option<&str>, appliance: &str, now: Timestamp) -> bool {
+        self.concerns(appliance, now) && self.means(identity)
+    }
+
+    /// Whether it speaks of an appliance now.
+    pub fn concerns(&self, appliance: &str, now: Timestamp) -> bool {
+        self.conditions.iter().all(|condition| match condition {
+            Condition::Identity(_) => true,
+            Condition::Appliance(ids) => ids.iter().any(|id| id == appliance),
+            Condition::Validity(spans) => spans.iter().any(|(from, until)| (from..until).contains(&&now)),
+            Condition::Sphere(_) | Condition::Unknown => false,
+        })
+    }
+
+    /// When it ends that holds now; `None`: never.
+    pub fn until(&self, now: Timestamp) -> Option<Timestamp> {
+        let spans = self.conditions.iter().filter_map(|condition| match condition {
+            Condition::Validity(spans) => {
+                spans.iter().find(|(from, until)| (from..until).contains(&&now)).map(|(_, until)| *until)
+            }
+            _ => None,
+        });
+        spans.min()
+    }
+
+    /// Whether it speaks of somebody.
+    pub fn means(&self, identity: Option<&str>) -> bool {
         self.conditions.iter().all(|condition| match condition {
             Condition::Identity(who) => {
                 identity.is_some_and(|identity| who.iter().any(|who| who.means(identity)))
             }
-            Condition::Validity(spans) => spans.iter().any(|(from, until)| (from..until).contains(&&now)),
-            Condition::Sphere(_) | Condition::Unknown => false,
+            _ => true,
         })
     }
 }

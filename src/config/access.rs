@@ -20,6 +20,8 @@ pub enum Identity {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Access {
     rules: Vec<Rule>,
+    /// What owners granted, beside the home file.
+    granted: Vec<Rule>,
 }
 
 /// One entry of `access:`.
@@ -31,6 +33,21 @@ pub struct Rule {
     pub see: Vec<Grant>,
     /// What they may change; includes seeing the appliance.
     pub act: Vec<Grant>,
+    /// What they may ask the owners for.
+    pub ask: Vec<Grant>,
+    /// Of whom else the rule speaks; in what owners granted only.
+    pub many: Vec<Many>,
+}
+
+/// Everybody for whom an upstream vouches, of one domain or of any.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Many {
+    /// The domain.
+    pub domain: Option<String>,
+    /// Addresses that are not meant.
+    pub except: Vec<String>,
+    /// Domains that are not meant.
+    pub except_domains: Vec<String>,
 }
 
 /// What a rule covers.
@@ -54,7 +71,22 @@ pub enum Grant {
 impl Access {
     /// The rules as they stand in the home file.
     pub fn new(rules: Vec<Rule>) -> Self {
-        Self { rules }
+        Self { rules, granted: Vec::new() }
+    }
+
+    /// The same rules, and what owners granted now.
+    pub fn with(&self, granted: Vec<Rule>) -> Self {
+        Self { rules: self.rules.clone(), granted }
+    }
+
+    /// Whether any rule lets somebody ask.
+    pub fn asks(&self) -> bool {
+        self.rules.iter().any(|rule| !rule.ask.is_empty())
+    }
+
+    /// Whether `who` may ask the owners to let him watch `device`.
+    pub fn may_ask(&self, who: &Identity, device: &str, room: Option<&str>) -> bool {
+        self.of(who).any(|rule| rule.ask.iter().any(|grant| grant.touches(device, room)))
     }
 
     /// Whether `who` may know that `device` exists: something of it is granted.
@@ -94,7 +126,21 @@ impl Access {
 
     /// The rules that speak of `who`.
     fn of<'a>(&'a self, who: &'a Identity) -> impl Iterator<Item = &'a Rule> {
-        self.rules.iter().filter(move |rule| rule.who.iter().any(|known| known.is(who)))
+        let speaks = move |rule: &&Rule| {
+            rule.who.iter().any(|known| known.is(who)) || rule.many.iter().any(|many| many.means(who))
+        };
+        self.rules.iter().chain(&self.granted).filter(speaks)
+    }
+}
+
+impl Many {
+    fn means(&self, who: &Identity) -> bool {
+        let Identity::Asserted(address) = who else { return false };
+        let host = split_address(address).map(|(_, _, host)| host);
+        let inside = |domain: &String| host.is_some_and(|host| host.eq_ignore_ascii_case(domain));
+        self.domain.as_ref().is_none_or(inside)
+            && !self.except.iter().any(|except| same_address(except, address))
+            && !self.except_domains.iter().any(inside)
     }
 }
 
@@ -168,7 +214,7 @@ mod tests {
     }
 
     fn access(see: Vec<Grant>, act: Vec<Grant>) -> Access {
-        Access::new(vec![Rule { who: vec![anna()], see, act }])
+        Access::new(vec![Rule { who: vec![anna()], see, act, ..Rule::default() }])
     }
 
     /// What a grant opens, for each appliance and kind of right.
@@ -226,11 +272,13 @@ mod tests {
         }
     }
 
+    /// Proves: AUTH-1
     #[test]
     fn without_rules_nothing_is_allowed() {
         assert_eq!(row(&Access::default(), &anna(), PLUG), "-----");
     }
 
+    /// Proves: AUTH-6
     #[test]
     fn a_sensitive_item_needs_its_own_name() {
         let wide = vec![Grant::Everything, Grant::Room("Outside".into()), Grant::Device("garage".into())];
@@ -246,7 +294,7 @@ mod tests {
 
     #[test]
     fn rights_of_several_rules_add_up() {
-        let rule = |see, act| Rule { who: vec![anna()], see, act };
+        let rule = |see, act| Rule { who: vec![anna()], see, act, ..Rule::default() };
         let access = Access::new(vec![
             rule(vec![Grant::Device("plug".into())], vec![]),
             rule(vec![], vec![item("garage", "open")]),
@@ -260,7 +308,7 @@ mod tests {
         let access = Access::new(vec![Rule {
             who: vec![Identity::Asserted("sip:anna@example.org".into())],
             see: vec![Grant::Everything],
-            act: vec![],
+            ..Rule::default()
         }]);
         let sees = |address: &str| access.may_see(&Identity::Asserted(address.into()), "plug", None);
         assert!(sees("sip:anna@example.org"));

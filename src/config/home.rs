@@ -126,6 +126,7 @@ fn sections(mut map: MapReader<'_>, library: &mut Library<'_>, build: &mut Build
     let listen_node = map.take("listen");
     let listen = house::listen(listen_node, build);
     let digest = house::digest(map.take("digest"), build);
+    let compat = house::compat(map.take("compat"), build);
     let users_node = map.take("users");
     let users = users::users(users_node, &house, digest.md5, build);
     let mut links = links::Links::read(map.take("mqtt"), map.take("serial"), map.take("modbus"), build);
@@ -138,6 +139,9 @@ fn sections(mut map: MapReader<'_>, library: &mut Library<'_>, build: &mut Build
     let known = access::Known { users: &users, devices: &devices, upstreams: &upstreams };
     let access = access::access(map.take("access"), &known, build);
     let alerts = alerts::alerts(map.take("alerts"), &users, build);
+    let owners = alerts::named(map.take("owners"), "owners", &users, build);
+    let agents = alerts::named(map.take("agents"), "agents", &users, build);
+    access::check_ask(&access, &owners, map.place, build);
     let audit = map.text("audit", &mut build.faults).map(|path| build.resolve(&path));
     map.finish(&mut build.faults);
     let links = links.finish(devices_node.is_some(), build);
@@ -156,9 +160,12 @@ fn sections(mut map: MapReader<'_>, library: &mut Library<'_>, build: &mut Build
         house,
         listen,
         digest,
+        compat,
         users,
         access,
         alerts,
+        owners,
+        agents,
         upstreams,
         links,
         devices,

@@ -22,7 +22,7 @@ pub use crate::sip::Transport;
 
 /// A whole checked configuration: what `run` works with. Never changed in place; a reload makes a
 /// new one.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Config {
     /// The gateway's own name and domain.
     pub house: HouseName,
@@ -30,12 +30,18 @@ pub struct Config {
     pub listen: Vec<Listen>,
     /// Digest rules of the gateway as a server.
     pub digest: DigestPolicy,
+    /// Whether forms of the years 2000 to 2003 are served.
+    pub compat: Compat,
     /// People and phones that may authenticate.
     pub users: Vec<User>,
     /// Who may see and do what.
     pub access: access::Access,
     /// Users who are sent each alert as a MESSAGE.
     pub alerts: Vec<String>,
+    /// Users who decide over requests to watch, and may write rules.
+    pub owners: Vec<String>,
+    /// Users that are presence agents of others and may ask (QAUTH) whether somebody may watch.
+    pub agents: Vec<String>,
     /// Registrars at which the gateway registers.
     pub upstreams: Vec<Upstream>,
     /// Brokers, ports and line sets that drivers own. The index is the [`LinkId`].
@@ -81,6 +87,18 @@ pub struct DigestPolicy {
     pub control_nonce_age: Duration,
     /// How old a nonce may be when it reads or registers.
     pub query_nonce_age: Duration,
+}
+
+/// Whether the gateway reads and writes forms of the years 2000 to 2003.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Compat {
+    /// They are refused as RFCs of today say.
+    Off,
+    /// They are for peers whose own messages name them.
+    #[default]
+    Accept,
+    /// The same, and they are told unasked where types are listed.
+    Verbose,
 }
 
 /// Somebody with a password.

@@ -57,6 +57,24 @@ impl Device {
         }
     }
 
+    /// What somebody is shown to whom it plays dead: an appliance that is off since `since_ms`, whatever
+    /// it does.
+    pub(crate) fn masked(&self, since_ms: i64) -> Self {
+        Self {
+            index: self.index,
+            id: self.id.clone(),
+            name: self.name.clone(),
+            room: self.room.clone(),
+            kind: self.kind.clone(),
+            shadow: Shadow::off(self.model.properties.len(), since_ms),
+            session: Session::new(&self.model),
+            model: self.model.clone(),
+            link: self.link,
+            hidden: self.hidden,
+            isolated: self.isolated,
+        }
+    }
+
     /// Its place in the configuration.
     pub fn index(&self) -> DeviceId {
         self.index

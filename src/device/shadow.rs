@@ -70,6 +70,11 @@ impl Shadow {
         }
     }
 
+    /// Off since then, and nothing was ever heard.
+    pub(crate) fn off(properties: usize, wall_ms: i64) -> Self {
+        Self { health: Health::Offline, link_up: true, ..Self::new(properties, wall_ms) }
+    }
+
     /// Rises with every visible change and never goes back.
     pub fn version(&self) -> u64 {
         self.version

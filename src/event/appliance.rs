@@ -34,6 +34,10 @@ impl Package for Appliance {
         Duration::from_millis(200)
     }
 
+    fn filters(&self) -> bool {
+        true
+    }
+
     fn is_shared(&self) -> bool {
         true
     }

@@ -7,36 +7,47 @@ pub mod appliance;
 pub mod describe;
 pub mod device_info;
 pub mod dialog;
+pub mod filter;
 pub mod list;
+pub mod matrix;
 pub mod message_summary;
 pub mod package;
 pub mod presence;
 pub mod subject;
+pub mod winfo;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use crate::config::Config;
+use crate::body::filter::FilterSet;
 use crate::config::access::{Access, Identity};
+use crate::config::{Config, DeviceId};
 use crate::device::alerts::{Alerts, Counts};
 use crate::device::appliance::Device;
 use crate::device::house::House;
+use crate::sip::notifier::watchers::{Fact, Standing};
 use crate::sip::notifier::{Document, Moment, Resource, Source, Watcher};
+use crate::sip::wire::Uri;
 use crate::timer::Now;
 
+pub use self::filter::Filters;
+use self::filter::{Addresses, Facts};
 pub use self::package::{EVENTS, Member, Package, View};
 pub use self::subject::{Class, Rooms, Subject};
+pub use self::winfo::Watching;
 
 /// Every package that the gateway serves; the index is [`Resource::package`].
-pub const PACKAGES: [&dyn Package; 5] = [
+pub const PACKAGES: [&dyn Package; 7] = [
     &appliance::Appliance,
     &presence::Presence,
     &dialog::Dialog,
     &message_summary::MessageSummary,
+    &winfo::Winfo { name: "appliance.winfo", of: "appliance" },
+    &winfo::Winfo { name: "presence.winfo", of: "presence" },
     &device_info::DeviceInfo,
 ];
 
-/// The value of Allow-Events.
+/// The value of Allow-Events; templates are never in it (RFC 6665 §4.4.4).
 pub const ALLOW_EVENTS: &str = "appliance, presence, dialog, message-summary, device-info";
 
 /// The package of that name (RFC 6665 §8.2.1: compared without case).
@@ -66,6 +77,10 @@ pub struct Documents<'a> {
     pub alerts: &'a Alerts,
     /// Shared documents.
     pub cache: &'a mut Cache,
+    /// Since when an appliance is off that plays dead, in milliseconds since 1970.
+    pub masked_ms: i64,
+    /// What watchers filter by.
+    pub filters: &'a mut Filters,
     /// The time.
     pub now: Now,
 }
@@ -85,17 +100,19 @@ impl Source for Documents<'_> {
         hasher.finish()
     }
 
-    fn document(&mut self, resource: Resource, watcher: Watcher<'_>, moments: &[Moment]) -> Document {
+    fn document(&mut self, resource: Resource, watcher: Watcher<'_>, moments: &[Moment]) -> Option<Document> {
         let subject = Subject::of(resource.subject);
-        let Some(package) = PACKAGES.get(resource.package).copied() else {
-            return Document {
-                content_type: Cow::Borrowed("text/plain"),
-                require: None,
-                body: bytes::Bytes::new(),
-            };
-        };
+        if resource.form == matrix::NOTHING {
+            return None;
+        }
+        let package = PACKAGES.get(resource.package).copied()?;
+        if watcher.standing != Standing::Active {
+            return self.instead(subject, package, resource.form, watcher);
+        }
         let version = match subject {
-            Subject::Device(device) if package.is_shared() && moments.is_empty() => {
+            Subject::Device(device)
+                if package.is_shared() && moments.is_empty() && watcher.filter.is_none() =>
+            {
                 self.house.device(device).map(|device| device.shadow().version())
             }
             _ => None,
@@ -103,7 +120,7 @@ impl Source for Documents<'_> {
         if let (Some(version), Some((of, document))) = (version, self.cache.made.get(&resource))
             && *of == version
         {
-            return document.clone();
+            return Some(document.clone());
         }
         let document = self.make(subject, package, resource, watcher, moments);
         if let Some(version) = version {
@@ -112,8 +129,64 @@ impl Source for Documents<'_> {
             }
             self.cache.made.insert(resource, (version, document.clone()));
         }
-        document
+        Some(document)
     }
+
+    fn watchers(
+        &mut self,
+        resource: Resource,
+        watcher: Watcher<'_>,
+        facts: &[Fact],
+        full: bool,
+        now: Now,
+    ) -> Document {
+        let package = PACKAGES.get(resource.package).copied().unwrap_or(&appliance::Appliance);
+        let domain = &self.config.house.domain;
+        let only = watcher_of_2000(watcher.entity);
+        let owner = self.config.owners.iter().any(|owner| owner == watcher.who);
+        let shown: Vec<&Fact> = facts
+            .iter()
+            .filter(|fact| owner || fact.who == watcher.who)
+            .filter(|fact| only.as_ref().is_none_or(|(only, _)| address_of(&fact.who, domain) == *only))
+            .collect();
+        let entity = only.as_ref().map_or(watcher.entity, |(_, presentity)| presentity);
+        let (form, nth) = (resource.form, watcher.nth);
+        let body = package.watchers(&Watching { entity, form, nth, full, facts: &shown, domain, now });
+        document_of(package, form, body)
+    }
+
+    fn is_worth(&mut self, resource: Resource, watcher: Watcher<'_>, moments: &[Moment]) -> bool {
+        let Some(filter) = watcher.filter else { return true };
+        let now = self.facts(resource, watcher);
+        let of = |id: DeviceId| {
+            let own = self.house.device(id).map(|device| self.addresses(device, watcher));
+            let entity = watcher.entity.to_owned();
+            let domain = self.config.house.domain.clone();
+            own.unwrap_or_else(|| Addresses { own: entity.clone(), entity, domain })
+        };
+        self.filters.worth(filter, &now, moments, &of)
+    }
+
+    fn told(&mut self, resource: Resource, watcher: Watcher<'_>) {
+        let Some(filter) = watcher.filter else { return };
+        let now = self.facts(resource, watcher);
+        self.filters.told(filter, now);
+    }
+}
+
+fn document_of(package: &dyn Package, form: usize, body: String) -> Document {
+    let content_type = Cow::Borrowed(package.content_types().get(form).copied().unwrap_or("text/plain"));
+    Document { content_type, require: None, body: body.into() }
+}
+
+/// The address of 2000 for watcher information (draft-rosenberg-impp-watcherinfo-00 §5): the address of
+/// the watcher and that of what it watches in one user part, each `@` escaped.
+pub fn watcher_of_2000(uri: &str) -> Option<(String, String)> {
+    let uri = Uri::parse(uri).ok()?;
+    let user = uri.user_text()?;
+    let mut parts = user.split('@');
+    let (watcher, domain, subject, home) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    parts.next().is_none().then(|| (format!("sip:{watcher}@{domain}"), format!("sip:{subject}@{home}")))
 }
 
 impl Documents<'_> {
@@ -125,34 +198,125 @@ impl Documents<'_> {
         watcher: Watcher<'_>,
         moments: &[Moment],
     ) -> Document {
-        let access = &self.config.access;
-        let who = identity_of(watcher.who);
-        let (form, outside) = (resource.form, resource.facet & OUTSIDE != 0);
-        let wanted = if resource.facet & CHOSEN != 0 { resource.view } else { u128::MAX };
-        let member = |device| {
-            view_of(access, &who, device, outside).map(|visible| Member { device, visible: visible & wanted })
+        let members = self.members(subject, resource, watcher);
+        let wanted: Vec<Moment>;
+        let moments = match watcher.filter {
+            None => moments,
+            Some(_) => {
+                wanted = moments.iter().filter(|moment| is_shown(&members, moment)).cloned().collect();
+                &wanted
+            }
         };
-        let members: Vec<Member<'_>> = self.devices(subject).filter_map(member).collect();
+        let view = View { form: resource.form, moments, ..self.view(subject, resource, watcher, &members) };
+        if subject.is_list() {
+            return list::document(package, &view);
+        }
+        document_of(package, resource.form, package.document(&view))
+    }
+
+    /// What somebody is told who is not served: that he has to wait, or that all is off.
+    fn instead(
+        &self,
+        subject: Subject,
+        package: &dyn Package,
+        form: usize,
+        watcher: Watcher<'_>,
+    ) -> Option<Document> {
         let (title, id) = self.name_of(subject);
-        let alerts = self.alerts_for(&who, outside);
-        let domain = &self.config.house.domain;
         let view = View {
-            members: &members,
+            members: &[],
             title,
             id,
             form,
             nth: watcher.nth,
             entity: watcher.entity,
-            domain,
-            moments,
-            alerts,
+            domain: &self.config.house.domain,
+            moments: &[],
+            alerts: Counts::default(),
+            filter: None,
             now: self.now,
         };
-        if subject.is_list() {
-            return list::document(package, &view);
+        let body = match (watcher.standing, subject) {
+            (Standing::Polite, Subject::Device(device)) => {
+                let masked = self.house.device(device)?.masked(self.masked_ms);
+                package.document(&View { members: &[Member { device: &masked, visible: 0 }], ..view })
+            }
+            _ => package.neutral(&view)?,
+        };
+        Some(document_of(package, form, body))
+    }
+
+    /// The appliances of a subject that a watcher sees, and what he wants of each.
+    fn members(&self, subject: Subject, resource: Resource, watcher: Watcher<'_>) -> Vec<Member<'_>> {
+        let outside = resource.facet & OUTSIDE != 0;
+        let chosen = if resource.facet & CHOSEN != 0 { resource.view } else { u128::MAX };
+        let who = identity_of(watcher.who);
+        let set = watcher.filter.and_then(|filter| self.filters.get(filter));
+        let member = |device| {
+            let mut visible = view_of(&self.config.access, &who, device, outside)? & chosen;
+            if let Some(filter) = set.and_then(|set| self.addresses(device, watcher).filter_in(set)) {
+                visible &= filter::mask(filter, device);
+            }
+            Some(Member { device, visible })
+        };
+        self.devices(subject).filter_map(member).collect()
+    }
+
+    /// A view of these members, in the first form and without moments.
+    fn view<'b>(
+        &'b self,
+        subject: Subject,
+        resource: Resource,
+        watcher: Watcher<'b>,
+        members: &'b [Member<'b>],
+    ) -> View<'b> {
+        let (title, id) = self.name_of(subject);
+        View {
+            members,
+            title,
+            id,
+            form: 0,
+            nth: watcher.nth,
+            entity: watcher.entity,
+            domain: &self.config.house.domain,
+            moments: &[],
+            alerts: self.alerts_for(&identity_of(watcher.who), resource.facet & OUTSIDE != 0),
+            filter: watcher.filter.and_then(|filter| self.filters.get(filter)),
+            now: self.now,
         }
-        let content_type = Cow::Borrowed(package.content_types().get(form).copied().unwrap_or("text/plain"));
-        Document { content_type, require: None, body: package.document(&view).into() }
+    }
+
+    fn addresses(&self, device: &Device, watcher: Watcher<'_>) -> Addresses {
+        let domain = self.config.house.domain.clone();
+        Addresses { own: format!("sip:{}@{domain}", device.id()), entity: watcher.entity.to_owned(), domain }
+    }
+
+    /// What is the case with everything that a watcher sees, whatever his filter shows of it.
+    fn facts(&self, resource: Resource, watcher: Watcher<'_>) -> HashMap<DeviceId, Facts> {
+        let subject = Subject::of(resource.subject);
+        let all = self.members(subject, resource, Watcher { filter: None, ..watcher });
+        let view = self.view(subject, resource, watcher, &all);
+        let words = PACKAGES.get(resource.package).is_some_and(|package| package.name() == "presence");
+        let id_of = |device: &Device| {
+            self.house.devices().find(|(_, other)| other.id() == device.id()).map(|(id, _)| id)
+        };
+        all.iter()
+            .filter_map(|member| Some((id_of(member.device)?, filter::facts(member, &view, words))))
+            .collect()
+    }
+
+    /// The first thing that filters name and that is nothing to `who` at `subject`; in words.
+    pub fn unknown_to_filter(&self, set: &FilterSet, resource: Resource, who: &Identity) -> Option<String> {
+        let package = PACKAGES.get(resource.package)?.name();
+        let exists = |name: &str| {
+            self.devices(Subject::of(resource.subject)).any(|device| {
+                let model = device.model();
+                let known = model.properties.iter().any(|property| *property.id == *name)
+                    || model.events.iter().any(|event| *event.id == *name);
+                known && self.config.access.may_see_property(who, device.id(), device.room(), name)
+            })
+        };
+        filter::unknown(set, package, &exists)
     }
 
     /// The appliances of a subject, in the order of the home file.
@@ -217,6 +381,14 @@ pub fn is_there(device: &Device, outside: bool) -> bool {
     !device.isolated() && !(outside && device.hidden())
 }
 
+/// Whether what happened is an event of a member and shown of it.
+fn is_shown(members: &[Member<'_>], moment: &Moment) -> bool {
+    members.iter().any(|member| {
+        let nth = member.device.model().events.iter().position(|event| *event.id == *moment.name);
+        nth.is_some_and(|nth| member.visible >> (EVENTS + nth).min(127) & 1 == 1)
+    })
+}
+
 /// What of `device` `who` may see, as [`Member::visible`]; `None` when that there is one is too much
 /// already.
 pub fn view_of(access: &Access, who: &Identity, device: &Device, outside: bool) -> Option<u128> {
@@ -235,6 +407,11 @@ pub fn key_of(who: &Identity) -> &str {
     match who {
         Identity::User(name) | Identity::Asserted(name) => name,
     }
+}
+
+/// The address of somebody.
+pub fn address_of(key: &str, domain: &str) -> String {
+    if key.contains(':') { key.to_owned() } else { format!("sip:{key}@{domain}") }
 }
 
 /// The way back: asserted addresses have a scheme, user names hold no colon.

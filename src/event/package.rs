@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use super::filter::Addresses;
 use super::subject::Subject;
+use super::winfo::Watching;
+use crate::body::filter::{Filter, FilterSet};
 use crate::device::alerts::Counts;
 use crate::device::appliance::{Device, Lamp};
 use crate::device::profile::Property;
@@ -31,10 +34,29 @@ pub trait Package: Sync {
     }
     /// Least time between two NOTIFYs of one subscription.
     fn interval(&self) -> Duration;
+    /// Whether a SUBSCRIBE may carry filters (RFC 4661): its documents have the parts that they name.
+    fn filters(&self) -> bool {
+        false
+    }
     /// Whether every watcher of the same form and view of an appliance gets the same bytes.
     fn is_shared(&self) -> bool;
     /// The state as a document.
     fn document(&self, view: &View<'_>) -> String;
+    /// What is said to somebody over whom nobody has decided yet; `None`: nothing. `view` has no
+    /// members then.
+    fn neutral(&self, view: &View<'_>) -> Option<String> {
+        let _ = view;
+        None
+    }
+    /// For a template (RFC 6665 §7.2): the package that it is applied to.
+    fn template_of(&self) -> Option<&'static str> {
+        None
+    }
+    /// For a template: who watches, as a document.
+    fn watchers(&self, of: &Watching<'_>) -> String {
+        let _ = of;
+        String::new()
+    }
 }
 
 /// An appliance, and what of it the watcher may see.
@@ -71,6 +93,8 @@ pub struct View<'a> {
     pub moments: &'a [Moment],
     /// The alerts that the watcher may know of.
     pub alerts: Counts,
+    /// What the watcher wants of it.
+    pub filter: Option<&'a FilterSet>,
     /// The time.
     pub now: Now,
 }
@@ -109,6 +133,13 @@ impl<'a> Member<'a> {
 }
 
 impl View<'_> {
+    /// The filter for an appliance, or with `None` for the whole.
+    pub fn filter_for(&self, id: Option<&str>) -> Option<&Filter> {
+        let own = id.map_or_else(|| self.entity.to_owned(), |id| format!("sip:{id}@{}", self.domain));
+        let addresses = Addresses { own, entity: self.entity.to_owned(), domain: self.domain.to_owned() };
+        addresses.filter_in(self.filter?)
+    }
+
     /// The state in a line for people.
     pub fn summary(&self) -> String {
         match self.members {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::package::{Member, Package, View};
+use crate::body::filter::{Filter, Part};
 use crate::body::presence as model;
 use crate::body::presence::{Extra, Note, Status, Tuple};
 use crate::body::{lpidf, pidf, xpidf};
@@ -36,28 +37,75 @@ impl Package for Presence {
         Duration::from_secs(1)
     }
 
+    fn filters(&self) -> bool {
+        true
+    }
+
     fn is_shared(&self) -> bool {
         false
     }
 
+    /// RFC 3856 §6.6.2.
+    fn neutral(&self, view: &View<'_>) -> Option<String> {
+        let waits = "waiting for the owner to allow this".to_owned();
+        Some(write(&model::Presence { display: None, notes: vec![note(waits)], ..presence(view) }, view))
+    }
+
     fn document(&self, view: &View<'_>) -> String {
-        let presence = presence(view);
-        match view.form {
-            0 => pidf::write(&presence, pidf::Label::Pidf),
-            1 => pidf::write(&presence, pidf::Label::Cpim),
-            2 => xpidf::write(&presence),
-            _ => lpidf::write(&presence, Timestamp::from_millisecond(view.now.wall_ms).unwrap_or_default()),
-        }
+        write(&presence(view), view)
+    }
+}
+
+fn write(presence: &model::Presence, view: &View<'_>) -> String {
+    match view.form {
+        0 => pidf::write(presence, pidf::Label::Pidf),
+        1 => pidf::write(presence, pidf::Label::Cpim),
+        2 => xpidf::write(presence),
+        _ => lpidf::write(presence, Timestamp::from_millisecond(view.now.wall_ms).unwrap_or_default()),
     }
 }
 
 fn presence(view: &View<'_>) -> model::Presence {
-    model::Presence {
+    let mut presence = model::Presence {
         entity: view.entity.to_owned(),
         display: Some(view.title.to_owned()),
         tuples: view.members.iter().map(|member| tuple(member, view)).collect(),
         activities: Vec::new(),
         notes: vec![note(view.summary())],
+    };
+    if view.filter.is_some() {
+        narrow(&mut presence, view);
+    }
+    presence
+}
+
+/// Takes out what the watcher does not want; values are left out before.
+fn narrow(presence: &mut model::Presence, view: &View<'_>) {
+    let ids = view.members.iter().map(|member| Some(member.device.id())).chain(std::iter::repeat(None));
+    for (tuple, id) in presence.tuples.iter_mut().zip(ids) {
+        let Some(filter) = view.filter_for(id) else { continue };
+        narrow_tuple(tuple, filter);
+    }
+    if view.filter_for(None).is_some_and(|filter| !filter.shows(&Part::Note)) {
+        presence.notes.clear();
+    }
+}
+
+fn narrow_tuple(tuple: &mut Tuple, filter: &Filter) {
+    if !filter.shows(&Part::Basic) {
+        tuple.status = Status::Unknown;
+    }
+    if !filter.shows(&Part::Contact) {
+        tuple.contact = None;
+    }
+    if !filter.shows(&Part::Priority) {
+        tuple.priority = None;
+    }
+    if !filter.shows(&Part::Note) {
+        tuple.notes.clear();
+    }
+    if !filter.shows(&Part::Timestamp) {
+        tuple.timestamp = None;
     }
 }
 

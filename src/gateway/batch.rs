@@ -12,6 +12,7 @@ use crate::config::access::Identity;
 use crate::control::answer::Answer;
 use crate::control::dmp as actions;
 use crate::device::command::Order;
+use crate::event::matrix::{self, Asked};
 use crate::event::{self, Member, Package as _, View};
 use crate::limits;
 use crate::sip::notifier::Moment;
@@ -285,6 +286,7 @@ impl Gateway {
             domain: &self.config.house.domain,
             moments: &moments,
             alerts: Default::default(),
+            filter: None,
             now,
         })
     }
@@ -322,7 +324,7 @@ pub(super) fn form_of(request: &Message<'_>, dmp: bool) -> usize {
     // A range takes the natural form.
     let mut types = FORMS;
     types.swap(0, natural);
-    let best = super::subscribe::best(request, &types, true);
+    let best = matrix::best(&Asked::of(request, false), &types);
     best.and_then(|best| types.get(best))
         .and_then(|best| FORMS.iter().position(|form| form == best))
         .unwrap_or(0)

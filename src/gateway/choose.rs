@@ -8,11 +8,12 @@ use super::Gateway;
 use super::many::of_fault;
 use super::request::Request;
 use crate::body::dmp;
+use crate::config::Compat;
 use crate::control::dmp::{Choice, choice};
-use crate::event::{CHOSEN, Subject};
+use crate::event::{self, CHOSEN, Subject};
 use crate::sip::Rejection;
 use crate::sip::notifier::{Condition, Resource};
-use crate::sip::wire::Name;
+use crate::sip::wire::{Message, Name};
 use crate::timer::Now;
 
 impl Gateway {
@@ -70,6 +71,10 @@ impl Gateway {
         if request.message.first(Name::ContentEncoding).is_some() {
             return Err(Rejection::new(415, "Unsupported Content-Encoding"));
         }
+        let appliance = event::find("appliance").map(|(package, _)| package);
+        if self.config.compat == Compat::Off || appliance != Some(resource.package) {
+            return Err(Rejection::new(415, "Unsupported Media Type"));
+        }
         let Subject::Device(id) = Subject::of(resource.subject) else {
             return Err(Rejection::new(488, "Choose Of One Appliance"));
         };
@@ -87,6 +92,11 @@ impl Gateway {
         };
         chosen.map(Some).map_err(refused)
     }
+}
+
+/// Whether the body is DMP.
+pub(super) fn is_dmp(message: &Message<'_>) -> bool {
+    message.content_type().is_some_and(|kind| kind.eq_ignore_ascii_case(dmp::CONTENT_TYPE))
 }
 
 /// What a subscriber knows: whoever chose hears only when what he chose has changed, so that the last

@@ -207,6 +207,11 @@ impl Gateway {
                 let answer = self.isolate_by_words(cut, isolated, &who, now);
                 self.answer(&asker, &answer, target.device(), now);
             }
+            Wish::Decide(text) => {
+                let nothing = || Answer::new(404, "Not Found", "there is no such request");
+                let answer = self.decide_by_words(&text, &who, now).unwrap_or_else(nothing);
+                self.answer(&asker, &answer, target.device(), now);
+            }
             Wish::Tell(answer) => self.answer(&asker, &answer, target.device(), now),
             Wish::Order(device, order) => self.order(asker, &who, device, order, now),
             Wish::Many(items, dmp) => self.begin_batch(asker, &who, outside, (items, dmp), now),
@@ -343,6 +348,7 @@ impl Gateway {
         self.outputs.push_back(Output::Audit { line: line.to_string(), sensitive });
     }
 
+    /// The call that a command belongs to; nobody speaks in another's.
     fn call_hash(&self, message: &Message<'_>, who: &Identity) -> u64 {
         use std::hash::Hasher as _;
         let mut hasher = siphasher::sip::SipHasher13::new_with_key(&self.tag_key);
@@ -355,10 +361,14 @@ impl Gateway {
         use std::hash::Hasher as _;
         let mut hasher = siphasher::sip::SipHasher13::new_with_key(&self.tag_key);
         hasher.write(message.call_id().unwrap_or_default());
-        hasher.write_u32(message.cseq().map_or(0, |cseq| cseq.number));
+        hasher.write_u32(cseq_of(message));
         hasher.write(message.from().ok().and_then(|from| from.tag()).unwrap_or_default().as_bytes());
         hasher.finish()
     }
+}
+
+fn cseq_of(message: &Message<'_>) -> u32 {
+    message.cseq().map_or(0, |cseq| cseq.number)
 }
 
 /// A message whose Expires has passed since its Date moves nothing (RFC 3428 §8). A Date alone says

@@ -71,7 +71,7 @@ impl Gateway {
                 self.on_client_event(ClientEvent::TimedOut(user), now);
             }
         }
-        self.notifier.on_flow_closed(id);
+        self.notifier.on_flow_closed(id, now);
         self.registrar.on_flow_closed(id);
         if let Some(upstream) = flow.upstream {
             self.on_upstream_closed(upstream, why, now);

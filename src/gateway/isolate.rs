@@ -201,7 +201,7 @@ impl Gateway {
         }
         let Self { leases, house, .. } = self;
         leases.retain(|id: DeviceId| house.device(id).is_some_and(|device| !device.isolated()));
-        self.review();
+        self.judge(now);
         let mut subjects = vec![Subject::All, Subject::Alerts];
         for id in changed {
             subjects.push(Subject::Device(id));
@@ -215,7 +215,7 @@ impl Gateway {
     }
 
     /// The appliances that were marked anew.
-    fn mark_isolated(&mut self) -> Vec<DeviceId> {
+    pub(super) fn mark_isolated(&mut self) -> Vec<DeviceId> {
         let wrong = |device: &crate::device::appliance::Device| {
             self.isolation.covers(device.id()) != device.isolated()
         };

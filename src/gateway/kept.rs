@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::{Gateway, Output};
 use crate::body::policy::{self, Ruleset};
 use crate::body::resource_lists::{self, List};
+use crate::timer::Now;
 
 /// A kind of document; its word is the XCAP application (RFC 4825 §3) and the folder on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -55,11 +56,12 @@ impl Gateway {
     ///
     /// # Errors
     /// Says why the document cannot be read; it counts as absent then, and nothing else changes.
-    pub fn restore(&mut self, key: Key, body: &[u8]) -> Result<(), String> {
+    pub fn restore(&mut self, key: Key, body: &[u8], now: Now) -> Result<(), String> {
         match key.kind {
             Kind::Rules => {
                 let rules = policy::read(body).map_err(|why| why.to_string())?;
                 self.kept.rules.insert(key.user, rules);
+                self.rules_changed(now);
             }
             Kind::Lists => {
                 let lists = resource_lists::read(body).map_err(|why| why.to_string())?;

@@ -7,16 +7,21 @@
 mod batch;
 mod choose;
 mod command;
+mod filters;
 mod flow;
+mod historic;
 mod isolate;
 mod kept;
 mod many;
 mod options;
 mod page;
 mod publish;
+mod qauth;
 mod register;
 mod reload;
 mod request;
+mod requests;
+mod rules;
 mod sequence;
 mod sight;
 mod status;
@@ -47,7 +52,7 @@ use crate::sip::notifier::{Answered, End, Moment, Notifier, Resource};
 use crate::sip::publication::Publications;
 use crate::sip::registrar::Registrar;
 use crate::sip::registration::Registration;
-use crate::sip::transaction::{ClientEvent, Transactions};
+use crate::sip::transaction::{ClientEvent, Transactions, Transmit};
 use crate::sip::wire::frame::Framer;
 use crate::sip::wire::text::seconds;
 use crate::sip::wire::{Message, Name, Start};
@@ -83,10 +88,18 @@ pub struct Gateway {
     leases: Publications<DeviceId, publish::Lease>,
     kept: kept::Kept,
     isolation: isolate::Isolation,
+    /// When what owners decided has to be looked at again.
+    rules_end: Option<Instant>,
+    requests: requests::Requests,
+    /// When it began, in milliseconds since 1970.
+    began_ms: i64,
+    /// When the last input came.
+    clock: Now,
     recent: command::Recent,
     sequence: sequence::Sequence,
     pace: command::Pace,
     cache: Cache,
+    filters: event::Filters,
     counters: Counters,
     outputs: VecDeque<Output>,
     tag_key: [u8; 16],
@@ -143,10 +156,15 @@ impl Gateway {
             leases: Publications::default(),
             kept: kept::Kept::default(),
             isolation: isolate::Isolation::default(),
+            rules_end: None,
+            requests: requests::Requests::default(),
+            began_ms: now.wall_ms,
+            clock: now,
             recent: command::Recent::default(),
             sequence: sequence::Sequence::default(),
             pace: command::Pace::default(),
             cache: Cache::default(),
+            filters: event::Filters::default(),
             counters: Counters::default(),
             outputs: VecDeque::new(),
             tag_key: rng.random(),
@@ -161,6 +179,7 @@ impl Gateway {
 
     /// Takes one input.
     pub fn handle(&mut self, input: Input<'_>, now: Now) {
+        self.clock = now;
         match input {
             Input::Deadline => {}
             Input::Datagram { flow, local, from, bytes } => {
@@ -188,14 +207,21 @@ impl Gateway {
         self.settle(now);
     }
 
-    /// The next output.
+    /// The next output. What was asked for comes first, then NOTIFYs, each written when it is its turn:
+    /// the first of many watchers does not wait until all are told.
     pub fn poll(&mut self) -> Option<Output> {
         if let Some(output) = self.outputs.pop_front() {
             return Some(output);
         }
-        self.transactions
-            .poll_transmit()
-            .map(|transmit| Output::Send { hop: transmit.hop, bytes: transmit.bytes })
+        let sent = |transmit: Transmit| Output::Send { hop: transmit.hop, bytes: transmit.bytes };
+        if let Some(transmit) = self.transactions.poll_transmit() {
+            return Some(sent(transmit));
+        }
+        let Self { config, house, rooms, alerts, cache, filters, began_ms, clock, .. } = self;
+        let (masked_ms, now) = (*began_ms, *clock);
+        let mut documents = Documents { config, house, rooms, alerts, cache, filters, masked_ms, now };
+        self.notifier.send_next(&mut self.transactions, &mut documents, now);
+        self.transactions.poll_transmit().map(sent)
     }
 
     /// When to call [`Gateway::handle`] with [`Input::Deadline`].
@@ -209,6 +235,7 @@ impl Gateway {
             self.house.next_deadline(),
             self.leases.next_deadline(),
             self.batches.next_deadline(),
+            self.rules_end,
             flows,
             registrations,
             upstreams,
@@ -258,6 +285,7 @@ impl Gateway {
                 registration.on_response(response, &mut self.transactions, &mut self.rng, now);
                 self.tell_registration(id.0);
             }
+            Some(User::Qauth(ticket)) => self.on_qauth_answer(ticket, response, now),
             Some(User::Page) | None => {}
         }
     }
@@ -275,6 +303,7 @@ impl Gateway {
                     self.tell_registration(id.0);
                 }
             }
+            ClientEvent::TimedOut(User::Qauth(ticket)) => self.on_qauth_silence(ticket),
             ClientEvent::TimedOut(User::Page) | ClientEvent::Response(_) => {}
         }
     }
@@ -320,6 +349,7 @@ impl Gateway {
         self.on_upstream_deadlines(now);
         self.on_lease_deadlines(now);
         self.on_batch_deadlines(now);
+        self.on_rules_deadline(now);
         let mut late: Vec<FlowId> = self
             .flows
             .iter()
@@ -336,17 +366,13 @@ impl Gateway {
         }
     }
 
-    /// Carries out what the house wants, then lets every watcher hear what is new.
+    /// Carries out what the house wants. Watchers hear of it with the next polls, after what was answered.
     fn settle(&mut self, now: Now) {
         while let Some(effect) = self.house.poll() {
             self.on_effect(effect, now);
         }
-        // What was answered leaves before what follows from it.
         self.flush_transmits();
-        let Self { config, house, rooms, alerts, cache, .. } = self;
-        let mut documents = Documents { config, house, rooms, alerts, cache, now };
-        self.notifier.flush(&mut self.transactions, &mut documents, now);
-        self.flush_transmits();
+        self.forget_filters();
     }
 
     fn on_effect(&mut self, effect: Effect, now: Now) {
@@ -420,7 +446,7 @@ impl Gateway {
 
     fn shut_down(&mut self, now: Now) {
         self.leaving = true;
-        self.notifier.end(End::Deactivated, |_, _| true);
+        self.notifier.end(End::Deactivated, |_, _| true, now);
         for registration in &mut self.registrations {
             registration.leave(&mut self.transactions, now);
         }

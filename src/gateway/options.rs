@@ -2,9 +2,9 @@
 
 use super::Gateway;
 use super::many::LIST_MESSAGE;
-use super::request::{ALLOW, Request};
-use super::subscribe::best;
+use super::request::Request;
 use crate::body::{device_profile, resource_lists, td};
+use crate::config::Compat;
 use crate::config::access::Identity;
 use crate::control::body::{ACCEPT_DO, ACCEPT_MESSAGE};
 use crate::control::target::Target;
@@ -12,7 +12,7 @@ use crate::event::list::EXTENSION;
 use crate::event::{self, ALLOW_EVENTS, Member, Subject, device_info};
 use crate::sip::Rejection;
 use crate::sip::auth::Purpose;
-use crate::sip::wire::Name;
+use crate::sip::wire::{Message, Name};
 use crate::timer::Now;
 
 /// What an appliance can be described in, and the name of 2000 for that; and what is there.
@@ -23,16 +23,16 @@ impl Gateway {
     /// Anybody may ask what the gateway can do. What is behind an address is told to who proves that he
     /// may see it; a description is asked for by its media type.
     pub(super) fn options(&mut self, request: &Request<'_, '_>, now: Now) -> Result<(), Rejection> {
-        let form = best(request.message, &DESCRIPTIONS, false);
+        let form = wanted(request.message);
         if form.is_none() && request.message.first(Name::Authorization).is_none() {
             let (message, hop) = (request.message, request.hop);
             let tag = self.stateless_tag(message);
             let mut writer = self.response(message, hop, 200, "OK", Some(&tag));
-            writer.field("Allow", &[ALLOW]).field("Allow-Events", &[ALLOW_EVENTS]);
+            writer.field("Allow", &[self.allow()]).field("Allow-Events", &[ALLOW_EVENTS]);
             writer.field("Supported", &[EXTENSION, ", ", LIST_MESSAGE]);
             let short = writer.finish();
             let mut writer = self.response(message, hop, 200, "OK", Some(&tag));
-            writer.field("Allow", &[ALLOW]).field("Allow-Events", &[ALLOW_EVENTS]);
+            writer.field("Allow", &[self.allow()]).field("Allow-Events", &[ALLOW_EVENTS]);
             writer.field("Supported", &[EXTENSION, ", ", LIST_MESSAGE]).field("Accept", &[&accept()]);
             let whole = writer.finish();
             // A stranger who wrote little is told less, so that he is told at all.
@@ -54,10 +54,12 @@ impl Gateway {
     fn describe(&mut self, request: &Request<'_, '_>, target: Target, description: Option<(&str, String)>) {
         let subject = target.subject();
         let packages = event::PACKAGES.iter().filter(|package| package.covers(subject));
+        // Templates are never named (RFC 6665 §4.4.4).
+        let packages = packages.filter(|package| package.template_of().is_none());
         let events: Vec<&str> = packages.map(|package| package.name()).collect();
         let tag = self.stateless_tag(request.message);
         let mut writer = self.response(request.message, request.hop, 200, "OK", Some(&tag));
-        writer.field("Allow", &[allow(target)]).field("Allow-Events", &[&events.join(", ")]);
+        writer.field("Allow", &[self.allow_at(target)]).field("Allow-Events", &[&events.join(", ")]);
         writer.field("Accept", &[&accept()]).field("Supported", &[EXTENSION, ", ", LIST_MESSAGE]);
         // Whoever proved himself may be sent more than he sent.
         let bytes = match description {
@@ -65,6 +67,19 @@ impl Gateway {
             None => writer.finish(),
         };
         self.transactions.send_once(request.hop, bytes);
+    }
+
+    /// What can be done at an address.
+    fn allow_at(&self, target: Target) -> &'static str {
+        match (target.subject(), self.config.compat) {
+            (Subject::Alerts, _) if target == Target::House => self.allow(),
+            (Subject::Device(_), Compat::Off) => {
+                "OPTIONS, SUBSCRIBE, PUBLISH, MESSAGE, INVITE, ACK, CANCEL, BYE"
+            }
+            (Subject::Device(_), _) => "OPTIONS, SUBSCRIBE, PUBLISH, MESSAGE, DO, INVITE, ACK, CANCEL, BYE",
+            (_, Compat::Off) => "OPTIONS, SUBSCRIBE, MESSAGE, INVITE, ACK, CANCEL, BYE",
+            _ => "OPTIONS, SUBSCRIBE, MESSAGE, DO, INVITE, ACK, CANCEL, BYE",
+        }
     }
 
     /// What is behind an address, in one of [`DESCRIPTIONS`].
@@ -109,18 +124,17 @@ impl Gateway {
     }
 }
 
+/// The first description that is accepted by its name: who accepts anything asks for none.
+fn wanted(message: &Message<'_>) -> Option<usize> {
+    message.list(Name::Accept).find_map(|accepted| {
+        let kind = accepted.split(|byte| *byte == b';').next().unwrap_or(accepted).trim_ascii();
+        DESCRIPTIONS.iter().position(|known| kind.eq_ignore_ascii_case(known.as_bytes()))
+    })
+}
+
 /// Every type that some request may carry.
 fn accept() -> String {
     let more = ACCEPT_MESSAGE.split(", ").filter(|kind| !ACCEPT_DO.split(", ").any(|known| known == *kind));
     let more: Vec<&str> = more.collect();
     format!("{ACCEPT_DO}, {}, application/sdp, multipart/mixed", more.join(", "))
-}
-
-/// What can be done at an address.
-fn allow(target: Target) -> &'static str {
-    match target.subject() {
-        Subject::Device(_) => "OPTIONS, SUBSCRIBE, PUBLISH, MESSAGE, DO, INVITE, ACK, CANCEL, BYE",
-        Subject::Alerts if target == Target::House => ALLOW,
-        _ => "OPTIONS, SUBSCRIBE, MESSAGE, DO, INVITE, ACK, CANCEL, BYE",
-    }
 }

@@ -70,17 +70,18 @@ impl Gateway {
             if !self.may_hear(&who, device, event, false) {
                 continue;
             }
-            let to = format!("sip:{user}@{}", config.house.domain);
-            let phones: Vec<(Hop, String)> = self
-                .registrar
-                .reach(user, now)
-                .map(|binding| (binding.hop, binding.contact.clone()))
-                .collect();
-            for (hop, target) in phones {
-                let (target, to) = (target.as_str(), to.as_str());
-                let page = Page { hop, target, sender: &sender, to, kind: TEXT, text: what, urgent };
-                self.page(&page, now);
-            }
+            self.page_user(user, &sender, what, urgent, now);
+        }
+    }
+
+    /// A text to every phone that a user has here.
+    pub(super) fn page_user(&mut self, user: &str, sender: &str, text: &str, urgent: bool, now: Now) {
+        let to = format!("sip:{user}@{}", self.config.house.domain);
+        let phones: Vec<(Hop, String)> =
+            self.registrar.reach(user, now).map(|binding| (binding.hop, binding.contact.clone())).collect();
+        for (hop, target) in phones {
+            let (target, to) = (target.as_str(), to.as_str());
+            self.page(&Page { hop, target, sender, to, kind: TEXT, text, urgent }, now);
         }
     }
 

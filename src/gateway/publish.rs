@@ -63,6 +63,9 @@ impl Gateway {
         if !event.is_some_and(|package| package.eq_ignore_ascii_case("appliance")) {
             return Err(Rejection::new(489, "Bad Event").with("Allow-Events", "appliance"));
         }
+        if let Some(tag) = publication::tag(request.message)? {
+            self.leases.get(tag, device, key_of(&who), now)?;
+        }
         let (wish, expires) = publication::read(request.message)?;
         match wish {
             Wish::Initial => self.begin(request, &who, device, None, expires, now),

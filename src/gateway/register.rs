@@ -33,6 +33,7 @@ impl Gateway {
             writer.field("Date", &[&date]);
         }
         self.transactions.answer(key, 200, writer.finish(), now.mono);
+        self.on_authorizer(&user, now);
         Ok(())
     }
 }

@@ -41,17 +41,29 @@ impl Gateway {
         self.alerts.retain(|alert| stays(alert.device));
         // What ends later would be returned to whatever has that place then.
         self.leases.retain(stays);
-        self.notifier.end(End::NoResource, |_, resource| match Subject::of(resource.subject) {
-            Subject::Device(device) => {
-                !stays(device) || (resource.facet & CHOSEN != 0 && !same_items(device))
-            }
-            Subject::Room(index) | Subject::RoomList(index) => {
-                self.rooms.get(index).map(|room| &room.id) != rooms.get(index).map(|room| &room.id)
-            }
-            // What it means now is looked up by the names of the new house.
-            Subject::Class(class) => self.rooms.name_of(class) != rooms.name_of(class),
-            Subject::All | Subject::Alerts => false,
-        });
+        self.notifier.end(
+            End::NoResource,
+            |_, resource| match Subject::of(resource.subject) {
+                Subject::Device(device) => {
+                    !stays(device) || (resource.facet & CHOSEN != 0 && !same_items(device))
+                }
+                Subject::Room(index) | Subject::RoomList(index) => {
+                    self.rooms.get(index).map(|room| &room.id) != rooms.get(index).map(|room| &room.id)
+                }
+                // What it means now is looked up by the names of the new house.
+                Subject::Class(class) => self.rooms.name_of(class) != rooms.name_of(class),
+                Subject::All | Subject::Alerts => false,
+            },
+            now,
+        );
+        self.notifier.forget_waiting(
+            |fact| match Subject::of(fact.subject) {
+                Subject::Device(device) => stays(device),
+                _ => true,
+            },
+            now,
+        );
+        self.requests.retain(stays);
         self.rooms = rooms;
         self.names = Names::new(&config);
         self.secrets = Secrets::new(&config);
@@ -60,18 +72,17 @@ impl Gateway {
         // Documents of the old house: another appliance may have that place and version now.
         self.cache = Cache::default();
         self.config = config;
-        self.apply_isolation(now);
-        self.review();
-        let mut notifier = std::mem::take(&mut self.notifier);
+        self.mark_isolated();
+        self.end_unfit_filters(now);
+        self.rules_changed(now);
         // Of rooms and lists, the members may be others now.
         let classes = self.house.devices().flat_map(|(id, _)| self.rooms.classes_of(id)).map(Subject::Class);
         let classes: std::collections::HashSet<Subject> = classes.collect();
         let rooms =
             (0..self.rooms.iter().count()).flat_map(|room| [Subject::Room(room), Subject::RoomList(room)]);
         for subject in rooms.chain([Subject::All, Subject::Alerts]).chain(classes) {
-            notifier.changed(subject.code(), now);
+            self.notifier.changed(subject.code(), now);
         }
-        self.notifier = notifier;
         for link in self.links_up.clone() {
             self.house.driver(link, driver::Event::Up, now);
         }

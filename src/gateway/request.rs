@@ -2,10 +2,12 @@
 
 use super::Gateway;
 use super::many::LIST_MESSAGE;
+use crate::config::Compat;
 use crate::config::access::Identity;
 use crate::control::address;
 use crate::control::target::Target;
 use crate::event::list::EXTENSION;
+use crate::event::matrix;
 use crate::limits;
 use crate::sip::auth::{Offer, Purpose, Verdict, credentials};
 use crate::sip::transaction::{Arrival, ServerKey, Weight};
@@ -15,7 +17,9 @@ use crate::sip::{Hop, Rejection};
 use crate::timer::Now;
 
 /// What the gateway does, for Allow.
-pub(super) const ALLOW: &str = "OPTIONS, REGISTER, SUBSCRIBE, PUBLISH, MESSAGE, DO, INVITE, ACK, CANCEL, BYE";
+const ALLOW: &str = "OPTIONS, REGISTER, SUBSCRIBE, PUBLISH, MESSAGE, DO, INVITE, ACK, CANCEL, BYE";
+/// The same without what is historic.
+const ALLOW_MODERN: &str = "OPTIONS, REGISTER, SUBSCRIBE, PUBLISH, MESSAGE, INVITE, ACK, CANCEL, BYE";
 
 /// A request on its way through the gateway.
 #[derive(Clone, Copy)]
@@ -68,6 +72,9 @@ impl Gateway {
             // command cut off in the middle.
             return Err(Rejection::new(503, "Restarting").with("Retry-After", "5"));
         }
+        if matrix::refuses(request.method.as_str(), None, self.config.compat).is_some() {
+            return Err(Rejection::new(405, "Method Not Allowed").with("Allow", self.allow()));
+        }
         match request.method {
             Method::Options => self.options(request, now),
             Method::Register if !request.in_dialog() => self.register(request, now),
@@ -81,13 +88,20 @@ impl Gateway {
             Method::Bye | Method::Notify | Method::Info | Method::Update | Method::Prack => Err(gone()),
             Method::Cancel | Method::Refer => Err(gone()),
             Method::Publish if !request.in_dialog() => self.publish(request, now),
+            Method::Qauth if !request.in_dialog() && !self.config.agents.is_empty() => {
+                self.qauth(request, now)
+            }
             Method::Publish | Method::Qauth => {
-                Err(Rejection::new(405, "Method Not Allowed").with("Allow", ALLOW))
+                Err(Rejection::new(405, "Method Not Allowed").with("Allow", self.allow()))
             }
             Method::Ack | Method::Other(_) => {
-                Err(Rejection::new(501, "Not Implemented").with("Allow", ALLOW))
+                Err(Rejection::new(501, "Not Implemented").with("Allow", self.allow()))
             }
         }
+    }
+
+    pub(super) fn allow(&self) -> &'static str {
+        if self.config.compat == Compat::Off { ALLOW_MODERN } else { ALLOW }
     }
 
     /// Who asks. Nobody else than a proven name gets past this.
@@ -95,6 +109,26 @@ impl Gateway {
     /// # Errors
     /// The challenge, built from the request alone; or 403 for somebody who speaks as another.
     pub(super) fn prove(
+        &mut self,
+        request: &Request<'_, '_>,
+        purpose: Purpose,
+        now: Now,
+    ) -> Result<Identity, Rejection> {
+        let who = self.prove_name(request, purpose, now)?;
+        // Behind a provider From is the caller's address there; at home it is the user.
+        let from = request.message.from().ok().and_then(|from| from.uri.user_text());
+        if let Identity::User(user) = &who
+            && self.upstream_of(request.hop).is_none()
+            && from.as_deref() != Some(user.as_str())
+        {
+            self.counters.forbidden += 1;
+            return Err(Rejection::new(403, "From Is Somebody Else"));
+        }
+        Ok(who)
+    }
+
+    /// The same for requests whose From names somebody else by design.
+    pub(super) fn prove_name(
         &mut self,
         request: &Request<'_, '_>,
         purpose: Purpose,
@@ -117,12 +151,6 @@ impl Gateway {
             }
         };
         self.check_digest_uri(request, user)?;
-        // Behind a provider From is the caller's address there; at home it is the user.
-        let from = request.message.from().ok().and_then(|from| from.uri.user_text());
-        if upstream.is_none() && from.as_deref() != Some(user) {
-            self.counters.forbidden += 1;
-            return Err(Rejection::new(403, "From Is Somebody Else"));
-        }
         if let Some(flow) = self.flows.get_mut(&request.hop.flow) {
             flow.unproven = None;
         }

@@ -7,7 +7,6 @@ use crate::control::target::Target;
 use crate::device::appliance::Device;
 use crate::event::{self, Subject};
 use crate::sip::Hop;
-use crate::sip::notifier::{End, Resource};
 
 impl Gateway {
     /// Whether a request on `hop` comes through a registrar elsewhere.
@@ -75,22 +74,6 @@ impl Gateway {
                 any(self.house.devices().any(|(id, _)| self.rooms.is_of(class, id) && sees(id)))
             }
             Subject::All | Subject::Alerts => any(self.house.devices().any(|(id, _)| sees(id))),
-        }
-    }
-
-    /// Ends the subscriptions of those who may not watch any more what they watch.
-    pub(super) fn review(&mut self) {
-        let mut notifier = std::mem::take(&mut self.notifier);
-        notifier.end(End::Rejected, |who, resource| !self.still_sees(who, resource));
-        self.notifier = notifier;
-    }
-
-    fn still_sees(&self, who: &str, resource: Resource) -> bool {
-        let outside = resource.facet & event::OUTSIDE != 0;
-        let view = self.view(&event::identity_of(who), Subject::of(resource.subject), outside);
-        match resource.facet & event::CHOSEN != 0 {
-            true => view.is_some_and(|view| resource.view & !view == 0),
-            false => view == Some(resource.view),
         }
     }
 }

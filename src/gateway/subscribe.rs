@@ -4,19 +4,24 @@ use std::time::Duration;
 
 use rand::Rng as _;
 
-use super::Gateway;
 use super::choose::known;
 use super::request::{Request, gone};
+use super::{Gateway, historic};
+use crate::body::xwatcher;
+use crate::config::Compat;
 use crate::config::access::Identity;
+use crate::event::matrix::{self, Asked, Reading};
 use crate::event::{self, ALLOW_EVENTS, Documents, Package, Subject, key_of, list};
-use crate::sip::Rejection;
+use crate::limits;
 use crate::sip::auth::Purpose;
-use crate::sip::dialog::{Dialog, DialogFault, contact_uri};
+use crate::sip::dialog::{Dialog, DialogFault, contact_uri, target_of};
 use crate::sip::notifier::rate::Rates;
-use crate::sip::notifier::{Condition, Refresh, Resource, Source as _, Wanted};
+use crate::sip::notifier::watchers::Standing;
+use crate::sip::notifier::{Condition, Refresh, Resource, Source as _, Template, Wanted, Watcher};
 use crate::sip::transaction::Weight;
-use crate::sip::wire::text::{split_outside, trim};
-use crate::sip::wire::{Message, Name, write};
+use crate::sip::wire::text::seconds;
+use crate::sip::wire::{Address, Message, Name, Uri, write};
+use crate::sip::{Hop, Rejection};
 use crate::timer::Now;
 
 /// The longest lifetime granted. Less is granted as it is asked for: phones give up for good on 423,
@@ -27,41 +32,38 @@ impl Gateway {
     /// A new subscription, or a fetch.
     pub(super) fn subscribe(&mut self, request: &Request<'_, '_>, now: Now) -> Result<(), Rejection> {
         let who = self.prove(request, Purpose::Query, now)?;
-        let resource = self.what(request, &who)?;
+        let presentity = watched_of_2000(request).filter(|_| self.config.compat != Compat::Off);
+        let asked = Asked::of(request.message, presentity.is_some());
+        let (resource, standing, reading) = self.what(request, &asked, presentity.as_deref(), &who, now)?;
+        if standing == Standing::Pending && self.asks_too_much(&who) {
+            return Err(Rejection::new(403, "Too Many Requests To Watch"));
+        }
         let rules = event::PACKAGES.get(resource.package).copied().ok_or_else(bad_event)?;
         let list = Subject::of(resource.subject).is_list();
         let knows = |name| request.message.has_option(name, list::EXTENSION);
         if list && !knows(Name::Supported) && !knows(Name::Require) {
             return Err(Rejection::new(421, "Extension Required").with("Require", list::EXTENSION));
         }
+        let filters = self.filters_in(request, rules, resource, &who, None, now)?;
         let who = key_of(&who).to_owned();
+        if reading.in_answer && asked.is_fetch() {
+            return self.fetch(request, resource, &who, now);
+        }
+        let places = places(request.message, reading.each_contact)?;
         if !self.notifier.has_room(&who) {
             return Err(Rejection::new(503, "Too Many Subscriptions").with("Retry-After", "60"));
         }
-        let expires = lifetime(request.message, rules);
-        let (resource, expires) = self.choose(request, resource, expires, now)?;
-        let random = self.rng.random();
-        let tag = self.notifier.next_tag(random);
-        let user = request.uri.user.map(ToOwned::to_owned).unwrap_or_default();
-        let contact = contact_uri(&user, request.hop);
-        let dialog =
-            Dialog::accept(request.message, request.hop, tag.clone(), &contact).map_err(dialog_fault)?;
         let condition = condition_of(request.message);
-        let (status, reason) = self.status_for(resource, condition, now);
-        let key = self.open(request, Weight::Light)?;
-        let mut writer = self.response(request.message, request.hop, status, reason, Some(&tag));
-        write::copy_record_route(&mut writer, request.message);
-        writer.field("Contact", &["<", &contact, ">"]);
-        writer.field_fmt("Expires", format_args!("{}", expires.as_secs()));
-        writer.field("Allow-Events", &[ALLOW_EVENTS]);
-        if list {
-            writer.field("Require", &[list::EXTENSION]);
-        }
-        self.transactions.answer(key, status, writer.finish(), now.mono);
-        let wanted = Wanted {
+        let (place, others) = places.split_first().ok_or(dialog_fault(DialogFault::Contact))?;
+        let expires = place.lifetime(request.message, rules);
+        let (resource, expires) = match standing {
+            Standing::Active => self.choose(request, resource, expires, now)?,
+            _ => (resource, expires),
+        };
+        let mut wanted = Wanted {
             resource,
             who,
-            dialog,
+            dialog: self.dialog(request, place.uri, request.hop),
             event: event_field(request.message, rules),
             // Documents name the address as it was dialled: phones match on it.
             entity: self.entity(request),
@@ -69,9 +71,48 @@ impl Gateway {
             interval: rules.interval(),
             rates: rates_of(request.message),
             condition: known(resource, condition),
+            standing,
+            template: template_of(rules, resource.form),
+            filter: None,
         };
+        let (status, reason) = self.status_for(resource, condition, now);
+        let key = self.open(request, Weight::Light)?;
+        wanted.filter = self.keep_filters(None, filters);
+        let mut writer =
+            self.response(request.message, request.hop, status, reason, Some(&wanted.dialog.local_tag));
+        write::copy_record_route(&mut writer, request.message);
+        writer.field("Contact", &["<", &our_contact(request), ">"]);
+        writer.field_fmt("Expires", format_args!("{}", expires.as_secs()));
+        writer.field("Allow-Events", &[ALLOW_EVENTS]);
+        if list {
+            writer.field("Require", &[list::EXTENSION]);
+        }
+        let state = reading.in_answer.then(|| {
+            let (who, entity, filter) = (&*wanted.who, &*wanted.entity, wanted.filter);
+            let watcher = Watcher { who, nth: 0, entity, standing, filter };
+            self.state_for(resource, watcher, now)
+        });
+        self.transactions.answer(key, status, historic::finish(writer, state.flatten()), now.mono);
+        if status == 204 && expires.is_zero() {
+            // A poll whose answer is known already (RFC 5839 §6.1): nothing is left to say.
+            return Ok(());
+        }
+        if let (Standing::Pending, Subject::Device(device)) = (standing, Subject::of(resource.subject)) {
+            self.ask_owners(&wanted.who, device, now);
+        }
+        let template = (!others.is_empty()).then(|| historic::Template::of(&wanted));
         self.notifier.add(wanted, now);
+        if let Some(template) = template {
+            self.tell_others(request, &template, others, rules, now);
+        }
         Ok(())
+    }
+
+    /// The dialog of a new subscription with one of the Contacts.
+    pub(super) fn dialog(&mut self, request: &Request<'_, '_>, target: &str, hop: Hop) -> Dialog {
+        let random = self.rng.random();
+        let tag = self.notifier.next_tag(random);
+        Dialog::accept_for(request.message, target, hop, tag, &our_contact(request))
     }
 
     /// 204 when the subscriber knows the state already (RFC 5839 §6.1).
@@ -81,68 +122,133 @@ impl Gateway {
         condition: Option<Condition>,
         now: Now,
     ) -> (u16, &'static str) {
-        let Self { config, house, rooms, alerts, cache, .. } = self;
-        let documents = Documents { config, house, rooms, alerts, cache, now };
+        let documents = self.documents(now);
         let known = condition.is_some_and(|condition| condition.holds(documents.tag(resource)));
         if known { (204, "No Notification") } else { (200, "OK") }
+    }
+
+    /// What documents are written from.
+    pub(super) fn documents(&mut self, now: Now) -> Documents<'_> {
+        let Self { config, house, rooms, alerts, cache, filters, began_ms, .. } = self;
+        Documents { config, house, rooms, alerts, cache, filters, masked_ms: *began_ms, now }
     }
 
     /// A refresh or an unsubscription.
     pub(super) fn resubscribe(&mut self, request: &Request<'_, '_>, now: Now) -> Result<(), Rejection> {
         let id = self.notifier.find(request.message).ok_or_else(gone)?;
-        let who = key_of(&self.prove(request, Purpose::Query, now)?).to_owned();
+        let identity = self.prove(request, Purpose::Query, now)?;
+        let who = key_of(&identity).to_owned();
         let (holder, resource) = self.notifier.holder(id).ok_or_else(gone)?;
         if holder != who {
             self.counters.forbidden += 1;
             return Err(Rejection::new(403, "Not Your Subscription"));
         }
         let rules = event::PACKAGES.get(resource.package).copied().ok_or_else(bad_event)?;
-        let event = request.message.event().ok_or_else(bad_event)?;
-        if !self.notifier.same_event(id, event.package, event.params.text("id")) {
-            return Err(Rejection::new(403, "Dialog Sharing Is Not Supported"));
+        let before_events = request.message.first(Name::Event).is_none();
+        match request.message.event() {
+            Some(event) if !self.notifier.same_event(id, event.package, event.params.text("id")) => {
+                return Err(Rejection::new(403, "Dialog Sharing Is Not Supported"));
+            }
+            // Who never had an Event goes on without.
+            None if self.config.compat == Compat::Off || resource.form < rules.offered() => {
+                return Err(bad_event());
+            }
+            _ => {}
         }
+        let places = places(request.message, before_events)?;
+        let expires = places
+            .first()
+            .map_or_else(|| lifetime(request.message, rules), |place| place.lifetime(request.message, rules));
         self.check_choice(request, resource)?;
-        let expires = lifetime(request.message, rules);
-        let condition = condition_of(request.message);
+        let old = self.notifier.filter_of(id);
+        let filters = self.filters_in(request, rules, resource, &identity, old, now)?;
+        // The tag of a state says nothing about how another filter shows it.
+        let condition = condition_of(request.message).filter(|_| filters.is_none());
         let rates = rates_of(request.message);
         let wish = Refresh { expires, rates, condition: known(resource, condition) };
         self.notifier.refresh(id, request.message, request.hop, wish, now).map_err(dialog_fault)?;
+        let filter = self.keep_filters(old, filters);
+        self.notifier.set_filter(id, filter);
         // The end of a subscription is always said.
         let (status, reason) = self.status_for(resource, condition.filter(|_| !expires.is_zero()), now);
         let key = self.open(request, Weight::Light)?;
         let mut writer = self.response(request.message, request.hop, status, reason, None);
-        let user = request.uri.user.unwrap_or_default();
-        writer.field("Contact", &["<", &contact_uri(user, request.hop), ">"]);
+        writer.field("Contact", &["<", &our_contact(request), ">"]);
         writer.field_fmt("Expires", format_args!("{}", expires.as_secs()));
-        self.transactions.answer(key, status, writer.finish(), now.mono);
+        let in_answer = matrix::in_answer(&Asked::of(request.message, false), self.config.compat);
+        let (entity, standing) = (self.entity(request), self.notifier.standing(id));
+        let watcher = Watcher { who: &who, nth: 0, entity: &entity, standing, filter };
+        let state = in_answer.then(|| self.state_for(resource, watcher, now)).flatten();
+        self.transactions.answer(key, status, historic::finish(writer, state), now.mono);
+        if before_events {
+            let others = places.get(1..).unwrap_or_default();
+            self.refresh_others(request, id, others, rules, now);
+        }
         Ok(())
     }
 
-    /// What a SUBSCRIBE is about, in the order of RFC 6665 §4.2.1.1. What somebody may not see does
-    /// not exist for him.
-    fn what(&self, request: &Request<'_, '_>, who: &Identity) -> Result<Resource, Rejection> {
-        let event = request.message.event().ok_or_else(bad_event)?;
-        let (package, rules) = event::find(event.package).ok_or_else(bad_event)?;
+    /// What a SUBSCRIBE is about, in the order of RFC 6665 §4.2.1.1, how he stands to it, and how it is
+    /// read. What somebody may not see does not exist for him.
+    fn what(
+        &self,
+        request: &Request<'_, '_>,
+        asked: &Asked<'_>,
+        presentity: Option<&str>,
+        who: &Identity,
+        now: Now,
+    ) -> Result<(Resource, Standing, Reading), Rejection> {
+        let reading = matrix::subscribe(asked, self.config.compat);
+        if reading.is_err_and(|refused| refused.status == 489) {
+            return Err(bad_event());
+        }
+        let package = reading.map_or_else(|refused| refused.package, |reading| Some(reading.package));
+        let package = package.ok_or_else(bad_event)?;
+        let rules = event::PACKAGES.get(package).copied().ok_or_else(bad_event)?;
         let nothing = || Rejection::new(404, "No Such Appliance");
+        let target = match presentity {
+            Some(presentity) => Uri::parse(presentity).ok().and_then(|uri| self.resolve(&uri, request.hop)),
+            None => self.resolve(&request.uri, request.hop),
+        };
         let outside = self.is_outside(request.hop);
-        let target = self.resolve(&request.uri, request.hop).ok_or_else(nothing)?;
-        let subject = self.narrow(who, target, outside).subject();
+        let subject = self.narrow(who, target.ok_or_else(nothing)?, outside).subject();
         self.check_isolation(who, subject, outside)?;
-        let view = self.view(who, subject, outside).ok_or_else(nothing)?;
+        let (standing, view) = self.standing(who, subject, outside, now).ok_or_else(nothing)?;
         if !rules.covers(subject) {
             return Err(bad_event());
         }
-        let unacceptable = || Rejection::new(406, "Not Acceptable").with("Accept", &offered(rules));
-        let form = form_of(request.message, rules).ok_or_else(unacceptable)?;
+        let reading = reading.map_err(|refused| match refused.status {
+            400 => dialog_fault(DialogFault::Contact),
+            _ => {
+                let offered = matrix::offered(rules, self.config.compat);
+                Rejection::new(406, "Not Acceptable").with("Accept", &offered)
+            }
+        })?;
+        // Of its own standing everybody may be told.
+        let standing = if rules.template_of().is_some() { Standing::Active } else { standing };
         let facet = if outside { event::OUTSIDE } else { 0 };
-        Ok(Resource { subject: subject.code(), package, form, view, facet })
+        let resource = Resource { subject: subject.code(), package, form: reading.form, view, facet };
+        Ok((resource, standing, reading))
     }
 
     /// `sip:user@host` of the request, without parameters.
-    fn entity(&self, request: &Request<'_, '_>) -> String {
+    pub(super) fn entity(&self, request: &Request<'_, '_>) -> String {
         let to = request.message.to().map(|to| to.uri.address().into_owned());
         to.unwrap_or_else(|_| request.uri.address().into_owned())
     }
+}
+
+/// What a request for the watchers of 2000 is about: its address is one of two, and it names the format.
+fn watched_of_2000(request: &Request<'_, '_>) -> Option<String> {
+    let mut accepted = request.message.list(Name::Accept);
+    let wants = accepted.any(|range| range.eq_ignore_ascii_case(xwatcher::CONTENT_TYPE.as_bytes()));
+    let (_, presentity) = event::watcher_of_2000(request.uri.raw).filter(|_| wants)?;
+    Some(presentity)
+}
+
+/// For watcher information: of whose watchers it tells. The format of 2000 knows no changes.
+fn template_of(rules: &dyn Package, form: usize) -> Option<Template> {
+    let (package, _) = event::find(rules.template_of()?)?;
+    Some(Template { package, whole: form > 0 })
 }
 
 fn rates_of(message: &Message<'_>) -> Rates {
@@ -154,59 +260,49 @@ fn condition_of(message: &Message<'_>) -> Option<Condition> {
 }
 
 fn lifetime(message: &Message<'_>, rules: &dyn Package) -> Duration {
-    message
-        .expires()
-        .map_or(rules.default_expires(), |seconds| Duration::from_secs(u64::from(seconds)))
-        .min(LONGEST)
+    lasting(message.expires(), rules)
 }
 
-/// The first acceptable format: the one that the peer names first wins over our order only where its
-/// `q` is higher. `None` when nothing fits.
-fn form_of(message: &Message<'_>, rules: &dyn Package) -> Option<usize> {
-    if message.count(Name::Accept) == 0 {
-        return Some(0);
+/// What is granted of the seconds that are asked for.
+fn lasting(seconds: Option<u32>, rules: &dyn Package) -> Duration {
+    seconds.map_or(rules.default_expires(), |seconds| Duration::from_secs(u64::from(seconds))).min(LONGEST)
+}
+
+/// One Contact of a SUBSCRIBE: where NOTIFYs go.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place<'a> {
+    pub uri: &'a str,
+    /// Its own `expires`.
+    expires: Option<u32>,
+}
+
+impl Place<'_> {
+    pub(super) fn lifetime(self, message: &Message<'_>, rules: &dyn Package) -> Duration {
+        lasting(self.expires.or(message.expires()), rules)
     }
-    let types = rules.content_types();
-    let (modern, historic) = types.split_at(rules.offered().min(types.len()));
-    // A historic form is for who names it and can read no other.
-    best(message, modern, true).or_else(|| best(message, historic, false).map(|form| modern.len() + form))
 }
 
-/// The type that the message accepts most, and of equals the one that it names first.
-pub(super) fn best(message: &Message<'_>, types: &[&str], ranges: bool) -> Option<usize> {
-    let mut best: Option<(usize, u16)> = None;
-    for accepted in message.list(Name::Accept) {
-        let (range, params) = split_outside(accepted, b';');
-        let (range, quality) = (trim(range), quality(params.unwrap_or_default()));
-        for (form, content_type) in types.iter().enumerate() {
-            let fits = range.eq_ignore_ascii_case(content_type.as_bytes())
-                || (ranges && covers(range, content_type));
-            if fits && quality > 0 && best.is_none_or(|(_, other)| quality > other) {
-                best = Some((form, quality));
-            }
-        }
+/// The Contacts of a SUBSCRIBE; today it has exactly one.
+fn places<'a>(message: &Message<'a>, several: bool) -> Result<Vec<Place<'a>>, Rejection> {
+    let contacts: Vec<&[u8]> = message.list(Name::Contact).collect();
+    if contacts.len() > 1 && !several {
+        return Err(dialog_fault(DialogFault::Contact));
     }
-    best.map(|(form, _)| form)
-}
-
-/// The types that are offered unasked, for Accept.
-fn offered(rules: &dyn Package) -> String {
-    rules.content_types().iter().take(rules.offered()).copied().collect::<Vec<_>>().join(", ")
-}
-
-/// Whether a media range takes in a type.
-fn covers(range: &[u8], content_type: &str) -> bool {
-    if range == b"*/*" || range.eq_ignore_ascii_case(content_type.as_bytes()) {
-        return true;
+    if contacts.len() > limits::CONTACTS_PER_USER {
+        return Err(Rejection::new(403, "Too Many Contacts"));
     }
-    let family = content_type.split('/').next().unwrap_or_default();
-    range.strip_suffix(b"/*").is_some_and(|range| range.eq_ignore_ascii_case(family.as_bytes()))
+    let place = |contact: &&'a [u8]| {
+        let uri = target_of(contact).map_err(dialog_fault)?;
+        let own = Address::parse(contact).ok().filter(|_| several);
+        let expires = own.and_then(|own| own.params.get("expires").flatten()).and_then(seconds);
+        Ok(Place { uri, expires })
+    };
+    contacts.iter().map(place).collect()
 }
 
-/// `q` in thousandths.
-fn quality(params: &[u8]) -> u16 {
-    let text = crate::sip::wire::Params::new(params).text("q");
-    text.and_then(|text| text.parse::<f32>().ok()).map_or(1000, |q| (q.clamp(0.0, 1.0) * 1000.0) as u16)
+fn our_contact(request: &Request<'_, '_>) -> String {
+    let user = request.uri.user.map(ToOwned::to_owned).unwrap_or_default();
+    contact_uri(&user, request.hop)
 }
 
 fn event_field(message: &Message<'_>, rules: &dyn Package) -> String {

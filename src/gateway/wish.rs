@@ -6,8 +6,9 @@ use super::command::Kind;
 use super::isolate::{self, Cut};
 use super::many::{Asking, LIST_MESSAGE};
 use super::request::Request;
+use super::requests::Said;
 use crate::config::access::Identity;
-use crate::config::{DeviceId, Press};
+use crate::config::{Compat, DeviceId, Press};
 use crate::control::answer::{self, Answer};
 use crate::control::body::{self, Content};
 use crate::control::target::{Target, press_of};
@@ -29,6 +30,8 @@ pub(super) enum Wish {
     Silence,
     /// The alerts of the house, or of one appliance, have been seen.
     Acknowledge(Option<DeviceId>),
+    /// An owner says something about requests to watch.
+    Decide(String),
     /// Appliances are to be cut off, or joined again.
     Isolate(Cut, bool),
     /// Several things, of one appliance or of many; whether they were asked for in DMP.
@@ -41,7 +44,7 @@ impl Wish {
         match self {
             Self::Order(..) => 1,
             Self::Many(items, _) => items.iter().filter(|item| matches!(item.state, State::Order(_))).count(),
-            Self::Tell(_) | Self::Silence | Self::Acknowledge(_) | Self::Isolate(..) => 0,
+            Self::Tell(_) | Self::Silence | Self::Acknowledge(_) | Self::Isolate(..) | Self::Decide(_) => 0,
         }
     }
 }
@@ -69,6 +72,9 @@ impl Gateway {
             }
         };
         match (content, target.device()) {
+            (Content::Words(text), None) if self.is_owner(who) && Said::parse(&text).is_some() => {
+                Ok(Wish::Decide(text.into_owned()))
+            }
             (Content::Chatter, _) => Ok(Wish::Silence),
             (Content::Words(text), Some(device)) => Ok(self.understand(device, &text, who, now)),
             (Content::Words(text), None) => Ok(self.understand_place(target, &text, who, outside, now)),
@@ -88,6 +94,9 @@ impl Gateway {
             }
             (Content::SenMl(text), None) => {
                 self.senml_to_many(target, text, asking).ok_or(Rejection::new(404, "No Such Appliance"))
+            }
+            (Content::Dmp(_), _) if self.config.compat == Compat::Off => {
+                Err(Rejection::new(415, "Unsupported Media Type").with("Accept", "text/plain"))
             }
             (Content::Dmp(body), _) => self.dmp_wish(target, body, asking),
         }

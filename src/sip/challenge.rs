@@ -159,6 +159,7 @@ mod tests {
         );
     }
 
+    /// Proves: DG-7
     #[test]
     fn every_realm_gets_its_credentials_with_a_rising_count() {
         let mut rng = ChaCha8Rng::seed_from_u64(1);

@@ -48,7 +48,17 @@ impl Dialog {
         local_tag: String,
         contact: &str,
     ) -> Result<Self, DialogFault> {
-        let target = contact_of(request)?;
+        Ok(Self::accept_for(request, contact_of(request)?, hop, local_tag, contact))
+    }
+
+    /// The dialog with one of several Contacts of `request`.
+    pub fn accept_for(
+        request: &Message<'_>,
+        target: &str,
+        hop: Hop,
+        local_tag: String,
+        contact: &str,
+    ) -> Self {
         let mut routes = Writer::default();
         for value in request.list(Name::RecordRoute) {
             routes.echo("Route", value);
@@ -66,7 +76,7 @@ impl Dialog {
             routes: routes.into_fields(),
         };
         dialog.write_fields(request, contact);
-        Ok(dialog)
+        dialog
     }
 
     /// Whether `request` belongs to this dialog. Compares bytes, allocates nothing.
@@ -77,7 +87,7 @@ impl Dialog {
     }
 
     /// A request of the peer in this dialog: its order is checked, its flow and Contact are taken
-    /// over (target refresh, §12.2.2).
+    /// over (target refresh, §12.2.2). Of several Contacts the first is this dialog's.
     ///
     /// # Errors
     /// When its CSeq does not rise, or its Contact is unusable.
@@ -87,7 +97,8 @@ impl Dialog {
             return Err(DialogFault::Order);
         }
         if request.first(Name::Contact).is_some() {
-            contact_of(request)?.clone_into(&mut self.target);
+            let first = request.list(Name::Contact).next().unwrap_or_default();
+            target_of(first)?.clone_into(&mut self.target);
         }
         self.remote_seq = number;
         self.hop = hop;
@@ -135,6 +146,14 @@ pub fn contact_uri(user: &str, hop: Hop) -> String {
 fn contact_of<'a>(request: &Message<'a>) -> Result<&'a str, DialogFault> {
     let mut contacts = request.list(Name::Contact);
     let (Some(value), None) = (contacts.next(), contacts.next()) else { return Err(DialogFault::Contact) };
-    let address = Address::parse(value).map_err(|_| DialogFault::Contact)?;
+    target_of(value)
+}
+
+/// The URI of a Contact that requests can be sent to.
+///
+/// # Errors
+/// When there is none.
+pub fn target_of(contact: &[u8]) -> Result<&str, DialogFault> {
+    let address = Address::parse(contact).map_err(|_| DialogFault::Contact)?;
     if address.uri.is_sip() { Ok(address.uri.raw) } else { Err(DialogFault::Contact) }
 }

@@ -101,6 +101,8 @@ pub enum User {
     Notify(notifier::SubscriptionId, u32),
     /// A registration at an upstream registrar.
     Register(registration::RegistrationId),
+    /// Whoever may decide over the request to watch of that number (QAUTH).
+    Qauth(u32),
     /// Nobody: the outcome of a reply MESSAGE is only counted.
     Page,
 }

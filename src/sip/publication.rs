@@ -38,12 +38,7 @@ const SHORTEST: Duration = Duration::from_secs(10);
 /// too short.
 pub fn read(request: &Message<'_>) -> Result<(Wish, Duration), Rejection> {
     let expires = request.expires().map_or(DEFAULT, |seconds| Duration::from_secs(u64::from(seconds)));
-    let mut tags = request.list(Name::SipIfMatch);
-    let tag = match (tags.next(), tags.next()) {
-        (None, _) => None,
-        (Some(tag), None) => Some(tag_of(tag).ok_or_else(unknown)?),
-        (Some(_), Some(_)) => return Err(Rejection::new(400, "Exactly One Entity-Tag Is Needed")),
-    };
+    let tag = tag(request)?;
     let wish = match (tag, request.body.is_empty()) {
         (Some(tag), _) if expires.is_zero() => Wish::Remove(tag),
         (None, true) => return Err(Rejection::new(400, "A Publication Needs A Body")),
@@ -56,6 +51,19 @@ pub fn read(request: &Message<'_>) -> Result<(Wish, Duration), Rejection> {
         return Err(Rejection::new(423, "Interval Too Brief").with("Min-Expires", &least));
     }
     Ok((wish, expires.min(LONGEST)))
+}
+
+/// The entity-tag that a PUBLISH names. It is looked up before anything else is judged (RFC 3903 §6).
+///
+/// # Errors
+/// 400 when SIP-If-Match is no single tag, 412 when the tag was never ours.
+pub fn tag(request: &Message<'_>) -> Result<Option<u64>, Rejection> {
+    let mut tags = request.list(Name::SipIfMatch);
+    match (tags.next(), tags.next()) {
+        (None, _) => Ok(None),
+        (Some(tag), None) => tag_of(tag).map(Some).ok_or_else(unknown),
+        (Some(_), Some(_)) => Err(Rejection::new(400, "Exactly One Entity-Tag Is Needed")),
+    }
 }
 
 fn tag_of(value: &[u8]) -> Option<u64> {

@@ -19,12 +19,22 @@ pub struct Binding {
     pub contact: String,
     /// `+sip.instance` and `reg-id` as written; a phone that comes back replaces itself.
     instance: Option<String>,
+    /// The methods that it says it takes (RFC 3840 §9.3), as written.
+    methods: Option<String>,
     /// The flow that it registered on.
     pub hop: Hop,
     /// When it ends.
     expires: Instant,
     call_id: Vec<u8>,
     cseq: u32,
+}
+
+impl Binding {
+    /// Whether it says that it takes `method`.
+    pub fn takes(&self, method: &str) -> bool {
+        let methods = self.methods.as_deref().unwrap_or_default();
+        methods.split([',', '"']).any(|known| known.trim().eq_ignore_ascii_case(method))
+    }
 }
 
 /// All bindings.
@@ -154,6 +164,7 @@ fn update(
     bindings.push(Binding {
         contact: address.uri.raw.to_owned(),
         instance,
+        methods: address.params.text("methods").map(ToOwned::to_owned),
         hop,
         expires: now.mono + Duration::from_secs(u64::from(wanted.min(LONGEST))),
         call_id: order.call_id.to_vec(),

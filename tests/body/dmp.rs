@@ -97,6 +97,7 @@ fn scenarios() -> Vec<(&'static str, Vec<Order>)> {
     ]
 }
 
+/// Proves: DMP-1, DMP-2
 #[test]
 fn every_scenario_of_the_draft() {
     for (name, orders) in scenarios() {
@@ -257,6 +258,7 @@ fn durations_and_conditions() {
 }
 
 /// What a device says in DMP it can say in SenML, and back.
+/// Proves: DMP-7
 #[test]
 fn values_are_those_of_senml() {
     for (value, unit, text) in [

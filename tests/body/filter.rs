@@ -43,6 +43,7 @@ fn selections() {
     }
 }
 
+/// Proves: FL-5
 #[test]
 fn what_is_not_supported_is_said_so() {
     for selection in [
@@ -112,6 +113,7 @@ fn what_is_no_filter() {
     );
 }
 
+/// Proves: FL-2
 #[test]
 fn what_is_shown() {
     let set = read(
@@ -164,6 +166,7 @@ fn changes() {
 }
 
 /// All conditions of a trigger, any trigger of a filter.
+/// Proves: FL-2
 #[test]
 fn triggers() {
     let set = read(
@@ -194,6 +197,7 @@ fn triggers() {
     assert!(set.filters[0].fires(&state("20", "closed", Some("fire")), &calm));
 }
 
+/// Proves: FL-4
 #[test]
 fn a_refresh_replaces_by_id() {
     let of = |inside: &str| read(set(inside).as_bytes()).unwrap();

@@ -43,6 +43,7 @@ fn documents_of_ours() {
     assert_eq!(read[0].entries().len(), 3);
 }
 
+/// Proves: ERR-1
 #[test]
 fn buddies_in_every_spelling() {
     let list = xbuddy::read(
@@ -58,6 +59,7 @@ fn buddies_in_every_spelling() {
     assert_eq!(entries, [("sip:a@h", Some("Ana")), ("mailto:b@h", None), ("sip:c;method=d@h;lr?x=y", None)]);
 }
 
+/// Proves: RL-8
 #[test]
 fn lists_that_are_none() {
     let ns = "xmlns='urn:ietf:params:xml:ns:resource-lists'";

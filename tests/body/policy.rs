@@ -63,11 +63,12 @@ fn documents_of_ours() {
     assert_eq!(read(write(&rules()).as_bytes()).unwrap(), rules());
 }
 
+/// Proves: AUTH-1, AUTH-2, AUTH-3, AUTH-4, AUTH-6
 #[test]
 fn who_is_granted_what() {
     let rules = rules();
     let granted = |identity: Option<&str>, at: Timestamp| {
-        let Handling { watch, act, show } = rules.evaluate(identity, at);
+        let Handling { watch, act, show, .. } = rules.evaluate(identity, "plug", at);
         (watch, act, show)
     };
     let none = || Show::Properties(Vec::new());
@@ -107,6 +108,7 @@ fn ruleset(conditions: &str) -> String {
 }
 
 /// Whatever is not understood grants nothing.
+/// Proves: AUTH-4
 #[test]
 fn what_is_not_known_matches_nobody() {
     for conditions in [
@@ -122,14 +124,14 @@ fn what_is_not_known_matches_nobody() {
         "<identity><one id='sip:bob@example.com'/></identity>",
     ] {
         let rules = read(ruleset(conditions).as_bytes()).unwrap();
-        assert_eq!(rules.evaluate(Some(ANA), now()), Handling::default(), "{conditions}");
+        assert_eq!(rules.evaluate(Some(ANA), "plug", now()), Handling::default(), "{conditions}");
         let again = read(write(&rules).as_bytes()).unwrap();
-        assert_eq!(again.evaluate(Some(ANA), now()), Handling::default(), "{conditions}");
+        assert_eq!(again.evaluate(Some(ANA), "plug", now()), Handling::default(), "{conditions}");
     }
     // A rule for everybody lets everybody watch, but nobody act unknown.
     let rules = read(ruleset("").as_bytes()).unwrap();
-    assert_eq!(rules.evaluate(Some(ANA), now()).act, Act::Allow);
-    let unknown = rules.evaluate(None, now());
+    assert_eq!(rules.evaluate(Some(ANA), "plug", now()).act, Act::Allow);
+    let unknown = rules.evaluate(None, "plug", now());
     assert_eq!((unknown.watch, unknown.act), (Watch::Allow, Act::Block));
 }
 

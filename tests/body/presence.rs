@@ -48,6 +48,7 @@ fn the_id_of_a_contact_is_its_md5() {
 }
 
 /// A contact of REGISTER goes through all three formats and comes back as it was.
+/// Proves: LP-3
 #[test]
 fn register_lpidf_xpidf_and_pidf_lose_nothing() {
     for contact in [
@@ -77,6 +78,7 @@ fn register_lpidf_xpidf_and_pidf_lose_nothing() {
     }
 }
 
+/// Proves: LP-2, LP-4, LP-5, LP-6
 #[test]
 fn lpidf_is_read_like_a_sip_header() {
     let text = "t: \"Ana \\\"A\\\"\" <sip:ana@home.example>\nX-Other: 1\n\
@@ -96,6 +98,7 @@ fn lpidf_is_read_like_a_sip_header() {
     assert!(alone.tuples.is_empty());
 }
 
+/// Proves: LP-1
 #[test]
 fn lpidf_that_is_none() {
     refused(
@@ -149,6 +152,7 @@ fn open_with_priority_nought_stays_open() {
     assert_eq!(read.tuples[0].status, Status::Open);
 }
 
+/// Proves: ERR-2
 #[test]
 fn xpidf_in_every_spelling() {
     let of_a_phone = "<?xml version=\"1.0\"?>\n\
@@ -212,6 +216,7 @@ fn xpidf_that_is_none() {
 
 const PIDF: &str = "urn:ietf:params:xml:ns:pidf";
 
+/// Proves: PX-8
 #[test]
 fn pidf_of_others() {
     let text = format!(
@@ -231,6 +236,7 @@ fn pidf_of_others() {
     assert_eq!(presence.activities, ["meal"]);
 }
 
+/// Proves: PX-6, PX-8
 #[test]
 fn pidf_that_is_none() {
     let doc = |inside: &str| {
@@ -267,6 +273,7 @@ fn pidf_that_is_none() {
     assert_eq!(fault.status(), 488);
 }
 
+/// Proves: PX-5
 #[test]
 fn ids_are_xml_ids_and_stay_the_same() {
     for id in ["a2475a1a9f0c5fa80dfa7b3831072937", "779js0a98", "22", "lamp", "sp ace", ""] {
@@ -282,6 +289,7 @@ fn ids_are_xml_ids_and_stay_the_same() {
     assert_eq!(pidf::read(foreign.as_bytes()).unwrap().tuples[0].id, "about");
 }
 
+/// Proves: PX-1, PX-2, PX-3
 #[test]
 fn newer_tuples_replace_older_ones_and_old_ones_go() {
     let mut known = thermostat();
@@ -299,6 +307,7 @@ fn newer_tuples_replace_older_ones_and_old_ones_go() {
     assert_eq!(known.tuples.len(), 2);
 }
 
+/// Proves: PX-7
 #[test]
 fn priorities() {
     let table =

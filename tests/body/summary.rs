@@ -39,6 +39,7 @@ fn documents_of_ours() {
     assert_eq!((back.waiting, &back.counts[1]), (true, &summary.counts[0]));
 }
 
+/// Proves: MW-1, MW-5, MW-9, ERR-3
 #[test]
 fn as_others_write_it() {
     let summary = read(
@@ -87,6 +88,7 @@ fn nothing_gets_out_of_its_line() {
     assert_eq!((read.counts.len(), read.messages.len()), (1, 2));
 }
 
+/// Proves: MW-10, ERR-3, ERR-4
 #[test]
 fn the_text_of_2000() {
     let inbox =
@@ -103,6 +105,7 @@ fn the_text_of_2000() {
     assert_eq!(read_text(b"Message-Waiting: yes\r\n").unwrap().waiting, Some(true));
 }
 
+/// Proves: MW-10, ERR-12
 #[test]
 fn text_of_2000_that_is_none() {
     refused(
@@ -128,6 +131,7 @@ fn text_of_2000_that_is_none() {
     );
 }
 
+/// Proves: MW-10, ERR-3
 #[test]
 fn the_xml_of_2000() {
     let summary = read_xml(

@@ -44,6 +44,7 @@ fn documents_of_ours() {
 }
 
 /// Waiting is pending, rejected is rejected, what ended otherwise is not told.
+/// Proves: WI-8
 #[test]
 fn the_states_of_2000() {
     let list = xwatcher::read(xwatcher::write(&info().lists[0], now()).as_bytes(), now()).unwrap();
@@ -61,6 +62,7 @@ fn the_states_of_2000() {
     assert_eq!(list.resource, "sip:lamp.bedroom@home.example");
 }
 
+/// Proves: WI-1
 #[test]
 fn versions() {
     let of = |version, full| WatcherInfo { version, full, lists: Vec::new() };
@@ -77,6 +79,7 @@ fn versions() {
     }
 }
 
+/// Proves: WI-6
 #[test]
 fn what_is_no_watcher_information() {
     let doc = |inside: &str| {

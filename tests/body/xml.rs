@@ -22,6 +22,7 @@ fn a_tree_with_namespaces_texts_and_lines() {
     ));
 }
 
+/// Proves: PX-4, DMP-6
 #[test]
 fn a_doctype_elsewhere_is_passed_over_and_nothing_is_expanded() {
     for doctype in [
@@ -74,6 +75,7 @@ fn what_is_no_xml_says_where() {
     assert_eq!(fault.status(), 400);
 }
 
+/// Proves: PX-4, DMP-6
 #[test]
 fn every_bound_holds() {
     let fine = format!("{}{}", "<a>".repeat(16), "</a>".repeat(16));

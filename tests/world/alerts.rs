@@ -6,6 +6,7 @@ fn body(world: &World, phone: usize, sub: usize) -> String {
     world.phones[phone].subs[sub].notifies.last().expect("a NOTIFY").body.clone()
 }
 
+/// Proves: MW-1, MW-3, MW-6, MW-8
 #[test]
 fn an_alert_is_new_until_somebody_has_seen_it() {
     let mut world = World::new(601);
@@ -58,6 +59,7 @@ fn who_may_only_look_acknowledges_nothing() {
     assert!(body(&world, ben, 0).contains("Text-Message: 1/0"));
 }
 
+/// Proves: REQ-5.2
 #[test]
 fn a_room_is_its_appliances() {
     let mut world = World::new(603);

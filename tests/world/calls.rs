@@ -14,6 +14,7 @@ fn responses(world: &World, status: u16, method: &str) -> usize {
     world.seen.iter().filter(|(_, seen)| matches!(seen, Seen::Sent(bytes) if of(bytes))).count()
 }
 
+/// Proves: DI-5
 #[test]
 fn a_number_switches_and_says_so() {
     let mut world = World::new(21);
@@ -114,6 +115,7 @@ fn a_cancel_that_is_too_late_changes_nothing() {
     assert_eq!(world.plug.writes.len(), 1);
 }
 
+/// Proves: IM-7
 #[test]
 fn the_second_branch_of_a_fork_is_refused() {
     for (method, number) in [("INVITE", "21"), ("MESSAGE", "plug")] {
@@ -172,6 +174,7 @@ fn a_plug_that_does_not_do_it_is_not_said_to() {
     }
 }
 
+/// Proves: NEG-25, OLD-7
 #[test]
 fn requests_that_belong_to_no_call() {
     let mut world = World::new(30);

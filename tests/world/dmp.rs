@@ -27,7 +27,7 @@ fn ask(
     body: &str,
 ) -> (u16, String, String) {
     let op =
-        world.at(phone, |phone, now| phone.ask(method, to, fields, Some((dmp::CONTENT_TYPE, body)), now));
+        world.at(phone, |phone, now| phone.request(method, to, fields, Some((dmp::CONTENT_TYPE, body)), now));
     world.run(10_000);
     let op = &world.phones[phone].ops[op];
     let response = op.response.clone().unwrap();
@@ -63,7 +63,7 @@ fn code(body: &str) -> u16 {
     }
 }
 
-/// Proves: DMP-1, REQ-7.1.1
+/// Proves: DMP-1, REQ-7.1
 #[test]
 fn an_action_by_any_of_its_names() {
     let (mut world, anna) = world(1201);
@@ -118,7 +118,8 @@ fn each_way_not_to_do_it_has_its_code() {
     ] {
         assert_eq!(ask(&mut world, anna, "DO", "lamp", "", body).0, status, "{body:?}");
     }
-    let op = world.at(anna, |phone, now| phone.ask("DO", "lamp", "", Some(("text/html", "<b>on</b>")), now));
+    let op =
+        world.at(anna, |phone, now| phone.request("DO", "lamp", "", Some(("text/html", "<b>on</b>")), now));
     world.run(500);
     let response = world.phones[anna].ops[op].response.clone().unwrap();
     let text = String::from_utf8_lossy(&response).into_owned();
@@ -141,7 +142,7 @@ fn each_way_not_to_do_it_has_its_code() {
     assert!(world.lamp.writes.is_empty());
 }
 
-/// Proves: DMP-3, REQ-7.1.2
+/// Proves: DMP-3, REQ-7.1
 #[test]
 fn questions_and_commands_in_the_order_of_the_document() {
     let (mut world, anna) = world(1203);
@@ -227,7 +228,8 @@ fn the_answer_comes_in_the_form_that_is_asked_for() {
     }
     // The state also as the answer to words.
     let fields = "Accept: application/senml+json\r\n";
-    let op = world.at(anna, |phone, now| phone.ask("DO", "lamp", fields, Some(("text/plain", "off")), now));
+    let op =
+        world.at(anna, |phone, now| phone.request("DO", "lamp", fields, Some(("text/plain", "off")), now));
     world.run(1_000);
     assert!(world.phones[anna].ops[op].finals.last().unwrap().3.contains(r#""n":"power","vb":false"#));
     // A 200 to MESSAGE never has a body: the result follows.
@@ -242,7 +244,7 @@ fn the_answer_comes_in_the_form_that_is_asked_for() {
 fn an_old_or_overtaken_do_moves_nothing() {
     let (mut world, anna) = world(1207);
     let first = world.at(anna, |phone, now| {
-        let op = phone.ask(
+        let op = phone.request(
             "DO",
             "lamp",
             "Contact: <sip:a@b>\r\nTimestamp: 54.5\r\nContent-Function: render\r\n",
@@ -262,7 +264,7 @@ fn an_old_or_overtaken_do_moves_nothing() {
     for (cseq, status) in [(5, 500), (40, 200), (39, 500)] {
         let op = world.at(anna, |phone, now| {
             phone.reuses_nonces = false;
-            let op = phone.ask("DO", "lamp", "", Some(("text/plain", "off")), now);
+            let op = phone.request("DO", "lamp", "", Some(("text/plain", "off")), now);
             phone.ops[op].call_id = "one-call".to_owned();
             // The first attempt is challenged, the second one more.
             phone.ops[op].cseq = cseq - 1;
@@ -280,8 +282,8 @@ fn an_old_or_overtaken_do_moves_nothing() {
     };
     let stamp = |seconds: i64| format!("Timestamp: {}\r\n", wall / 1000 - seconds);
     for (fields, status) in [(date(3600), 400), (stamp(3600), 400), (date(20), 200), (stamp(20), 200)] {
-        let op =
-            world.at(anna, |phone, now| phone.ask("DO", "lamp", &fields, Some(("text/plain", "on")), now));
+        let op = world
+            .at(anna, |phone, now| phone.request("DO", "lamp", &fields, Some(("text/plain", "on")), now));
         world.run(1_000);
         assert_eq!(world.phones[anna].ops[op].status(), status, "{fields}");
     }
@@ -296,7 +298,7 @@ fn a_repeated_do_is_done_once() {
     for nth in 0..6 {
         let action = if nth % 2 == 0 { "On" } else { "Off" };
         world.at(anna, |phone, now| {
-            phone.ask("DO", "lamp", "", Some((dmp::CONTENT_TYPE, &control("lamp", action, &[]))), now)
+            phone.request("DO", "lamp", "", Some((dmp::CONTENT_TYPE, &control("lamp", action, &[]))), now)
         });
         world.run(40_000);
     }
@@ -307,7 +309,7 @@ fn a_repeated_do_is_done_once() {
     assert!(world.contradictions().is_empty());
 }
 
-/// Proves: REQ-7.1.3
+/// Proves: REQ-7.1
 #[test]
 fn a_subscription_in_dmp_hears_what_it_chose() {
     let (mut world, anna) = world(1209);

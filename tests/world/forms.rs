@@ -15,6 +15,7 @@ fn subscribed(world: &mut World, name: &str, event: &str, accept: &'static str) 
     (status, kind, body)
 }
 
+/// Proves: NEG-1, NEG-2, NEG-3, NEG-4
 #[test]
 fn presence_in_the_words_of_three_times() {
     for (accept, kind) in [
@@ -45,6 +46,7 @@ fn presence_in_the_words_of_three_times() {
     }
 }
 
+/// Proves: NEG-7, NEG-26
 #[test]
 fn what_nobody_can_read_is_refused_with_what_is_offered() {
     let mut world = World::new(802);
@@ -55,6 +57,7 @@ fn what_nobody_can_read_is_refused_with_what_is_offered() {
     assert!(text.contains("Accept: application/pidf+xml\r\n"), "{text}");
 }
 
+/// Proves: NEG-8
 #[test]
 fn a_mailbox_in_the_words_of_2000() {
     for (accept, says) in [
@@ -71,6 +74,7 @@ fn a_mailbox_in_the_words_of_2000() {
     }
 }
 
+/// Proves: RL-1, RL-7, NEG-12
 #[test]
 fn a_list_is_its_appliances_each_for_itself() {
     let mut world = World::new(804);
@@ -118,6 +122,7 @@ fn a_list_is_its_appliances_each_for_itself() {
     );
 }
 
+/// Proves: NEG-20, SEC-1
 #[test]
 fn an_appliance_describes_itself_to_who_may_see_it() {
     let mut world = World::new(805);

@@ -66,8 +66,8 @@ fn what_is_isolated_is_watched_asked_and_moved_by_nobody() {
         let publish = world.at(phone, |phone, now| phone.lease("plug", false, 60, now));
         let options = world.at(phone, |phone, now| phone.describe("plug", now));
         let dmp = "<command>Off</command>";
-        let dmp =
-            world.at(phone, |phone, now| phone.ask("DO", "plug", "", Some(("application/dmp", dmp)), now));
+        let dmp = world
+            .at(phone, |phone, now| phone.request("DO", "plug", "", Some(("application/dmp", dmp)), now));
         world.run(1_000);
         for op in [subscribe, words, switch, publish, options, dmp] {
             assert_eq!(world.phones[phone].ops[op].status(), status, "{:?}", world.phones[phone].ops[op]);
@@ -128,11 +128,12 @@ fn what_was_isolated_at_the_gateway_is_released_there() {
 fn it_outlives_the_process() {
     let (mut world, anna) = world(1305, ANNA);
     let key = Key { kind: Kind::Isolated, user: "home".to_owned() };
-    world.gateway.restore(key.clone(), b"= plug words\n").unwrap();
+    let now = world.time();
+    world.gateway.restore(key.clone(), b"= plug words\n", now).unwrap();
     assert_eq!(say(&mut world, anna, "plug", "on").0, 480);
     assert_eq!(say(&mut world, anna, "plug", "release").0, 200);
-    assert!(world.gateway.restore(key.clone(), &Bytes::from_static(b"plug")).is_err());
-    assert!(world.gateway.restore(key, b"all nobody\n").is_err());
+    assert!(world.gateway.restore(key.clone(), &Bytes::from_static(b"plug"), now).is_err());
+    assert!(world.gateway.restore(key, b"all nobody\n", now).is_err());
 }
 
 #[test]

@@ -31,7 +31,7 @@ fn world(seed: u64, config: Arc<Config>) -> World {
 
 /// A DO in words: the status, and the body of the answer.
 fn act(world: &mut World, phone: usize, name: &str, words: &str, ms: u64) -> (u16, String) {
-    let op = world.at(phone, |phone, now| phone.ask("DO", name, "", Some(("text/plain", words)), now));
+    let op = world.at(phone, |phone, now| phone.request("DO", name, "", Some(("text/plain", words)), now));
     world.run(ms);
     let op = &world.phones[phone].ops[op];
     (op.status(), op.finals.last().map(|last| last.3.clone()).unwrap_or_default())
@@ -126,13 +126,14 @@ fn what_is_sensitive_moves_alone_or_not_at_all() {
     assert!(body.starts_with("Plug: on\nLamp: not done: what is sensitive"), "{body}");
     assert!(world.lamp.writes.is_empty());
     let senml = r#"[{"n":"power","vb":true}]"#;
-    let op =
-        world.at(anna, |phone, now| phone.ask("DO", "d=*", "", Some(("application/senml+json", senml)), now));
+    let op = world
+        .at(anna, |phone, now| phone.request("DO", "d=*", "", Some(("application/senml+json", senml)), now));
     world.run(2_000);
     assert_eq!(world.phones[anna].ops[op].status(), 200);
     let dmp = "<DMPAction><Device>plug</Device><Control><Action>Off</Action></Control>\
                <Device>lamp</Device><Control><Action>On</Action></Control></DMPAction>";
-    let op = world.at(anna, |phone, now| phone.ask("DO", "home", "", Some(("application/dmp", dmp)), now));
+    let op =
+        world.at(anna, |phone, now| phone.request("DO", "home", "", Some(("application/dmp", dmp)), now));
     world.run(2_000);
     assert!(world.phones[anna].ops[op].finals.last().unwrap().3.contains("<ResultCode>403</ResultCode>"));
     assert!(world.lamp.writes.is_empty());
@@ -151,7 +152,7 @@ fn nobody_waits_longer_than_a_transaction_lives() {
          <Control><Action>On</Action></Control></DMPAction>"
     );
     let op = world.at(anna, |phone, now| {
-        phone.ask("DO", "lights", "Accept: text/plain\r\n", Some(("application/dmp", &dmp)), now)
+        phone.request("DO", "lights", "Accept: text/plain\r\n", Some(("application/dmp", &dmp)), now)
     });
     let asked = world.now;
     world.run(40_000);
@@ -192,7 +193,7 @@ fn a_message_with_a_list_of_its_own_reaches_those_on_it() {
         multipart::write(&Multipart { subtype: "mixed".to_owned(), start: None, parts }, "list");
     let (kind, body): (&'static str, String) = (kind.leak(), String::from_utf8(body).unwrap());
     let require = "Require: recipient-list-message\r\n";
-    let op = world.at(anna, |phone, now| phone.ask("MESSAGE", "home", require, Some((kind, &body)), now));
+    let op = world.at(anna, |phone, now| phone.request("MESSAGE", "home", require, Some((kind, &body)), now));
     world.run(2_000);
     assert_eq!(world.phones[anna].ops[op].status(), 200);
     assert_eq!(world.phones[anna].ops[op].finals.last().unwrap().3, "", "a 200 to MESSAGE has no body");
@@ -201,10 +202,10 @@ fn a_message_with_a_list_of_its_own_reaches_those_on_it() {
     assert!(words.contains("not reachable from here"), "{words}");
     assert_eq!((world.plug.writes.len(), world.lamp.writes.len()), (1, 1), "each once");
     // Without the list there is nobody to tell, and in another method the extension is unknown.
-    let op =
-        world.at(anna, |phone, now| phone.ask("MESSAGE", "home", require, Some(("text/plain", "on")), now));
+    let op = world
+        .at(anna, |phone, now| phone.request("MESSAGE", "home", require, Some(("text/plain", "on")), now));
     let other =
-        world.at(anna, |phone, now| phone.ask("DO", "plug", require, Some(("text/plain", "off")), now));
+        world.at(anna, |phone, now| phone.request("DO", "plug", require, Some(("text/plain", "off")), now));
     world.run(2_000);
     assert_eq!(world.phones[anna].ops[op].status(), 400);
     assert_eq!(world.phones[anna].ops[other].status(), 420);

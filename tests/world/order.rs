@@ -8,6 +8,7 @@ fn place(world: &World, what: impl Fn(&Seen) -> bool) -> usize {
     world.seen.iter().position(|(_, seen)| what(seen)).expect("it happened")
 }
 
+/// Proves: REQ-4.5.1
 #[test]
 fn the_audit_line_precedes_the_act() {
     for way in 0..3 {
@@ -33,6 +34,7 @@ fn the_audit_line_precedes_the_act() {
     }
 }
 
+/// Proves: REQ-8.4, AUTH-6
 #[test]
 fn a_refused_order_is_recorded_and_moves_nothing() {
     let mut world = World::new(84);
@@ -81,6 +83,7 @@ fn nothing_moves_by_itself() {
     assert!(world.plug.writes.is_empty() && world.lamp.writes.is_empty());
 }
 
+/// Proves: REQ-6.2
 #[test]
 fn an_old_command_moves_nothing() {
     use sipliance_driver::Event;
@@ -196,6 +199,7 @@ fn a_clock_that_is_set_stops_nobody() {
     assert!(!world.phones[anna].subs[0].terminated, "lifetimes do not follow the wall clock");
 }
 
+/// Proves: SEC-6
 #[test]
 fn a_proof_from_before_the_clock_was_set_moves_nothing_twice() {
     let mut world = World::new(90);

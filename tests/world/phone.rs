@@ -82,6 +82,8 @@ pub struct Notify {
 pub enum Reply {
     Status(u16),
     RetryAfter(u16, u32),
+    /// 200 with Expires.
+    Grant(u32),
     Never,
 }
 
@@ -108,6 +110,10 @@ pub struct Phone {
     pub pongs: u32,
     /// More header fields for each SUBSCRIBE.
     pub extra: String,
+    /// What From says instead of its own address.
+    pub speaks_for: Option<String>,
+    /// Requests of the gateway, by method.
+    pub asked: Vec<(String, Bytes)>,
 }
 
 const DOMAIN: &str = "home.example";
@@ -132,6 +138,8 @@ impl Phone {
             epoch,
             pongs: 0,
             extra: String::new(),
+            speaks_for: None,
+            asked: Vec::new(),
         }
     }
 
@@ -153,6 +161,21 @@ impl Phone {
         self.start("REGISTER", &format!("sip:{DOMAIN}"), &to, fields, None, now)
     }
 
+    /// Registers as somebody who decides over subscriptions.
+    pub fn register_authorizer(&mut self, expires: u32, now: Instant) -> usize {
+        let contact = self.contact();
+        let fields = format!("Contact: <{contact}>;expires={expires};methods=\"MESSAGE,QAUTH\"\r\n");
+        let to = format!("sip:{}@{DOMAIN}", self.user);
+        self.start("REGISTER", &format!("sip:{DOMAIN}"), &to, fields, None, now)
+    }
+
+    /// Asks whether somebody may watch something.
+    pub fn qauth(&mut self, who: &str, name: &str, now: Instant) -> usize {
+        self.speaks_for = Some(format!("sip:{who}"));
+        let uri = format!("sip:{name}@{DOMAIN}");
+        self.start("QAUTH", &uri, &uri, "Expires: 86400\r\n".to_owned(), None, now)
+    }
+
     pub fn options(&mut self, now: Instant) -> usize {
         self.start("OPTIONS", &format!("sip:{DOMAIN}"), &format!("sip:{DOMAIN}"), String::new(), None, now)
     }
@@ -163,7 +186,7 @@ impl Phone {
     }
 
     /// Any request to a name, with more fields and a body.
-    pub fn ask(
+    pub fn request(
         &mut self,
         method: &'static str,
         name: &str,
@@ -261,6 +284,68 @@ impl Phone {
         op
     }
 
+    /// SUBSCRIBE with these fields beside those that every request has; no Contact and no Event of its
+    /// own. The subscription is the last of `subs`.
+    pub fn subscribe_raw(
+        &mut self,
+        name: &str,
+        fields: &str,
+        body: Option<(&'static str, String)>,
+        now: Instant,
+    ) -> usize {
+        let uri = format!("sip:{name}@{DOMAIN}");
+        let op = self.new_op("SUBSCRIBE", &uri, &uri, fields.to_owned(), body);
+        self.subs.push(Sub {
+            call_id: self.ops[op].call_id.clone(),
+            tag: self.ops[op].tag.clone(),
+            remote_tag: None,
+            contact: uri.clone(),
+            cseq: 1,
+            event: String::new(),
+            accept: None,
+            uri,
+            last_cseq: 0,
+            notifies: Vec::new(),
+            terminated: false,
+            refresh: None,
+        });
+        self.ops[op].sub = Some(self.subs.len() - 1);
+        self.send(op, None, now);
+        op
+    }
+
+    /// A SUBSCRIBE in the dialog of a subscription with these fields.
+    pub fn refresh_raw(
+        &mut self,
+        sub: usize,
+        fields: &str,
+        body: Option<(&'static str, String)>,
+        now: Instant,
+    ) -> usize {
+        let it = self.subs[sub].clone();
+        let op = self.new_op("SUBSCRIBE", &it.contact, &it.uri, fields.to_owned(), body);
+        let entry = &mut self.ops[op];
+        entry.call_id = it.call_id;
+        entry.tag = it.tag;
+        entry.cseq = it.cseq + 1;
+        entry.sub = Some(sub);
+        self.send(op, None, now);
+        op
+    }
+
+    /// Any request to an address of the house.
+    pub fn ask(
+        &mut self,
+        method: &'static str,
+        name: &str,
+        fields: &str,
+        body: Option<(&'static str, String)>,
+        now: Instant,
+    ) -> usize {
+        let uri = format!("sip:{name}@{DOMAIN}");
+        self.start(method, &uri, &uri, fields.to_owned(), body, now)
+    }
+
     /// Refreshes a subscription, or ends it with 0.
     pub fn refresh(&mut self, sub: usize, expires: u32, now: Instant) -> usize {
         let it = self.subs[sub].clone();
@@ -299,7 +384,7 @@ impl Phone {
         )
     }
 
-    fn contact(&self) -> String {
+    pub fn contact(&self) -> String {
         format!("sip:{}@{}{}", self.user, self.hop.local, self.hop.transport.uri_param())
     }
 
@@ -359,13 +444,15 @@ impl Phone {
             auth::answer(&message, login, op.method, uri, &cnonce, self.count)
         });
         let remote = op.sub.and_then(|sub| self.subs.get(sub)).and_then(|sub| sub.remote_tag.clone());
-        let (hop, user, op) = (self.hop, self.user.clone(), op.clone());
+        let own = format!("sip:{}@{DOMAIN}", self.user);
+        let from = self.speaks_for.clone().unwrap_or(own);
+        let (hop, op) = (self.hop, op.clone());
         let mut sent = Bytes::new();
         self.transactions.send(hop, Method::new(op.method), index, now, |branch| {
             let mut writer = Writer::request(Method::new(op.method), &op.uri);
             via(&mut writer, hop, branch);
             writer.raw(b"Max-Forwards: 70\r\n");
-            writer.field_fmt("From", format_args!("<sip:{user}@{DOMAIN}>;tag={}", op.tag));
+            writer.field_fmt("From", format_args!("<{from}>;tag={}", op.tag));
             let tag = remote.map(|tag| format!(";tag={tag}")).unwrap_or_default();
             writer.field_fmt("To", format_args!("<{}>{tag}", op.to));
             writer.field("Call-ID", &[&op.call_id]);
@@ -397,7 +484,7 @@ impl Phone {
                 }
             }
             Start::Request { .. } => match self.transactions.on_request(&message, now) {
-                Arrival::New => self.on_request(&message, now),
+                Arrival::New => self.on_request(&message, bytes, now),
                 Arrival::Absorbed | Arrival::Cancels(_) | Arrival::CancelsNothing => {}
             },
         }
@@ -450,17 +537,22 @@ impl Phone {
         if let (Some(sub), 200..300) = (op.sub, status) {
             let sub = &mut self.subs[sub];
             sub.remote_tag = message.to().unwrap().tag().map(ToOwned::to_owned);
-            sub.contact = message.contact().unwrap().unwrap().uri.raw.to_owned();
+            // A fetch of 2000 has no dialog.
+            if let Some(contact) = message.contact() {
+                sub.contact = contact.unwrap().uri.raw.to_owned();
+            }
         }
     }
 
-    fn on_request(&mut self, message: &Message<'_>, now: Instant) {
+    fn on_request(&mut self, message: &Message<'_>, bytes: &[u8], now: Instant) {
         let (method, _) = message.request().unwrap();
         let reply = self.replies.pop_front().unwrap_or(Reply::Status(200));
         if matches!(reply, Reply::Never) {
             return;
         }
+        self.asked.push((method.as_str().to_owned(), Bytes::copy_from_slice(bytes)));
         let status = match (&reply, method) {
+            (Reply::Grant(_), _) => 200,
             (Reply::Status(200), Method::Notify) => self.on_notify(message, now),
             (Reply::Status(200), Method::Message) => {
                 self.messages.push((now - self.epoch, String::from_utf8_lossy(message.body).into_owned()));
@@ -473,6 +565,9 @@ impl Phone {
         let mut writer = write::response(message, status, "As Scripted", Some("phone"), None);
         if let Reply::RetryAfter(_, seconds) = reply {
             writer.field_fmt("Retry-After", format_args!("{seconds}"));
+        }
+        if let Reply::Grant(seconds) = reply {
+            writer.field_fmt("Expires", format_args!("{seconds}"));
         }
         self.transactions.answer(key, status, writer.finish(), now);
     }

@@ -14,6 +14,7 @@ fn publish(world: &mut World, phone: usize, on: Option<bool>, fields: &str) -> (
     (world.phones[phone].ops[op].status(), tag.unwrap_or_default())
 }
 
+/// Proves: PB-1, PB-2, PB-5
 #[test]
 fn a_lease_holds_while_it_is_refreshed_and_then_returns() {
     let mut world = World::new(701);
@@ -36,6 +37,7 @@ fn a_lease_holds_while_it_is_refreshed_and_then_returns() {
     assert_eq!(world.plug.writes.len(), 2);
 }
 
+/// Proves: PB-4
 #[test]
 fn a_lease_is_taken_back_and_leaves_alone_what_somebody_changed() {
     let mut world = World::new(702);
@@ -54,6 +56,7 @@ fn a_lease_is_taken_back_and_leaves_alone_what_somebody_changed() {
     assert_eq!(world.plug.writes.len(), writes, "somebody decided otherwise meanwhile");
 }
 
+/// Proves: PB-9
 #[test]
 fn what_is_refused() {
     let mut world = World::new(703);

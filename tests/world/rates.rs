@@ -14,6 +14,7 @@ fn heard(world: &World, phone: usize) -> usize {
     world.phones[phone].subs[0].notifies.len()
 }
 
+/// Proves: RC-2, RC-3
 #[test]
 fn max_rate_holds_back_and_the_newest_state_arrives() {
     let mut world = World::new(501);
@@ -33,6 +34,7 @@ fn max_rate_holds_back_and_the_newest_state_arrives() {
     assert!(notifies[1].body.contains(r#""n":"power","vb":true"#));
 }
 
+/// Proves: RC-1
 #[test]
 fn min_rate_speaks_although_nothing_changes() {
     let mut world = World::new(502);
@@ -48,6 +50,7 @@ fn min_rate_speaks_although_nothing_changes() {
     assert_eq!(heard(&world, anna), before);
 }
 
+/// Proves: ET-1, ET-2, ET-3
 #[test]
 fn who_knows_the_state_is_told_changes_only() {
     let mut world = World::new(503);
@@ -82,6 +85,7 @@ fn who_knows_the_state_is_told_changes_only() {
     assert_eq!((last.state.as_str(), last.body.as_str()), ("terminated;reason=timeout", ""));
 }
 
+/// Proves: ET-2
 #[test]
 fn a_new_subscription_of_who_knows_the_state_begins_in_silence() {
     let mut world = World::new(504);

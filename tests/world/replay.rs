@@ -33,7 +33,7 @@ fn fresh(text: &str, nth: usize) -> String {
     text.replace(branch, &format!("z9hG4bKreplay{nth}")).replace(call_id, &format!("replay{nth}"))
 }
 
-/// Proves: SEC-6
+/// Proves: DG-8, DO-9, SEC-6, REQ-8.1
 #[test]
 fn a_captured_proof_moves_nothing_again() {
     for method in ["MESSAGE", "DO", "INVITE"] {
@@ -80,6 +80,7 @@ fn a_captured_proof_moves_nothing_again() {
     }
 }
 
+/// Proves: DG-9
 #[test]
 fn a_proof_for_reading_moves_nothing() {
     let mut world = World::new(52);
@@ -129,6 +130,7 @@ fn the_digest_covers_what_is_asked_of_which_number() {
     }
 }
 
+/// Proves: SEC-7
 #[test]
 fn a_right_digest_under_another_name_is_refused() {
     let mut world = World::new(54);
@@ -200,6 +202,7 @@ fn a_captured_question_opens_nothing() {
     assert_eq!((after.subscriptions, after.contacts), (0, status.contacts));
 }
 
+/// Proves: SEC-6
 #[test]
 fn a_command_that_was_held_back_moves_nothing() {
     for (wait, acts) in [(5, 1), (31, 0), (600, 0)] {

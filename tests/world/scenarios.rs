@@ -176,7 +176,7 @@ fn world(seed: u64) -> (World, usize) {
 
 /// A DO: when it was answered, the status, and the body.
 fn act(world: &mut World, phone: usize, to: &str, kind: &'static str, body: &str) -> (u16, String) {
-    let op = world.at(phone, |phone, now| phone.ask("DO", to, "", Some((kind, body)), now));
+    let op = world.at(phone, |phone, now| phone.request("DO", to, "", Some((kind, body)), now));
     world.run(2_000);
     let op = &world.phones[phone].ops[op];
     (op.status(), op.finals.last().map(|last| last.3.clone()).unwrap_or_default())
@@ -224,7 +224,7 @@ fn the_lamp_moved() {
         [("name: Bed lamp, room: Bedroom, profile: lamp", "name: Bed lamp, room: Attic, profile: lamp")];
     world.handle(Input::Reload(house(&moved)));
     let op = world.at(anna, |phone, now| {
-        let op = phone.ask("DO", "d=lamp,r=attic", "", Some(("text/plain", "on")), now);
+        let op = phone.request("DO", "d=lamp,r=attic", "", Some(("text/plain", "on")), now);
         phone.ops[op].to = "sip:d=lamp,r=bedroom,u=anna@home.example".to_owned();
         op
     });
@@ -241,7 +241,7 @@ fn the_lamp_moved() {
 
 /// §5.3: what the thermostat says, and what it shall reach.
 ///
-/// Proves: REQ-6.5, REQ-7.1.2, REQ-6.4b, DO-3
+/// Proves: REQ-6.5, REQ-7.1, REQ-6.4b, DO-3
 #[test]
 fn the_thermostat_is_asked_and_set() {
     let (mut world, anna) = world(1403);
@@ -262,7 +262,8 @@ fn the_thermostat_is_asked_and_set() {
     // the answer is early, and the watcher hears how it went on.
     world.at(anna, |phone, now| phone.subscribe("thermo", "appliance", 600, now));
     let set = "<command>Temperature<set>77F</set></command>";
-    let op = world.at(anna, |phone, now| phone.ask("DO", "thermo", "", Some(("application/dmp", set)), now));
+    let op =
+        world.at(anna, |phone, now| phone.request("DO", "thermo", "", Some(("application/dmp", set)), now));
     world.run(9_000);
     assert_eq!(world.phones[anna].ops[op].status(), 202);
     let sent = world
@@ -278,7 +279,7 @@ fn the_thermostat_is_asked_and_set() {
 
 /// §5.4: the bell rings in the car, and the door is opened from there.
 ///
-/// Proves: REQ-7.1.3, REQ-7.1.1
+/// Proves: REQ-7.1
 #[test]
 fn the_bell_rings_far_away() {
     let (mut world, anna) = world(1404);
@@ -297,7 +298,7 @@ fn the_bell_rings_far_away() {
     assert!(!news.contains("Lock"), "only what was asked for: {news}");
     let unlock = "<command>unlock</command>";
     let op =
-        world.at(anna, |phone, now| phone.ask("DO", "front", "", Some(("application/dmp", unlock)), now));
+        world.at(anna, |phone, now| phone.request("DO", "front", "", Some(("application/dmp", unlock)), now));
     world.run(300);
     world.report("stat/front/LOCK", "0");
     world.run(1_000);
@@ -320,7 +321,7 @@ fn an_announcement_finds_nobody_who_answers() {
 
 /// §5.6: which features has it?
 ///
-/// Proves: REQ-7.1.4, REQ-5.1
+/// Proves: REQ-7.1, REQ-5.1
 #[test]
 fn an_appliance_that_nobody_knows_is_asked_what_it_is() {
     let (mut world, anna) = world(1406);

@@ -11,6 +11,7 @@ fn request(method: &str, nth: usize, more: &str) -> String {
     )
 }
 
+/// Proves: SEC-1, DO-2, REQ-8.1
 #[test]
 fn a_flood_of_strangers_is_answered_from_the_packet_alone() {
     let mut world = World::new(91);
@@ -63,6 +64,7 @@ fn answers_to_nothing_are_met_with_silence() {
     assert!(world.strays.is_empty(), "{:?}", world.strays);
 }
 
+/// Proves: PR-11, REQ-8.3
 #[test]
 fn an_address_belongs_to_its_user() {
     let mut world = World::new(93);
@@ -84,6 +86,7 @@ fn an_address_belongs_to_its_user() {
     assert_eq!(world.gateway.status(world.time()).contacts, 0);
 }
 
+/// Proves: REQ-4.3
 #[test]
 fn a_phone_behind_a_new_port_is_found_there_from_its_refresh_on() {
     let mut world = World::new(94);
@@ -110,6 +113,7 @@ fn a_phone_behind_a_new_port_is_found_there_from_its_refresh_on() {
     assert!(world.phones[anna].subs[0].notifies.last().unwrap().body.contains("\"vb\":false"));
 }
 
+/// Proves: REQ-6.2
 #[test]
 fn a_connection_that_died_unseen_is_replaced_by_a_refresh() {
     let mut world = World::new(96);

@@ -127,6 +127,7 @@ fn a_busy_user_is_not_taken_for_a_dribbler() {
     assert_eq!(closes(&world).len(), 1);
 }
 
+/// Proves: REQ-6.2
 #[test]
 fn a_watcher_whose_connection_breaks_hears_the_newest_over_the_next() {
     let mut world = World::new(46);

@@ -30,6 +30,7 @@ fn with(seed: u64, transport: &str, then: Step) -> World {
     world
 }
 
+/// Proves: SEC-5
 #[test]
 fn both_addresses_register_and_refresh_in_time() {
     for transport in ["udp", "tcp"] {
@@ -91,6 +92,7 @@ fn retry_after_and_refusal_are_obeyed() {
     }
 }
 
+/// Proves: OB-11
 #[test]
 fn silence_is_answered_by_ever_longer_and_scattered_waits() {
     let mut firsts = Vec::new();

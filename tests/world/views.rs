@@ -18,6 +18,7 @@ fn world(seed: u64, rule: &str) -> (World, usize) {
     (world, ben)
 }
 
+/// Proves: REQ-4.1.3
 #[test]
 fn answers_tell_of_what_may_be_seen() {
     let (mut world, ben) = world(91, WATTS);
@@ -108,6 +109,7 @@ fn a_room_of_which_one_may_see_nothing_is_not_there() {
     }
 }
 
+/// Proves: RL-7
 #[test]
 fn alerts_and_lists_hint_at_nothing_that_may_not_be_seen() {
     let (mut world, ben) = world(96, WATTS);

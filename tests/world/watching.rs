@@ -30,6 +30,7 @@ fn watcher(world: &mut World, user: &str, event: &str, expires: u32) -> usize {
     phone
 }
 
+/// Proves: EV-16, EV-17, EV-18, OLD-5, REQ-6.4a
 #[test]
 fn a_subscription_from_the_first_notify_to_the_last() {
     let mut world = World::new(1);
@@ -62,6 +63,7 @@ fn a_subscription_from_the_first_notify_to_the_last() {
     assert_eq!(world.phones[anna].ops[op].status(), 481);
 }
 
+/// Proves: PR-1
 #[test]
 fn the_200_leaves_before_the_first_notify() {
     let mut world = World::new(2);
@@ -79,6 +81,7 @@ fn the_200_leaves_before_the_first_notify() {
     assert!(sent[2].starts_with("NOTIFY"), "{sent:?}");
 }
 
+/// Proves: EV-9, REQ-6.5
 #[test]
 fn a_fetch_is_one_notify_and_leaves_a_standing_subscription_alone() {
     let mut world = World::new(3);
@@ -94,6 +97,7 @@ fn a_fetch_is_one_notify_and_leaves_a_standing_subscription_alone() {
     assert!(last(&world, anna, 0).body.contains("<state>confirmed</state>"));
 }
 
+/// Proves: EV-14, NEG-7, OLD-10, PR-2, REQ-4.1.3
 #[test]
 fn what_is_refused_and_how() {
     let mut world = World::new(4);
@@ -147,6 +151,7 @@ fn nobody_takes_over_a_subscription() {
     assert_eq!(heard(&world, anna, 0), 2);
 }
 
+/// Proves: EV-18
 #[test]
 fn an_expired_subscription_ends_after_its_grace() {
     let mut world = World::new(6);
@@ -163,6 +168,7 @@ fn an_expired_subscription_ends_after_its_grace() {
     assert_eq!(held(&world), 0);
 }
 
+/// Proves: PR-7
 #[test]
 fn one_notify_is_outstanding_and_the_newest_state_arrives() {
     let mut world = World::new(7);
@@ -190,6 +196,7 @@ fn one_notify_is_outstanding_and_the_newest_state_arrives() {
     }
 }
 
+/// Proves: RC-7
 #[test]
 fn the_interval_is_kept_whatever_happens_between() {
     let mut world = World::new(8);
@@ -252,6 +259,7 @@ fn a_refresh_that_crosses_a_notify_is_answered_by_one_more() {
     assert_eq!(held(&world), 0);
 }
 
+/// Proves: EV-19
 #[test]
 fn answers_that_end_a_subscription_and_those_that_do_not() {
     for (status, ends) in
@@ -304,6 +312,7 @@ fn retry_after_is_obeyed() {
     assert!(last(&world, anna, 0).body.contains("on-the-phone"));
 }
 
+/// Proves: EV-19, PN-2
 #[test]
 fn silence_ends_it() {
     let mut world = World::new(14);
@@ -360,6 +369,7 @@ fn a_storm_of_subscriptions_from_one_phone_is_one_subscription() {
     assert_eq!(world.sent(Method::Notify).len(), before + 1);
 }
 
+/// Proves: EV-22
 #[test]
 fn a_stop_tells_every_watcher() {
     let mut world = World::new(17);
@@ -389,6 +399,7 @@ fn nothing_new_begins_while_it_stops() {
     assert!(world.gateway.is_quiet());
 }
 
+/// Proves: EV-18, AUTH-5
 #[test]
 fn who_loses_the_right_is_told_nothing_more() {
     let mut world = World::new(18);
@@ -456,6 +467,7 @@ fn two_keys_of_one_phone_may_watch_one_appliance_by_two_numbers() {
     }
 }
 
+/// Proves: DI-2
 #[test]
 fn the_versions_of_a_dialog_document_rise_by_one_from_zero() {
     let mut world = World::new(20);
@@ -483,6 +495,7 @@ fn the_versions_of_a_dialog_document_rise_by_one_from_zero() {
     );
 }
 
+/// Proves: EV-24, OLD-11
 #[test]
 fn a_subscription_cannot_be_cancelled() {
     let mut world = World::new(39);

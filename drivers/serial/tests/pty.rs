@@ -152,6 +152,7 @@ async fn keeps_every_promise_of_a_driver() {
     conformance::check(&mut Cable::new()).await.unwrap();
 }
 
+/// Proves: REQ-4.1.2
 #[tokio::test]
 async fn questions_writes_and_split_frames() {
     let mut cable = Cable::new();

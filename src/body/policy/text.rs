@@ -50,6 +50,11 @@ fn write_condition(w: &mut Writer, condition: &Condition) {
             }
             w.close();
         }
+        Condition::Appliance(ids) => {
+            w.tag("act:appliances").open();
+            ids.iter().for_each(|id| w.tag("act:appliance").attr("id", id).empty());
+            w.close();
+        }
         Condition::Sphere(value) => w.tag("sphere").attr("value", value).empty(),
         Condition::Unknown => w.tag("act:unknown").empty(),
     }
@@ -150,6 +155,10 @@ fn read_rule(element: &Element) -> Result<Rule, Fault> {
 }
 
 fn read_condition(element: &Element) -> Result<Condition, Fault> {
+    if element.is(CONTROL_NS, "appliances") {
+        let ids = element.elements().map(|child| child.require("id").map(ToOwned::to_owned));
+        return Ok(Condition::Appliance(ids.collect::<Result<_, _>>()?));
+    }
     if element.ns.as_deref() != Some(NS) {
         return Ok(Condition::Unknown);
     }

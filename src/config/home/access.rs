@@ -53,10 +53,11 @@ fn rule(item: &Node, path: &str, known: &Known<'_>, build: &mut Build<'_>) -> Op
     let who_node = map.require("who", &mut build.faults);
     let see = map.take("see");
     let act = map.take("do");
+    let ask = map.take("ask");
     map.finish(&mut build.faults);
-    if see.is_none() && act.is_none() {
+    if see.is_none() && act.is_none() && ask.is_none() {
         let message = "the rule grants nothing";
-        build.faults.error(Some(item.place), path, message, Some("add `see:` or `do:`".to_owned()));
+        build.faults.error(Some(item.place), path, message, Some("add `see:`, `do:` or `ask:`".to_owned()));
     }
     let who_texts = who_node.and_then(|node| node.texts(&who_path, &mut build.faults)).unwrap_or_default();
     let who: Vec<Identity> = who_texts
@@ -65,9 +66,10 @@ fn rule(item: &Node, path: &str, known: &Known<'_>, build: &mut Build<'_>) -> Op
         .collect();
     let see = grants(see, &format!("{path}.see"), Right::See, known, build);
     let act = grants(act, &format!("{path}.do"), Right::Do, known, build);
+    let ask = grants(ask, &format!("{path}.ask"), Right::See, known, build);
     warn_sensitive(&act, &who, &format!("{path}.do"), known, build);
     let plain = |grants: Vec<(Place, Grant)>| grants.into_iter().map(|(_, grant)| grant).collect();
-    Some(Rule { who, see: plain(see), act: plain(act) })
+    Some(Rule { who, see: plain(see), act: plain(act), ask: plain(ask), many: Vec::new() })
 }
 
 fn identity(
@@ -286,4 +288,12 @@ fn sensitive(device: &DeviceConfig) -> Vec<&str> {
     let properties = model.properties.iter().filter(|p| p.sensitive && p.write.is_some()).map(|p| &*p.id);
     let actions = model.actions.iter().filter(|action| action.sensitive).map(|action| &*action.id);
     properties.chain(actions).collect()
+}
+
+/// Whoever may ask needs somebody who answers.
+pub(super) fn check_ask(access: &Access, owners: &[String], place: Place, build: &mut Build<'_>) {
+    if owners.is_empty() && access.asks() {
+        let message = "a rule has `ask:`, and nobody is named who decides";
+        build.faults.error(Some(place), "owners", message, Some("add `owners: [NAME]`".to_owned()));
+    }
 }

@@ -6,7 +6,7 @@ use super::Build;
 use super::namespace::{Owner, check_id};
 use crate::config::fault::Faults;
 use crate::config::yaml::{MapReader, Node};
-use crate::config::{DigestPolicy, HouseName, Listen, Transport};
+use crate::config::{Compat, DigestPolicy, HouseName, Listen, Transport};
 
 /// How old a nonce may be when it moves an appliance.
 const CONTROL_NONCE_AGE: Duration = Duration::from_secs(60);
@@ -128,6 +128,25 @@ pub(super) fn digest(node: Option<&Node>, build: &mut Build<'_>) -> DigestPolicy
         map.finish(faults);
     }
     policy
+}
+
+/// Whether historic forms are served.
+pub(super) fn compat(node: Option<&Node>, build: &mut Build<'_>) -> Compat {
+    let Some((node, word)) = node.and_then(|node| Some((node, node.text("compat", &mut build.faults)?)))
+    else {
+        return Compat::default();
+    };
+    match word.as_str() {
+        // Without quotes, YAML 1.1 tools read off as false.
+        "off" | "false" => Compat::Off,
+        "accept" => Compat::Accept,
+        "verbose" => Compat::Verbose,
+        other => {
+            let help = Some("there are \"off\", accept and verbose".to_owned());
+            build.faults.error(Some(node.place), "compat", format!("`{other}` is not known"), help);
+            Compat::default()
+        }
+    }
 }
 
 /// The age of a nonce within sensible bounds: a request needs some seconds for its two ways, and an

@@ -24,9 +24,13 @@ pub enum Offer {
     /// sipp 3.6 takes the first `algorithm=` that it finds for that of all challenges, and knows MD5
     /// alone; this way it finds MD5's.
     Spaced,
-    /// MD5 alone: baresip before 2.0 gives up on a 401 that names any other algorithm.
+    /// MD5 alone: baresip before 2.0 gives up on a 401 that names any other algorithm, JsSIP on one
+    /// that names another first.
     Md5,
 }
+
+/// How the User-Agents begin that [`Offer::Md5`] is for.
+const MD5_ALONE: [&[u8]; 3] = [b"baresip v0.", b"baresip v1.", b"JsSIP "];
 
 impl Offer {
     /// The form that the sender of `request` can read. It changes how a challenge is written and
@@ -35,9 +39,7 @@ impl Offer {
         match request.first(Name::UserAgent) {
             None => Self::Spaced,
             Some(agent) if agent.to_ascii_lowercase().starts_with(b"sipp") => Self::Spaced,
-            Some(agent) if agent.starts_with(b"baresip v0.") || agent.starts_with(b"baresip v1.") => {
-                Self::Md5
-            }
+            Some(agent) if MD5_ALONE.iter().any(|known| agent.starts_with(known)) => Self::Md5,
             Some(_) => Self::Both,
         }
     }

@@ -4,8 +4,13 @@
 //! outstanding per subscription, sends always the newest state, and never faster than the package
 //! allows; what changed meanwhile is one dirty flag, not a queue.
 
+mod filtered;
+mod judge;
+mod others;
 pub mod rate;
 mod subscription;
+mod table;
+pub mod watchers;
 mod words;
 
 use std::collections::{HashMap, VecDeque};
@@ -16,8 +21,11 @@ use slab::Slab;
 use self::rate::Sent;
 pub use self::subscription::Condition;
 use self::subscription::Subscription;
+use self::table::twin_of;
+use self::watchers::{Cause, Standing, Watchers};
 pub use self::words::{
-    Answered, Document, End, Moment, Refresh, Resource, Source, SubscriptionId, Wanted, Watcher,
+    Answered, Document, End, Moment, Refresh, Resource, Ruling, Source, SubscriptionId, Template, Wanted,
+    Watcher,
 };
 use super::dialog::DialogFault;
 use super::transaction::Transactions;
@@ -30,14 +38,20 @@ use crate::timer::{Deadlines, Now};
 #[derive(Debug, Default)]
 pub struct Notifier {
     subscriptions: Slab<Subscription>,
-    by_subject: HashMap<u64, Vec<SubscriptionId>>,
+    by_topic: HashMap<Topic, Vec<SubscriptionId>>,
     by_who: HashMap<String, usize>,
     ready: VecDeque<SubscriptionId>,
     deadlines: Deadlines<(SubscriptionId, Wake)>,
     /// Newest subscription per user, address, package and Contact.
     twins: HashMap<u64, SubscriptionId>,
     serial: u64,
+    watchers: Watchers,
+    /// Filters that no subscription uses any more.
+    unused: Vec<usize>,
 }
+
+/// What subscriptions are found by: a subject, and whether its state is watched or its watchers.
+type Topic = (u64, bool);
 
 #[derive(Clone, Copy, Debug)]
 enum Wake {
@@ -78,9 +92,15 @@ impl Notifier {
         self.serial += 1;
         let id = SubscriptionId { index: self.subscriptions.vacant_key(), serial: self.serial };
         let expires = now.mono + wanted.expires;
-        let watchers = self.by_subject.entry(wanted.resource.subject).or_default();
+        let topic = (wanted.resource.subject, wanted.template.is_some());
+        let watchers = self.by_topic.entry(topic).or_default();
         let slot = Some(watchers.len());
         watchers.push(id);
+        // Whoever gave up before anybody decided goes on waiting.
+        let resource = wanted.resource;
+        let before = self.watchers.take(|fact| {
+            fact.who == wanted.who && fact.subject == resource.subject && fact.package == resource.package
+        });
         if !fetch {
             self.twins.insert(twin, id);
         }
@@ -97,6 +117,15 @@ impl Notifier {
             package_interval: wanted.interval,
             rates: wanted.rates,
             condition: wanted.condition,
+            standing: wanted.standing,
+            template: wanted.template,
+            watcher: before.as_ref().map_or(self.serial, |before| before.id),
+            began: before.map_or(now.mono, |before| before.began),
+            cause: Cause::Subscribe,
+            changed: self.watchers.next(),
+            mark: None,
+            replaced: false,
+            filter: wanted.filter,
             lately: Sent::default(),
             dirty: true,
             at_once: true,
@@ -118,7 +147,10 @@ impl Notifier {
         self.ready.push_back(id);
         // Only now: the place that it leaves must not be the one that the new tag names.
         if let Some(forgotten) = forgotten {
-            self.remove(forgotten);
+            self.replace(forgotten, id, now);
+        }
+        if topic == (resource.subject, false) {
+            self.watchers_changed(resource.subject, resource.package, now);
         }
         id
     }
@@ -174,6 +206,7 @@ impl Notifier {
         subscription.expires = now.mono + wish.expires;
         subscription.rates = wish.rates;
         subscription.condition = wish.condition;
+        subscription.mark = None;
         subscription.dirty = true;
         subscription.at_once = true;
         if wish.expires.is_zero() {
@@ -193,9 +226,10 @@ impl Notifier {
 
     /// A part of `subject` changed: only those who may see it hear that something did.
     pub fn changed_for(&mut self, subject: u64, may_see: impl Fn(&str, Resource) -> bool, now: Now) {
-        let Some(ids) = self.by_subject.get(&subject) else { return };
+        let Some(ids) = self.by_topic.get(&(subject, false)) else { return };
         for id in ids.clone() {
-            if self.get(id).is_some_and(|subscription| may_see(&subscription.who, subscription.resource)) {
+            let told = |it: &Subscription| it.standing == Standing::Active && may_see(&it.who, it.resource);
+            if self.get(id).is_some_and(told) {
                 self.mark(id, now);
             }
         }
@@ -204,10 +238,13 @@ impl Notifier {
     /// Something happened to `subject`: those of its watchers whose view has the bit `part` hear of it
     /// with their next NOTIFY.
     pub fn happened(&mut self, subject: u64, part: usize, moment: &Moment, now: Now) {
-        let Some(ids) = self.by_subject.get(&subject) else { return };
+        let Some(ids) = self.by_topic.get(&(subject, false)) else { return };
         for id in ids.clone() {
             let Some(subscription) = self.get_mut(id) else { continue };
-            if part >= 128 || subscription.resource.view >> part & 1 == 0 {
+            if subscription.standing != Standing::Active
+                || part >= 128
+                || subscription.resource.view >> part & 1 == 0
+            {
                 continue;
             }
             if subscription.moments.len() >= limits::MOMENTS {
@@ -221,33 +258,36 @@ impl Notifier {
     }
 
     /// Ends every subscription that `which` names, with a last NOTIFY.
-    pub fn end(&mut self, end: End, mut which: impl FnMut(&str, Resource) -> bool) {
+    pub fn end(&mut self, end: End, mut which: impl FnMut(&str, Resource) -> bool, now: Now) {
         let ids: Vec<_> = self.ids().collect();
         for id in ids {
-            let Some(subscription) = self.get_mut(id) else { continue };
-            if which(&subscription.who, subscription.resource) && subscription.end.is_none() {
-                if subscription.lost {
-                    // There is no way to tell it.
-                    self.remove(id);
-                    continue;
-                }
-                subscription.end = Some(end);
-                subscription.dirty = true;
-                subscription.at_once = true;
-                self.make_ready(id);
+            if self.get(id).is_some_and(|subscription| which(&subscription.who, subscription.resource)) {
+                self.finish(id, end, now);
             }
         }
     }
 
     /// Sends every NOTIFY that may go out now.
     pub fn flush(&mut self, transactions: &mut Transactions<User>, source: &mut dyn Source, now: Now) {
+        while self.send_next(transactions, source, now) {}
+    }
+
+    /// Sends the next NOTIFY that may go out now; false when there is none. Whoever writes one only when
+    /// the last is on its way lets the first of many watchers hear at once.
+    pub fn send_next(
+        &mut self,
+        transactions: &mut Transactions<User>,
+        source: &mut dyn Source,
+        now: Now,
+    ) -> bool {
         while let Some(id) = self.ready.pop_front() {
+            let news = self.news(id);
             let Some(subscription) = self.get_mut(id) else { continue };
             subscription.queued = false;
             if subscription.outstanding || !subscription.dirty || subscription.lost {
                 continue;
             }
-            let sent = subscription.send(id, transactions, source, now);
+            let sent = subscription.send(id, news, transactions, source, now);
             let beat = subscription.beat().filter(|_| sent && subscription.end.is_none());
             let ended = subscription.end.is_some();
             if let Some(at) = beat {
@@ -256,9 +296,13 @@ impl Notifier {
             if ended {
                 // Kept until the last NOTIFY's transaction is over, so that it is repeated when lost;
                 // but it watches nothing any more.
-                self.forget_subject(id);
+                self.forget_subject(id, now);
+            }
+            if sent {
+                return true;
             }
         }
+        false
     }
 
     /// The NOTIFY with that CSeq was answered. One that is not waited for any more says nothing.
@@ -270,6 +314,10 @@ impl Notifier {
             return;
         };
         subscription.outstanding = false;
+        if status >= 300 {
+            // What it did not take it is told anew.
+            subscription.mark = None;
+        }
         if let Some(rates) = rates.filter(|_| status < 300) {
             subscription.rates = rates;
             if let Some(at) = subscription.beat() {
@@ -282,12 +330,12 @@ impl Notifier {
             subscription.moments.drain(..told.min(subscription.moments.len()));
         }
         if subscription.end.is_some() && !subscription.dirty {
-            self.remove(id);
+            self.remove(id, now);
             return;
         }
         match (status, retry_after) {
             (..300, _) => {}
-            (481, _) => return self.remove(id),
+            (481, _) => return self.remove(id, now),
             (_, Some(seconds)) => {
                 subscription.dirty = true;
                 let at = now.mono + Duration::from_secs(u64::from(seconds.min(limits::RETRY_AFTER)));
@@ -295,7 +343,7 @@ impl Notifier {
             }
             // RFC 6665 §4.2.2: these end the subscription; so does silence (Timer F).
             (404 | 405 | 408 | 410 | 416 | 480..=485 | 489 | 501 | 604, None) => {
-                self.remove(id);
+                self.remove(id, now);
                 return;
             }
             _ => {}
@@ -306,7 +354,7 @@ impl Notifier {
     }
 
     /// A connection is gone: its watchers hear the newest state when they refresh over another one.
-    pub fn on_flow_closed(&mut self, flow: FlowId) {
+    pub fn on_flow_closed(&mut self, flow: FlowId, now: Now) {
         let ids: Vec<_> = self.ids().collect();
         for id in ids {
             let Some(subscription) = self.get_mut(id).filter(|it| it.dialog.hop.flow == flow) else {
@@ -316,7 +364,7 @@ impl Notifier {
             subscription.dirty = true;
             subscription.lost = true;
             if subscription.end.is_some() {
-                self.remove(id);
+                self.remove(id, now);
             }
         }
     }
@@ -324,6 +372,7 @@ impl Notifier {
     /// Deals with every deadline that has passed.
     pub fn on_deadline(&mut self, now: Now) {
         self.forget_deadlines();
+        self.give_up(now);
         while let Some((id, wake)) = self.deadlines.due(now.mono) {
             match wake {
                 // It may have been set for a NOTIFY that went out earlier: times are looked at again.
@@ -347,7 +396,7 @@ impl Notifier {
 
     /// The next moment at which something has to be done.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.deadlines.next()
+        [self.deadlines.next(), self.patience()].into_iter().flatten().min()
     }
 
     /// How many subscriptions are held.
@@ -406,7 +455,7 @@ impl Notifier {
             return;
         }
         if subscription.lost {
-            self.remove(id);
+            self.remove(id, now);
             return;
         }
         subscription.end = Some(End::Timeout);
@@ -428,67 +477,6 @@ impl Notifier {
             })
         });
     }
-
-    /// The subscription that is the same one to the phone.
-    fn twin(&self, twin: u64, wanted: &Wanted) -> Option<SubscriptionId> {
-        let id = self.twins.get(&twin).copied()?;
-        let other = self.get(id)?;
-        let same = other.who == wanted.who
-            && other.resource.subject == wanted.resource.subject
-            && other.resource.package == wanted.resource.package
-            && facet_of(&other.resource) == facet_of(&wanted.resource)
-            && other.entity == wanted.entity
-            && other.dialog.target == wanted.dialog.target
-            && other.event == wanted.event;
-        same.then_some(id)
-    }
-
-    fn forget_subject(&mut self, id: SubscriptionId) {
-        let Some(subscription) = self.get_mut(id) else { return };
-        let subject = subscription.resource.subject;
-        let Some(slot) = subscription.slot.take() else { return };
-        let Some(watchers) = self.by_subject.get_mut(&subject) else { return };
-        if slot < watchers.len() {
-            watchers.swap_remove(slot);
-        }
-        if let Some(moved) = watchers.get(slot).copied()
-            && let Some(moved) = self.get_mut(moved)
-        {
-            moved.slot = Some(slot);
-        }
-    }
-
-    fn remove(&mut self, id: SubscriptionId) {
-        if self.get(id).is_none() {
-            return;
-        }
-        self.forget_subject(id);
-        let subscription = self.subscriptions.remove(id.index);
-        if self.twins.get(&subscription.twin) == Some(&id) {
-            self.twins.remove(&subscription.twin);
-        }
-        if let Some(count) = self.by_who.get_mut(&subscription.who) {
-            *count -= 1;
-            if *count == 0 {
-                self.by_who.remove(&subscription.who);
-            }
-        }
-    }
-}
-
-/// What tells two subscriptions to one subject apart: nothing, unless their documents differ.
-fn facet_of(resource: &Resource) -> (u8, u128) {
-    (resource.facet, if resource.facet == 0 { 0 } else { resource.view })
-}
-
-/// A hash over what makes two subscriptions the same one to a phone.
-fn twin_of(wanted: &Wanted) -> u64 {
-    use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-    let mut hasher = DefaultHasher::new();
-    (&wanted.who, wanted.resource.subject, wanted.resource.package).hash(&mut hasher);
-    facet_of(&wanted.resource).hash(&mut hasher);
-    (&wanted.dialog.target, &wanted.event, &wanted.entity).hash(&mut hasher);
-    hasher.finish()
 }
 
 #[cfg(test)]

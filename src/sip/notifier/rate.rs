@@ -113,6 +113,7 @@ mod tests {
         Rates::of(Params::new(text.as_bytes()))
     }
 
+    /// Proves: RC-2, RC-4, RC-6
     #[test]
     fn what_is_in_use() {
         let second = Duration::from_secs(1);
@@ -140,6 +141,7 @@ mod tests {
         assert_eq!(rates("").interval(second), second);
     }
 
+    /// Proves: RC-5
     #[test]
     fn the_adaptive_rate_follows_what_was_sent() {
         let rates = rates("adaptive-min-rate=0.1");

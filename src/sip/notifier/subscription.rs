@@ -3,8 +3,10 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use super::judge::News;
 use super::rate::{Rates, Sent};
-use super::{End, Moment, Resource, Source, SubscriptionId, Watcher};
+use super::watchers::{Cause, Standing};
+use super::{End, Moment, Resource, Source, SubscriptionId, Template, Watcher};
 use crate::sip::User;
 use crate::sip::dialog::Dialog;
 use crate::sip::transaction::Transactions;
@@ -24,6 +26,20 @@ pub(super) struct Subscription {
     pub package_interval: Duration,
     pub rates: Rates,
     pub condition: Option<Condition>,
+    pub filter: Option<usize>,
+    pub standing: Standing,
+    /// Of whose watchers it is told, when it is not told of a state.
+    pub template: Option<Template>,
+    /// Its number as a watcher; a phone that subscribes anew keeps it.
+    pub watcher: u64,
+    pub began: Instant,
+    /// What brought it where it stands, and the number of that change.
+    pub cause: Cause,
+    pub changed: u64,
+    /// The last change of a watcher that it was told of; `None`: it is told everything next.
+    pub mark: Option<u64>,
+    /// Another one of the same phone took its place.
+    pub replaced: bool,
     /// Something changed since the last NOTIFY was written.
     pub dirty: bool,
     /// The next NOTIFY goes out whatever the interval: the answer to a SUBSCRIBE, or the last one.
@@ -89,28 +105,51 @@ impl Subscription {
     pub fn send(
         &mut self,
         id: SubscriptionId,
+        news: Option<News>,
         transactions: &mut Transactions<User>,
         source: &mut dyn Source,
         now: Now,
     ) -> bool {
-        let tag = source.tag(self.resource);
-        let known = self.moments.is_empty() && self.condition.is_some_and(|condition| condition.holds(tag));
-        self.dirty = false;
+        if self.filter.is_some() && !self.is_worth(source, now) {
+            self.dirty = false;
+            self.moments.clear();
+            return false;
+        }
+        // The number of watchers' changes begins anew with each run: it is no entity-tag.
+        let tag = self.template.is_none().then(|| source.tag(self.resource));
+        let known = self.moments.is_empty()
+            && self.condition.zip(tag).is_some_and(|(condition, tag)| condition.holds(tag));
+        // What does not fit one document follows in the next.
+        self.dirty = news.as_ref().is_some_and(|news| news.more);
         self.at_once = false;
         if known && self.end.is_none() {
             return false;
         }
-        let watcher = Watcher { who: &self.who, nth: self.sent, entity: &self.entity };
+        let watcher = Watcher {
+            who: &self.who,
+            nth: self.sent,
+            entity: &self.entity,
+            standing: self.standing,
+            filter: self.filter,
+        };
+        if self.filter.is_some() {
+            source.told(self.resource, watcher);
+        }
         let moments = self.moments.make_contiguous();
         // Who lost the right is told no state, what is gone has none, and what is known is not said.
         let document = match self.end {
             Some(End::Rejected | End::NoResource) => None,
             _ if known => None,
-            _ => Some(source.document(self.resource, watcher, moments)),
+            _ => match &news {
+                Some(news) => Some(source.watchers(self.resource, watcher, &news.facts, news.full, now)),
+                None => source.document(self.resource, watcher, moments),
+            },
         };
+        self.mark =
+            news.filter(|_| self.template.is_some_and(|template| !template.whole)).map(|news| news.mark);
         self.moments_sent = moments.len();
         // From here on the subscriber knows this state, and would hear of it again only with a change.
-        if document.is_some() && self.condition.is_some() {
+        if let (Some(_), Some(_), Some(tag)) = (&document, self.condition, tag) {
             self.condition = Some(Condition::Tag(tag));
         }
         let state = self.state(now);
@@ -125,7 +164,9 @@ impl Subscription {
                     if let Some(extension) = document.require {
                         writer.field("Require", &[extension]);
                     }
-                    writer.field_fmt("SIP-ETag", format_args!("{tag:016x}"));
+                    if let Some(tag) = tag.filter(|_| self.standing == Standing::Active) {
+                        writer.field_fmt("SIP-ETag", format_args!("{tag:016x}"));
+                    }
                     writer.body(&document.content_type, &document.body)
                 }
                 None => writer.finish(),
@@ -138,6 +179,18 @@ impl Subscription {
         true
     }
 
+    /// Whether a watcher with a filter is to hear of the state: after a SUBSCRIBE, when something must be
+    /// said, and else when his filter says so.
+    fn is_worth(&mut self, source: &mut dyn Source, now: Now) -> bool {
+        let due = self.beat().is_some_and(|at| at <= now.mono);
+        if self.at_once || self.end.is_some() || due {
+            return true;
+        }
+        let (who, entity, standing, filter) = (&*self.who, &*self.entity, self.standing, self.filter);
+        let watcher = Watcher { who, nth: self.sent, entity, standing, filter };
+        source.is_worth(self.resource, watcher, self.moments.make_contiguous())
+    }
+
     fn state(&self, now: Now) -> String {
         use std::fmt::Write as _;
         let mut state = String::with_capacity(48);
@@ -145,7 +198,8 @@ impl Subscription {
         let _ = match self.end {
             Some(end) => write!(state, "terminated;reason={}", end.reason()),
             None => {
-                write!(state, "active;expires={}", self.expires.saturating_duration_since(now.mono).as_secs())
+                let word = if self.standing == Standing::Pending { "pending" } else { "active" };
+                write!(state, "{word};expires={}", self.expires.saturating_duration_since(now.mono).as_secs())
             }
         };
         if self.end.is_none() {

@@ -33,6 +33,9 @@ fn watched(now: Now) -> (Notifier, SubscriptionId, String) {
             interval: Duration::from_secs(1),
             rates: Rates::default(),
             condition: None,
+            standing: Standing::Active,
+            template: None,
+            filter: None,
         },
         now,
     );
@@ -63,8 +66,8 @@ fn a_storm_of_refreshes_leaves_nothing_behind() {
 fn who_cannot_be_told_the_end_is_not_kept_for_it() {
     let now = Now { mono: Instant::now(), wall_ms: 0 };
     let (mut notifier, _, _) = watched(now);
-    notifier.on_flow_closed(FlowId(1));
+    notifier.on_flow_closed(FlowId(1), now);
     assert_eq!(notifier.len(), 1, "it may come back");
-    notifier.end(End::Rejected, |_, _| true);
+    notifier.end(End::Rejected, |_, _| true, now);
     assert!(notifier.is_empty() && notifier.by_who.is_empty());
 }

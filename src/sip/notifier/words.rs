@@ -7,7 +7,9 @@ use bytes::Bytes;
 
 use super::rate::Rates;
 use super::subscription::Condition;
+use super::watchers::{Fact, Standing};
 use crate::sip::dialog::Dialog;
+use crate::timer::Now;
 
 /// What a subscription watches, as its [`Source`] numbers it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -31,7 +33,7 @@ pub struct Document {
     pub content_type: Cow<'static, str>,
     /// The extension that a reader must know, for Require.
     pub require: Option<&'static str>,
-    /// Its bytes; shared by all watchers of the same resource where the format allows it.
+    /// Its bytes, none for a watcher that wants none; shared by all watchers of the same resource where the format allows it.
     pub body: Bytes,
 }
 
@@ -44,6 +46,10 @@ pub struct Watcher<'a> {
     pub nth: u32,
     /// The address as it was subscribed to.
     pub entity: &'a str,
+    /// How it stands with who decides over it.
+    pub standing: Standing,
+    /// The application's number of what this watcher filters by.
+    pub filter: Option<usize>,
 }
 
 /// Something that happened and is over: said once to each watcher of that time, and to nobody later.
@@ -61,8 +67,24 @@ pub struct Moment {
 pub trait Source {
     /// A number that changes with the state of `resource`, and with nothing else (RFC 5839 §5.1).
     fn tag(&self, resource: Resource) -> u64;
-    /// The state of `resource` now, with what happened since the last document of this watcher.
-    fn document(&mut self, resource: Resource, watcher: Watcher<'_>, moments: &[Moment]) -> Document;
+    /// The state of `resource` now, with what happened since the last document of this watcher; `None`
+    /// when there is nothing to be said to one that stands so.
+    fn document(&mut self, resource: Resource, watcher: Watcher<'_>, moments: &[Moment]) -> Option<Document>;
+    /// Who watches `resource`: those that changed since the last document, or all.
+    fn watchers(
+        &mut self,
+        resource: Resource,
+        watcher: Watcher<'_>,
+        facts: &[Fact],
+        full: bool,
+        now: Now,
+    ) -> Document;
+    /// Whether what changed is worth a NOTIFY to a watcher with a filter (RFC 4660 §5.3).
+    fn is_worth(&mut self, _: Resource, _: Watcher<'_>, _: &[Moment]) -> bool {
+        true
+    }
+    /// A watcher with a filter is told the state now.
+    fn told(&mut self, _: Resource, _: Watcher<'_>) {}
 }
 
 /// Names a subscription. Stale ones find nothing.
@@ -83,6 +105,8 @@ pub enum End {
     Rejected,
     /// The appliance is gone.
     NoResource,
+    /// What the filter names is gone (RFC 4660 §4.2).
+    BadFilter,
 }
 
 impl End {
@@ -92,6 +116,7 @@ impl End {
             Self::Deactivated => "deactivated",
             Self::Rejected => "rejected",
             Self::NoResource => "noresource",
+            Self::BadFilter => "badfilter",
         }
     }
 }
@@ -117,6 +142,30 @@ pub struct Wanted {
     pub rates: Rates,
     /// What the subscriber knows already.
     pub condition: Option<Condition>,
+    /// The application's number of what the subscriber filters by.
+    pub filter: Option<usize>,
+    /// How it stands with who decides over it.
+    pub standing: Standing,
+    /// For watcher information: what it tells of.
+    pub template: Option<Template>,
+}
+
+/// What watcher information tells of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Template {
+    /// The package whose watchers are watched.
+    pub package: usize,
+    /// Every document names all of them.
+    pub whole: bool,
+}
+
+/// What is decided over a subscription.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ruling {
+    /// It goes on, seeing so much.
+    Stands(Standing, u128),
+    /// It ends.
+    Ends(End),
 }
 
 /// What a subscriber says with a refresh.

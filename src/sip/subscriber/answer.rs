@@ -38,8 +38,8 @@ impl Subscriber {
         if self.state == State::Leaving {
             return;
         }
-        // RFC 5839 §6.2: 204 promises no NOTIFY.
-        if status == 204 {
+        // RFC 5839 §6.2: 204 promises no NOTIFY. One to the first SUBSCRIBE, which names no state, does not.
+        if status == 204 && self.state == State::Standing {
             self.give_up = None;
         }
         let granted = response.expires().unwrap_or(self.wish.expires);

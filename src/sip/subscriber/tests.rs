@@ -143,6 +143,7 @@ fn challenge(nonce: u32, stale: bool) -> String {
     format!("Proxy-Authenticate: Digest realm=\"home\", nonce=\"{nonce}\", qop=\"auth\"{stale}\r\n")
 }
 
+/// Proves: EV-1
 #[test]
 fn the_first_subscribe_byte_for_byte() {
     let mut world = World::new(3600);
@@ -171,6 +172,7 @@ fn the_first_subscribe_byte_for_byte() {
     );
 }
 
+/// Proves: EV-2, EV-4, EV-6, OLD-3, SR-3
 #[test]
 fn a_notify_before_the_2xx_makes_the_dialog_and_its_time_counts() {
     let mut world = World::new(3600);
@@ -196,6 +198,7 @@ fn a_notify_before_the_2xx_makes_the_dialog_and_its_time_counts() {
     assert!((80.0..=90.0).contains(&(world.seconds() - before)));
 }
 
+/// Proves: EV-5, OLD-6, NEG-24
 #[test]
 fn changes_do_not_put_off_the_refresh() {
     let (mut world, sent) = World::standing(100);
@@ -210,13 +213,27 @@ fn changes_do_not_put_off_the_refresh() {
     assert_eq!(world.notify(&sent, "active;expires=10", "n1"), 200);
     world.next();
     assert!((8.0..=9.0).contains(&world.seconds()));
-    // One of RFC 3265 tells no time in its NOTIFYs: the 2xx counts, also when it comes later.
-    let mut world = World::new(3600);
-    let sent = world.next();
-    assert_eq!(world.notify(&sent, "active", "n1"), 200);
-    world.respond(&sent, 200, "Expires: 60\r\n");
-    world.next();
-    assert!((48.0..=54.0).contains(&world.seconds()));
+    // One of RFC 3265 tells no time in its NOTIFYs: the 2xx counts, also when it comes later, or is
+    // the 202 of those days.
+    for status in [200, 202] {
+        let mut world = World::new(3600);
+        let sent = world.next();
+        assert_eq!(world.notify(&sent, "active", "n1"), 200);
+        world.respond(&sent, status, "Expires: 60\r\n");
+        world.next();
+        assert!((48.0..=54.0).contains(&world.seconds()));
+    }
+}
+
+/// Proves: ET-4
+#[test]
+fn who_is_told_that_nothing_changed_waits_for_no_notify() {
+    let (mut world, sent) = World::standing(100);
+    let refresh = world.next();
+    world.respond(&refresh, 204, "Expires: 100\r\n");
+    let again = world.next_before(Duration::from_secs(95)).expect("a refresh");
+    assert_eq!((field(&again, "CSeq"), field(&again, "Call-ID")), ("3 SUBSCRIBE", field(&sent, "Call-ID")));
+    assert_eq!(world.heard(), Vec::<String>::new());
 }
 
 #[test]
@@ -257,6 +274,7 @@ fn a_refresh_brings_its_credentials_and_may_be_challenged_anew() {
     assert_eq!(world.heard(), ["active"]);
 }
 
+/// Proves: EV-3, EV-7, OLD-4
 #[test]
 fn silence_ends_the_first_one_and_is_outlived_later() {
     let mut world = World::new(3600);
@@ -266,11 +284,14 @@ fn silence_ends_the_first_one_and_is_outlived_later() {
     }
     assert_eq!((sent, world.heard()), (11, vec!["over Silent { answered: false }".to_owned()]));
 
-    let mut world = World::new(3600);
-    let sent = world.next();
-    world.respond(&sent, 200, "Expires: 3600\r\n");
-    assert_eq!(world.next_before(Duration::from_secs(100)), None);
-    assert_eq!(world.heard(), ["over Silent { answered: true }"]);
+    // Who named no state is owed a NOTIFY by a 204, too.
+    for status in [200, 204] {
+        let mut world = World::new(3600);
+        let sent = world.next();
+        world.respond(&sent, status, "Expires: 3600\r\n");
+        assert_eq!(world.next_before(Duration::from_secs(100)), None);
+        assert_eq!(world.heard(), ["over Silent { answered: true }"]);
+    }
 
     let (mut world, first) = World::standing(3600);
     let refresh = world.next();
@@ -310,6 +331,7 @@ fn a_lost_response_is_repeated_and_counts_once() {
     assert_eq!(world.heard().len(), 1);
 }
 
+/// Proves: EV-7, EV-10, OLD-9, ERR-16
 #[test]
 fn the_reasons_of_a_termination_are_obeyed() {
     for (state, heard) in [
@@ -350,6 +372,7 @@ fn a_notifier_that_always_ends_it_is_asked_ever_less_often() {
     assert!((15..40).contains(&asked), "{asked}");
 }
 
+/// Proves: EV-6
 #[test]
 fn failures_of_a_refresh() {
     // The subscription is gone.
@@ -401,6 +424,7 @@ fn refusals_of_the_first_subscribe_end_it() {
     assert!(world.heard()[0].starts_with("over Refused { status: 423"));
 }
 
+/// Proves: EV-11, EV-12, PR-6, PR-7
 #[test]
 fn notifies_that_do_not_belong() {
     let (mut world, sent) = World::standing(3600);
@@ -433,6 +457,7 @@ fn notifies_that_do_not_belong() {
     assert_eq!(world.notify_raw(&raw), 400, "a dialog needs a Contact");
 }
 
+/// Proves: EV-8, EV-9
 #[test]
 fn leaving_and_fetching() {
     let (mut world, sent) = World::standing(3600);

@@ -188,6 +188,7 @@ fn top_via(writer: &mut Writer, via: &[u8], source: SocketAddr) {
 mod tests {
     use super::*;
 
+    /// Proves: RP-2
     #[test]
     fn a_response_copies_what_it_must() {
         let raw = b"OPTIONS sip:h SIP/2.0\r\nVia: SIP/2.0/UDP a:5060;rport;branch=z9hG4bK1, SIP/2.0/UDP b;branch=z9hG4bK0\r\nf: A\r\n  <sip:a@h>;tag=1\r\nTo: <sip:h>\r\ni: x\r\nCSeq: 1 OPTIONS\r\n\r\n";

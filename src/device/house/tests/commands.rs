@@ -6,6 +6,7 @@ fn on() -> Value {
     Value::Bool(true)
 }
 
+/// Proves: IM-4, DO-3
 #[test]
 fn a_command_is_done_when_the_device_says_so() {
     let mut room = Room::plug();
@@ -118,6 +119,7 @@ fn orders_that_cannot_be_are_refused_in_words() {
     assert_eq!(room.sent(), Vec::<String>::new());
 }
 
+/// Proves: REQ-6.4b
 #[test]
 fn a_slow_device_is_answered_in_time_and_stays_busy() {
     let mut room = Room::one("z2m-trv", "{name: v}");

@@ -1,0 +1,73 @@
+//! How subscriptions are found and forgotten.
+
+use super::{Notifier, Resource, SubscriptionId, Wanted};
+use crate::timer::Now;
+
+impl Notifier {
+    /// The subscription that is the same one to the phone.
+    pub(super) fn twin(&self, twin: u64, wanted: &Wanted) -> Option<SubscriptionId> {
+        let id = self.twins.get(&twin).copied()?;
+        let other = self.get(id)?;
+        let same = other.who == wanted.who
+            && other.resource.subject == wanted.resource.subject
+            && other.resource.package == wanted.resource.package
+            && facet_of(&other.resource) == facet_of(&wanted.resource)
+            && other.entity == wanted.entity
+            && other.dialog.target == wanted.dialog.target
+            && other.event == wanted.event;
+        same.then_some(id)
+    }
+
+    pub(super) fn forget_subject(&mut self, id: SubscriptionId, now: Now) {
+        let Some(subscription) = self.get_mut(id) else { return };
+        let topic = (subscription.resource.subject, subscription.template.is_some());
+        let Some(slot) = subscription.slot.take() else { return };
+        self.note_end(id, now);
+        let Some(watchers) = self.by_topic.get_mut(&topic) else { return };
+        if slot < watchers.len() {
+            watchers.swap_remove(slot);
+        }
+        if watchers.is_empty() {
+            self.by_topic.remove(&topic);
+            return;
+        }
+        if let Some(moved) = watchers.get(slot).copied()
+            && let Some(moved) = self.get_mut(moved)
+        {
+            moved.slot = Some(slot);
+        }
+    }
+
+    pub(super) fn remove(&mut self, id: SubscriptionId, now: Now) {
+        if self.get(id).is_none() {
+            return;
+        }
+        self.forget_subject(id, now);
+        let subscription = self.subscriptions.remove(id.index);
+        self.unused.extend(subscription.filter);
+        if self.twins.get(&subscription.twin) == Some(&id) {
+            self.twins.remove(&subscription.twin);
+        }
+        if let Some(count) = self.by_who.get_mut(&subscription.who) {
+            *count -= 1;
+            if *count == 0 {
+                self.by_who.remove(&subscription.who);
+            }
+        }
+    }
+}
+
+/// What tells two subscriptions to one subject apart: nothing, unless their documents differ.
+fn facet_of(resource: &Resource) -> (u8, u128) {
+    (resource.facet, if resource.facet == 0 { 0 } else { resource.view })
+}
+
+/// A hash over what makes two subscriptions the same one to a phone.
+pub(super) fn twin_of(wanted: &Wanted) -> u64 {
+    use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+    let mut hasher = DefaultHasher::new();
+    (&wanted.who, wanted.resource.subject, wanted.resource.package).hash(&mut hasher);
+    facet_of(&wanted.resource).hash(&mut hasher);
+    (&wanted.dialog.target, &wanted.event, &wanted.entity).hash(&mut hasher);
+    hasher.finish()
+}
