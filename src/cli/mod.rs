@@ -1,6 +1,7 @@
 //! One file per command. Exit codes: 0 done, 1 refused or faulty, 2 called wrongly, 3 cannot be reached.
 
 pub mod act;
+pub mod address;
 pub mod check;
 pub mod client;
 pub mod demo;
@@ -58,6 +59,8 @@ enum Command {
     Release(isolate::IsolateArgs),
     /// Watch an appliance, a mailbox or a phone: one line per change.
     Watch(watch::WatchArgs),
+    /// Print an address as it is, in base64, and encrypted.
+    Address(address::AddressArgs),
     /// Send a text to an appliance or a person, and print the reply.
     Send(send::SendArgs),
     /// Make an appliance do something, and print how it went.
@@ -91,6 +94,7 @@ pub fn main() -> ExitCode {
         Command::Isolate(args) => isolate::run(&args, true),
         Command::Release(args) => isolate::run(&args, false),
         Command::Watch(args) => watch::run(args),
+        Command::Address(args) => address::run(&args),
         Command::Send(args) => send::run(args),
         Command::Do(args) => act::run(args),
     }

@@ -122,9 +122,44 @@ pub fn encoded(name: &str) -> [String; 2] {
     [URL_SAFE.encode(name).trim_end_matches('=').to_owned(), STANDARD.encode(name)]
 }
 
+/// A name with escapes for what a user part may not hold (RFC 3261 §25.1).
+pub fn escaped(name: &str) -> String {
+    let mut user = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => user.push(byte.into()),
+            byte if b"-_.!~*'()&=+$,?/".contains(&byte) => user.push(byte.into()),
+            byte => user.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    user
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        /// Whatever stands there, it is a name, attributes, or nothing; and what we write is read back.
+        #[test]
+        fn any_text_is_survived(name in "\\PC{1,40}", raw in "[ -~]{0,60}") {
+            let uri = format!("sip:{}@home.example", escaped(&name));
+            let uri = Uri::parse(&uri).unwrap();
+            prop_assert_eq!(user(&uri).unwrap().unwrap(), name.as_str());
+            for text in [name.as_str(), raw.as_str()] {
+                let _ = (Attributes::read(text), decoded(text), without_prefix(text));
+            }
+            if let Ok(uri) = Uri::parse(&format!("sip:{raw}@h")) {
+                let _ = user(&uri);
+            }
+            for text in encoded(&name) {
+                let back = decoded(&text);
+                prop_assert!(back.is_none_or(|back| back == name));
+            }
+        }
+    }
 
     fn of(text: &str) -> Result<Option<String>, Unclear> {
         user(&Uri::parse(text).unwrap()).map(|user| user.map(Cow::into_owned))

@@ -378,7 +378,7 @@ pub const CHOSEN: u8 = 2;
 
 /// Whether an appliance is there for somebody on that side at all.
 pub fn is_there(device: &Device, outside: bool) -> bool {
-    !device.isolated() && !(outside && device.hidden())
+    !(device.isolated() || outside && device.hidden())
 }
 
 /// Whether what happened is an event of a member and shown of it.

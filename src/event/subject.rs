@@ -61,7 +61,7 @@ impl Subject {
             3 => Self::All,
             5 => {
                 let part = |nth: u32| {
-                    let number = code / 8 >> (nth * INDEX) & ((1 << INDEX) - 1);
+                    let number = ((code / 8) >> (nth * INDEX)) & ((1 << INDEX) - 1);
                     number.checked_sub(1).and_then(|index| u16::try_from(index).ok())
                 };
                 Self::Class(Class { kind: part(2), room: part(1), group: part(0) })
@@ -168,6 +168,16 @@ impl Rooms {
             }
         }
         classes
+    }
+
+    /// What a class is made of, by its names: the same before and after a reload.
+    pub fn parts_of(&self, class: Class) -> [Option<&str>; 3] {
+        [
+            class.kind.and_then(|index| self.kinds.get(usize::from(index))),
+            class.room.and_then(|index| self.rooms.get(usize::from(index))),
+            class.group.and_then(|index| self.groups.get(usize::from(index))),
+        ]
+        .map(|of| of.map(|of| of.id.as_str()))
     }
 
     /// What a class is called by people, and as an address.

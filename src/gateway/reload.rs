@@ -50,8 +50,7 @@ impl Gateway {
                 Subject::Room(index) | Subject::RoomList(index) => {
                     self.rooms.get(index).map(|room| &room.id) != rooms.get(index).map(|room| &room.id)
                 }
-                // What it means now is looked up by the names of the new house.
-                Subject::Class(class) => self.rooms.name_of(class) != rooms.name_of(class),
+                Subject::Class(class) => self.rooms.parts_of(class) != rooms.parts_of(class),
                 Subject::All | Subject::Alerts => false,
             },
             now,

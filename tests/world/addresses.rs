@@ -45,7 +45,7 @@ fn ask(world: &mut World, phone: usize, name: &str) -> (u16, String) {
     (world.phones[phone].ops[op].status(), words.unwrap_or_default())
 }
 
-/// Proves: REQ-5.1, REQ-5.4
+/// Proves: REQ-5.1, REQ-5.4, NEG-23
 #[test]
 fn one_appliance_has_many_names() {
     let mut world = world(1001);
@@ -157,6 +157,24 @@ fn a_class_is_a_list_of_what_one_may_see_of_it() {
     world.report("stat/lamp/POWER", "OFF");
     world.run(1_000);
     assert_eq!(world.phones[ben].subs[0].notifies.len(), heard);
+}
+
+/// What the command prints is understood, whatever it is made of.
+#[test]
+fn what_we_write_we_read() {
+    let mut world = world(1006);
+    let config = house();
+    let anna = world.phone("anna");
+    for name in ["lamp", "d=lamp,r=bedroom,u=anna", "Spülenlicht", "r=bedroom"] {
+        let addresses = sipliance::cli::address::addresses(&config, name).unwrap();
+        assert_eq!(addresses.len(), 3);
+        for address in addresses {
+            let user =
+                address.strip_prefix("sip:").and_then(|rest| rest.strip_suffix("@home.example")).unwrap();
+            assert_eq!(ask(&mut world, anna, user).0, 200, "{address}");
+        }
+    }
+    assert_eq!(sipliance::cli::address::addresses(&config, "toaster"), None);
 }
 
 #[test]

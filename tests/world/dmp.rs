@@ -209,7 +209,7 @@ fn the_smaller_vocabulary_of_the_examples() {
     assert_eq!(ask(&mut world, anna, "DO", "lamp", "", "<command>Explode</command>").0, 488);
 }
 
-/// Proves: REQ-6.1
+/// Proves: REQ-6.1, NEG-19
 #[test]
 fn the_answer_comes_in_the_form_that_is_asked_for() {
     let (mut world, anna) = world(1206);
@@ -239,7 +239,7 @@ fn the_answer_comes_in_the_form_that_is_asked_for() {
     assert_eq!(code(&result), 0);
 }
 
-/// Proves: DO-5, DO-9, DO-7
+/// Proves: DO-5, DO-9, DO-7, NEG-22
 #[test]
 fn an_old_or_overtaken_do_moves_nothing() {
     let (mut world, anna) = world(1207);

@@ -146,7 +146,7 @@ access:
 fn house(changes: &[(&str, &str)]) -> Arc<Config> {
     let mut profiles = Profiles::new();
     for (id, text) in [("lamp", LAMP), ("wired", WIRED), ("thermostat", THERMOSTAT), ("door", DOOR)] {
-        profiles.add(id, &format!("{id}.yaml"), text);
+        profiles.add(id, format!("{id}.yaml"), text);
     }
     let mut home = HOME.to_owned();
     for (from, to) in changes {
@@ -321,7 +321,7 @@ fn an_announcement_finds_nobody_who_answers() {
 
 /// §5.6: which features has it?
 ///
-/// Proves: REQ-7.1, REQ-5.1
+/// Proves: REQ-7.1, REQ-5.1, NEG-20, NEG-21
 #[test]
 fn an_appliance_that_nobody_knows_is_asked_what_it_is() {
     let (mut world, anna) = world(1406);
