@@ -28,6 +28,13 @@ pub const SUBSCRIPTIONS_PER_USER: usize = 24 * 1024;
 pub const RETRY_AFTER: u32 = 3600;
 /// Contacts of one user at the registrar; one more is answered 403.
 pub const CONTACTS_PER_USER: usize = 10;
+/// Longest parameters of one Contact of a REGISTER in bytes; longer ones are answered 400.
+pub const CONTACT_PARAMS: usize = 1024;
+/// Presence documents that one user may publish at once; one more is answered 503.
+pub const DOCUMENTS_PER_USER: usize = 16;
+/// Tuples of one published presence document; more is answered 413. A person is told with as many at
+/// most, the newest.
+pub const PERSON_TUPLES: usize = 32;
 /// Momentary events that wait for one watcher; when it is full, the oldest is lost to that watcher.
 pub const MOMENTS: usize = 16;
 /// How long a message on a stream may take to become complete; then the connection is closed.
@@ -81,6 +88,10 @@ pub const FILTER_BYTES: usize = 8 * 1024;
 pub const ALERTS: usize = 64;
 /// Publications that are kept; one more is answered 503.
 pub const PUBLICATIONS: usize = 256;
+/// Devices that hang on other gateways; one more is a fault of the home file.
+pub const REMOTES: usize = 128;
+/// Commands under way to other gateways; one more is answered as busy.
+pub const REMOTE_ORDERS: usize = 256;
 /// Watchers that gave up before an owner decided and are remembered; when it is full, the oldest is
 /// given up.
 pub const WAITING: usize = 128;
@@ -95,3 +106,14 @@ pub const WATCHERS_TOLD: usize = 128;
 pub const REQUESTS: usize = 64;
 /// The same for one person.
 pub const REQUESTS_PER_USER: usize = 8;
+/// Entries of one list that somebody wrote, lists within it included; one more is refused.
+pub const LIST_ENTRIES: usize = 256;
+/// Lists that people wrote and watch, in all; one more is answered 503.
+pub const CUSTOM_LISTS: usize = 1024;
+/// The same of one user.
+pub const CUSTOM_LISTS_PER_USER: usize = 64;
+/// Documents that people wrote, in bytes, all together; what would be more is refused with 507.
+pub const KEPT_BYTES: usize = 4 * 1024 * 1024;
+/// Longest state of a list in one NOTIFY, in bytes; more comes in several, each of which fits a datagram
+/// of IPv4 with its header fields, and peers that take no body over 64 KB.
+pub const LIST_STATE: usize = 60_000;

@@ -29,7 +29,7 @@ impl Source for Nothing {
     }
 
     fn watchers(&mut self, _: Resource, _: Watcher<'_>, _: &[Fact], _: bool, _: Now) -> Document {
-        Document { content_type: "text/plain".into(), require: None, body: bytes::Bytes::new() }
+        Document { content_type: "text/plain".into(), require: None, body: bytes::Bytes::new(), rest: None }
     }
 }
 

@@ -337,11 +337,13 @@ fn the_table_of_keys_is_complete() {
     for (section, home) in [
         ("", probe.to_owned()),
         ("house.", format!("house: {{{}}}\n", probe.trim())),
+        ("http.", format!("http: {{{}}}\n", probe.trim())),
         ("digest.", format!("digest: {{{}}}\n", probe.trim())),
         ("mqtt.NAME.", format!("mqtt: {{a: {{{}}}}}\n", probe.trim())),
         ("modbus.NAME.", format!("modbus: {{a: {{{}}}}}\n", probe.trim())),
         ("serial.NAME.", format!("serial: {{a: {{{}}}}}\n", probe.trim())),
         ("upstream.NAME.", format!("upstream: {{a: {{{}}}}}\n", probe.trim())),
+        ("peers.NAME.", format!("peers: {{a: {{{}}}}}\n", probe.trim())),
         ("upstream.NAME.accounts[].", format!("upstream: {{a: {{accounts: [{{{}}}]}}}}\n", probe.trim())),
         ("users.NAME.", format!("users: {{a: {{{}}}}}\n", probe.trim())),
         ("devices.ID.", format!("devices: {{a: {{{}}}}}\n", probe.trim())),

@@ -1,6 +1,9 @@
 //! What the protocols ask, and the tests that prove it: `tests/conformance/catalogue.txt` and the
 //! `Proves:` lines of the tests make `docs/conformance.md`.
 //!
+//! A `Reads:` line names numbers of documents that are read or written and whose use nothing proves: it
+//! is shown beside the reason of an entry that is open, and does not replace a proof.
+//!
 //! `UPDATE_DOCS=1 cargo test --test conformance` writes the document, and takes the `open:` lines of
 //! entries that have a proof meanwhile out of the catalogue.
 
@@ -39,10 +42,19 @@ struct Proof {
 
 type Proofs = BTreeMap<String, BTreeSet<Proof>>;
 
+/// What the lines of a file say: kind, number, test.
+type Claims = Vec<(Kind, String, String)>;
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Kind {
+    Proves,
+    Reads,
+}
+
 #[test]
 fn every_number_has_its_proof_or_its_reason() {
     let update = std::env::var_os("UPDATE_DOCS").is_some();
-    let (proofs, mut faults) = collect();
+    let (proofs, readers, mut faults) = collect();
     let mut text = read(CATALOGUE);
     if update {
         text = without_proven(&text, &proofs);
@@ -51,7 +63,8 @@ fn every_number_has_its_proof_or_its_reason() {
     let (entries, wrong) = parse(&text);
     faults.extend(wrong);
     faults.extend(disagreements(&entries, &proofs));
-    let document = render(&entries, &proofs);
+    faults.extend(unknown(&entries, &readers));
+    let document = render(&entries, &proofs, &readers);
     if update {
         fs::write(root().join(DOCUMENT), &document).unwrap();
     }
@@ -85,15 +98,15 @@ fn a_proof_is_named_after_the_test_below_it() {
     let rust = format!("/// Some words.\n///\n{}#[test]\nfn one_thing() {{\n", mark("///", "A-1, B-2.3"));
     assert_eq!(
         proofs_of("tests/x.rs", &rust).unwrap(),
-        [("A-1".to_owned(), "one_thing".to_owned()), ("B-2.3".to_owned(), "one_thing".to_owned())]
+        ["A-1", "B-2.3"].map(|number| (Kind::Proves, number.to_owned(), "one_thing".to_owned()))
     );
     let helper = format!("{}fn no_test() {{\n", mark("///", "A-1"));
     assert!(proofs_of("tests/x.rs", &helper).is_err(), "a function that nobody runs proves nothing");
     assert!(proofs_of("tests/x.rs", &mark("///", "A-1")).is_err());
     let python = format!("    {}    with lab.case(f\"a {{thing}}: 200\"):\n", mark("#", "A-1"));
-    assert_eq!(proofs_of("tests/x.py", &python).unwrap()[0].1, "a {thing}: 200");
+    assert_eq!(proofs_of("tests/x.py", &python).unwrap()[0].2, "a {thing}: 200");
     let sipp = mark("<!--", "A-1 -->");
-    assert_eq!(proofs_of("tests/dial.xml", &sipp).unwrap(), [("A-1".to_owned(), "dial".to_owned())]);
+    assert_eq!(proofs_of("tests/dial.xml", &sipp).unwrap()[0].2, "dial");
 }
 
 fn root() -> &'static Path {
@@ -104,23 +117,24 @@ fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// Every proof of the tree, and the lines that prove nothing.
-fn collect() -> (Proofs, Vec<String>) {
-    let mut proofs = Proofs::new();
+/// Every proof and every reader of the tree, and the lines that say nothing.
+fn collect() -> (Proofs, Proofs, Vec<String>) {
+    let (mut proofs, mut readers) = (Proofs::new(), Proofs::new());
     let mut faults = Vec::new();
     for path in ["src", "drivers", "tests"].iter().flat_map(|part| files(&root().join(part))) {
         let name = path.strip_prefix(root()).unwrap().to_string_lossy().into_owned();
         let Ok(text) = fs::read_to_string(&path) else { continue };
         match proofs_of(&name, &text) {
             Ok(found) => {
-                for (number, test) in found {
-                    proofs.entry(number).or_default().insert(Proof { path: name.clone(), test });
+                for (kind, number, test) in found {
+                    let of = if kind == Kind::Proves { &mut proofs } else { &mut readers };
+                    of.entry(number).or_default().insert(Proof { path: name.clone(), test });
                 }
             }
             Err(why) => faults.push(why),
         }
     }
-    (proofs, faults)
+    (proofs, readers, faults)
 }
 
 fn files(under: &Path) -> Vec<PathBuf> {
@@ -142,11 +156,11 @@ fn files(under: &Path) -> Vec<PathBuf> {
 }
 
 /// The numbers that a file proves, each with the test below the line that says so.
-fn proofs_of(path: &str, text: &str) -> Result<Vec<(String, String)>, String> {
+fn proofs_of(path: &str, text: &str) -> Result<Claims, String> {
     let lines: Vec<&str> = text.lines().collect();
     let mut found = Vec::new();
     for (nth, line) in lines.iter().enumerate() {
-        let Some(numbers) = comment(line).and_then(|words| words.strip_prefix("Proves:")) else { continue };
+        let Some((kind, numbers)) = comment(line).and_then(claim) else { continue };
         let place = || format!("{path}:{}: ", nth + 1);
         let below = &lines[nth + 1..lines.len().min(nth + 1 + REACH)];
         let test = match path.rsplit_once('.') {
@@ -159,10 +173,15 @@ fn proofs_of(path: &str, text: &str) -> Result<Vec<(String, String)>, String> {
             if !is_number(number) {
                 return Err(place() + &format!("{number:?} is no number: write \"Proves: EV-4, EV-5\""));
             }
-            found.push((number.to_owned(), test.clone()));
+            found.push((kind, number.to_owned(), test.clone()));
         }
     }
     Ok(found)
+}
+
+fn claim(words: &str) -> Option<(Kind, &str)> {
+    let proves = words.strip_prefix("Proves:").map(|numbers| (Kind::Proves, numbers));
+    proves.or_else(|| words.strip_prefix("Reads:").map(|numbers| (Kind::Reads, numbers)))
 }
 
 /// The words of a line that is a comment.
@@ -274,13 +293,19 @@ fn disagreements(entries: &[Entry], proofs: &Proofs) -> Vec<String> {
             _ => {}
         }
     }
-    for (number, proofs) in proofs {
-        if !entries.iter().any(|entry| entry.number == *number) {
-            let Some(Proof { path, test }) = proofs.first() else { continue };
-            faults.push(format!("{path}: {test} proves {number}, which {CATALOGUE} does not know"));
-        }
-    }
+    faults.extend(unknown(entries, proofs));
     faults
+}
+
+fn unknown(entries: &[Entry], proofs: &Proofs) -> Vec<String> {
+    let known = |number: &str| entries.iter().any(|entry| entry.number == number);
+    let strange = proofs.iter().filter(|(number, _)| !known(number));
+    strange
+        .filter_map(|(number, proofs)| proofs.first().map(|proof| (number, proof)))
+        .map(|(number, Proof { path, test })| {
+            format!("{path}: {test} names {number}, which {CATALOGUE} does not know")
+        })
+        .collect()
 }
 
 /// The catalogue without the `open:` lines that a proof has overtaken.
@@ -295,7 +320,7 @@ fn without_proven(text: &str, proofs: &Proofs) -> String {
     kept.map(|(_, line)| format!("{line}\n")).collect()
 }
 
-fn render(entries: &[Entry], proofs: &Proofs) -> String {
+fn render(entries: &[Entry], proofs: &Proofs, readers: &Proofs) -> String {
     let count = |which: fn(&Entry) -> bool| entries.iter().filter(|entry| which(entry)).count();
     let (open, declined) = (count(|entry| entry.open.is_some()), count(|entry| entry.declined.is_some()));
     let mut out = format!(
@@ -314,12 +339,16 @@ fn render(entries: &[Entry], proofs: &Proofs) -> String {
             write!(out, "\n## {section}\n\n| | What has to be so | Proof |\n|---|---|---|\n").unwrap();
         }
         let cell = |text: &str| text.replace('|', "\\|");
-        let mut proof: Vec<String> = Vec::new();
-        for Proof { path, test } in proofs.get(&entry.number).into_iter().flatten() {
-            proof.push(format!("[`{}`](../{path})", cell(test)));
-        }
+        let link = |Proof { path, test }: &Proof| format!("[`{}`](../{path})", cell(test));
+        let of = |what: &Proofs| -> Vec<String> {
+            what.get(&entry.number).into_iter().flatten().map(link).collect()
+        };
+        let mut proof = of(proofs);
         proof.extend(entry.short.as_ref().map(|why| format!("*but* {}", cell(why))));
         proof.extend(entry.open.as_ref().map(|(_, why)| format!("**open:** {}", cell(why))));
+        if entry.open.is_some() && readers.contains_key(&entry.number) {
+            proof.push(format!("the document alone: {}", of(readers).join(", ")));
+        }
         proof.extend(entry.declined.as_ref().map(|why| format!("**declined:** {}", cell(why))));
         writeln!(
             out,

@@ -90,8 +90,14 @@ impl Bench {
                     heard.statuses.extend(status);
                 }
                 Output::Close { .. } => heard.closed = true,
-                Output::Drive { op, .. } => assert!(op.id().is_none(), "a stranger moved something: {op:?}"),
-                Output::Audit { .. } | Output::Keep { .. } | Output::Tell(_) | Output::Connect { .. } => {}
+                Output::Drive { op, .. } | Output::Relay { op, .. } => {
+                    assert!(op.id().is_none(), "a stranger moved something: {op:?}")
+                }
+                Output::Audit { .. }
+                | Output::Answer { .. }
+                | Output::Keep { .. }
+                | Output::Tell(_)
+                | Output::Connect { .. } => {}
             }
         }
         heard

@@ -30,7 +30,6 @@ fn profile(id: &str, text: &str) -> Profile {
     profile.expect("a profile without faults")
 }
 
-/// Proves: REQ-4.2.1
 #[test]
 fn every_shipped_profile_proves_itself() {
     let mut failed = Vec::new();

@@ -90,9 +90,10 @@ impl Bench {
                     }
                 }
                 Output::Close { flow: closed } => heard.closed |= closed == flow,
-                Output::Drive { op, .. } => heard.drove |= op.id().is_some(),
+                Output::Drive { op, .. } | Output::Relay { op, .. } => heard.drove |= op.id().is_some(),
                 Output::Send { .. }
                 | Output::Audit { .. }
+                | Output::Answer { .. }
                 | Output::Keep { .. }
                 | Output::Tell(_)
                 | Output::Connect { .. } => {}

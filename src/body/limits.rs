@@ -22,7 +22,7 @@ pub const WATCHERS: usize = 512;
 /// Deepest nesting of lists in lists and groups in groups.
 pub const LIST_DEPTH: usize = 8;
 /// Most parts of one multipart body.
-pub const PARTS: usize = 64;
+pub const PARTS: usize = 512;
 /// Longest multipart boundary in bytes (RFC 2046 §5.1.1).
 pub const BOUNDARY_BYTES: usize = 70;
 /// Longest header section of one part in bytes.

@@ -5,6 +5,7 @@
 //! number of elements, texts and size are bounded by [`limits`].
 
 mod read;
+mod tree;
 mod write;
 
 use std::borrow::Cow;
@@ -14,6 +15,7 @@ use super::fault::{At, Fault};
 use super::limits;
 
 pub use read::{read, read_any_case, read_fragment};
+pub use tree::Document;
 pub use write::{Tag, Writer};
 
 /// One element.

@@ -201,6 +201,7 @@ fn show(notice: &Notice) {
         Notice::Unwatched { link, channel, .. } => {
             format!("{now}  link {link}: nothing is heard of {channel}")
         }
+        Notice::Document { user, kind, what } => format!("{now}  {kind} of {user}: {what}"),
         Notice::Link { down: None, .. } => return,
     };
     // Nobody reads the other end of a pipe any more: the house runs on.

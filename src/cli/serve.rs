@@ -13,6 +13,7 @@ use crate::io::control;
 use crate::io::drivers::Supervisor;
 use crate::io::ports::Ports;
 use crate::io::run::{Parts, Shell, Signal, now};
+use crate::io::store::Store;
 
 /// See [`Service::reload`].
 pub type Reload = Box<dyn Fn(&Config) -> Option<Config>>;
@@ -48,18 +49,30 @@ pub fn serve(service: Service) -> Result<(), String> {
 async fn serve_local(service: Service) -> Result<(), String> {
     let config = service.config;
     // First the ports: a second gateway by mistake ends here, before it takes the first one's devices.
-    let ports = Ports::open(&config.listen).await.map_err(|(listen, why)| {
+    let mut ports = Ports::open(&config.listen).await.map_err(|(listen, why)| {
         let transport = listen.transport.via().to_lowercase();
         format!("cannot listen on {transport}:{}: {why}{}", listen.addr, hint(&why))
     })?;
+    ports
+        .open_http(&config.http)
+        .await
+        .map_err(|(addr, why)| format!("cannot listen on {addr} for HTTP: {why}{}", hint(&why)))?;
+    for addr in ports.http_at() {
+        tracing::info!("listening for HTTP on {addr}");
+    }
     let listening = ports.listening().to_vec();
     let drivers = Supervisor::start(&config.links, service.wires)
         .map_err(|why| format!("cannot start the drivers: {why}"))?;
     let (signals_to, signals) = mpsc::channel(4);
     let (questions_to, questions) = mpsc::channel(control::QUESTIONS);
-    let gateway = Gateway::new(config.clone(), rand::random(), now());
+    let mut gateway = Gateway::new(config.clone(), rand::random(), now());
+    let store = config.state.as_deref().map(Store::open);
+    if let Some(store) = &store {
+        let kept = gateway.users();
+        store.load(kept.iter().map(String::as_str), &mut gateway);
+    }
     let (notices, audit) = (service.notices, config.audit.clone());
-    let parts = Parts { gateway, drivers, ports, signals, questions, notices, audit };
+    let parts = Parts { gateway, drivers, ports, signals, questions, notices, audit, store };
     let shell =
         Shell::new(parts).map_err(|why| cannot("open the audit file", config.audit.as_deref(), &why))?;
     let mut control = service.control;

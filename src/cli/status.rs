@@ -73,6 +73,13 @@ fn render(status: &Value) -> String {
             text(registration, "words")
         ));
     }
+    for key in ["remotes", "publications"] {
+        for one in status.get(key).and_then(Value::as_array).into_iter().flatten() {
+            let (device, address) = (text(one, "device"), text(one, "address"));
+            let (state, words) = (text(one, "state"), text(one, "words"));
+            out.push_str(&format!("{:<28} {state:<11} {words}\n", format!("{device} {address}")));
+        }
+    }
     for device in status.get("devices").and_then(Value::as_array).into_iter().flatten() {
         let up = device.get("link_up").and_then(Value::as_bool) == Some(true);
         let isolated = device.get("isolated").and_then(Value::as_bool) == Some(true);

@@ -59,6 +59,8 @@ pub enum Grant {
     Room(String),
     /// `plug`: everything of one appliance.
     Device(String),
+    /// `user:anna`: where a person can be reached. Seen only, and covered by nothing wider.
+    User(String),
     /// `plug.power`: one property or action.
     Item {
         /// The appliance.
@@ -124,6 +126,13 @@ impl Access {
         })
     }
 
+    /// Whether `who` may watch the presence of the user `person`. Everybody may watch their own.
+    pub fn may_watch(&self, who: &Identity, person: &str) -> bool {
+        let own = matches!(who, Identity::User(name) if name == person);
+        let named = |grant: &Grant| matches!(grant, Grant::User(granted) if granted == person);
+        own || self.of(who).any(|rule| rule.see.iter().any(named))
+    }
+
     /// The rules that speak of `who`.
     fn of<'a>(&'a self, who: &'a Identity) -> impl Iterator<Item = &'a Rule> {
         let speaks = move |rule: &&Rule| {
@@ -184,6 +193,7 @@ impl Grant {
             Grant::Everything => true,
             Grant::Room(granted) => room.is_some_and(|room| same_room(granted, room)),
             Grant::Device(granted) => granted == device,
+            Grant::User(_) => false,
             Grant::Item { .. } => self.names(device, item),
         }
     }
@@ -274,6 +284,17 @@ mod tests {
 
     /// Proves: AUTH-1
     #[test]
+    fn people_are_seen_by_their_own_name_alone() {
+        let ben = Identity::User("ben".into());
+        let wide = access(vec![Grant::Everything, Grant::Device("ben".into())], vec![Grant::Everything]);
+        assert!(wide.may_watch(&anna(), "anna") && !wide.may_watch(&anna(), "ben"));
+        let named = access(vec![Grant::User("ben".into())], vec![]);
+        assert!(named.may_watch(&anna(), "ben") && !named.may_watch(&ben, "anna"));
+        assert_eq!(row(&named, &anna(), ("ben", None)), "-----", "a person is no appliance");
+        assert!(!wide.may_watch(&Identity::Asserted("sip:anna@home.example".into()), "anna"));
+    }
+
+    #[test]
     fn without_rules_nothing_is_allowed() {
         assert_eq!(row(&Access::default(), &anna(), PLUG), "-----");
     }
@@ -292,6 +313,7 @@ mod tests {
         assert!(!seen.may_do(&anna(), device, room, "open", false));
     }
 
+    /// Proves: AUTH-2
     #[test]
     fn rights_of_several_rules_add_up() {
         let rule = |see, act| Rule { who: vec![anna()], see, act, ..Rule::default() };

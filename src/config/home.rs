@@ -3,12 +3,15 @@
 mod access;
 mod alerts;
 mod devices;
+mod elsewhere;
 mod groups;
 mod house;
+mod http;
 mod links;
 mod namespace;
 mod numbers;
 mod profiles;
+mod state;
 mod upstream;
 mod users;
 
@@ -131,11 +134,14 @@ fn sections(mut map: MapReader<'_>, library: &mut Library<'_>, build: &mut Build
     let users = users::users(users_node, &house, digest.md5, build);
     let mut links = links::Links::read(map.take("mqtt"), map.take("serial"), map.take("modbus"), build);
     let devices_node = map.take("devices");
-    let devices = devices::devices(devices_node, library, &mut links, build);
+    let (upstream_node, peers_node) = (map.take("upstream"), map.take("peers"));
+    let mut ways = elsewhere::Ways::of(upstream_node, peers_node, &house);
+    let devices = devices::devices(devices_node, library, &mut links, &mut ways, build);
     let groups = groups::groups(map.take("groups"), &devices, build);
     let opaque = groups::opaque(map.take("opaque_names"), build);
     let kill_switch = groups::kill_switch(map.take("isolate"), &users, build);
-    let upstreams = upstream::upstreams(map.take("upstream"), &devices, build);
+    let mut upstreams = upstream::upstreams(upstream_node, &devices, build);
+    upstreams.extend(elsewhere::peers(peers_node, upstream_node, &listen, build));
     let known = access::Known { users: &users, devices: &devices, upstreams: &upstreams };
     let access = access::access(map.take("access"), &known, build);
     let alerts = alerts::alerts(map.take("alerts"), &users, build);
@@ -143,6 +149,10 @@ fn sections(mut map: MapReader<'_>, library: &mut Library<'_>, build: &mut Build
     let agents = alerts::named(map.take("agents"), "agents", &users, build);
     access::check_ask(&access, &owners, map.place, build);
     let audit = map.text("audit", &mut build.faults).map(|path| build.resolve(&path));
+    let state = state::state(&mut map, build);
+    let http_node = map.take("http");
+    let http = http::http(http_node, build);
+    http::check_kept(http_node, &http, state.is_some(), build);
     map.finish(&mut build.faults);
     let links = links.finish(devices_node.is_some(), build);
     // Users that are there and faulty have their own faults.
@@ -173,6 +183,8 @@ fn sections(mut map: MapReader<'_>, library: &mut Library<'_>, build: &mut Build
         opaque,
         kill_switch,
         audit,
+        state,
+        http,
     })
 }
 

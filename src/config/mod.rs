@@ -17,7 +17,7 @@ use std::time::Duration;
 use secrecy::{SecretBox, SecretString};
 use sipliance_driver::{Framing, Wake};
 
-use crate::device::profile::Model;
+use crate::device::profile::{Model, Watched};
 pub use crate::sip::Transport;
 
 /// A whole checked configuration: what `run` works with. Never changed in place; a reload makes a
@@ -42,7 +42,7 @@ pub struct Config {
     pub owners: Vec<String>,
     /// Users that are presence agents of others and may ask (QAUTH) whether somebody may watch.
     pub agents: Vec<String>,
-    /// Registrars at which the gateway registers.
+    /// Registrars at which the gateway registers, and behind them the peers, which it only asks.
     pub upstreams: Vec<Upstream>,
     /// Brokers, ports and line sets that drivers own. The index is the [`LinkId`].
     pub links: Vec<Link>,
@@ -56,6 +56,10 @@ pub struct Config {
     pub kill_switch: KillSwitch,
     /// Where audit lines go; `None`: to the log only.
     pub audit: Option<std::path::PathBuf>,
+    /// The folder for documents that people write; `None`: they last as long as the process.
+    pub state: Option<std::path::PathBuf>,
+    /// Where clients read and write those documents over HTTP. Empty: nowhere.
+    pub http: Vec<SocketAddr>,
 }
 
 /// What the gateway calls itself.
@@ -134,8 +138,21 @@ pub struct Upstream {
     pub expires: Duration,
     /// Believe one P-Asserted-Identity from this server.
     pub trust_asserted: bool,
-    /// Addresses to register.
+    /// Addresses to register; a peer has none.
     pub accounts: Vec<Account>,
+    /// Who we are to a peer; `None` for a registrar.
+    pub peer: Option<PeerLogin>,
+    /// Publish the presence of each appliance that has an address there.
+    pub publish: bool,
+}
+
+/// Who we are to another gateway that we do not register at.
+#[derive(Clone, Debug)]
+pub struct PeerLogin {
+    /// Digest user name there, and the user part of our address.
+    pub user: String,
+    /// Its password.
+    pub password: SecretString,
 }
 
 /// A host (name or address) with a port.
@@ -186,6 +203,7 @@ impl Link {
             LinkSettings::Gpio(_) => format!("GPIO of {}", self.name),
             LinkSettings::Modbus(_) => format!("Modbus gateway {}", self.name),
             LinkSettings::W1 => format!("1-Wire of {}", self.name),
+            LinkSettings::Sip(_) => format!("gateway of {}", self.name),
             LinkSettings::Sim => self.name.clone(),
         }
     }
@@ -204,8 +222,21 @@ pub enum LinkSettings {
     Gpio(GpioSettings),
     /// The 1-Wire bus of the Pi.
     W1,
+    /// An address elsewhere. No driver has it: the gateway itself watches it.
+    Sip(SipSettings),
     /// A simulated wire, of the demo and of tests.
     Sim,
+}
+
+/// What is watched elsewhere, and over whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SipSettings {
+    /// The address: `sip:plug@mum.example`.
+    pub target: String,
+    /// Index into [`Config::upstreams`].
+    pub via: usize,
+    /// What of it.
+    pub watched: Watched,
 }
 
 /// How to reach an MQTT broker.

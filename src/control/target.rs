@@ -28,6 +28,8 @@ pub enum Target {
     Alerts,
     /// The appliances of a class: more than one.
     Class(Class),
+    /// A user: an index into [`Config::users`].
+    User(usize),
 }
 
 impl Target {
@@ -40,6 +42,7 @@ impl Target {
             Self::All => Subject::All,
             Self::Class(class) => Subject::Class(class),
             Self::House | Self::Alerts => Subject::Alerts,
+            Self::User(index) => Subject::User(index),
         }
     }
 
@@ -47,10 +50,19 @@ impl Target {
     pub fn device(self) -> Option<DeviceId> {
         match self {
             Self::Device(device) | Self::Number(device, _) => Some(device),
-            Self::House | Self::Room(_) | Self::RoomList(_) | Self::All | Self::Alerts | Self::Class(_) => {
-                None
-            }
+            Self::House
+            | Self::Room(_)
+            | Self::RoomList(_)
+            | Self::All
+            | Self::Alerts
+            | Self::User(_)
+            | Self::Class(_) => None,
         }
+    }
+
+    /// The user, where one is meant.
+    pub fn user(self) -> Option<usize> {
+        if let Self::User(index) = self { Some(index) } else { None }
     }
 }
 
@@ -91,6 +103,8 @@ impl Names {
             ..Self::default()
         };
         let mut names = HashMap::from([(ALL.to_owned(), Target::All), (ALERTS.to_owned(), Target::Alerts)]);
+        let users = config.users.iter().enumerate();
+        names.extend(users.map(|(index, user)| (user.name.clone(), Target::User(index))));
         for (index, room) in all.rooms.iter() {
             names.insert(room.id.clone(), Target::Room(index));
             names.insert(format!("{ROOM}{}", room.id), Target::RoomList(index));
@@ -215,6 +229,7 @@ pub fn press_of(config: &Config, target: Target) -> Press {
         | Target::RoomList(_)
         | Target::All
         | Target::Alerts
+        | Target::User(_)
         | Target::Class(_) => Press::Tell,
     }
 }

@@ -15,5 +15,7 @@ pub use incoming::Dropped;
 pub(crate) use incoming::{Payload, value};
 pub(crate) use outgoing::{Delivery, Outgoing, compose};
 
+/// Name of the one channel to what is elsewhere.
+pub const ELSEWHERE: &str = "elsewhere";
 /// Name of the one channel of a serial port.
 pub const SERIAL: &str = "port";

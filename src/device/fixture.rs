@@ -47,6 +47,7 @@ fn title(stimulus: &Stimulus) -> String {
         Stimulus::Registers(_) => "registers".to_owned(),
         Stimulus::Telegram(_) => "telegram".to_owned(),
         Stimulus::Files(_) => "file".to_owned(),
+        Stimulus::Told(_) => "sip".to_owned(),
         Stimulus::Request(_) => "request".to_owned(),
         Stimulus::Levels(lines) => {
             format!(

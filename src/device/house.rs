@@ -10,6 +10,7 @@ mod clicks;
 mod intake;
 mod links;
 mod orders;
+mod remote;
 mod report;
 mod running;
 mod session;
@@ -26,6 +27,7 @@ use crate::device::appliance::Device;
 use crate::device::command::{CommandId, Outcome};
 use crate::timer::{Deadlines, Now};
 
+pub use remote::{Sort, Told};
 pub(crate) use session::Session;
 use wiring::Wire;
 

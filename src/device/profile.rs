@@ -8,6 +8,7 @@ mod buses;
 mod cases;
 mod decode;
 mod duration;
+mod elsewhere;
 mod fill;
 mod harmless;
 mod linking;
@@ -31,7 +32,7 @@ pub use model::{
     Action, Arg, Category, Clicks, LampRule, Model, Momentary, Notify, Online, Phone, Property, Read, Source,
     Target, Write,
 };
-pub use needs::{DriverKind, LinkNeeds, ModbusNeeds, Query, SerialNeeds};
+pub use needs::{DriverKind, LinkNeeds, ModbusNeeds, Query, SerialNeeds, Watched};
 pub use registers::{Form, Number, Order, Registers, Table};
 pub use template::{Body, Hole, HoleForm, Template};
 
@@ -90,6 +91,19 @@ impl Profile {
         faults: &mut Faults,
     ) -> Option<Model> {
         decode::instantiate(self, &fill::Home { path, place, params, overrides }, faults)
+    }
+
+    /// Makes the profile concrete for an appliance that hangs on another gateway: its params are
+    /// that gateway's business.
+    pub fn instantiate_elsewhere(
+        &self,
+        path: &str,
+        place: Place,
+        overrides: Option<&Node>,
+        faults: &mut Faults,
+    ) -> Option<Model> {
+        let home = fill::Home { path, place, params: None, overrides };
+        decode::instantiate_example(self, &home, faults).map(Model::elsewhere)
     }
 }
 

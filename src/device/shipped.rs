@@ -21,6 +21,8 @@ pub const SHIPPED: &[(&str, &str)] = &[
     ("growatt-inverter", include_str!("../../device-profiles/growatt-inverter.yaml")),
     ("homie-light", include_str!("../../device-profiles/homie-light.yaml")),
     ("modbus-relay", include_str!("../../device-profiles/modbus-relay.yaml")),
+    ("remote-mailbox", include_str!("../../device-profiles/remote-mailbox.yaml")),
+    ("remote-person", include_str!("../../device-profiles/remote-person.yaml")),
     ("serial-av-amp", include_str!("../../device-profiles/serial-av-amp.yaml")),
     ("serial-projector", include_str!("../../device-profiles/serial-projector.yaml")),
     ("serial-relay-board", include_str!("../../device-profiles/serial-relay-board.yaml")),

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use slab::Slab;
 
-use super::package::{EVENTS, Member, View};
+use super::package::{EVENTS, Member};
 use crate::body::filter::{Filter, FilterSet, Part, Target};
 use crate::body::presence::{Presence, Status};
 use crate::config::DeviceId;
@@ -16,6 +16,7 @@ use crate::device::profile::Property;
 use crate::device::value::Value;
 use crate::limits;
 use crate::sip::notifier::Moment;
+use crate::timer::Now;
 
 /// The filters of all subscriptions that have some. A subscription names its own by a number.
 #[derive(Debug, Default)]
@@ -135,10 +136,10 @@ pub fn mask(filter: &Filter, device: &Device) -> u128 {
 
 /// What is the case with a member. `words` are those of a package for people; else values are written
 /// as SenML writes them.
-pub(super) fn facts(member: &Member<'_>, view: &View<'_>, words: bool) -> Facts {
+pub(super) fn facts(member: &Member<'_>, now: Now, words: bool) -> Facts {
     let shadow = member.device.shadow();
     let basic = if shadow.trusted() { "open" } else { "closed" };
-    let mut facts = vec![(Part::Basic, basic.to_owned()), (Part::Note, member.summary(view.now))];
+    let mut facts = vec![(Part::Basic, basic.to_owned()), (Part::Note, member.summary(now))];
     facts.extend(member.properties().filter_map(|(index, property)| {
         let value = shadow.believed(index)?;
         Some((Part::Property(property.id.to_string()), text_of(property, value, words)))

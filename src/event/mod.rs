@@ -4,6 +4,7 @@
 //! one is to be sent. Adding a package is one file here and one line in [`PACKAGES`].
 
 pub mod appliance;
+pub mod custom;
 pub mod describe;
 pub mod device_info;
 pub mod dialog;
@@ -12,6 +13,7 @@ pub mod list;
 pub mod matrix;
 pub mod message_summary;
 pub mod package;
+pub mod people;
 pub mod presence;
 pub mod subject;
 pub mod winfo;
@@ -20,6 +22,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use crate::body::filter::FilterSet;
+use crate::body::presence::Presence;
 use crate::config::access::{Access, Identity};
 use crate::config::{Config, DeviceId};
 use crate::device::alerts::{Alerts, Counts};
@@ -30,9 +33,11 @@ use crate::sip::notifier::{Document, Moment, Resource, Source, Watcher};
 use crate::sip::wire::Uri;
 use crate::timer::Now;
 
+use self::custom::CustomLists;
 pub use self::filter::Filters;
 use self::filter::{Addresses, Facts};
 pub use self::package::{EVENTS, Member, Package, View};
+pub use self::people::People;
 pub use self::subject::{Class, Rooms, Subject};
 pub use self::winfo::Watching;
 
@@ -61,6 +66,8 @@ pub struct Cache {
     made: HashMap<Resource, (u64, Document)>,
 }
 
+/// The place of a person among what filters are told of appliances.
+const NOBODYS: DeviceId = DeviceId(usize::MAX);
 /// Documents kept for sharing; when it is full, all are forgotten and made again.
 const CACHED: usize = 256;
 
@@ -73,8 +80,12 @@ pub struct Documents<'a> {
     pub house: &'a House,
     /// Where they stand.
     pub rooms: &'a Rooms,
+    /// Lists that people wrote.
+    pub custom: &'a CustomLists,
     /// What a person should know of.
     pub alerts: &'a Alerts,
+    /// The people.
+    pub people: &'a People,
     /// Shared documents.
     pub cache: &'a mut Cache,
     /// Since when an appliance is off that plays dead, in milliseconds since 1970.
@@ -95,6 +106,12 @@ impl Source for Documents<'_> {
             subject if resource.facet & CHOSEN != 0 => {
                 self.devices(subject).for_each(|device| hash_chosen(device, resource.view, &mut hasher));
             }
+            Subject::Custom(index) => {
+                self.custom.get(index).hash(&mut hasher);
+                let devices = self.devices(Subject::Custom(index));
+                devices.for_each(|device| device.shadow().version().hash(&mut hasher));
+            }
+            Subject::User(user) => self.people.version(user).hash(&mut hasher),
             subject => self.devices(subject).for_each(|device| device.shadow().version().hash(&mut hasher)),
         }
         hasher.finish()
@@ -176,7 +193,7 @@ impl Source for Documents<'_> {
 
 fn document_of(package: &dyn Package, form: usize, body: String) -> Document {
     let content_type = Cow::Borrowed(package.content_types().get(form).copied().unwrap_or("text/plain"));
-    Document { content_type, require: None, body: body.into() }
+    Document { content_type, require: None, body: body.into(), rest: None }
 }
 
 /// The address of 2000 for watcher information (draft-rosenberg-impp-watcherinfo-00 §5): the address of
@@ -198,7 +215,8 @@ impl Documents<'_> {
         watcher: Watcher<'_>,
         moments: &[Moment],
     ) -> Document {
-        let members = self.members(subject, resource, watcher);
+        let who = identity_of(watcher.who);
+        let members = self.members(subject, resource, &who, watcher);
         let wanted: Vec<Moment>;
         let moments = match watcher.filter {
             None => moments,
@@ -207,7 +225,12 @@ impl Documents<'_> {
                 &wanted
             }
         };
-        let view = View { form: resource.form, moments, ..self.view(subject, resource, watcher, &members) };
+        let view =
+            View { form: resource.form, moments, ..self.view(subject, resource, &who, watcher, &members) };
+        if let Subject::Custom(index) = subject {
+            let entries = self.custom.get(index).map(|list| list.entries.as_slice()).unwrap_or_default();
+            return list::written(package, &view, entries, |id| self.house.device(id));
+        }
         if subject.is_list() {
             return list::document(package, &view);
         }
@@ -233,7 +256,9 @@ impl Documents<'_> {
             domain: &self.config.house.domain,
             moments: &[],
             alerts: Counts::default(),
+            person: None,
             filter: None,
+            page: watcher.page,
             now: self.now,
         };
         let body = match (watcher.standing, subject) {
@@ -247,13 +272,18 @@ impl Documents<'_> {
     }
 
     /// The appliances of a subject that a watcher sees, and what he wants of each.
-    fn members(&self, subject: Subject, resource: Resource, watcher: Watcher<'_>) -> Vec<Member<'_>> {
+    fn members(
+        &self,
+        subject: Subject,
+        resource: Resource,
+        who: &Identity,
+        watcher: Watcher<'_>,
+    ) -> Vec<Member<'_>> {
         let outside = resource.facet & OUTSIDE != 0;
         let chosen = if resource.facet & CHOSEN != 0 { resource.view } else { u128::MAX };
-        let who = identity_of(watcher.who);
         let set = watcher.filter.and_then(|filter| self.filters.get(filter));
         let member = |device| {
-            let mut visible = view_of(&self.config.access, &who, device, outside)? & chosen;
+            let mut visible = view_of(&self.config.access, who, device, outside)? & chosen;
             if let Some(filter) = set.and_then(|set| self.addresses(device, watcher).filter_in(set)) {
                 visible &= filter::mask(filter, device);
             }
@@ -267,6 +297,7 @@ impl Documents<'_> {
         &'b self,
         subject: Subject,
         resource: Resource,
+        who: &Identity,
         watcher: Watcher<'b>,
         members: &'b [Member<'b>],
     ) -> View<'b> {
@@ -280,10 +311,16 @@ impl Documents<'_> {
             entity: watcher.entity,
             domain: &self.config.house.domain,
             moments: &[],
-            alerts: self.alerts_for(&identity_of(watcher.who), resource.facet & OUTSIDE != 0),
+            alerts: self.alerts_for(who, resource.facet & OUTSIDE != 0),
+            person: self.person(subject),
             filter: watcher.filter.and_then(|filter| self.filters.get(filter)),
+            page: watcher.page,
             now: self.now,
         }
+    }
+
+    fn person(&self, subject: Subject) -> Option<&Presence> {
+        if let Subject::User(user) = subject { self.people.get(user) } else { None }
     }
 
     fn addresses(&self, device: &Device, watcher: Watcher<'_>) -> Addresses {
@@ -294,14 +331,17 @@ impl Documents<'_> {
     /// What is the case with everything that a watcher sees, whatever his filter shows of it.
     fn facts(&self, resource: Resource, watcher: Watcher<'_>) -> HashMap<DeviceId, Facts> {
         let subject = Subject::of(resource.subject);
-        let all = self.members(subject, resource, Watcher { filter: None, ..watcher });
-        let view = self.view(subject, resource, watcher, &all);
+        if let Some(person) = self.person(subject) {
+            return HashMap::from([(NOBODYS, filter::facts_of(person))]);
+        }
+        let who = identity_of(watcher.who);
+        let all = self.members(subject, resource, &who, Watcher { filter: None, ..watcher });
         let words = PACKAGES.get(resource.package).is_some_and(|package| package.name() == "presence");
         let id_of = |device: &Device| {
             self.house.devices().find(|(_, other)| other.id() == device.id()).map(|(id, _)| id)
         };
         all.iter()
-            .filter_map(|member| Some((id_of(member.device)?, filter::facts(member, &view, words))))
+            .filter_map(|member| Some((id_of(member.device)?, filter::facts(member, self.now, words))))
             .collect()
     }
 
@@ -329,8 +369,9 @@ impl Documents<'_> {
                     self.rooms.get(index).is_some_and(|room| room.devices.contains(id))
                 }
                 Subject::Class(class) => self.rooms.is_of(class, *id),
+                Subject::Custom(index) => self.custom.get(index).is_some_and(|list| list.has(*id)),
                 Subject::All => true,
-                Subject::Alerts => false,
+                Subject::Alerts | Subject::User(_) => false,
             })
             .map(|(_, device)| device)
     }
@@ -344,8 +385,12 @@ impl Documents<'_> {
                 self.rooms.get(index).map_or(("", ""), |room| (&room.name, &room.id))
             }
             Subject::Class(class) => self.rooms.name_of(class),
+            Subject::Custom(index) => self.custom.get(index).map_or(("", ""), |list| (&list.title, "")),
             Subject::All => (&self.config.house.title, "all"),
             Subject::Alerts => (&self.config.house.title, "alerts"),
+            Subject::User(user) => {
+                self.config.users.get(user).map_or(("", ""), |user| (&user.name, &user.name))
+            }
         }
     }
 

@@ -6,11 +6,12 @@ use super::filter::Addresses;
 use super::subject::Subject;
 use super::winfo::Watching;
 use crate::body::filter::{Filter, FilterSet};
+use crate::body::presence::Presence;
 use crate::device::alerts::Counts;
 use crate::device::appliance::{Device, Lamp};
 use crate::device::profile::Property;
 use crate::limits;
-use crate::sip::notifier::Moment;
+use crate::sip::notifier::{Moment, Page};
 use crate::timer::Now;
 
 /// One event package (RFC 6665 §5).
@@ -26,7 +27,7 @@ pub trait Package: Sync {
     }
     /// Whether it says something about `subject`, as a member of a list or for itself.
     fn covers(&self, subject: Subject) -> bool {
-        !matches!(subject, Subject::Alerts)
+        !matches!(subject, Subject::Alerts | Subject::User(_))
     }
     /// Lifetime of a subscription that asks for none.
     fn default_expires(&self) -> Duration {
@@ -93,8 +94,12 @@ pub struct View<'a> {
     pub moments: &'a [Moment],
     /// The alerts that the watcher may know of.
     pub alerts: Counts,
+    /// The person, where it is about one.
+    pub person: Option<&'a Presence>,
     /// What the watcher wants of it.
     pub filter: Option<&'a FilterSet>,
+    /// How much of it goes into this document.
+    pub page: Page,
     /// The time.
     pub now: Now,
 }

@@ -1,12 +1,13 @@
 //! `presence` (RFC 3856): the appliance as somebody who is reachable or not, its state as a note
 //! (RFC 3863), and lit or dark as an activity (RFC 4480) for phones that show no notes. Peers that
-//! name one of the formats of 2000 get that one.
+//! name one of the formats of 2000 get that one. People of the house have a presence, too.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::package::{Member, Package, View};
+use super::subject::Subject;
 use crate::body::filter::{Filter, Part};
 use crate::body::presence as model;
 use crate::body::presence::{Extra, Note, Status, Tuple};
@@ -31,6 +32,10 @@ impl Package for Presence {
 
     fn offered(&self) -> usize {
         1
+    }
+
+    fn covers(&self, subject: Subject) -> bool {
+        subject != Subject::Alerts
     }
 
     fn interval(&self) -> Duration {
@@ -66,12 +71,15 @@ fn write(presence: &model::Presence, view: &View<'_>) -> String {
 }
 
 fn presence(view: &View<'_>) -> model::Presence {
-    let mut presence = model::Presence {
-        entity: view.entity.to_owned(),
-        display: Some(view.title.to_owned()),
-        tuples: view.members.iter().map(|member| tuple(member, view)).collect(),
-        activities: Vec::new(),
-        notes: vec![note(view.summary())],
+    let mut presence = match view.person {
+        Some(person) => model::Presence { entity: view.entity.to_owned(), ..person.clone() },
+        None => model::Presence {
+            entity: view.entity.to_owned(),
+            display: Some(view.title.to_owned()),
+            tuples: view.members.iter().map(|member| tuple(member, view)).collect(),
+            activities: Vec::new(),
+            notes: vec![note(view.summary())],
+        },
     };
     if view.filter.is_some() {
         narrow(&mut presence, view);

@@ -1,4 +1,4 @@
-//! What a subscription is about: one appliance, a place, a list, or the house's mailbox.
+//! What a subscription is about: one appliance, a place, a list, the house's mailbox, or a person.
 
 use crate::config::{Config, DeviceId, names};
 
@@ -17,6 +17,10 @@ pub enum Subject {
     Alerts,
     /// The appliances of a class, each for itself.
     Class(Class),
+    /// A list that somebody wrote: its place in [`super::custom::CustomLists`].
+    Custom(usize),
+    /// A user of the house: an index into [`Config::users`].
+    User(usize),
 }
 
 /// Appliances by what they are: of a kind, in a room, of a group, each as its index in [`Rooms`].
@@ -46,8 +50,10 @@ impl Subject {
             Self::Class(class) => {
                 let parts = [class.kind, class.room, class.group];
                 let number = |part: Option<u16>| part.map_or(0, |index| u64::from(index) + 1);
-                parts.into_iter().fold(0, |code, part| code << INDEX | number(part)) * 8 + 5
+                parts.into_iter().fold(0, |code, part| code << INDEX | number(part)) * 8 + 6
             }
+            Self::Custom(index) => index as u64 * 8 + 5,
+            Self::User(index) => index as u64 * 8 + 7,
         }
     }
 
@@ -59,7 +65,9 @@ impl Subject {
             1 => Self::Room(index),
             2 => Self::RoomList(index),
             3 => Self::All,
-            5 => {
+            5 => Self::Custom(index),
+            7 => Self::User(index),
+            6 => {
                 let part = |nth: u32| {
                     let number = ((code / 8) >> (nth * INDEX)) & ((1 << INDEX) - 1);
                     number.checked_sub(1).and_then(|index| u16::try_from(index).ok())
@@ -72,7 +80,7 @@ impl Subject {
 
     /// Whether its members are told one by one.
     pub fn is_list(self) -> bool {
-        matches!(self, Self::RoomList(_) | Self::All | Self::Class(_))
+        matches!(self, Self::RoomList(_) | Self::All | Self::Class(_) | Self::Custom(_))
     }
 }
 

@@ -15,7 +15,7 @@ use crate::device::command::Order;
 use crate::event::matrix::{self, Asked};
 use crate::event::{self, Member, Package as _, View};
 use crate::limits;
-use crate::sip::notifier::Moment;
+use crate::sip::notifier::{Moment, Page};
 use crate::sip::wire::{Message, Name};
 use crate::timer::Now;
 
@@ -287,6 +287,8 @@ impl Gateway {
             moments: &moments,
             alerts: Default::default(),
             filter: None,
+            person: None,
+            page: Page::WHOLE,
             now,
         })
     }

@@ -170,7 +170,8 @@ impl Gateway {
         let who = self.prove(request, Purpose::Control, now)?;
         let target = self.resolve(&request.uri, request.hop);
         let outside = self.is_outside(request.hop);
-        let target = target.filter(|target| self.is_there(&who, *target, outside));
+        // People are watched here, and neither called nor written to.
+        let target = target.filter(|target| target.user().is_none() && self.is_there(&who, *target, outside));
         let target = target.ok_or(Rejection::new(404, "No Such Appliance"))?;
         let target = self.narrow(&who, target, outside);
         check_age(request.message, now)?;
@@ -361,14 +362,10 @@ impl Gateway {
         use std::hash::Hasher as _;
         let mut hasher = siphasher::sip::SipHasher13::new_with_key(&self.tag_key);
         hasher.write(message.call_id().unwrap_or_default());
-        hasher.write_u32(cseq_of(message));
+        hasher.write_u32(message.cseq().map_or(0, |cseq| cseq.number));
         hasher.write(message.from().ok().and_then(|from| from.tag()).unwrap_or_default().as_bytes());
         hasher.finish()
     }
-}
-
-fn cseq_of(message: &Message<'_>) -> u32 {
-    message.cseq().map_or(0, |cseq| cseq.number)
 }
 
 /// A message whose Expires has passed since its Date moves nothing (RFC 3428 §8). A Date alone says

@@ -1,15 +1,17 @@
 //! Filters in the body of a SUBSCRIBE (RFC 4660): read, checked against what there is, and kept.
 
 use super::Gateway;
+use super::lists::RECIPIENT_LIST;
 use super::request::Request;
 use crate::body::Fault;
 use crate::body::filter::{self, CONTENT_TYPE, FilterSet};
+use crate::body::multipart;
 use crate::config::access::Identity;
 use crate::event::{Package, identity_of};
 use crate::limits;
 use crate::sip::Rejection;
 use crate::sip::notifier::Resource;
-use crate::sip::wire::Name;
+use crate::sip::wire::{Message, Name};
 use crate::timer::Now;
 
 impl Gateway {
@@ -29,8 +31,9 @@ impl Gateway {
         now: Now,
     ) -> Result<Option<FilterSet>, Rejection> {
         let message = request.message;
+        let beside = beside_list(message)?;
         // A body in DMP chooses, and filters nothing.
-        if message.body.is_empty() || super::choose::is_dmp(message) {
+        if message.body.is_empty() || beside == Some(None) || super::choose::is_dmp(message) {
             return Ok(None);
         }
         let unsupported = Rejection::new(415, "Unsupported Media Type");
@@ -39,13 +42,16 @@ impl Gateway {
         }
         let known = message.content_type().is_some_and(|kind| kind.eq_ignore_ascii_case(CONTENT_TYPE));
         let coded = message.first(Name::ContentEncoding);
+        let body = beside.flatten();
+        let known = known || body.is_some();
+        let body = body.as_deref().unwrap_or(message.body);
         if !known || coded.is_some_and(|coding| !coding.eq_ignore_ascii_case(b"identity")) {
             return Err(unsupported.with("Accept", CONTENT_TYPE));
         }
-        if message.body.len() > limits::FILTER_BYTES {
+        if body.len() > limits::FILTER_BYTES {
             return Err(Rejection::new(413, "Filter Too Large"));
         }
-        let newer = filter::read(message.body).map_err(|fault| refusal(&fault))?;
+        let newer = filter::read(body).map_err(|fault| refusal(&fault))?;
         if let Some(what) = self.documents(now).unknown_to_filter(&newer, resource, who) {
             let reason = format!("Not Acceptable Here: {what} is not there");
             return Err(Rejection { status: 488, reason: reason.into(), fields: String::new() });
@@ -92,6 +98,22 @@ impl Gateway {
         );
         (self.notifier, self.filters) = (notifier, sets);
     }
+}
+
+/// The filter beside a list that came with the SUBSCRIBE (RFC 5367): `None` when there is no such list,
+/// `Some(None)` when there is a list and no filter.
+fn beside_list(message: &Message<'_>) -> Result<Option<Option<Vec<u8>>>, Rejection> {
+    if !message.has_option(Name::Require, RECIPIENT_LIST) {
+        return Ok(None);
+    }
+    let whole = message.first(Name::ContentType).and_then(|kind| std::str::from_utf8(kind).ok());
+    let Some(whole) = whole.filter(|whole| multipart::is_multipart(whole)) else { return Ok(Some(None)) };
+    let parts = multipart::read(whole, message.body).map_err(|fault| refusal(&fault))?.parts;
+    let is_filter = |kind: &str| {
+        kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case(CONTENT_TYPE))
+    };
+    let filter = parts.into_iter().find(|part| part.content_type.as_deref().is_some_and(is_filter));
+    Ok(Some(filter.map(|part| part.body)))
 }
 
 fn refusal(fault: &Fault) -> Rejection {

@@ -72,7 +72,9 @@ impl Gateway {
             }
         }
         self.notifier.on_flow_closed(id, now);
-        self.registrar.on_flow_closed(id);
+        for user in self.registrar.on_flow_closed(id) {
+            self.compose_named(&user, now);
+        }
         if let Some(upstream) = flow.upstream {
             self.on_upstream_closed(upstream, why, now);
         }

@@ -7,7 +7,7 @@ use super::subscribe::Place;
 use crate::event::Package;
 use crate::sip::notifier::rate::Rates;
 use crate::sip::notifier::watchers::Standing;
-use crate::sip::notifier::{Document, Resource, Source as _, SubscriptionId, Wanted, Watcher};
+use crate::sip::notifier::{Document, Page, Resource, Source as _, SubscriptionId, Wanted, Watcher};
 use crate::sip::transaction::Weight;
 use crate::sip::wire::Writer;
 use crate::sip::{Hop, Rejection};
@@ -64,7 +64,8 @@ impl Gateway {
     ) -> Result<(), Rejection> {
         let key = self.open(request, Weight::Light)?;
         let entity = self.entity(request);
-        let watcher = Watcher { who, nth: 0, entity: &entity, standing: Standing::Active, filter: None };
+        let (standing, filter, page) = (Standing::Active, None, Page::WHOLE);
+        let watcher = Watcher { who, nth: 0, entity: &entity, standing, filter, page };
         let state = self.state_for(resource, watcher, now);
         let tag = self.stateless_tag(request.message);
         let mut writer = self.response(request.message, request.hop, 200, "OK", Some(&tag));

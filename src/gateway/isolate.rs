@@ -187,10 +187,16 @@ impl Gateway {
 
     /// Takes back what an earlier run kept.
     pub(super) fn restore_isolation(&mut self, body: &[u8]) -> Result<(), String> {
-        let text = std::str::from_utf8(body).map_err(|why| why.to_string())?;
-        self.isolation = Isolation::read(text)?;
+        let read = std::str::from_utf8(body).map_err(|why| why.to_string()).and_then(Isolation::read);
+        // Somebody pulled the switch, and for what is not known: then it is for all.
+        let all = Isolation { all: Some(Origin::Local), ..Isolation::default() };
+        let (isolation, said) = match read {
+            Ok(read) => (read, Ok(())),
+            Err(why) => (all, Err(why)),
+        };
+        self.isolation = isolation;
         self.mark_isolated();
-        Ok(())
+        said
     }
 
     /// Marks the appliances, and lets everybody hear who has to.
@@ -204,6 +210,7 @@ impl Gateway {
         self.judge(now);
         let mut subjects = vec![Subject::All, Subject::Alerts];
         for id in changed {
+            self.announce(Some(id));
             subjects.push(Subject::Device(id));
             let room = self.rooms.of_device(id).into_iter();
             subjects.extend(room.flat_map(|room| [Subject::Room(room), Subject::RoomList(room)]));

@@ -4,14 +4,19 @@
 //! for the next input or [`Gateway::next_deadline`]. The order of outputs is a guarantee: an audit
 //! line comes before the act it speaks of, an answer before the NOTIFY that follows from it.
 
+mod announce;
 mod batch;
+mod buddies;
 mod choose;
 mod command;
+mod compose;
 mod filters;
 mod flow;
+mod heard;
 mod historic;
 mod isolate;
 mod kept;
+mod lists;
 mod many;
 mod options;
 mod page;
@@ -19,6 +24,7 @@ mod publish;
 mod qauth;
 mod register;
 mod reload;
+mod remote;
 mod request;
 mod requests;
 mod rules;
@@ -27,8 +33,10 @@ mod sight;
 mod status;
 mod subscribe;
 mod surface;
+mod tell;
 mod upstream;
 mod wish;
+pub mod xcap;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -44,11 +52,12 @@ use crate::control::target::Names;
 use crate::device::alerts::Alerts;
 use crate::device::command::CommandId;
 use crate::device::house::{Effect, House};
-use crate::event::{self, Cache, Documents, Rooms, Subject};
+use crate::event::custom::CustomLists;
+use crate::event::{self, Cache, Documents, Rooms};
 use crate::limits;
 use crate::sip::auth::{self, Algorithm};
 use crate::sip::notifier::rate::Rates;
-use crate::sip::notifier::{Answered, End, Moment, Notifier, Resource};
+use crate::sip::notifier::{Answered, End, Notifier};
 use crate::sip::publication::Publications;
 use crate::sip::registrar::Registrar;
 use crate::sip::registration::Registration;
@@ -62,7 +71,7 @@ use crate::timer::Now;
 use self::flow::Flow;
 pub use self::kept::{Key, Kind};
 pub use self::reload::needs_restart;
-pub use self::status::{DeviceStatus, RegistrationStatus, Status};
+pub use self::status::{DeviceStatus, ElsewhereStatus, RegistrationStatus, Status};
 pub use self::surface::{Counters, Input, Notice, Output};
 
 /// See the module.
@@ -86,6 +95,10 @@ pub struct Gateway {
     pending: HashMap<CommandId, command::Pending>,
     batches: batch::Batches,
     leases: Publications<DeviceId, publish::Lease>,
+    /// Devices that hang elsewhere, and commands on their way there.
+    remotes: Vec<remote::Remote>,
+    orders: HashMap<driver::OpId, remote::Order>,
+    announcements: Vec<announce::Announcement>,
     kept: kept::Kept,
     isolation: isolate::Isolation,
     /// When what owners decided has to be looked at again.
@@ -95,11 +108,15 @@ pub struct Gateway {
     began_ms: i64,
     /// When the last input came.
     clock: Now,
+    /// Lists that people wrote and watch.
+    custom: CustomLists,
     recent: command::Recent,
     sequence: sequence::Sequence,
     pace: command::Pace,
     cache: Cache,
     filters: event::Filters,
+    people: event::People,
+    published: compose::Published,
     counters: Counters,
     outputs: VecDeque<Output>,
     tag_key: [u8; 16],
@@ -154,17 +171,23 @@ impl Gateway {
             pending: HashMap::new(),
             batches: batch::Batches::default(),
             leases: Publications::default(),
+            remotes: Vec::new(),
+            orders: HashMap::new(),
+            announcements: Vec::new(),
             kept: kept::Kept::default(),
             isolation: isolate::Isolation::default(),
             rules_end: None,
             requests: requests::Requests::default(),
             began_ms: now.wall_ms,
             clock: now,
+            custom: CustomLists::default(),
             recent: command::Recent::default(),
             sequence: sequence::Sequence::default(),
             pace: command::Pace::default(),
             cache: Cache::default(),
             filters: event::Filters::default(),
+            people: event::People::default(),
+            published: compose::Published::default(),
             counters: Counters::default(),
             outputs: VecDeque::new(),
             tag_key: rng.random(),
@@ -173,6 +196,9 @@ impl Gateway {
             config,
         };
         gateway.start_upstreams(now);
+        gateway.compose_all(now);
+        gateway.start_remotes(now);
+        gateway.start_announcements();
         gateway.settle(now);
         gateway
     }
@@ -200,6 +226,11 @@ impl Gateway {
             Input::Closed { flow, why } => self.on_closed(flow, &why, now),
             Input::ConnectFailed { upstream, why } => self.on_connect_failed(upstream, &why, now),
             Input::Driver { link, event } => self.on_driver(link, event, now),
+            Input::Relay { link, op } => self.relay(link, op, now),
+            Input::Http { ticket, peer, request } => {
+                let answer = self.on_http(request, peer, now);
+                self.outputs.push_back(Output::Answer { ticket, answer });
+            }
             Input::Reload(config) => self.reload(config, now),
             Input::Shutdown => self.shut_down(now),
         }
@@ -217,9 +248,10 @@ impl Gateway {
         if let Some(transmit) = self.transactions.poll_transmit() {
             return Some(sent(transmit));
         }
-        let Self { config, house, rooms, alerts, cache, filters, began_ms, clock, .. } = self;
+        let Self { config, house, rooms, custom, alerts, people, cache, filters, began_ms, clock, .. } = self;
         let (masked_ms, now) = (*began_ms, *clock);
-        let mut documents = Documents { config, house, rooms, alerts, cache, filters, masked_ms, now };
+        let mut documents =
+            Documents { config, house, rooms, custom, alerts, people, cache, filters, masked_ms, now };
         self.notifier.send_next(&mut self.transactions, &mut documents, now);
         self.transactions.poll_transmit().map(sent)
     }
@@ -229,16 +261,21 @@ impl Gateway {
         let flows = self.flows.values().filter_map(Flow::deadline).min();
         let registrations = self.registrations.iter().filter_map(Registration::next_deadline).min();
         let upstreams = self.upstreams.iter().filter_map(upstream::Upstream::next_deadline).min();
+        let announcements = self.announcements.iter().filter_map(announce::Announcement::next_deadline).min();
+        let remotes = self.remotes.iter().filter_map(remote::Remote::next_deadline).min();
         [
             self.transactions.next_deadline(),
             self.notifier.next_deadline(),
             self.house.next_deadline(),
             self.leases.next_deadline(),
             self.batches.next_deadline(),
+            self.published.next_deadline(),
             self.rules_end,
             flows,
             registrations,
             upstreams,
+            remotes,
+            announcements,
         ]
         .into_iter()
         .flatten()
@@ -247,7 +284,10 @@ impl Gateway {
 
     /// Whether nothing more has to be said before the process may end.
     pub fn is_quiet(&self) -> bool {
-        self.notifier.is_empty() && self.registrations.iter().all(|registration| !registration.is_leaving())
+        self.notifier.is_empty()
+            && self.remotes.iter().all(remote::Remote::is_over)
+            && !self.announcements.iter().any(announce::Announcement::is_leaving)
+            && self.registrations.iter().all(|registration| !registration.is_leaving())
     }
 
     /// The appliances.
@@ -283,8 +323,11 @@ impl Gateway {
             Some(User::Register(id)) => {
                 let Some(registration) = self.registrations.get_mut(id.0) else { return };
                 registration.on_response(response, &mut self.transactions, &mut self.rng, now);
-                self.tell_registration(id.0);
+                self.on_registration(id.0, now);
             }
+            Some(User::Watch(index)) => self.on_watch_response(index, response, now),
+            Some(User::Order(id)) => self.on_order_response(id, response, now),
+            Some(User::Publish(nth)) => self.on_publish_response(nth, response, now),
             Some(User::Qauth(ticket)) => self.on_qauth_answer(ticket, response, now),
             Some(User::Page) | None => {}
         }
@@ -303,8 +346,11 @@ impl Gateway {
                     self.tell_registration(id.0);
                 }
             }
+            ClientEvent::TimedOut(User::Order(id)) => self.on_order_timeout(id, now),
+            ClientEvent::TimedOut(User::Publish(nth)) => self.on_publish_timeout(nth, now),
             ClientEvent::TimedOut(User::Qauth(ticket)) => self.on_qauth_silence(ticket),
-            ClientEvent::TimedOut(User::Page) | ClientEvent::Response(_) => {}
+            // A subscriber keeps its own time.
+            ClientEvent::TimedOut(User::Watch(_) | User::Page) | ClientEvent::Response(_) => {}
         }
     }
 
@@ -347,8 +393,10 @@ impl Gateway {
             registration.on_deadline(&mut self.transactions, now);
         }
         self.on_upstream_deadlines(now);
+        self.on_remote_deadlines(now);
         self.on_lease_deadlines(now);
         self.on_batch_deadlines(now);
+        self.on_people_deadlines(now);
         self.on_rules_deadline(now);
         let mut late: Vec<FlowId> = self
             .flows
@@ -371,15 +419,17 @@ impl Gateway {
         while let Some(effect) = self.house.poll() {
             self.on_effect(effect, now);
         }
+        self.on_announcement_deadlines(now);
         self.flush_transmits();
         self.forget_filters();
     }
 
     fn on_effect(&mut self, effect: Effect, now: Now) {
         match effect {
-            Effect::Drive { link, op } => self.outputs.push_back(Output::Drive { link, op }),
+            Effect::Drive { link, op } => self.drive(link, op),
             Effect::Changed { device } => {
                 self.tell_watchers(device, now);
+                self.announce(Some(device));
                 if let Some(device) = self.house.device(device) {
                     let (device, summary) = (device.id().to_owned(), device.summary(now));
                     self.outputs.push_back(Output::Tell(Notice::State { device, summary }));
@@ -396,48 +446,6 @@ impl Gateway {
         }
     }
 
-    /// The state of an appliance is also that of its room and of the lists that it is on.
-    fn tell_watchers(&mut self, id: DeviceId, now: Now) {
-        let Self { notifier, config, house, rooms, .. } = self;
-        let Some(device) = house.device(id) else { return };
-        let may_see = |who: &str, resource: Resource| {
-            event::is_there(device, resource.facet & event::OUTSIDE != 0)
-                && config.access.may_see(&event::identity_of(who), device.id(), device.room())
-        };
-        notifier.changed(Subject::Device(id).code(), now);
-        notifier.changed_for(Subject::All.code(), may_see, now);
-        if let Some(room) = rooms.of_device(id) {
-            notifier.changed_for(Subject::Room(room).code(), may_see, now);
-            notifier.changed_for(Subject::RoomList(room).code(), may_see, now);
-        }
-        for class in rooms.classes_of(id) {
-            notifier.changed_for(Subject::Class(class).code(), may_see, now);
-        }
-    }
-
-    fn on_moment(&mut self, id: DeviceId, event: Arc<str>, value: Arc<str>, now: Now) {
-        let Some(device) = self.house.device(id) else { return };
-        let Some((nth, of)) = device.model().events.iter().enumerate().find(|(_, of)| of.id == event) else {
-            return;
-        };
-        let alert = self.alerts.raise(of.class.as_deref(), id, &event, &value, now.wall_ms);
-        let text = format!("{}: {} {value}", device.name(), of.name);
-        let access = &self.config.access;
-        let may_hear = |who: &str, resource: Resource| {
-            event::is_there(device, resource.facet & event::OUTSIDE != 0)
-                && access.may_see_property(&event::identity_of(who), device.id(), device.room(), &event)
-        };
-        if alert.is_some() {
-            self.notifier.changed_for(Subject::Alerts.code(), may_hear, now);
-        }
-        let alert = alert.map(|urgent| (urgent, event.clone()));
-        let moment = Moment { name: event, value, at_ms: now.wall_ms };
-        self.notifier.happened(Subject::Device(id).code(), event::EVENTS + nth, &moment, now);
-        if let Some((urgent, event)) = alert {
-            self.page_alert(id, &event, &text, urgent, now);
-        }
-    }
-
     fn flush_transmits(&mut self) {
         while let Some(transmit) = self.transactions.poll_transmit() {
             self.outputs.push_back(Output::Send { hop: transmit.hop, bytes: transmit.bytes });
@@ -450,6 +458,8 @@ impl Gateway {
         for registration in &mut self.registrations {
             registration.leave(&mut self.transactions, now);
         }
+        self.leave_remotes(now);
+        self.leave_announcements();
     }
 }
 

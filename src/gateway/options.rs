@@ -1,19 +1,20 @@
 //! OPTIONS: what the gateway does, and what an appliance is, has and does.
 
 use super::Gateway;
-use super::many::LIST_MESSAGE;
 use super::request::Request;
-use crate::body::{device_profile, resource_lists, td};
+use crate::body::{device_profile, dmp, resource_lists, td};
 use crate::config::Compat;
 use crate::config::access::Identity;
 use crate::control::body::{ACCEPT_DO, ACCEPT_MESSAGE};
 use crate::control::target::Target;
-use crate::event::list::EXTENSION;
-use crate::event::{self, ALLOW_EVENTS, Member, Subject, device_info};
+use crate::event::{self, ALLOW_EVENTS, Member, Subject, device_info, matrix};
 use crate::sip::Rejection;
 use crate::sip::auth::Purpose;
 use crate::sip::wire::{Message, Name};
 use crate::timer::Now;
+
+/// The extensions: lists to watch, lists to write to, lists to bring along.
+const SUPPORTED: &str = "eventlist, recipient-list-message, recipient-list-subscribe";
 
 /// What an appliance can be described in, and the name of 2000 for that; and what is there.
 const DESCRIPTIONS: [&str; 4] =
@@ -29,11 +30,11 @@ impl Gateway {
             let tag = self.stateless_tag(message);
             let mut writer = self.response(message, hop, 200, "OK", Some(&tag));
             writer.field("Allow", &[self.allow()]).field("Allow-Events", &[ALLOW_EVENTS]);
-            writer.field("Supported", &[EXTENSION, ", ", LIST_MESSAGE]);
+            writer.field("Supported", &[SUPPORTED]);
             let short = writer.finish();
             let mut writer = self.response(message, hop, 200, "OK", Some(&tag));
             writer.field("Allow", &[self.allow()]).field("Allow-Events", &[ALLOW_EVENTS]);
-            writer.field("Supported", &[EXTENSION, ", ", LIST_MESSAGE]).field("Accept", &[&accept()]);
+            writer.field("Supported", &[SUPPORTED]).field("Accept", &[&self.accept()]);
             let whole = writer.finish();
             // A stranger who wrote little is told less, so that he is told at all.
             self.answer_once(message, hop, if self.is_modest(message, hop, &whole) { whole } else { short });
@@ -60,13 +61,29 @@ impl Gateway {
         let tag = self.stateless_tag(request.message);
         let mut writer = self.response(request.message, request.hop, 200, "OK", Some(&tag));
         writer.field("Allow", &[self.allow_at(target)]).field("Allow-Events", &[&events.join(", ")]);
-        writer.field("Accept", &[&accept()]).field("Supported", &[EXTENSION, ", ", LIST_MESSAGE]);
+        writer.field("Accept", &[&self.accept()]).field("Supported", &[SUPPORTED]);
         // Whoever proved himself may be sent more than he sent.
         let bytes = match description {
             Some((kind, text)) => writer.body(kind, text.as_bytes()),
             None => writer.finish(),
         };
         self.transactions.send_once(request.hop, bytes);
+    }
+
+    /// Every type that some request may carry.
+    fn accept(&self) -> String {
+        let historic = self.config.compat != Compat::Off;
+        let known = ACCEPT_DO.split(", ").chain(ACCEPT_MESSAGE.split(", "));
+        let known = known.filter(|kind| historic || *kind != dmp::CONTENT_TYPE);
+        let carried = ["SUBSCRIBE", "PUBLISH"].into_iter();
+        let carried = carried.flat_map(|method| matrix::carried(method, self.config.compat));
+        let mut types: Vec<&str> = Vec::new();
+        for kind in known.chain(carried).chain(["application/sdp", "multipart/mixed"]) {
+            if !types.contains(&kind) {
+                types.push(kind);
+            }
+        }
+        types.join(", ")
     }
 
     /// What can be done at an address.
@@ -130,11 +147,4 @@ fn wanted(message: &Message<'_>) -> Option<usize> {
         let kind = accepted.split(|byte| *byte == b';').next().unwrap_or(accepted).trim_ascii();
         DESCRIPTIONS.iter().position(|known| kind.eq_ignore_ascii_case(known.as_bytes()))
     })
-}
-
-/// Every type that some request may carry.
-fn accept() -> String {
-    let more = ACCEPT_MESSAGE.split(", ").filter(|kind| !ACCEPT_DO.split(", ").any(|known| known == *kind));
-    let more: Vec<&str> = more.collect();
-    format!("{ACCEPT_DO}, {}, application/sdp, multipart/mixed", more.join(", "))
 }

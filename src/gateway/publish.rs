@@ -51,6 +51,9 @@ const RETURNS: u8 = 30;
 impl Gateway {
     /// A PUBLISH, in the order of RFC 3903 §6.
     pub(super) fn publish(&mut self, request: &Request<'_, '_>, now: Now) -> Result<(), Rejection> {
+        if let Some(user) = self.resolve(&request.uri, request.hop).and_then(Target::user) {
+            return self.publish_presence(request, user, now);
+        }
         let who = self.prove(request, Purpose::Control, now)?;
         let outside = self.is_outside(request.hop);
         let target = self.resolve(&request.uri, request.hop);

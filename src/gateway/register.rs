@@ -2,6 +2,7 @@
 
 use super::Gateway;
 use super::request::Request;
+use crate::body::xbuddy;
 use crate::config::access::Identity;
 use crate::sip::Rejection;
 use crate::sip::auth::Purpose;
@@ -22,7 +23,12 @@ impl Gateway {
             self.counters.forbidden += 1;
             return Err(Rejection::new(403, "Not Your Address"));
         }
+        let document = self.document_of_register(request, &user, now)?;
         let contacts = self.registrar.register(&user, request.message, request.hop, now)?;
+        if let Some(document) = document {
+            self.published.register(&user, document);
+        }
+        self.compose_named(&user, now);
         let key = self.open(request, Weight::Light)?;
         let tag = self.stateless_tag(request.message);
         let mut writer = self.response(request.message, request.hop, 200, "OK", Some(&tag));
@@ -32,7 +38,11 @@ impl Gateway {
         if let Ok(date) = date {
             writer.field("Date", &[&date]);
         }
-        self.transactions.answer(key, 200, writer.finish(), now.mono);
+        let answer = match self.buddy_list(request, &user) {
+            Some(list) => writer.body(xbuddy::CONTENT_TYPE, list.as_bytes()),
+            None => writer.finish(),
+        };
+        self.transactions.answer(key, 200, answer, now.mono);
         self.on_authorizer(&user, now);
         Ok(())
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use secrecy::ExposeSecret as _;
 use sipliance_driver as driver;
 
+use super::lists::Before;
 use super::{Gateway, Secrets};
 use crate::config::{Config, DeviceId, LinkSettings};
 use crate::control::target::Names;
@@ -51,7 +52,12 @@ impl Gateway {
                     self.rooms.get(index).map(|room| &room.id) != rooms.get(index).map(|room| &room.id)
                 }
                 Subject::Class(class) => self.rooms.parts_of(class) != rooms.parts_of(class),
-                Subject::All | Subject::Alerts => false,
+                Subject::User(user) => {
+                    let name = |config: &Config| config.users.get(user).map(|user| user.name.clone());
+                    name(&self.config) != name(&config)
+                }
+                // Lists mean the appliances of the new house, once that is in force.
+                Subject::All | Subject::Alerts | Subject::Custom(_) => false,
             },
             now,
         );
@@ -63,15 +69,20 @@ impl Gateway {
             now,
         );
         self.requests.retain(stays);
-        self.rooms = rooms;
+        let old_rooms = std::mem::replace(&mut self.rooms, rooms);
         self.names = Names::new(&config);
         self.secrets = Secrets::new(&config);
         let (md5, query_age, control_age) = super::digest_rules(&config);
         self.auth.set_rules(md5, query_age, control_age);
         // Documents of the old house: another appliance may have that place and version now.
         self.cache = Cache::default();
-        self.config = config;
         self.mark_isolated();
+        self.published.retain(&self.config, &config);
+        let old_config = std::mem::replace(&mut self.config, config);
+        self.kept.retain_users(&self.config.clone());
+        self.relist(&Before { config: &old_config, house: &old, rooms: &old_rooms }, now);
+        self.people.truncate(self.config.users.len());
+        self.compose_all(now);
         self.end_unfit_filters(now);
         self.rules_changed(now);
         // Of rooms and lists, the members may be others now.
@@ -82,6 +93,8 @@ impl Gateway {
         for subject in rooms.chain([Subject::All, Subject::Alerts]).chain(classes) {
             self.notifier.changed(subject.code(), now);
         }
+        self.relocate_remotes();
+        self.announce(None);
         for link in self.links_up.clone() {
             self.house.driver(link, driver::Event::Up, now);
         }
@@ -107,11 +120,13 @@ pub fn needs_restart(old: &Config, new: &Config) -> Option<&'static str> {
     [
         (
             links != new_links || secrets_of(old) != secrets_of(new),
-            "brokers, ports or lines (`mqtt:`, `serial:`, GPIO devices)",
+            "brokers, ports or lines (`mqtt:`, `serial:`, GPIO devices), or devices elsewhere (`remote:`)",
         ),
-        (upstreams != new_upstreams, "`upstream:`"),
+        (upstreams != new_upstreams, "`upstream:` or `peers:`"),
         (old.listen != new.listen, "`listen:`"),
         (old.audit != new.audit, "`audit:`"),
+        (old.state != new.state, "`state:`"),
+        (old.http != new.http, "`http:`"),
         (old.house.domain != new.house.domain || old.house.user != new.house.user, "`house:`"),
     ]
     .into_iter()
@@ -126,5 +141,6 @@ fn secrets_of(config: &Config) -> Vec<&str> {
     });
     let accounts =
         config.upstreams.iter().flat_map(|upstream| &upstream.accounts).map(|account| &account.password);
-    links.chain(accounts).map(|secret| secret.expose_secret()).collect()
+    let peers = config.upstreams.iter().filter_map(|upstream| Some(&upstream.peer.as_ref()?.password));
+    links.chain(accounts).chain(peers).map(|secret| secret.expose_secret()).collect()
 }

@@ -1,6 +1,7 @@
 //! Every request that no transaction knows: checked, proven, dispatched, answered.
 
 use super::Gateway;
+use super::lists::RECIPIENT_LIST;
 use super::many::LIST_MESSAGE;
 use crate::config::Compat;
 use crate::config::access::Identity;
@@ -85,6 +86,7 @@ impl Gateway {
             }
             Method::Message | Method::Do | Method::Invite | Method::Register => Err(gone()),
             Method::Refer if !request.in_dialog() => Err(Rejection::new(603, "Decline")),
+            Method::Notify if request.in_dialog() => self.notified(request, now),
             Method::Bye | Method::Notify | Method::Info | Method::Update | Method::Prack => Err(gone()),
             Method::Cancel | Method::Refer => Err(gone()),
             Method::Publish if !request.in_dialog() => self.publish(request, now),
@@ -294,9 +296,12 @@ impl Gateway {
 /// Extensions that a request insists on (RFC 3261 §8.2.2.3): lists are what the gateway has.
 fn check_require(message: &Message<'_>) -> Result<(), Rejection> {
     let mut unknown = String::new();
-    let messages = message.request().is_some_and(|(method, _)| method == Method::Message);
+    let of = |wanted: Method<'_>| message.request().is_some_and(|(method, _)| method == wanted);
+    let (messages, subscribes) = (of(Method::Message), of(Method::Subscribe));
     let known = |option: &&str| {
-        option.eq_ignore_ascii_case(EXTENSION) || messages && option.eq_ignore_ascii_case(LIST_MESSAGE)
+        option.eq_ignore_ascii_case(EXTENSION)
+            || messages && option.eq_ignore_ascii_case(LIST_MESSAGE)
+            || subscribes && option.eq_ignore_ascii_case(RECIPIENT_LIST)
     };
     let options = message.list(Name::Require).filter_map(|option| std::str::from_utf8(option).ok());
     for option in options.filter(|option| !known(option)) {

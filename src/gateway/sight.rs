@@ -5,7 +5,7 @@ use crate::config::DeviceId;
 use crate::config::access::Identity;
 use crate::control::target::Target;
 use crate::device::appliance::Device;
-use crate::event::{self, Subject};
+use crate::event::{self, Subject, key_of};
 use crate::sip::Hop;
 
 impl Gateway {
@@ -45,6 +45,7 @@ impl Gateway {
                 self.rooms.get(index).is_some_and(|room| room.devices.contains(&id))
             }
             Subject::Class(class) => self.rooms.is_of(class, id),
+            Subject::Custom(_) | Subject::User(_) => false,
             Subject::All | Subject::Alerts => true,
         };
         self.house.devices().filter(|(id, _)| here(*id) && self.may_see(who, *id, outside)).collect()
@@ -72,6 +73,16 @@ impl Gateway {
             }
             Subject::Class(class) => {
                 any(self.house.devices().any(|(id, _)| self.rooms.is_of(class, id) && sees(id)))
+            }
+            Subject::Custom(index) => {
+                // What its writer may not see, the list does not show him either.
+                let known = |user: &String| self.config.users.iter().any(|known| known.name == *user);
+                let is_here = !matches!(who, Identity::User(user) if !known(user));
+                self.custom.get(index).filter(|list| is_here && list.owner == key_of(who)).map(|_| 0)
+            }
+            Subject::User(user) => {
+                let name = &self.config.users.get(user)?.name;
+                access.may_watch(who, name).then_some(0)
             }
             Subject::All | Subject::Alerts => any(self.house.devices().any(|(id, _)| sees(id))),
         }

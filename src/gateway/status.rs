@@ -13,6 +13,10 @@ pub struct Status {
     pub devices: Vec<DeviceStatus>,
     /// The registrations elsewhere.
     pub registrations: Vec<RegistrationStatus>,
+    /// What is watched elsewhere.
+    pub remotes: Vec<ElsewhereStatus>,
+    /// What is published elsewhere.
+    pub publications: Vec<ElsewhereStatus>,
     /// Subscriptions that are held.
     pub subscriptions: usize,
     /// Contacts of phones at home.
@@ -57,6 +61,19 @@ pub struct RegistrationStatus {
     pub words: String,
 }
 
+/// Something of ours at another server.
+#[derive(Clone, Debug, Serialize)]
+pub struct ElsewhereStatus {
+    /// The appliance here.
+    pub device: String,
+    /// The address there.
+    pub address: String,
+    /// watched, published, trying or failed.
+    pub state: &'static str,
+    /// In words.
+    pub words: String,
+}
+
 impl Gateway {
     /// How everything stands now.
     pub fn status(&self, now: Now) -> Status {
@@ -68,12 +85,31 @@ impl Gateway {
                 .iter()
                 .map(|registration| registration_status(registration, now))
                 .collect(),
+            remotes: self.remote_status(),
+            publications: self.publication_status(now),
             subscriptions: self.notifier.len(),
             contacts: self.registrar.len(),
             transactions: self.transactions.counts(),
             commands: counters.commands,
             refused: [counters.not_sip, counters.malformed, counters.challenges, counters.forbidden],
         }
+    }
+
+    fn remote_status(&self) -> Vec<ElsewhereStatus> {
+        let status = |remote: &super::remote::Remote| {
+            let (device, address, down) = remote.standing();
+            ElsewhereStatus {
+                device: self.device_id(device),
+                address: address.to_owned(),
+                state: if down.is_some() { "failed" } else { "watched" },
+                words: down.unwrap_or_default().to_owned(),
+            }
+        };
+        self.remotes.iter().map(status).collect()
+    }
+
+    pub(super) fn device_id(&self, device: crate::config::DeviceId) -> String {
+        self.house.device(device).map(|device| device.id().to_owned()).unwrap_or_default()
     }
 
     fn device_status(&self, now: Now) -> Vec<DeviceStatus> {

@@ -10,6 +10,7 @@ use super::{Gateway, historic};
 use crate::body::xwatcher;
 use crate::config::Compat;
 use crate::config::access::Identity;
+use crate::control::target::Target;
 use crate::event::matrix::{self, Asked, Reading};
 use crate::event::{self, ALLOW_EVENTS, Documents, Package, Subject, key_of, list};
 use crate::limits;
@@ -17,7 +18,7 @@ use crate::sip::auth::Purpose;
 use crate::sip::dialog::{Dialog, DialogFault, contact_uri, target_of};
 use crate::sip::notifier::rate::Rates;
 use crate::sip::notifier::watchers::Standing;
-use crate::sip::notifier::{Condition, Refresh, Resource, Source as _, Template, Wanted, Watcher};
+use crate::sip::notifier::{Condition, Page, Refresh, Resource, Source as _, Template, Wanted, Watcher};
 use crate::sip::transaction::Weight;
 use crate::sip::wire::text::seconds;
 use crate::sip::wire::{Address, Message, Name, Uri, write};
@@ -89,7 +90,7 @@ impl Gateway {
         }
         let state = reading.in_answer.then(|| {
             let (who, entity, filter) = (&*wanted.who, &*wanted.entity, wanted.filter);
-            let watcher = Watcher { who, nth: 0, entity, standing, filter };
+            let watcher = Watcher { who, nth: 0, entity, standing, filter, page: Page::WHOLE };
             self.state_for(resource, watcher, now)
         });
         self.transactions.answer(key, status, historic::finish(writer, state.flatten()), now.mono);
@@ -129,8 +130,9 @@ impl Gateway {
 
     /// What documents are written from.
     pub(super) fn documents(&mut self, now: Now) -> Documents<'_> {
-        let Self { config, house, rooms, alerts, cache, filters, began_ms, .. } = self;
-        Documents { config, house, rooms, alerts, cache, filters, masked_ms: *began_ms, now }
+        let Self { config, house, rooms, custom, alerts, people, cache, filters, began_ms, .. } = self;
+        let masked_ms = *began_ms;
+        Documents { config, house, rooms, custom, alerts, people, cache, filters, masked_ms, now }
     }
 
     /// A refresh or an unsubscription.
@@ -177,7 +179,8 @@ impl Gateway {
         writer.field_fmt("Expires", format_args!("{}", expires.as_secs()));
         let in_answer = matrix::in_answer(&Asked::of(request.message, false), self.config.compat);
         let (entity, standing) = (self.entity(request), self.notifier.standing(id));
-        let watcher = Watcher { who: &who, nth: 0, entity: &entity, standing, filter };
+        let (who, entity) = (&*who, &*entity);
+        let watcher = Watcher { who, nth: 0, entity, standing, filter, page: Page::WHOLE };
         let state = in_answer.then(|| self.state_for(resource, watcher, now)).flatten();
         self.transactions.answer(key, status, historic::finish(writer, state), now.mono);
         if before_events {
@@ -190,7 +193,7 @@ impl Gateway {
     /// What a SUBSCRIBE is about, in the order of RFC 6665 §4.2.1.1, how he stands to it, and how it is
     /// read. What somebody may not see does not exist for him.
     fn what(
-        &self,
+        &mut self,
         request: &Request<'_, '_>,
         asked: &Asked<'_>,
         presentity: Option<&str>,
@@ -205,12 +208,20 @@ impl Gateway {
         let package = package.ok_or_else(bad_event)?;
         let rules = event::PACKAGES.get(package).copied().ok_or_else(bad_event)?;
         let nothing = || Rejection::new(404, "No Such Appliance");
-        let target = match presentity {
-            Some(presentity) => Uri::parse(presentity).ok().and_then(|uri| self.resolve(&uri, request.hop)),
-            None => self.resolve(&request.uri, request.hop),
+        let subject = match (self.written_list(request, who)?, presentity) {
+            (Some(subject), _) => Some(subject),
+            (None, Some(presentity)) => {
+                let uri = Uri::parse(presentity).ok();
+                uri.and_then(|uri| self.resolve(&uri, request.hop)).map(Target::subject)
+            }
+            (None, None) => {
+                let target = self.resolve(&request.uri, request.hop);
+                let target = target.map(|target| self.narrow(who, target, self.is_outside(request.hop)));
+                target.map(|target| self.subject_of(target, rules, who))
+            }
         };
         let outside = self.is_outside(request.hop);
-        let subject = self.narrow(who, target.ok_or_else(nothing)?, outside).subject();
+        let subject = subject.ok_or_else(nothing)?;
         self.check_isolation(who, subject, outside)?;
         let (standing, view) = self.standing(who, subject, outside, now).ok_or_else(nothing)?;
         if !rules.covers(subject) {
@@ -228,6 +239,18 @@ impl Gateway {
         let facet = if outside { event::OUTSIDE } else { 0 };
         let resource = Resource { subject: subject.code(), package, form: reading.form, view, facet };
         Ok((resource, standing, reading))
+    }
+
+    /// What is watched at an address. Phones look for their mailbox at their own one: it is the house's.
+    fn subject_of(&self, target: Target, rules: &dyn Package, who: &Identity) -> Subject {
+        let own = |user: usize| {
+            let name = self.config.users.get(user).map(|user| user.name.as_str());
+            matches!(who, Identity::User(user) if Some(user.as_str()) == name)
+        };
+        match target {
+            Target::User(user) if rules.covers(Subject::Alerts) && own(user) => Subject::Alerts,
+            target => target.subject(),
+        }
     }
 
     /// `sip:user@host` of the request, without parameters.

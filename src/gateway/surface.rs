@@ -1,6 +1,6 @@
 //! What goes into the gateway and what comes out.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -66,6 +66,22 @@ pub enum Input<'a> {
         /// What.
         event: driver::Event,
     },
+    /// [`Output::Relay`] comes back.
+    Relay {
+        /// The link.
+        link: LinkId,
+        /// What.
+        op: driver::Op,
+    },
+    /// A request came over HTTP; answered at once by [`Output::Answer`].
+    Http {
+        /// Names the request.
+        ticket: u64,
+        /// Who asks, by address.
+        peer: IpAddr,
+        /// What is asked.
+        request: &'a super::xcap::Request,
+    },
     /// A new configuration was checked and is good.
     Reload(Arc<Config>),
     /// Stop: tell the watchers, take registrations back.
@@ -103,11 +119,20 @@ pub enum Output {
         /// What.
         op: driver::Op,
     },
+    /// Hand this back as [`Input::Relay`]: it goes to another gateway, and like what goes to a driver it
+    /// waits until everything that was polled before is carried out.
+    Relay {
+        /// The link.
+        link: LinkId,
+        /// What.
+        op: driver::Op,
+    },
     /// Write a line to the audit log, before the outputs that follow are carried out.
     Audit {
         /// One JSON object.
         line: String,
-        /// Something sensitive follows: when the line cannot be kept, no [`Output::Drive`] with an id
+        /// Something sensitive follows: when the line cannot be kept, no [`Output::Drive`] or
+        /// [`Output::Relay`] with an id
         /// that is polled after it may be carried out.
         sensitive: bool,
     },
@@ -117,6 +142,13 @@ pub enum Output {
         key: super::Key,
         /// Its text; `None`: there is none any more.
         body: Option<Bytes>,
+    },
+    /// Answer a request that came over HTTP.
+    Answer {
+        /// The request.
+        ticket: u64,
+        /// The answer.
+        answer: super::xcap::Answer,
     },
     /// Something that a person may want to read in the journal.
     Tell(Notice),
@@ -156,6 +188,15 @@ pub enum Notice {
         channel: String,
         /// Why.
         why: String,
+    },
+    /// Somebody wrote a document, or took it away.
+    Document {
+        /// Who.
+        user: String,
+        /// Of what kind.
+        kind: &'static str,
+        /// What became of it.
+        what: &'static str,
     },
     /// A link changed.
     Link {

@@ -26,6 +26,11 @@ pub(super) struct Upstream {
 }
 
 impl Upstream {
+    /// The first of its registrations.
+    pub fn first(&self) -> usize {
+        self.range.start
+    }
+
     pub fn next_deadline(&self) -> Option<Instant> {
         [self.retry, self.keepalive].into_iter().flatten().min()
     }
@@ -73,6 +78,32 @@ impl Gateway {
         for registration in self.registrations.get_mut(range).unwrap_or_default() {
             registration.on_flow_up(hop, &mut self.rng, now);
         }
+        self.on_remote_flow_up(index, None, now);
+    }
+
+    /// The flow to an upstream, while there is one.
+    pub(super) fn upstream_flow(&self, index: usize) -> Option<Hop> {
+        self.upstreams.get(index)?.flow
+    }
+
+    /// An upstream answers: the waits begin anew.
+    pub(super) fn upstream_works(&mut self, index: usize) {
+        if let Some(upstream) = self.upstreams.get_mut(index) {
+            upstream.failures = 0;
+        }
+    }
+
+    /// Makes another flow to a peer: its name is looked up again.
+    pub(super) fn reopen_upstream(&mut self, index: usize, now: Now) {
+        let Some(upstream) = self.upstreams.get_mut(index) else { return };
+        let Some(hop) = upstream.flow.take() else { return };
+        upstream.keepalive = None;
+        if hop.transport.is_reliable() {
+            self.outputs.push_back(Output::Close { flow: hop.flow });
+        } else {
+            upstream.retry = Some(now.mono);
+            self.flows.remove(&hop.flow);
+        }
     }
 
     pub(super) fn on_connect_failed(&mut self, index: usize, why: &str, now: Now) {
@@ -88,8 +119,9 @@ impl Gateway {
             upstream.retry = Some(now.mono + wait);
         }
         let name = self.config.upstreams.get(index).map(|upstream| upstream.name.clone()).unwrap_or_default();
-        let standing = format!("no way to the registrar: {why}");
+        let standing = format!("no way to it: {why}");
         self.outputs.push_back(Output::Tell(Notice::Registration { address: name, standing, good: false }));
+        self.on_remote_flow_lost(index, why, now);
     }
 
     pub(super) fn on_upstream_closed(&mut self, index: usize, why: &str, now: Now) {
@@ -135,6 +167,19 @@ impl Gateway {
         let address = Address::parse(value).ok()?;
         let ours = address.uri.is_sip() && address.uri.host.eq_ignore_ascii_case(&upstream.domain);
         ours.then(|| Identity::Asserted(address.uri.address().into_owned()))
+    }
+
+    /// What waits for a registration goes on when it stands.
+    pub(super) fn on_registration(&mut self, index: usize, now: Now) {
+        self.tell_registration(index);
+        let stands = self
+            .registrations
+            .get(index)
+            .is_some_and(|registration| matches!(registration.standing(), Standing::Registered { .. }));
+        let via = self.upstreams.iter().position(|upstream| upstream.range.contains(&index));
+        if let Some(via) = via.filter(|_| stands) {
+            self.on_remote_flow_up(via, Some(index), now);
+        }
     }
 
     /// Tells the journal how a registration stands.

@@ -4,7 +4,9 @@
 pub mod audit;
 pub mod control;
 pub mod drivers;
+pub mod http;
 pub mod ports;
 pub mod run;
+pub mod store;
 pub mod tcp;
 pub mod udp;

@@ -1,6 +1,7 @@
 //! The sockets that the gateway listens on, opened before anything else is touched.
 
 use std::io;
+use std::net::SocketAddr;
 
 use tokio::net::TcpListener;
 
@@ -14,7 +15,9 @@ use crate::sip::{FlowId, Transport};
 pub struct Ports {
     pub(super) sockets: Vec<Udp>,
     pub(super) listeners: Vec<TcpListener>,
+    pub(super) http: Vec<TcpListener>,
     listening: Vec<Listen>,
+    http_at: Vec<SocketAddr>,
 }
 
 impl Ports {
@@ -33,6 +36,24 @@ impl Ports {
             ports.listening.push(listen);
         }
         Ok(ports)
+    }
+
+    /// Opens those for HTTP, too.
+    ///
+    /// # Errors
+    /// The one that cannot be opened, and why.
+    pub async fn open_http(&mut self, wanted: &[SocketAddr]) -> Result<(), (SocketAddr, io::Error)> {
+        for addr in wanted {
+            let listener = TcpListener::bind(addr).await.map_err(|why| (*addr, why))?;
+            self.http_at.push(listener.local_addr().unwrap_or(*addr));
+            self.http.push(listener);
+        }
+        Ok(())
+    }
+
+    /// Where HTTP is listened for.
+    pub fn http_at(&self) -> &[SocketAddr] {
+        &self.http_at
     }
 
     /// Where they listen.

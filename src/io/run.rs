@@ -13,12 +13,14 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use sipliance_driver as driver;
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::audit::Audit;
 use super::control::{self, Question};
 use super::drivers::Supervisor;
+use super::http::{self, Asked, Given};
 use super::ports::Ports;
+use super::store::Store;
 use super::tcp::{self, Connected, Report};
 use super::udp::{Batch, Udp};
 use crate::config::{Config, HostPort};
@@ -42,6 +44,13 @@ pub struct Shell {
     questions: mpsc::Receiver<Question>,
     notices: Box<dyn FnMut(&Notice)>,
     audit: Option<Audit>,
+    store: Option<Store>,
+    /// What the newest document that was to be kept has become.
+    keeping: Option<oneshot::Receiver<bool>>,
+    asked: mpsc::Receiver<Asked>,
+    /// Requests whose answer the gateway is about to give.
+    asking: HashMap<u64, oneshot::Sender<Given>>,
+    next_ticket: u64,
     sockets: Vec<Udp>,
     /// The socket that is looked at first: each in its turn, or a flood on one would starve the rest.
     turn: usize,
@@ -91,6 +100,8 @@ pub struct Parts {
     pub notices: Box<dyn FnMut(&Notice)>,
     /// The audit file.
     pub audit: Option<PathBuf>,
+    /// The folder for documents.
+    pub store: Option<Store>,
 }
 
 /// The time.
@@ -107,7 +118,9 @@ impl Shell {
     pub fn new(parts: Parts) -> io::Result<Self> {
         let (report_to, reports) = mpsc::channel(REPORTS);
         let audit = parts.audit.map(|path| Audit::open(&path)).transpose()?;
-        let Ports { sockets, listeners, .. } = parts.ports;
+        let Ports { sockets, listeners, http, .. } = parts.ports;
+        let (asked_to, asked) = mpsc::channel(http::REQUESTS);
+        http::serve(http, &asked_to);
         for listener in listeners {
             tokio::task::spawn_local(tcp::accept(listener, report_to.clone()));
         }
@@ -118,6 +131,11 @@ impl Shell {
             questions: parts.questions,
             notices: parts.notices,
             audit,
+            store: parts.store,
+            keeping: None,
+            asked,
+            asking: HashMap::new(),
+            next_ticket: 0,
             next_flow: sockets.len() as u64,
             sockets,
             turn: 0,
@@ -148,9 +166,10 @@ impl Shell {
                 }
                 Some(report) = self.reports.recv() => self.on_report(report),
                 (link, event) = self.drivers.recv() => self.gateway.handle(Input::Driver { link, event }, now()),
+                Some(asked) = self.asked.recv() => self.on_asked(asked),
                 Some(question) = self.questions.recv() => control::answer(question, &mut self.gateway, now()),
                 signal = self.signals.recv() => match signal {
-                    Some(Signal::Reload(config)) => self.gateway.handle(Input::Reload(config), now()),
+                    Some(Signal::Reload(config)) => self.reload(config),
                     Some(Signal::Stop) | None if stopping.is_none() => {
                         self.gateway.handle(Input::Shutdown, now());
                         stopping = Some(Instant::now() + FAREWELL);
@@ -162,6 +181,9 @@ impl Shell {
             self.drain();
         }
         self.drivers.close().await;
+        if let Some(store) = &self.store {
+            store.close().await;
+        }
     }
 
     fn new_flow(&mut self) -> FlowId {
@@ -209,7 +231,7 @@ impl Shell {
                 Output::Close { flow } => {
                     self.streams.remove(&flow);
                 }
-                Output::Drive { link, op } if stopped && op.id().is_some() => {
+                Output::Drive { link, op } | Output::Relay { link, op } if stopped && op.id().is_some() => {
                     let failure = driver::Failure::Refused("the audit file cannot be written".to_owned());
                     let id = op.id().unwrap_or(driver::OpId(0));
                     let event = driver::Event::Done { id, result: Err(failure) };
@@ -220,18 +242,49 @@ impl Shell {
                         self.gateway.handle(Input::Driver { link, event }, now());
                     }
                 }
+                Output::Relay { link, op } => self.gateway.handle(Input::Relay { link, op }, now()),
                 Output::Audit { line, sensitive } => {
                     stopped |= !self.write_audit(&line, sensitive) && sensitive
                 }
-                Output::Keep { .. } => {}
+                Output::Keep { key, body } => {
+                    self.keeping = self.store.as_ref().map(|store| store.keep(key, body));
+                }
+                Output::Answer { ticket, answer } => {
+                    let kept = self.keeping.take().filter(|_| answer.kept);
+                    if let Some(to) = self.asking.remove(&ticket) {
+                        // Whoever asked may be gone.
+                        let _ = to.send(Given { answer, kept });
+                    }
+                }
                 Output::Tell(notice) => (self.notices)(&notice),
             }
         }
         self.flush_backlog();
     }
 
+    fn on_asked(&mut self, asked: Asked) {
+        self.next_ticket += 1;
+        let (ticket, peer) = (self.next_ticket, asked.peer);
+        self.asking.insert(ticket, asked.answer);
+        self.gateway.handle(Input::Http { ticket, peer, request: &asked.request }, now());
+    }
+
+    /// Users who are new may have documents from before.
+    fn reload(&mut self, config: Arc<Config>) {
+        let new = config.users.clone();
+        let before = self.gateway.users();
+        self.gateway.handle(Input::Reload(config), now());
+        if let Some(store) = &self.store {
+            let new = new.iter().map(|user| user.name.as_str());
+            store.load(new.filter(|user| !before.iter().any(|known| known == user)), &mut self.gateway);
+        }
+    }
+
     fn send(&mut self, hop: Hop, bytes: Bytes) {
         if hop.transport == Transport::Udp {
+            if self.refused_upstream(hop) {
+                return;
+            }
             if !self.backlog.is_empty() || !self.send_packet(hop, &bytes) {
                 if self.backlog.len() >= BACKLOG {
                     self.backlog.pop_front();
@@ -245,6 +298,19 @@ impl Shell {
         if full {
             self.streams.remove(&hop.flow);
         }
+    }
+
+    /// Whether the far end of an upstream said since the last packet that nobody listens there: that is
+    /// told by an error, which wakes nobody.
+    fn refused_upstream(&mut self, hop: Hop) -> bool {
+        let found = self.sockets.iter().position(|socket| socket.flow == hop.flow);
+        let upstream = found.and_then(|at| self.sockets.get(at)).filter(|socket| socket.upstream.is_some());
+        let Some(error) = upstream.and_then(Udp::error) else { return false };
+        if let Some(at) = found {
+            self.sockets.remove(at);
+        }
+        self.gateway.handle(Input::Closed { flow: hop.flow, why: refused(&error) }, now());
+        true
     }
 
     /// False when the kernel has no room.

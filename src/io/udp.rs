@@ -132,6 +132,11 @@ impl Udp {
         })
     }
 
+    /// What the far host answered on a connected socket since this was asked last.
+    pub fn error(&self) -> Option<io::Error> {
+        self.socket.take_error().ok().flatten()
+    }
+
     /// Sends one packet, or drops it when the kernel has no room: SIP repeats over UDP.
     ///
     /// # Errors

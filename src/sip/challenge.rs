@@ -24,6 +24,9 @@ pub struct Login {
     pub user: String,
     /// Password; `None` when nobody gave one.
     pub password: Option<SecretString>,
+    /// The realm that the password is for; `None`: whoever is asked may ask for it. Behind a provider
+    /// somebody else may challenge, and could guess at the answer.
+    pub realm: Option<String>,
 }
 
 /// Why a challenge is not answered (again).
@@ -35,6 +38,13 @@ pub enum Refused {
     /// The answer was right in form and the server refuses it.
     #[error("wrong user or password")]
     Wrong,
+    /// It was answered, and is asked for again. What the request was to do may be done: a server that
+    /// started anew in between forgot both.
+    #[error("the server asks for the password again")]
+    Again,
+    /// The password is for another realm.
+    #[error("somebody behind the server asks for a password of their own, and none was given")]
+    Foreign,
     /// No challenge is of a kind that is known.
     #[error("the server asks for a kind of login that is not supported")]
     Unsupported,
@@ -45,6 +55,8 @@ pub enum Refused {
 pub struct Challenges {
     login: Login,
     realms: Vec<Realm>,
+    /// Nothing is answered twice, however old the nonce.
+    once: bool,
 }
 
 #[derive(Debug)]
@@ -61,7 +73,12 @@ struct Realm {
 impl Challenges {
     /// Nobody has asked for anything yet.
     pub fn new(login: Login) -> Self {
-        Self { login, realms: Vec::new() }
+        Self { login, realms: Vec::new(), once: false }
+    }
+
+    /// For a request that must not act twice: the second challenge of a realm is [`Refused::Again`].
+    pub fn once(login: Login) -> Self {
+        Self { once: true, ..Self::new(login) }
     }
 
     /// A new request begins: each realm may ask again.
@@ -79,10 +96,13 @@ impl Challenges {
         let password = self.login.password.as_ref().ok_or(Refused::NoPassword)?;
         let login = auth::Login { user: &self.login.user, password: password.expose_secret() };
         let answer = auth::answer(response, login, "", "", "", 1).ok_or(Refused::Unsupported)?;
+        if self.login.realm.as_ref().is_some_and(|realm| *realm != answer.realm) {
+            return Err(Refused::Foreign);
+        }
         let known = self.realms.iter().position(|realm| realm.name == answer.realm);
         let asked = known.and_then(|at| self.realms.get(at)).map_or(0, |realm| realm.asked);
-        if asked > 0 && !(answer.stale && asked <= STALE) {
-            return Err(Refused::Wrong);
+        if asked > 0 && !(answer.stale && asked <= STALE && !self.once) {
+            return Err(if answer.stale && self.once { Refused::Again } else { Refused::Wrong });
         }
         match known {
             Some(at) => drop(self.realms.remove(at)),
@@ -133,7 +153,7 @@ mod tests {
     }
 
     fn challenges(password: Option<&str>) -> Challenges {
-        Challenges::new(Login { user: "anna".to_owned(), password: password.map(Into::into) })
+        Challenges::new(Login { user: "anna".to_owned(), password: password.map(Into::into), realm: None })
     }
 
     #[test]
@@ -160,6 +180,24 @@ mod tests {
     }
 
     /// Proves: DG-7
+    #[test]
+    fn a_password_goes_to_its_realm_alone_and_once_to_what_acts() {
+        let login = |realm: Option<&str>| Login {
+            user: "anna".to_owned(),
+            password: Some("secret".into()),
+            realm: realm.map(str::to_owned),
+        };
+        let ask = |ours: &mut Challenges, raw: Vec<u8>| ours.on_challenge(&Message::parse(&raw).unwrap());
+        let mut ours = Challenges::new(login(Some("provider")));
+        assert_eq!(ask(&mut ours, challenge("mallory", "1", "")), Err(Refused::Foreign));
+        assert_eq!(ask(&mut ours, challenge("provider", "1", "")), Ok(()));
+        let mut ours = Challenges::once(login(None));
+        assert_eq!(ask(&mut ours, challenge("h", "1", "")), Ok(()));
+        assert_eq!(ask(&mut ours, challenge("h", "2", ", stale=true")), Err(Refused::Again));
+        // A proxy on the way is another realm, and nobody has acted before it.
+        assert_eq!(ask(&mut ours, challenge("p", "1", "")), Ok(()));
+    }
+
     #[test]
     fn every_realm_gets_its_credentials_with_a_rising_count() {
         let mut rng = ChaCha8Rng::seed_from_u64(1);

@@ -62,6 +62,13 @@ impl Exchange {
         }
     }
 
+    /// An exchange of a request that must not act twice: when the server forgets that the password was
+    /// given, the end is [`Refused::Again`] and nothing is repeated.
+    pub fn acting(request: Request, login: Login, rng: ChaCha8Rng) -> Self {
+        let challenges = Challenges::once(login.clone());
+        Self { challenges, ..Self::new(request, login, rng) }
+    }
+
     /// Sends the request.
     pub fn send<U: Copy>(&mut self, transactions: &mut Transactions<U>, user: U, hop: Hop, now: Instant) {
         self.cseq += 1;
@@ -141,7 +148,7 @@ mod tests {
             fields: "",
             body: Some(("text/plain", b"on".to_vec())),
         };
-        let login = Login { user: "anna".to_owned(), password: Some("secret".into()) };
+        let login = Login { user: "anna".to_owned(), password: Some("secret".into()), realm: None };
         let mut exchange = Exchange::new(request, login, ChaCha8Rng::seed_from_u64(8));
         exchange.send(&mut transactions, (), hop, now);
         let first = transactions.poll_transmit().unwrap().bytes;

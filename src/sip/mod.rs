@@ -8,6 +8,7 @@ pub mod dialog;
 pub mod exchange;
 pub mod notifier;
 pub mod publication;
+pub mod publisher;
 pub mod registrar;
 pub mod registration;
 pub mod subscriber;
@@ -101,6 +102,12 @@ pub enum User {
     Notify(notifier::SubscriptionId, u32),
     /// A registration at an upstream registrar.
     Register(registration::RegistrationId),
+    /// A subscription of ours elsewhere, by its place.
+    Watch(usize),
+    /// A command of ours elsewhere, by its number.
+    Order(u64),
+    /// A publication of ours, by its place.
+    Publish(usize),
     /// Whoever may decide over the request to watch of that number (QAUTH).
     Qauth(u32),
     /// Nobody: the outcome of a reply MESSAGE is only counted.

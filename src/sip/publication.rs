@@ -111,6 +111,11 @@ impl<S: PartialEq + Copy, T> Publications<S, T> {
         self.entries.values().filter(move |entry| entry.subject == subject).map(|entry| &entry.state)
     }
 
+    /// How many there are for `subject`.
+    pub fn count(&self, subject: S) -> usize {
+        self.of(subject).count()
+    }
+
     /// Whether one more fits.
     ///
     /// # Errors

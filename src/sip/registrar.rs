@@ -17,6 +17,8 @@ use crate::timer::Now;
 pub struct Binding {
     /// The Contact URI as it was registered, byte for byte.
     pub contact: String,
+    /// The parameters of the Contact without `expires`, each with its `;`.
+    pub params: String,
     /// `+sip.instance` and `reg-id` as written; a phone that comes back replaces itself.
     instance: Option<String>,
     /// The methods that it says it takes (RFC 3840 §9.3), as written.
@@ -24,7 +26,7 @@ pub struct Binding {
     /// The flow that it registered on.
     pub hop: Hop,
     /// When it ends.
-    expires: Instant,
+    pub expires: Instant,
     call_id: Vec<u8>,
     cseq: u32,
 }
@@ -97,12 +99,20 @@ impl Registrar {
         self.users.get(user).into_iter().flatten().filter(move |binding| binding.expires > now.mono)
     }
 
-    /// A connection is gone, and with it what was registered over it.
-    pub fn on_flow_closed(&mut self, flow: FlowId) {
-        self.users.retain(|_, bindings| {
+    /// A connection is gone, and with it what was registered over it; the users whom that concerns.
+    pub fn on_flow_closed(&mut self, flow: FlowId) -> Vec<String> {
+        let mut concerned = Vec::new();
+        self.users.retain(|user, bindings| {
+            let before = bindings.len();
             bindings.retain(|binding| binding.hop.flow != flow);
+            if bindings.len() < before {
+                concerned.push(user.clone());
+            }
             !bindings.is_empty()
         });
+        // The same in every run.
+        concerned.sort_unstable();
+        concerned
     }
 
     /// How many bindings there are.
@@ -163,6 +173,7 @@ fn update(
     }
     bindings.push(Binding {
         contact: address.uri.raw.to_owned(),
+        params: params_of(&address)?,
         instance,
         methods: address.params.text("methods").map(ToOwned::to_owned),
         hop,
@@ -173,11 +184,29 @@ fn update(
     Ok(())
 }
 
+/// The parameters besides `expires`, on one line.
+fn params_of(address: &Address<'_>) -> Result<String, Rejection> {
+    let mut params = String::new();
+    for (name, value) in address.params.iter().filter(|(name, _)| !name.eq_ignore_ascii_case(b"expires")) {
+        params.push(';');
+        params.push_str(&String::from_utf8_lossy(name));
+        if let Some(value) = value {
+            params.push('=');
+            params.push_str(&String::from_utf8_lossy(value).replace(['\r', '\n'], " "));
+        }
+    }
+    if params.len() > limits::CONTACT_PARAMS {
+        return Err(Rejection::new(400, "Contact Parameters Too Long"));
+    }
+    Ok(params)
+}
+
 fn contact_fields(bindings: &[Binding], now: Now) -> String {
     let mut fields = String::new();
     for binding in bindings {
         let left = binding.expires.saturating_duration_since(now.mono).as_secs();
-        fields.push_str(&format!("Contact: <{}>;expires={left}\r\n", binding.contact));
+        let Binding { contact, params, .. } = binding;
+        fields.push_str(&format!("Contact: <{contact}>{params};expires={left}\r\n"));
     }
     fields
 }

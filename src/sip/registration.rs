@@ -84,6 +84,10 @@ pub struct Registration {
     /// When to send the next REGISTER by itself.
     wake: Option<Instant>,
     leaving: bool,
+    /// The way that later requests take (RFC 3608), value by value.
+    service_route: Vec<String>,
+    /// The realm that asked for the password.
+    realm: Option<String>,
     /// What was last told: registered, or failed.
     told: Option<bool>,
 }
@@ -96,6 +100,8 @@ const BASE: Duration = Duration::from_secs(30);
 const LONGEST_WAIT: Duration = Duration::from_secs(1800);
 /// The wait after an answer that only a person can change: wrong password, forbidden.
 const REFUSED_WAIT: Duration = Duration::from_secs(600);
+/// Most stations of a service route; those behind are left out.
+const ROUTES: usize = 8;
 /// Longest reason phrase of a registrar that is shown, in characters.
 const REASON: usize = 100;
 
@@ -116,6 +122,8 @@ impl Registration {
             expires,
             wake: None,
             leaving: false,
+            service_route: Vec::new(),
+            realm: None,
             told: None,
             identity,
         }
@@ -146,6 +154,16 @@ impl Registration {
         let news = self.told != good || good == Some(false);
         self.told = good;
         news
+    }
+
+    /// The realm that the password is for: that of the registrar, or its domain where it never asked.
+    pub fn realm(&self) -> &str {
+        self.realm.as_deref().unwrap_or(&self.identity.domain)
+    }
+
+    /// The way that requests of this address take, as the registrar wants it (RFC 3608).
+    pub fn service_route(&self) -> &[String] {
+        &self.service_route
     }
 
     /// The flow that requests for this address travel on, while there is one.
@@ -244,6 +262,8 @@ impl Registration {
 
     fn registered(&mut self, response: &Message<'_>, rng: &mut ChaCha8Rng, now: Now) {
         let granted = self.granted(response).unwrap_or(self.expires).max(1);
+        let text = |value: &[u8]| String::from_utf8(value.to_vec()).ok();
+        self.service_route = response.list(Name::ServiceRoute).filter_map(text).take(ROUTES).collect();
         let since_ms = *self.since_ms.get_or_insert(now.wall_ms);
         self.failures = 0;
         self.challenges = 0;
@@ -279,6 +299,7 @@ impl Registration {
         match auth::answer(response, login, "REGISTER", &uri, &cnonce, 1) {
             // One answer per challenge, three more when only the nonce was old.
             Some(answer) if self.challenges == 1 || (answer.stale && self.challenges <= 4) => {
+                self.realm = Some(answer.realm.clone());
                 self.send(transactions, Some(&answer.field), now);
             }
             Some(_) => {

@@ -97,7 +97,8 @@ fn scenarios() -> Vec<(&'static str, Vec<Order>)> {
     ]
 }
 
-/// Proves: DMP-1, DMP-2
+/// Proves: DMP-2
+/// Reads: DMP-1, DMP-3
 #[test]
 fn every_scenario_of_the_draft() {
     for (name, orders) in scenarios() {

@@ -113,7 +113,7 @@ fn what_is_no_filter() {
     );
 }
 
-/// Proves: FL-2
+/// Reads: FL-2
 #[test]
 fn what_is_shown() {
     let set = read(
@@ -166,7 +166,7 @@ fn changes() {
 }
 
 /// All conditions of a trigger, any trigger of a filter.
-/// Proves: FL-2
+/// Reads: FL-2
 #[test]
 fn triggers() {
     let set = read(
@@ -197,7 +197,7 @@ fn triggers() {
     assert!(set.filters[0].fires(&state("20", "closed", Some("fire")), &calm));
 }
 
-/// Proves: FL-4
+/// Reads: FL-4
 #[test]
 fn a_refresh_replaces_by_id() {
     let of = |inside: &str| read(set(inside).as_bytes()).unwrap();

@@ -59,7 +59,7 @@ fn buddies_in_every_spelling() {
     assert_eq!(entries, [("sip:a@h", Some("Ana")), ("mailto:b@h", None), ("sip:c;method=d@h;lr?x=y", None)]);
 }
 
-/// Proves: RL-8
+/// Reads: RL-8
 #[test]
 fn lists_that_are_none() {
     let ns = "xmlns='urn:ietf:params:xml:ns:resource-lists'";

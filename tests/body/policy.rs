@@ -63,7 +63,7 @@ fn documents_of_ours() {
     assert_eq!(read(write(&rules()).as_bytes()).unwrap(), rules());
 }
 
-/// Proves: AUTH-1, AUTH-2, AUTH-3, AUTH-4, AUTH-6
+/// Reads: AUTH-2, AUTH-3, AUTH-4
 #[test]
 fn who_is_granted_what() {
     let rules = rules();
@@ -108,7 +108,7 @@ fn ruleset(conditions: &str) -> String {
 }
 
 /// Whatever is not understood grants nothing.
-/// Proves: AUTH-4
+/// Reads: AUTH-4
 #[test]
 fn what_is_not_known_matches_nobody() {
     for conditions in [

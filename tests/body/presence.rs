@@ -130,6 +130,7 @@ fn nothing_gets_out_of_its_line() {
     assert!(!text.contains(";q=0;"), "{text}");
 }
 
+/// Proves: LP-6, PX-6
 #[test]
 fn a_tuple_without_status_is_not_called_open() {
     let presence = Presence {

@@ -62,7 +62,7 @@ fn the_states_of_2000() {
     assert_eq!(list.resource, "sip:lamp.bedroom@home.example");
 }
 
-/// Proves: WI-1
+/// Reads: WI-1
 #[test]
 fn versions() {
     let of = |version, full| WatcherInfo { version, full, lists: Vec::new() };
@@ -79,7 +79,7 @@ fn versions() {
     }
 }
 
-/// Proves: WI-6
+/// Reads: WI-6
 #[test]
 fn what_is_no_watcher_information() {
     let doc = |inside: &str| {

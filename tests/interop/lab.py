@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import glob
 import json
 import os
 import pathlib
@@ -144,6 +145,11 @@ class Lab:
         for program in programs:
             if not shutil.which(program, path=path):
                 raise Skip(f"{program} is not installed")
+
+    def need_files(self, *patterns):
+        for pattern in patterns:
+            if not glob.glob(pattern):
+                raise Skip(f"there is no {pattern}")
 
     def need_gateway(self):
         if not shutil.which(GATEWAY):

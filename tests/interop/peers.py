@@ -9,11 +9,12 @@ from lab import HERE, check, free_port, until
 
 
 class Kamailio:
-    """Registrar (digest) and proxy of example.com."""
+    """Registrar (digest) and proxy of example.com; with another configuration its presence server."""
 
-    def __init__(self, lab, password, host="127.0.0.1", algorithm="MD5"):
+    def __init__(self, lab, password, host="127.0.0.1", algorithm="MD5", config="kamailio.cfg"):
         lab.need("kamailio")
         self.lab, self.password, self.algorithm = lab, password, algorithm
+        self.config = config
         self.address = (host, free_port(host))
         self.program = None
         self.begin()
@@ -22,9 +23,9 @@ class Kamailio:
         host, port = self.address
         folder = self.lab.folder / "kamailio"
         folder.mkdir(exist_ok=True)
-        filled = {"HOST": host, "PORT": port, "PASSWORD": self.password, "ALGORITHM": self.algorithm}
+        filled = {"HOST": host, "PORT": port, "PASSWORD": self.password, "ALGORITHM": self.algorithm, "TABLES": folder / "tables"}
         words = [f"--substdef=!{name}!{value}!g" for name, value in filled.items()]
-        self.program = self.lab.start("kamailio", ["kamailio", "-DD", "-E", "-f", HERE / "kamailio" / "kamailio.cfg",
+        self.program = self.lab.start("kamailio", ["kamailio", "-DD", "-E", "-f", HERE / "kamailio" / self.config,
                                                    "-Y", folder, "-P", folder / "pid", "-m", "32", "-M", "8", *words],
                                       env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"})
         def up():

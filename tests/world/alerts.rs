@@ -59,7 +59,6 @@ fn who_may_only_look_acknowledges_nothing() {
     assert!(body(&world, ben, 0).contains("Text-Message: 1/0"));
 }
 
-/// Proves: REQ-5.2
 #[test]
 fn a_room_is_its_appliances() {
     let mut world = World::new(603);

@@ -1,6 +1,6 @@
 //! What RFC 3428, RFC 3903 and the draft of DO ask of who carries out commands, point by point.
 
-use sipliance::sip::wire::{Message, Method, Name, Start};
+use sipliance::sip::wire::{Message, Method, Name};
 use sipliance_driver::{Event, Why};
 
 use super::conformance_events::{answered, edited};
@@ -9,6 +9,42 @@ use super::world::{Seen, Way, World};
 
 fn status(world: &World, phone: usize, op: usize) -> u16 {
     world.phones[phone].ops[op].status()
+}
+
+/// Proves: SEC-1, DO-2, PR-1, PR-11
+#[test]
+fn nobody_enters_without_a_proof() {
+    let mut world = World::new(920);
+    let from: std::net::SocketAddr = "203.0.113.66:5060".parse().unwrap();
+    for (method, more, body) in [
+        ("SUBSCRIBE", "Event: presence\r\n", ""),
+        ("MESSAGE", "Content-Type: text/plain\r\n", "on"),
+        ("DO", "Content-Type: text/plain\r\n", "on"),
+        (
+            "PUBLISH",
+            "Event: appliance\r\nContent-Type: application/senml+json\r\n",
+            r#"[{"n":"power","vb":true}]"#,
+        ),
+        ("INVITE", "", ""),
+        ("REGISTER", "", ""),
+        ("OPTIONS", "Accept: application/td+json\r\n", ""),
+    ] {
+        let text = format!(
+            "{method} sip:plug@home.example SIP/2.0\r\nVia: SIP/2.0/UDP 203.0.113.66;branch=z9hG4bK{method}\r\nFrom: <sip:anna@home.example>;tag=1\r\nTo: <sip:plug@home.example>\r\nCall-ID: {method}\r\nCSeq: 1 {method}\r\nContact: <sip:x@203.0.113.66>\r\nUser-Agent: long enough to be answered with two challenges\r\n{more}Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        world.inject(from, text);
+        world.run(100);
+        let answer = String::from_utf8(world.strays.last().unwrap().2.to_vec()).unwrap();
+        assert!(
+            answer.starts_with("SIP/2.0 401 ") && answer.contains(&format!("1 {method}\r\n")),
+            "{method}: {answer}"
+        );
+        assert!(answer.contains("WWW-Authenticate: Digest "), "{answer}");
+    }
+    assert!(world.plug.writes.is_empty());
+    let status = world.gateway.status(world.time());
+    assert_eq!((status.subscriptions, status.contacts), (0, 0));
 }
 
 /// Proves: IM-1, IM-2, IM-3
@@ -112,7 +148,7 @@ fn each_failure_of_a_do_has_its_status() {
     assert_eq!(switch(&mut world, anna, "plug"), 480);
 }
 
-/// Proves: DO-7, NEG-18, REQ-6.1, DO-3
+/// Proves: DO-7, NEG-18, REQ-6.1, REQ-7.1.1, DO-3
 #[test]
 fn a_do_in_words_or_in_senml_is_answered_where_it_came_from() {
     let mut world = World::new(925);
@@ -140,40 +176,6 @@ fn a_do_in_words_or_in_senml_is_answered_where_it_came_from() {
         assert!(body.contains(if on { "on" } else { "off" }), "the 200 says how it stands: {body:?}");
     }
     assert!(world.strays.is_empty(), "a Contact is no address to send to");
-}
-
-/// Proves: DO-5
-#[test]
-fn commands_of_one_call_keep_their_order() {
-    let mut world = World::new(926);
-    let anna = world.phone("anna");
-    let in_call = |number: u32| {
-        move |text: String| {
-            let call_id = text.split("Call-ID: ").nth(1).unwrap().split("\r\n").next().unwrap().to_owned();
-            let tag = text.split(";tag=").nth(1).unwrap().split("\r\n").next().unwrap().to_owned();
-            text.replace(&call_id, "one-call")
-                .replace(&tag, "one")
-                .replace("CSeq: 1 DO", &format!("CSeq: {number} DO"))
-        }
-    };
-    let mut answers = Vec::new();
-    // The network lets the third overtake the second.
-    for (number, on) in [(11, true), (13, false), (12, true), (14, true)] {
-        edited(&mut world, anna, |phone, now| phone.switch("plug", on, now), in_call(number));
-        world.run(1_000);
-        let sent = world.seen.iter().rev().find_map(|(_, seen)| match seen {
-            Seen::Sent(bytes) if bytes.windows(3).any(|three| three == b" DO") => Some(bytes.clone()),
-            _ => None,
-        });
-        let sent = sent.unwrap();
-        let Start::Response { status, .. } = Message::parse(&sent).unwrap().start else {
-            panic!("no answer")
-        };
-        answers.push(status);
-    }
-    assert_eq!(answers, [200, 200, 500, 200]);
-    let writes: Vec<&str> = world.plug.writes.iter().map(|(_, payload)| payload.as_str()).collect();
-    assert_eq!(writes, ["ON", "OFF", "ON"], "what is late is not done");
 }
 
 /// Proves: DO-4
@@ -263,7 +265,7 @@ fn a_publish_makes_no_dialog() {
     assert!(world.strays.is_empty() && world.gateway.status(world.time()).subscriptions == 0);
 }
 
-/// Proves: RP-1, RP-2
+/// Proves: RP-1, RP-2, RP-3
 #[test]
 fn every_request_asks_for_the_way_back_and_every_answer_tells_it() {
     let mut world = World::with(931, super::home::config(Some("udp")));
@@ -283,6 +285,9 @@ fn every_request_asks_for_the_way_back_and_every_answer_tells_it() {
             Some((method, _)) => {
                 assert_eq!(via.params.get("rport"), Some(None), "{}", String::from_utf8_lossy(bytes));
                 asked.insert(method.as_str().to_owned());
+                // Where it listens; to a provider, the port of that flow.
+                let listens = via.sent_by == b"192.0.2.1:5060" || method == Method::Register;
+                assert!(listens, "{}", String::from_utf8_lossy(bytes));
             }
             None => {
                 assert_eq!(via.params.text("received"), Some("198.51.100.1"));
@@ -292,6 +297,27 @@ fn every_request_asks_for_the_way_back_and_every_answer_tells_it() {
     }
     assert_eq!(asked.into_iter().collect::<Vec<_>>(), ["MESSAGE", "NOTIFY", "REGISTER"]);
     assert!(world.sent(Method::Register).len() > 1);
+}
+
+/// Proves: GR-7
+#[test]
+fn a_phone_gives_itself_no_gruu() {
+    let mut world = World::new(933);
+    let anna = world.phone("anna");
+    let op = edited(
+        &mut world,
+        anna,
+        |phone, now| phone.register(700, now),
+        |text| {
+            text.replace(
+                ";expires=700",
+                ";expires=700;pub-gruu=\"sip:anna@home.example;gr=x\";temp-gruu=\"sip:t@home.example;gr\"",
+            )
+        },
+    );
+    assert_eq!(status(&world, anna, op), 200);
+    let contact = answered(&world, anna, op, Name::Contact).unwrap();
+    assert!(contact.contains("expires=700") && !contact.contains("gruu"), "{contact}");
 }
 
 /// Proves: REQ-8.6.2

@@ -112,7 +112,7 @@ fn a_subscription_to_no_package_is_a_bad_event() {
     assert_eq!(world.gateway.status(world.time()).subscriptions, 0);
 }
 
-/// Proves: PR-3, PR-4, MW-2, MW-7, MW-8, DI-1, NEG-1, NEG-8, EV-17
+/// Proves: PR-3, PR-4, MW-2, MW-7, MW-8, DI-1, DI-2, NEG-1, NEG-8, EV-17
 #[test]
 fn what_is_not_asked_for_is_as_the_package_says() {
     for (name, event, kind) in [
@@ -137,6 +137,7 @@ fn what_is_not_asked_for_is_as_the_package_says() {
         assert!(
             first.state.starts_with("active;expires=3600") || first.state.starts_with("active;expires=3599")
         );
+        assert_eq!(first.body.contains("state=\"full\""), event == "dialog", "{}", first.body);
         if event == "message-summary" {
             // Counts, and of no message its header fields.
             assert!(
@@ -258,6 +259,25 @@ fn an_answer_whose_from_and_to_are_exchanged_is_an_answer() {
     let repeated = world.sent(Method::Notify).iter().filter(|(_, bytes)| *bytes == notify).count();
     assert_eq!(repeated, 1, "it is not sent again");
     assert_eq!(world.gateway.status(world.time()).subscriptions, 1);
+}
+
+/// Proves: WI-6
+#[test]
+fn every_watcher_has_an_id_of_its_own() {
+    let mut world = World::new(914);
+    let anna = world.phone("anna");
+    for event in ["presence", "presence;id=2", "presence;id=3"] {
+        world.at(anna, |phone, now| phone.subscribe("plug", event, 600, now));
+        world.run(300);
+    }
+    let op = world.at(anna, |phone, now| phone.subscribe("plug", "presence.winfo", 600, now));
+    world.run(1_000);
+    assert_eq!(world.phones[anna].ops[op].status(), 200);
+    let told = world.phones[anna].subs[3].notifies.last().unwrap().body.clone();
+    // The reader takes no id twice, and none that is no token.
+    let info =
+        sipliance::body::watcherinfo::read(told.as_bytes()).unwrap_or_else(|why| panic!("{why}: {told}"));
+    assert_eq!(info.lists[0].watchers.len(), 3, "{told}");
 }
 
 /// Proves: RC-6, ET-6

@@ -63,7 +63,7 @@ fn code(body: &str) -> u16 {
     }
 }
 
-/// Proves: DMP-1, REQ-7.1
+/// Proves: DMP-1, REQ-7.1.1
 #[test]
 fn an_action_by_any_of_its_names() {
     let (mut world, anna) = world(1201);
@@ -142,7 +142,7 @@ fn each_way_not_to_do_it_has_its_code() {
     assert!(world.lamp.writes.is_empty());
 }
 
-/// Proves: DMP-3, REQ-7.1
+/// Proves: DMP-3, REQ-7.1.2
 #[test]
 fn questions_and_commands_in_the_order_of_the_document() {
     let (mut world, anna) = world(1203);
@@ -309,7 +309,7 @@ fn a_repeated_do_is_done_once() {
     assert!(world.contradictions().is_empty());
 }
 
-/// Proves: REQ-7.1
+/// Proves: REQ-7.1.3
 #[test]
 fn a_subscription_in_dmp_hears_what_it_chose() {
     let (mut world, anna) = world(1209);

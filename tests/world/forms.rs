@@ -122,7 +122,7 @@ fn a_list_is_its_appliances_each_for_itself() {
     );
 }
 
-/// Proves: NEG-20, SEC-1
+/// Proves: NEG-20, REQ-7.1.4, SEC-1
 #[test]
 fn an_appliance_describes_itself_to_who_may_see_it() {
     let mut world = World::new(805);

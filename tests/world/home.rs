@@ -6,7 +6,7 @@ use std::sync::Arc;
 use sipliance::config::Config;
 use sipliance::config::home::{Profiles, from_text};
 
-const PLUG: &str = r#"
+pub const PLUG: &str = r#"
 format: 1
 profile: plug
 name: Plug with a meter
@@ -85,7 +85,7 @@ upstream:
       - {user: "101", password: {secret: provider}, device: plug}
 "#;
 
-const SECRETS: &str = "anna: correct horse\nben: battery staple\ncarla: tall green door\nprovider: a provider word\n\
+const SECRETS: &str = "anna: correct horse\nben: battery staple\ncarla: tall green door\nprovider: a provider word\nmum: over the garden fence\n\
     names: 000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f\n";
 
 /// The password of a user of the house.
@@ -139,7 +139,8 @@ fn edit(mut text: String, changes: &[(&str, &str)]) -> Arc<Config> {
     parse(&text)
 }
 
-fn parse(text: &str) -> Arc<Config> {
+/// A house of this text, with the profile `plug`.
+pub fn parse(text: &str) -> Arc<Config> {
     let mut profiles = Profiles::new();
     profiles.add("plug", "plug.yaml", PLUG);
     let (config, reports) = from_text(Path::new("home.yaml"), text, SECRETS, &profiles);

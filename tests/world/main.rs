@@ -7,6 +7,7 @@
 #![allow(missing_docs, reason = "the tests of a program have no readers of documentation")]
 
 mod home;
+mod pair;
 mod phone;
 mod plug;
 mod provider;
@@ -14,18 +15,22 @@ mod world;
 
 mod addresses;
 mod alerts;
+mod announce;
 mod calls;
 mod conformance_commands;
 mod conformance_digest;
 mod conformance_events;
+mod conformance_house;
 mod dmp;
 mod filters;
 mod forms;
 mod isolate;
+mod lists;
 mod lossy;
 mod many;
 mod matrix;
 mod order;
+mod people;
 mod publish;
 mod rates;
 mod replay;
@@ -33,6 +38,7 @@ mod requests;
 mod scenarios;
 mod strangers;
 mod streams;
+mod two;
 mod upstream;
 mod views;
 mod watching;

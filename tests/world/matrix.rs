@@ -31,7 +31,7 @@ fn with_contact(world: &World, phone: usize, more: &str) -> String {
     format!("Contact: <{}>\r\n{more}", world.phones[phone].contact())
 }
 
-/// Proves: LP-7
+/// Proves: LP-7, NEG-6
 #[test]
 fn a_watcher_of_before_events_gets_lpidf_in_the_answer_and_later() {
     let mut world = World::new(821);
@@ -77,6 +77,7 @@ fn before_events_a_fetch_has_no_contact() {
     assert_eq!(answer(&world, ben, op).0, 404);
 }
 
+/// Proves: NEG-5
 #[test]
 fn an_empty_accept_wants_no_state() {
     let mut world = World::new(823);
@@ -152,7 +153,7 @@ fn several_contacts_are_bounded_and_lead_to_no_stranger() {
     assert_eq!(answer(&world, anna, op).0, 400);
 }
 
-/// Proves: MW-2
+/// Proves: MW-2, NEG-9
 #[test]
 fn a_mailbox_at_once_and_as_a_fetch() {
     let mut world = World::new(826);
@@ -186,6 +187,81 @@ fn a_mailbox_at_once_and_as_a_fetch() {
     assert_eq!(answer(&world, anna, op).0, 400);
 }
 
+/// What RFC 6665 changed of RFC 3265, from the notifier's side.
+///
+/// Proves: EV-17, EV-21, EV-23
+#[test]
+fn what_a_peer_of_rfc_3265_might_expect_otherwise() {
+    let mut world = World::new(829);
+    let anna = world.phone("anna");
+    let fields = with_contact(&world, anna, "Event: presence\r\n");
+    let op = subscribe(&mut world, anna, "plug", &fields);
+    assert_eq!(answer(&world, anna, op).0, 200, "202 is gone");
+    // `expires` is always there, and one dialog holds one subscription.
+    assert!(world.phones[anna].subs[0].notifies[0].state.starts_with("active;expires="));
+    for event in ["Event: dialog\r\n", "Event: presence;id=2\r\n"] {
+        let other = with_contact(&world, anna, event);
+        let op = world.at(anna, |phone, now| phone.refresh_raw(0, &other, None, now));
+        world.run(500);
+        assert_eq!(answer(&world, anna, op).0, 403, "{event}");
+    }
+    let bare = with_contact(&world, anna, "");
+    let op = world.at(anna, |phone, now| phone.refresh_raw(0, &bare, None, now));
+    world.run(500);
+    assert_eq!(answer(&world, anna, op).0, 489, "who began with an Event goes on with it");
+    // Nothing but SUBSCRIBE makes a subscription, and a NOTIFY without one has no place.
+    let before = world.sent(Method::Notify).len();
+    let op = world
+        .at(anna, |phone, now| phone.ask("REFER", "plug", "Refer-To: <sip:ben@home.example>\r\n", None, now));
+    world.run(500);
+    assert_eq!(answer(&world, anna, op).0, 603);
+    let op = world.at(anna, |phone, now| {
+        let fields = "Event: message-summary\r\nSubscription-State: active\r\n";
+        phone.ask("NOTIFY", "anna", fields, Some(("text/plain", "Messages-Waiting: yes\r\n".to_owned())), now)
+    });
+    world.run(500);
+    assert_eq!(answer(&world, anna, op).0, 481);
+    assert_eq!(world.sent(Method::Notify).len(), before);
+    // Templates are no part of Allow-Events.
+    let unknown = with_contact(&world, anna, "Event: weather\r\n");
+    let op = subscribe(&mut world, anna, "plug", &unknown);
+    assert_eq!(answer(&world, anna, op).0, 489);
+    let bytes = world.phones[anna].ops[op].response.clone().unwrap();
+    let message = Message::parse(&bytes).unwrap();
+    let allowed = String::from_utf8_lossy(message.first(Name::AllowEvents).unwrap()).into_owned();
+    assert!(!allowed.is_empty() && !allowed.contains('.'), "{allowed}");
+}
+
+/// The spelling of Content-Disposition in the appliance drafts.
+#[test]
+fn content_function_is_accepted_and_never_sent() {
+    let mut world = World::new(830);
+    let anna = world.phone("anna");
+    let op = world.at(anna, |phone, now| {
+        let fields = "Content-Function: render\r\nContact: <sip:anna@203.0.113.1>\r\n";
+        phone.ask("DO", "plug", fields, Some(("text/plain", "status".to_owned())), now)
+    });
+    world.run(1_000);
+    assert_eq!(answer(&world, anna, op).0, 200);
+    let bytes = world.phones[anna].ops[op].response.clone().unwrap();
+    assert!(!String::from_utf8_lossy(&bytes).to_lowercase().contains("content-function"));
+}
+
+#[test]
+fn options_tells_what_bodies_are_taken() {
+    for (compat, historic) in [("\"off\"", false), ("accept", false), ("verbose", true)] {
+        let mut world = house(831, compat);
+        let anna = world.phone("anna");
+        let op = world.at(anna, |phone, now| phone.options(now));
+        world.run(500);
+        let bytes = world.phones[anna].ops[op].response.clone().unwrap();
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        assert!(text.contains("application/simple-filter+xml") && text.contains("PUBLISH"), "{text}");
+        assert_eq!(text.contains("text/lpidf"), historic, "{compat}: {text}");
+    }
+}
+
+/// Proves: NEG-6, NEG-26, OLD-12
 #[test]
 fn off_refuses_every_historic_form_and_verbose_tells_of_them() {
     let mut world = house(827, "\"off\"");

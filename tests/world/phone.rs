@@ -114,6 +114,8 @@ pub struct Phone {
     pub speaks_for: Option<String>,
     /// Requests of the gateway, by method.
     pub asked: Vec<(String, Bytes)>,
+    /// The body of the next SUBSCRIBE.
+    pub body: Option<(&'static str, String)>,
 }
 
 const DOMAIN: &str = "home.example";
@@ -140,6 +142,7 @@ impl Phone {
             extra: String::new(),
             speaks_for: None,
             asked: Vec::new(),
+            body: None,
         }
     }
 
@@ -161,10 +164,28 @@ impl Phone {
         self.start("REGISTER", &format!("sip:{DOMAIN}"), &to, fields, None, now)
     }
 
+    /// REGISTER of its own address with these fields.
+    pub fn register_raw(
+        &mut self,
+        fields: &str,
+        body: Option<(&'static str, String)>,
+        now: Instant,
+    ) -> usize {
+        let to = format!("sip:{}@{DOMAIN}", self.user);
+        self.start("REGISTER", &format!("sip:{DOMAIN}"), &to, fields.to_owned(), body, now)
+    }
+
     /// Registers as somebody who decides over subscriptions.
     pub fn register_authorizer(&mut self, expires: u32, now: Instant) -> usize {
         let contact = self.contact();
         let fields = format!("Contact: <{contact}>;expires={expires};methods=\"MESSAGE,QAUTH\"\r\n");
+        let to = format!("sip:{}@{DOMAIN}", self.user);
+        self.start("REGISTER", &format!("sip:{DOMAIN}"), &to, fields, None, now)
+    }
+
+    /// Registers, and accepts bodies of that type in the answer.
+    pub fn register_accepting(&mut self, accept: &str, now: Instant) -> usize {
+        let fields = format!("Contact: <{}>;expires=600\r\nAccept: {accept}\r\n", self.contact());
         let to = format!("sip:{}@{DOMAIN}", self.user);
         self.start("REGISTER", &format!("sip:{DOMAIN}"), &to, fields, None, now)
     }
@@ -263,7 +284,7 @@ impl Phone {
         let uri = format!("sip:{name}@{DOMAIN}");
         let sub = self.subs.len();
         let fields = self.sub_fields(event, accept, expires);
-        let body = body.map(|(kind, body)| (kind, body.to_owned()));
+        let body = body.map(|(kind, body)| (kind, body.to_owned())).or(self.body.take());
         let op = self.new_op("SUBSCRIBE", &uri, &uri, fields, body);
         self.subs.push(Sub {
             call_id: self.ops[op].call_id.clone(),

@@ -50,9 +50,13 @@ pub struct Provider {
     pub answers: Vec<String>,
     /// Other requests that came: reply MESSAGEs.
     pub others: Vec<String>,
+    /// Every PUBLISH, without repetitions: when, and what.
+    pub publications: Vec<(Duration, String)>,
     pub pings: u32,
     /// Requests other than REGISTER get 407.
     pub challenges_others: bool,
+    /// In whose name.
+    pub realm: &'static str,
     answered: HashMap<String, Option<Bytes>>,
     framer: Framer,
     nonces: u32,
@@ -69,8 +73,10 @@ impl Default for Provider {
             got: Vec::new(),
             answers: Vec::new(),
             others: Vec::new(),
+            publications: Vec::new(),
             pings: 0,
             challenges_others: false,
+            realm: "provider.example",
             answered: HashMap::new(),
             framer: Framer::default(),
             nonces: 0,
@@ -128,13 +134,24 @@ impl Provider {
             let step = self.steps.pop_front().unwrap_or(self.then.clone());
             self.answer(&message, &step)
         } else {
-            self.others.push(text);
+            let publishes = method.as_str() == "PUBLISH";
+            if publishes {
+                self.publications.push((now, text));
+            } else {
+                self.others.push(text);
+            }
             let status = if self.challenges_others { 407 } else { 200 };
             let mut writer = write::response(&message, status, "As Scripted", Some("p"), None);
             if self.challenges_others {
-                writer.raw(
-                    b"Proxy-Authenticate: Digest realm=\"provider.example\", nonce=\"n\", qop=\"auth\"\r\n",
+                writer.field_fmt(
+                    "Proxy-Authenticate",
+                    format_args!("Digest realm=\"{}\", nonce=\"n\", qop=\"auth\"", self.realm),
                 );
+            }
+            if publishes && !self.challenges_others {
+                let expires = message.expires().unwrap_or(3600);
+                writer.field_fmt("Expires", format_args!("{expires}"));
+                writer.field_fmt("SIP-ETag", format_args!("tag{}", self.publications.len()));
             }
             Some(Bytes::from(writer.finish()))
         };

@@ -120,7 +120,7 @@ fn a_grant_ends_when_it_was_said_to() {
     assert_eq!(world.phones[anna].messages.len(), before + 1);
 }
 
-/// Proves: WI-1, WI-2, WI-3
+/// Proves: WI-1, WI-2, WI-3, PR-10, NEG-10
 #[test]
 fn an_owner_is_told_who_watches() {
     let mut world = World::with(904, config());
@@ -202,7 +202,7 @@ fn a_fetch_asks_too() {
     assert!(body(&world, ben, 1).contains("<tuple id=\"a-lamp\">"));
 }
 
-/// Proves: QA-1, QA-2
+/// Proves: QA-1, QA-2, NEG-16
 #[test]
 fn a_phone_that_authorizes_is_asked() {
     let mut world = World::with(907, config());
@@ -252,7 +252,7 @@ fn a_phone_that_cannot_is_not_asked_again() {
     assert_eq!(states(&world, ben, 0), ["pending", "active"]);
 }
 
-/// Proves: QA-4
+/// Proves: QA-4, NEG-17
 #[test]
 fn an_agent_asks_and_nobody_else_does() {
     let mut world = World::with(909, config());
@@ -279,7 +279,7 @@ fn an_agent_asks_and_nobody_else_does() {
     assert_eq!(world.phones[anna].ops[op].status(), 403);
 }
 
-/// Proves: WI-8
+/// Proves: WI-8, NEG-11, ERR-5
 #[test]
 fn the_watchers_of_2000() {
     let (mut world, anna, ben) = pending(910, 600);

@@ -241,7 +241,7 @@ fn the_lamp_moved() {
 
 /// §5.3: what the thermostat says, and what it shall reach.
 ///
-/// Proves: REQ-6.5, REQ-7.1, REQ-6.4b, DO-3
+/// Proves: REQ-6.5, REQ-7.1.2, REQ-6.4b, DO-3
 #[test]
 fn the_thermostat_is_asked_and_set() {
     let (mut world, anna) = world(1403);
@@ -279,7 +279,7 @@ fn the_thermostat_is_asked_and_set() {
 
 /// §5.4: the bell rings in the car, and the door is opened from there.
 ///
-/// Proves: REQ-7.1
+/// Proves: REQ-7.1.1, REQ-7.1.3
 #[test]
 fn the_bell_rings_far_away() {
     let (mut world, anna) = world(1404);
@@ -321,7 +321,7 @@ fn an_announcement_finds_nobody_who_answers() {
 
 /// §5.6: which features has it?
 ///
-/// Proves: REQ-7.1, REQ-5.1, NEG-20, NEG-21
+/// Proves: REQ-7.1.4, REQ-5.1, NEG-20, NEG-21
 #[test]
 fn an_appliance_that_nobody_knows_is_asked_what_it_is() {
     let (mut world, anna) = world(1406);
@@ -359,7 +359,10 @@ fn an_appliance_that_nobody_knows_is_asked_what_it_is() {
         assert!(text.contains(&format!("Content-Type: {kind}\r\n")) && text.contains(says), "{accept}{text}");
         assert!(text.contains("Allow-Events: appliance, presence, dialog, device-info\r\n"), "{text}");
         assert!(text.contains("Accept: text/plain, application/senml+json, application/dmp, "), "{text}");
-        assert!(text.contains("Supported: eventlist, recipient-list-message\r\n"), "{text}");
+        assert!(
+            text.contains("Supported: eventlist, recipient-list-message, recipient-list-subscribe\r\n"),
+            "{text}"
+        );
     }
     assert!(options(&mut world, "all", "Accept: application/td+json\r\n").contains("SIP/2.0 406"));
     let all = options(&mut world, "all", "Accept: application/resource-lists+xml\r\n");

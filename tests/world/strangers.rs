@@ -11,7 +11,7 @@ fn request(method: &str, nth: usize, more: &str) -> String {
     )
 }
 
-/// Proves: SEC-1, DO-2, REQ-8.1
+/// Proves: REQ-8.1
 #[test]
 fn a_flood_of_strangers_is_answered_from_the_packet_alone() {
     let mut world = World::new(91);
@@ -86,7 +86,6 @@ fn an_address_belongs_to_its_user() {
     assert_eq!(world.gateway.status(world.time()).contacts, 0);
 }
 
-/// Proves: REQ-4.3
 #[test]
 fn a_phone_behind_a_new_port_is_found_there_from_its_refresh_on() {
     let mut world = World::new(94);

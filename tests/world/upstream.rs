@@ -126,6 +126,7 @@ fn silence_is_answered_by_ever_longer_and_scattered_waits() {
     assert!(firsts[19] - firsts[0] > secs(8), "twenty gateways do not come back at once: {firsts:?}");
 }
 
+/// Proves: REQ-4.3
 #[test]
 fn a_lost_flow_is_opened_again_and_again_ever_more_slowly() {
     let mut world = with(68, "tcp", Step::Usual(600));
@@ -146,6 +147,22 @@ fn a_lost_flow_is_opened_again_and_again_ever_more_slowly() {
     world.provider.reach = Reach::Open;
     world.run(35_000);
     assert_eq!(states(&world), ["registered", "registered"]);
+}
+
+/// Proves: OB-6
+#[test]
+fn a_registrar_that_is_busy_for_a_while_keeps_its_flow() {
+    let mut world = with(74, "tcp", Step::Usual(600));
+    world.run(5_000);
+    let flow = world.provider.flow;
+    for step in [Step::Busy(30), Step::Refuse(500), Step::Busy(30)] {
+        world.provider.steps.push_back(step);
+    }
+    world.run(600_000);
+    assert!(world.provider.steps.is_empty(), "they were asked for a refresh");
+    assert_eq!(states(&world), ["registered", "registered"]);
+    let opened = world.seen.iter().filter(|(_, seen)| matches!(seen, Seen::Connect(_) | Seen::Close)).count();
+    assert_eq!((world.provider.flow, opened), (flow, 1), "the one connection of the beginning");
 }
 
 #[test]
@@ -176,7 +193,7 @@ fn passed_on(method: &str, user: &str, more: &str, body: &str, nth: u32) -> Byte
 
 const PAI: &str = "P-Asserted-Identity: <sip:carla@provider.example>\r\n";
 
-/// Proves: SEC-9
+/// Proves: SEC-9, OB-8
 #[test]
 fn the_provider_s_word_counts_on_its_flow_and_from_its_address_alone() {
     let config = home::with_upstream(

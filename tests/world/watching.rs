@@ -30,7 +30,7 @@ fn watcher(world: &mut World, user: &str, event: &str, expires: u32) -> usize {
     phone
 }
 
-/// Proves: EV-16, EV-17, EV-18, OLD-5, REQ-6.4a
+/// Proves: EV-16, EV-17, EV-18, OLD-5, REQ-6.4a, REQ-7.1.3, GR-5
 #[test]
 fn a_subscription_from_the_first_notify_to_the_last() {
     let mut world = World::new(1);
@@ -81,7 +81,7 @@ fn the_200_leaves_before_the_first_notify() {
     assert!(sent[2].starts_with("NOTIFY"), "{sent:?}");
 }
 
-/// Proves: EV-9, REQ-6.5
+/// Proves: EV-9, REQ-6.5, REQ-7.1.2
 #[test]
 fn a_fetch_is_one_notify_and_leaves_a_standing_subscription_alone() {
     let mut world = World::new(3);

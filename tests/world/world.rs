@@ -14,6 +14,7 @@ use bytes::Bytes;
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use sipliance::config::{Config, LinkId};
+use sipliance::gateway::xcap::Answer;
 use sipliance::gateway::{Gateway, Input, Output};
 use sipliance::sip::wire::{Message, Method, Start};
 use sipliance::sip::{FlowId, Hop, Transport};
@@ -97,6 +98,8 @@ pub struct World {
     /// Final statuses by transaction.
     finals: BTreeMap<String, BTreeSet<u16>>,
     quiet: bool,
+    /// Answers over HTTP.
+    pub answers: Vec<Answer>,
 }
 
 /// Where the gateway listens.
@@ -136,6 +139,7 @@ impl World {
             outstanding: HashMap::new(),
             finals: BTreeMap::new(),
             quiet: false,
+            answers: Vec::new(),
         };
         world.drain();
         let events: Vec<_> =
@@ -355,11 +359,11 @@ impl World {
         while let Some(output) = self.gateway.poll() {
             let seen = match &output {
                 Output::Send { bytes, .. } => Seen::Sent(bytes.clone()),
-                Output::Drive { op, .. } => Seen::Drive(op.clone()),
+                Output::Drive { op, .. } | Output::Relay { op, .. } => Seen::Drive(op.clone()),
                 Output::Audit { line, .. } => Seen::Audit(line.clone()),
                 Output::Connect { upstream, .. } => Seen::Connect(*upstream),
                 Output::Close { .. } => Seen::Close,
-                Output::Tell(_) | Output::Keep { .. } => Seen::Tell,
+                Output::Tell(_) | Output::Keep { .. } | Output::Answer { .. } => Seen::Tell,
             };
             self.seen.push((self.now, seen));
             self.carry_out(output);
@@ -376,12 +380,14 @@ impl World {
                     self.push(self.now + wait, Delivery::Driver { link, event });
                 }
             }
+            Output::Relay { link, op } => self.handle(Input::Relay { link, op }),
             Output::Connect { upstream, transport, .. } => self.connect_provider(upstream, transport),
             Output::Close { flow } => {
                 // What was sent before leaves first.
                 self.connections.remove(&flow);
                 self.handle(Input::Closed { flow, why: "we closed it".to_owned() });
             }
+            Output::Answer { answer, .. } => self.answers.push(answer),
             Output::Audit { .. } | Output::Keep { .. } | Output::Tell(_) => {}
         }
     }
@@ -573,7 +579,7 @@ impl Drop for World {
 }
 
 /// Where virtual time begins: the only look at a clock, since an `Instant` cannot be made.
-fn epoch() -> Instant {
+pub fn epoch() -> Instant {
     static EPOCH: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
     *EPOCH.get_or_init(Instant::now)
 }

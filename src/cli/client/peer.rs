@@ -113,7 +113,7 @@ impl Peer {
             }
         };
         let password = Some(password).filter(|password| !password.is_empty()).map(SecretString::from);
-        Ok(Login { user: self.user.clone(), password })
+        Ok(Login { user: self.user.clone(), password, realm: None })
     }
 
     /// Nobody answered.

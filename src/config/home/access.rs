@@ -138,6 +138,9 @@ fn grant(
     if let Some(room) = text.strip_prefix("room:") {
         return room_grant(room, place, path, known, build);
     }
+    if let Some(person) = text.strip_prefix("user:") {
+        return user_grant(person, place, path, right, known, build);
+    }
     if known.devices.iter().any(|device| device.id == text) {
         check_ambiguity(text, place, path, known, build);
         return Some(Grant::Device(text.to_owned()));
@@ -167,6 +170,32 @@ fn room_grant(
     if !build.names.is_room(&room_id(room)) {
         let help = nearest(room, rooms()).map(|name| format!("did you mean `room:{}`?", room_id(name)));
         build.faults.error(Some(place), path, format!("no device is in the room `{room}`"), help);
+    }
+    None
+}
+
+/// `user:anna`: to see where somebody can be reached. Nothing can be done with a person.
+fn user_grant(
+    person: &str,
+    place: Place,
+    path: &str,
+    right: Right,
+    known: &Known<'_>,
+    build: &mut Build<'_>,
+) -> Option<Grant> {
+    if right == Right::Do {
+        let message = format!("`user:{person}` can only be seen");
+        build.faults.error(Some(place), path, message, Some("move it to `see:`".to_owned()));
+        return None;
+    }
+    let names = || known.users.iter().map(|user| user.name.as_str());
+    if names().any(|name| name == person) {
+        return Some(Grant::User(person.to_owned()));
+    }
+    // A user with faults of their own is not unknown.
+    if !build.names.is_user(person) {
+        let help = nearest(person, names()).map(|name| format!("did you mean `user:{name}`?"));
+        build.faults.error(Some(place), path, format!("there is no user `{person}`"), help);
     }
     None
 }
@@ -278,7 +307,7 @@ fn warn_sensitive(
                     build.faults.warning(Some(*place), path, message, Some(help));
                 }
             }
-            Grant::Everything | Grant::Room(_) => {}
+            Grant::Everything | Grant::Room(_) | Grant::User(_) => {}
         }
     }
 }

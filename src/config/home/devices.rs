@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::elsewhere::{Place, Ways, no_params};
 use super::links::{Asking, Links};
 use super::namespace::{Owner, check_id};
 use super::profiles::{Found, Library};
@@ -20,6 +21,7 @@ pub(super) fn devices(
     node: Option<&Node>,
     library: &mut Library<'_>,
     links: &mut Links,
+    ways: &mut Ways,
     build: &mut Build<'_>,
 ) -> Vec<DeviceConfig> {
     let entries = node.and_then(|node| node.entries("devices", &mut build.faults)).unwrap_or_default();
@@ -34,7 +36,7 @@ pub(super) fn devices(
         check_id(&key.text, "the id of a device", key.place, &path, &mut build.faults);
         build.names.claim(&key.text, Owner::Device, Some(key.place), &path, &mut build.faults);
     }
-    entries.iter().filter_map(|(key, value)| device(key, value, library, links, build)).collect()
+    entries.iter().filter_map(|(key, value)| device(key, value, library, links, ways, build)).collect()
 }
 
 fn device(
@@ -42,6 +44,7 @@ fn device(
     value: &Node,
     library: &mut Library<'_>,
     links: &mut Links,
+    ways: &mut Ways,
     build: &mut Build<'_>,
 ) -> Option<DeviceConfig> {
     let path = format!("devices.{}", key.text);
@@ -52,15 +55,28 @@ fn device(
     let profile = profile(&mut map, key, library, build);
     let (params, overrides) = (map.take("params"), map.take("properties"));
     let (broker, port, numbers_node) = (map.take("broker"), map.take("port"), map.take("numbers"));
+    let elsewhere = ways.elsewhere(&mut map, &key.text, build);
     map.finish(&mut build.faults);
 
-    let model = profile.and_then(|profile| {
-        profile.instantiate(&path, key.place, params, overrides, &mut build.faults).map(Arc::new)
+    let model = profile.and_then(|profile| match &elsewhere {
+        Place::Here => profile.instantiate(&path, key.place, params, overrides, &mut build.faults),
+        Place::Elsewhere(_) | Place::Nowhere => {
+            if matches!(elsewhere, Place::Elsewhere(_)) {
+                no_params(params, &path, build);
+            }
+            profile.instantiate_elsewhere(&path, key.place, overrides, &mut build.faults)
+        }
     });
+    let model = model.map(Arc::new);
     // Numbers are read in any case: their faults do not depend on the profile.
     let spoken = numbers::numbers(numbers_node, &path, build);
     let model = model?;
-    let asking = Asking { id: &key.text, path: &path, place: key.place, broker, port };
+    let elsewhere = match &elsewhere {
+        Place::Here => None,
+        Place::Elsewhere(elsewhere) => Some(elsewhere),
+        Place::Nowhere => return None,
+    };
+    let asking = Asking { id: &key.text, path: &path, place: key.place, broker, port, elsewhere };
     let link = links.attach(&asking, &model, build)?;
     let numbers = spoken.iter().map(|spoken| spoken.number.clone()).collect();
     let device = DeviceConfig { id: key.text.clone(), name, room, numbers, model, link, naming };

@@ -5,10 +5,12 @@ mod sections;
 use std::path::PathBuf;
 
 use super::Build;
+use super::elsewhere::Elsewhere;
 use crate::config::fault::{Place, nearest};
 use crate::config::yaml::Node;
 use crate::config::{
     GpioLine, GpioSettings, HostPort, Link, LinkId, LinkSettings, ModbusLine, ModbusSettings, MqttSettings,
+    SipSettings,
 };
 use crate::device::profile::{DriverKind, LinkNeeds, ModbusNeeds, Model, SerialNeeds};
 use sections::{broker, modbus_host, port, section};
@@ -68,6 +70,7 @@ pub(super) struct Asking<'a> {
     pub(super) place: Place,
     pub(super) broker: Option<&'a Node>,
     pub(super) port: Option<&'a Node>,
+    pub(super) elsewhere: Option<&'a Elsewhere>,
 }
 
 impl Links {
@@ -126,6 +129,12 @@ impl Links {
             LinkNeeds::Serial(needs) => self.serial(asking, needs, build),
             LinkNeeds::Modbus(needs) => self.modbus(asking, needs, build),
             LinkNeeds::Gpio(lines) => Some(self.gpio(asking, lines, build)),
+            LinkNeeds::Sip(watched) => {
+                let Some(elsewhere) = asking.elsewhere else { return homeless(asking, build) };
+                let (target, via) = (elsewhere.target.clone(), elsewhere.via);
+                let settings = LinkSettings::Sip(SipSettings { target, via, watched: *watched });
+                Some(push(&mut self.links, Link { name: asking.id.to_owned(), settings }))
+            }
             LinkNeeds::W1(_) => {
                 let link = || Link { name: "w1".to_owned(), settings: LinkSettings::W1 };
                 Some(*self.w1.get_or_insert_with(|| push(&mut self.links, link())))
@@ -221,6 +230,13 @@ impl Links {
         }
         self.links
     }
+}
+
+fn homeless(asking: &Asking<'_>, build: &mut Build<'_>) -> Option<LinkId> {
+    let message = format!("`{}` has a profile of something elsewhere, and does not say where", asking.id);
+    let help = "add remote: sip:NAME@HOST and via: an entry of `upstream:` or `peers:`".to_owned();
+    build.faults.error(Some(asking.place), asking.path, message, Some(help));
+    None
 }
 
 fn misplaced(asking: &Asking<'_>, port: &str, why: &str, build: &mut Build<'_>) -> Option<LinkId> {

@@ -11,6 +11,8 @@ use crate::config::{Account, DeviceConfig, DeviceId, Transport, Upstream};
 
 /// Lifetime of a binding that is asked for.
 const EXPIRES: Duration = Duration::from_secs(600);
+/// What can be published.
+const PRESENCE: &str = "presence";
 /// Most accounts at one registrar; more is a fault.
 const MOST_ACCOUNTS: usize = 128;
 
@@ -36,16 +38,19 @@ fn upstream(name: &str, value: &Node, devices: &[DeviceConfig], build: &mut Buil
     let wanted = map.take("domain").and_then(|node| domain(node, &domain_path, &mut build.faults));
     let expires = expires(&mut map, build).unwrap_or(EXPIRES);
     let trust_asserted = trust(&mut map, transport, build);
+    let publish = publish(&mut map, build);
     let accounts_path = map.at("accounts");
     let accounts = map.require("accounts", &mut build.faults);
     map.finish(&mut build.faults);
     let accounts = accounts.map(|node| accounts_of(node, &accounts_path, devices, build)).unwrap_or_default();
     let server = server?;
     let domain = wanted.unwrap_or_else(|| server.host.to_ascii_lowercase());
-    Some(Upstream { name: name.to_owned(), server, transport, domain, expires, trust_asserted, accounts })
+    let name = name.to_owned();
+    let peer = None;
+    Some(Upstream { name, server, transport, domain, expires, trust_asserted, accounts, peer, publish })
 }
 
-fn way(map: &mut MapReader<'_>, build: &mut Build<'_>) -> Transport {
+pub(super) fn way(map: &mut MapReader<'_>, build: &mut Build<'_>) -> Transport {
     let path = map.at("transport");
     let Some(node) = map.take("transport") else { return Transport::Udp };
     let Some(word) = node.text(&path, &mut build.faults) else { return Transport::Udp };
@@ -53,6 +58,21 @@ fn way(map: &mut MapReader<'_>, build: &mut Build<'_>) -> Transport {
         build.faults.error(Some(node.place), &path, why, None);
         Transport::Udp
     })
+}
+
+/// `publish: [presence]`
+fn publish(map: &mut MapReader<'_>, build: &mut Build<'_>) -> bool {
+    let path = map.at("publish");
+    let Some(node) = map.take("publish") else { return false };
+    let words = node.texts(&path, &mut build.faults).unwrap_or_default();
+    for (place, word) in &words {
+        if word != PRESENCE {
+            let message = format!("`{word}` cannot be published; `{PRESENCE}` can");
+            let help = nearest(word, [PRESENCE]).map(|near| format!("did you mean `{near}`?"));
+            build.faults.error(Some(*place), &path, message, help);
+        }
+    }
+    !words.is_empty()
 }
 
 fn expires(map: &mut MapReader<'_>, build: &mut Build<'_>) -> Option<Duration> {
@@ -130,7 +150,7 @@ fn account(item: &Node, path: &str, devices: &[DeviceConfig], build: &mut Build<
 }
 
 /// The user part of an address (RFC 3261 section 25.1), without escapes.
-fn user_part(node: &Node, path: &str, build: &mut Build<'_>) -> Option<String> {
+pub(super) fn user_part(node: &Node, path: &str, build: &mut Build<'_>) -> Option<String> {
     let user = node.text(path, &mut build.faults)?;
     let fits = |c: char| c.is_ascii_alphanumeric() || "-_.!~*'()&=+$,;?/".contains(c);
     if !user.is_empty() && user.len() <= 128 && user.chars().all(fits) {
@@ -145,6 +165,10 @@ fn user_part(node: &Node, path: &str, build: &mut Build<'_>) -> Option<String> {
 fn device(node: &Node, path: &str, devices: &[DeviceConfig], build: &mut Build<'_>) -> Option<DeviceId> {
     let id = node.text(path, &mut build.faults)?;
     if let Some(index) = devices.iter().position(|device| device.id == id) {
+        if devices.get(index).is_some_and(|device| device.naming.hidden) {
+            let message = format!("`{id}` has `expose: false`: nobody reaches it through this account");
+            build.faults.warning(Some(node.place), path, message, None);
+        }
         return Some(DeviceId(index));
     }
     // A device with faults of its own is not unknown.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use sipliance_driver::Channel;
 
-use super::{SERIAL, modbus, unhex};
+use super::{ELSEWHERE, SERIAL, modbus, unhex};
 use crate::device::profile::{Hole, HoleForm, Target, Write};
 use crate::device::value::{Value, decimal};
 
@@ -62,6 +62,9 @@ pub(crate) fn compose(
         Target::Json(channel, body) => {
             let document = body.fill(&mut |hole| typed(write, hole, values))?;
             (channel.clone(), document.to_string().into())
+        }
+        Target::Say(template) => {
+            (Channel::new(ELSEWHERE), template.fill(|hole| filled(write, hole, values))?.into())
         }
         Target::Line(channel) => {
             let active = matches!(values.first(), Some((_, Value::Bool(true))));

@@ -118,7 +118,7 @@ impl House {
     }
 
     /// Events that are a change of this property.
-    fn change_events(&mut self, index: usize, property: usize, value: &Value, now: Now) {
+    pub(super) fn change_events(&mut self, index: usize, property: usize, value: &Value, now: Now) {
         let Some(model) = self.devices.get(index).map(|device| device.model_arc()) else { return };
         for (event, of) in model.events.iter().enumerate() {
             let Source::Property(source) = of.from.source else { continue };
@@ -129,7 +129,7 @@ impl House {
         }
     }
 
-    fn aim(&mut self, index: usize, property: usize, goal: Value) {
+    pub(super) fn aim(&mut self, index: usize, property: usize, goal: Value) {
         if self.devices.get_mut(index).is_some_and(|device| device.shadow.aim(property, goal)) {
             self.touch(index, true);
         }

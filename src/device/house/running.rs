@@ -227,6 +227,12 @@ impl House {
         }
     }
 
+    /// The reading that a command which was handed over waits for.
+    pub(super) fn awaited(&mut self, index: usize, id: CommandId) -> Option<(usize, Value)> {
+        let running = self.running(index, id).filter(|running| running.all_sent())?;
+        running.proof.as_ref().map(|proof| (proof.property, proof.value.clone()))
+    }
+
     /// Time passed over a command.
     pub(super) fn command_due(&mut self, index: usize, id: CommandId, now: Now) {
         let Some(running) = self.running(index, id) else { return };

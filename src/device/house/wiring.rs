@@ -98,7 +98,8 @@ pub(super) fn wires(devices: &[Device], links: usize) -> Vec<Wire> {
                     routes.entry(registers.query().channel).or_default().push(route);
                 }
                 Source::File { channel, .. } => routes.entry(channel.clone()).or_default().push(route),
-                Source::Property(_) => {}
+                // What is told elsewhere comes by [`House::told`].
+                Source::Property(_) | Source::Item(_) => {}
             }
         }
         polls(wire, index, model);

@@ -58,6 +58,8 @@ pub enum Stimulus {
     Telegram(String),
     /// Files of a 1-Wire device.
     Files(Vec<(String, String)>),
+    /// Items that are told elsewhere.
+    Told(Vec<(String, String)>),
     /// The time has come to read this property.
     Request(usize),
     /// Electrical levels on input lines.
@@ -167,6 +169,7 @@ fn stimulus(map: &mut MapReader<'_>, model: &Model, faults: &mut Faults) -> Opti
         telegram(map, faults),
         map.take("file").map(|node| files(node, &map.at("file"), faults)),
         map.take("request").map(|node| request(node, &map.at("request"), model, faults)),
+        map.take("sip").map(|node| Some(Stimulus::Told(pairs(node, &map.at("sip"), faults)?))),
     ];
     let rx = map.text("rx", faults).map(|text| Some(Stimulus::Rx(text)));
     let lines = map.take("levels").map(|node| levels(node, &map.at("levels"), faults).map(Stimulus::Levels));
@@ -181,7 +184,7 @@ fn stimulus(map: &mut MapReader<'_>, model: &Model, faults: &mut Faults) -> Opti
     let mut found = [mqtt, rx, lines, set, start, action].into_iter().chain(others).flatten();
     let (Some(stimulus), None) = (found.next(), found.next()) else {
         let message = "a test begins with exactly one of mqtt, rx, registers, telegram, file, levels, \
-                       set, do, request and start";
+                       sip, set, do, request and start";
         faults.error(Some(map.place), &map.path, message, None);
         return None;
     };
@@ -232,8 +235,12 @@ fn telegram(map: &mut MapReader<'_>, faults: &mut Faults) -> Option<Option<Stimu
 }
 
 fn files(node: &Node, path: &str, faults: &mut Faults) -> Option<Stimulus> {
-    let files = node.text_map(path, faults)?;
-    Some(Stimulus::Files(files.into_iter().map(|(key, text)| (key.text.clone(), text)).collect()))
+    pairs(node, path, faults).map(Stimulus::Files)
+}
+
+fn pairs(node: &Node, path: &str, faults: &mut Faults) -> Option<Vec<(String, String)>> {
+    let pairs = node.text_map(path, faults)?;
+    Some(pairs.into_iter().map(|(key, text)| (key.text.clone(), text)).collect())
 }
 
 fn request(node: &Node, path: &str, model: &Model, faults: &mut Faults) -> Option<Stimulus> {

@@ -91,19 +91,20 @@ fn kind(node: &Node, faults: &mut Faults) -> Option<Arc<str>> {
 
 fn driver(node: &Node, faults: &mut Faults) -> Option<DriverKind> {
     let word = node.text("driver", faults)?;
-    const ALL: [DriverKind; 6] = [
+    const ALL: [DriverKind; 7] = [
         DriverKind::Mqtt,
         DriverKind::Serial,
         DriverKind::Modbus,
         DriverKind::P1,
         DriverKind::Gpio,
         DriverKind::W1,
+        DriverKind::Sip,
     ];
     let found = ALL.into_iter().find(|driver| driver.word() == word);
     if found.is_none() {
         let help = match nearest(&word, ALL.iter().map(|driver| driver.word())) {
             Some(near) => format!("did you mean `{near}`?"),
-            None => "the drivers are mqtt, serial, modbus, p1, gpio and w1".to_owned(),
+            None => "the drivers are mqtt, serial, modbus, p1, gpio, w1 and sip".to_owned(),
         };
         faults.error(Some(node.place), "driver", format!("there is no driver `{word}`"), Some(help));
     }
@@ -228,15 +229,24 @@ fn told_apart(place: Place, model: &Model, path: &str, faults: &mut Faults) {
 
 pub(super) fn instantiate(profile: &Profile, home: &Home<'_>, faults: &mut Faults) -> Option<Model> {
     let mut own = Faults::default();
-    let model = made_concrete(profile, home, &mut own);
+    let values = given(&profile.params, home, &mut own);
+    let model = values.and_then(|values| made_concrete(profile, &values, home, &mut own));
     let fatal = own.fatal();
     faults.append(own);
     model.filter(|_| !fatal)
 }
 
-fn made_concrete(profile: &Profile, home: &Home<'_>, faults: &mut Faults) -> Option<Model> {
-    let values: Values = given(&profile.params, home, faults)?;
-    let mut tree = concrete(&profile.source, &values, Some(home.place), faults);
+/// The same with the example of each param.
+pub(super) fn instantiate_example(profile: &Profile, home: &Home<'_>, faults: &mut Faults) -> Option<Model> {
+    let mut own = Faults::default();
+    let model = made_concrete(profile, &examples(&profile.params), home, &mut own);
+    let fatal = own.fatal();
+    faults.append(own);
+    model.filter(|_| !fatal)
+}
+
+fn made_concrete(profile: &Profile, values: &Values, home: &Home<'_>, faults: &mut Faults) -> Option<Model> {
+    let mut tree = concrete(&profile.source, values, Some(home.place), faults);
     override_properties(&mut tree, profile, home, faults);
     let model = model(&tree, &profile.id, &profile.name, profile.example.driver, home.path, faults)?;
     Some(Model { kind: profile.kind.clone(), ..model })

@@ -9,7 +9,7 @@ use super::registers::Unit;
 use super::texts::topic;
 use super::transport::Scope;
 use super::typed::fault;
-use super::{DriverKind, LinkNeeds, Online, Source, Target, Template, Write, serial};
+use super::{DriverKind, LinkNeeds, Online, Source, Target, Template, Watched, Write, serial};
 use crate::config::fault::{Faults, nearest};
 use crate::config::yaml::{MapReader, Node};
 use crate::config::{GpioDirection, GpioLine, Pull};
@@ -41,11 +41,36 @@ pub(super) fn link(
             let folder = w1(node, path, faults)?;
             Some((LinkNeeds::W1(folder.clone()), Shared { folder: Some(folder), ..shared }))
         }
+        (DriverKind::Sip, None) => Some((LinkNeeds::Sip(Watched::Appliance), shared)),
+        (DriverKind::Sip, Some(node)) => Some((LinkNeeds::Sip(sip(node, path, faults)?), shared)),
         (DriverKind::Gpio, Some(node)) => Some((LinkNeeds::Gpio(gpio(node, path, faults)?), shared)),
         (DriverKind::Serial, None) => missing("serial", "at least `frame`", path, faults),
         (DriverKind::W1, None) => missing("w1", "`device: <id>`", path, faults),
         (DriverKind::Gpio, None) => missing("gpio", "its `lines`", path, faults),
     }
+}
+
+/// `event: presence`
+fn sip(node: &Node, path: &str, faults: &mut Faults) -> Option<Watched> {
+    let mut map = MapReader::new(node, path, faults)?;
+    let event = map.require("event", faults);
+    let at = map.at("event");
+    map.finish(faults);
+    watched(event?, &at, faults)
+}
+
+/// The word for what is watched elsewhere.
+pub(crate) fn watched(node: &Node, path: &str, faults: &mut Faults) -> Option<Watched> {
+    let word = node.text(path, faults)?;
+    let found = Watched::ALL.into_iter().find(|watched| watched.word() == word);
+    if found.is_none() {
+        let help = match nearest(&word, Watched::ALL.iter().map(|watched| watched.word())) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => "appliance, presence and message-summary can be watched".to_owned(),
+        };
+        faults.error(Some(node.place), path, format!("there is no event `{word}` to watch"), Some(help));
+    }
+    found
 }
 
 fn missing<T>(driver: &str, what: &str, path: &str, faults: &mut Faults) -> Option<T> {

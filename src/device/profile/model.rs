@@ -52,7 +52,7 @@ impl Model {
 /// What tells that a device is reachable.
 #[derive(Clone, Debug)]
 pub enum Online {
-    /// The link being up, and for MQTT anything heard.
+    /// The link being up, and for MQTT anything heard; of what is elsewhere, what is told.
     Link,
     /// A topic that says so.
     Topic(Box<Read>),
@@ -192,6 +192,8 @@ pub enum Source {
     },
     /// Another property of the device, for an event that is a change of state.
     Property(usize),
+    /// An item of what is told elsewhere: the name of a value, or of an event.
+    Item(Arc<str>),
 }
 
 impl Source {
@@ -203,7 +205,11 @@ impl Source {
             Self::File { channel, every } => {
                 Some((Query { channel: channel.clone(), payload: Bytes::new() }, Some(*every)))
             }
-            Self::Topic { .. } | Self::Obis { .. } | Self::Line { .. } | Self::Property(_) => None,
+            Self::Topic { .. }
+            | Self::Obis { .. }
+            | Self::Line { .. }
+            | Self::Property(_)
+            | Self::Item(_) => None,
         }
     }
 }
@@ -247,6 +253,8 @@ pub enum Target {
     Line(Channel),
     /// A pulse on a GPIO line.
     Pulse(Channel, Duration),
+    /// Words to what is elsewhere.
+    Say(Template),
 }
 
 /// Something that the device can be told to do.

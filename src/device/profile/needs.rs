@@ -25,6 +25,8 @@ pub enum DriverKind {
     Gpio,
     /// Files of the 1-Wire bus.
     W1,
+    /// Events and words of another gateway or server, over SIP.
+    Sip,
 }
 
 impl DriverKind {
@@ -37,6 +39,7 @@ impl DriverKind {
             Self::P1 => "p1",
             Self::Gpio => "gpio",
             Self::W1 => "w1",
+            Self::Sip => "sip",
         }
     }
 
@@ -71,6 +74,33 @@ pub enum LinkNeeds {
     Gpio(Vec<GpioLine>),
     /// The folder of one device on the 1-Wire bus.
     W1(Arc<str>),
+    /// What is watched elsewhere.
+    Sip(Watched),
+}
+
+/// What of an address elsewhere is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watched {
+    /// An appliance: values with their names.
+    Appliance,
+    /// A person: reachable or not.
+    Presence,
+    /// A mailbox.
+    MessageSummary,
+}
+
+impl Watched {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Appliance, Self::Presence, Self::MessageSummary];
+
+    /// The word in profiles and home files, and the name of the event package.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Appliance => "appliance",
+            Self::Presence => "presence",
+            Self::MessageSummary => "message-summary",
+        }
+    }
 }
 
 impl LinkNeeds {
@@ -80,7 +110,7 @@ impl LinkNeeds {
             Self::Serial(needs) => Some(needs.settings.timeout),
             Self::Modbus(needs) => Some(needs.timeout),
             Self::W1(_) => Some(W1_TIMEOUT),
-            Self::Mqtt { .. } | Self::Gpio(_) => None,
+            Self::Mqtt { .. } | Self::Gpio(_) | Self::Sip(_) => None,
         }
     }
 
@@ -88,7 +118,7 @@ impl LinkNeeds {
     pub fn retries(&self) -> u32 {
         match self {
             Self::Serial(needs) => needs.retries,
-            Self::Modbus(_) | Self::W1(_) | Self::Mqtt { .. } | Self::Gpio(_) => 0,
+            Self::Modbus(_) | Self::W1(_) | Self::Mqtt { .. } | Self::Gpio(_) | Self::Sip(_) => 0,
         }
     }
 }

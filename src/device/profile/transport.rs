@@ -8,7 +8,7 @@ use sipliance_driver::{Channel, MAX_PULSE};
 use super::buses::{obis_source, register_target};
 use super::registers::Unit;
 use super::texts::{Holes, body_of, pointer, template, topic};
-use super::typed::{fault, map_in, map_out, pattern};
+use super::typed::{fault, id, map_in, map_out, pattern};
 use super::{DriverKind, Map, Read, Source, Target, Template, Write, registers};
 use crate::config::fault::{Faults, nearest};
 use crate::config::yaml::{Data, MapReader, Node};
@@ -64,6 +64,7 @@ impl Scope<'_> {
             DriverKind::P1 => obis_source(map, faults),
             DriverKind::Gpio => self.line_source(map, faults),
             DriverKind::W1 => self.file_source(map, faults),
+            DriverKind::Sip => item_source(map, faults),
         };
         let retained = self.driver != DriverKind::Mqtt || retained(map, faults);
         let values = map.take("map").and_then(|node| map_in(node, kind, &map.at("map"), faults));
@@ -162,6 +163,7 @@ impl Scope<'_> {
         let target = match self.driver {
             DriverKind::Mqtt => self.topic_target(&mut map, Some("<value>"), &holes, faults),
             DriverKind::Serial => self.frame_target(&mut map, &holes, faults),
+            DriverKind::Sip => say_target(&mut map, &holes, faults),
             DriverKind::Modbus => {
                 let default = reads.first();
                 self.unit.and_then(|unit| register_target(&mut map, unit, kind, default, faults))
@@ -207,6 +209,7 @@ impl Scope<'_> {
                 target
             }),
             DriverKind::Serial => self.frame_target(&mut map, holes, faults),
+            DriverKind::Sip => say_target(&mut map, holes, faults),
             DriverKind::Gpio => self.pulse(&mut map, faults),
             DriverKind::Modbus | DriverKind::P1 | DriverKind::W1 => {
                 let message = format!("there are no actions over {}", self.driver.word());
@@ -272,6 +275,19 @@ impl Scope<'_> {
             },
         }
     }
+}
+
+/// `item: reachable`
+fn item_source(map: &mut MapReader<'_>, faults: &mut Faults) -> Option<Source> {
+    let node = map.require("item", faults)?;
+    let item = id(&node.text(&map.at("item"), faults)?, node.place, &map.at("item"), faults)?;
+    Some(Source::Item(item))
+}
+
+/// `say: "set target <value>"`
+fn say_target(map: &mut MapReader<'_>, holes: Holes<'_>, faults: &mut Faults) -> Option<Target> {
+    let node = map.require("say", faults)?;
+    template(node, &map.at("say"), holes, faults).map(Target::Say)
 }
 
 fn reply(

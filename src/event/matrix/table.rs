@@ -10,6 +10,27 @@ const fn named(event: &'static str, kind: &'static str) -> When {
     subscribe(Event::Of(event), Accept::Names(kind), Contact::Any)
 }
 
+/// A presence document of a user about himself.
+const fn published(body: &'static str, read: &'static str, off: Off) -> Row {
+    Row {
+        when: When::Carries { method: "PUBLISH", body },
+        read,
+        does: &[],
+        answer: "to one's own address: 200 with SIP-ETag; the document is part of one's presence until it expires",
+        off,
+    }
+}
+
+const fn registered(body: &'static str, read: &'static str) -> Row {
+    Row {
+        when: When::Carries { method: "REGISTER", body },
+        read,
+        does: &[],
+        answer: "200; the document is part of one's presence as long as the first Contact is registered",
+        off: Off::Refused(415),
+    }
+}
+
 /// The negotiation matrix.
 pub const ROWS: &[Row] = &[
     Row {
@@ -167,6 +188,13 @@ pub const ROWS: &[Row] = &[
         off: Off::Same,
     },
     Row {
+        when: When::Says("SUBSCRIBE to one's own address, `Event: message-summary`"),
+        read: "what phones do that were told of no mailbox",
+        does: &[],
+        answer: "as to `alerts`, the mailbox of the house",
+        off: Off::Same,
+    },
+    Row {
         when: When::Says("SUBSCRIBE to a list without `Supported: eventlist`"),
         read: "RFC 4662 §4.1",
         does: &[],
@@ -178,6 +206,20 @@ pub const ROWS: &[Row] = &[
         read: "RFC 4660, RFC 4661",
         does: &[],
         answer: "only what the filters want, and upon the changes that they name; 488 for what is not there, 415 where a package takes no filters",
+        off: Off::Same,
+    },
+    published("application/pidf+xml", "RFC 3903, RFC 3863", Off::Same),
+    published("application/cpim-pidf+xml", "the drafts before RFC 3863", Off::Refused(415)),
+    published("application/xpidf+xml", "draft-rosenberg-impp-pidf-00", Off::Refused(415)),
+    published("text/lpidf", "draft-rosenberg-impp-lpidf-00", Off::Refused(415)),
+    registered("application/pidf+xml", "draft-rosenberg-impp-presence-01 §6"),
+    registered("application/xpidf+xml", "draft-rosenberg-impp-presence-01 §6"),
+    registered("text/lpidf", "draft-rosenberg-impp-presence-01 §6"),
+    Row {
+        when: When::Says("REGISTER, a Contact with `q`, `methods`, `description`"),
+        read: "draft-rosenberg-impp-pidf-00 §7",
+        does: &[],
+        answer: "an atom of one's presence, named by the MD5 of the address: open, closed with `q=0`; the parameters stand in it, and in the 200",
         off: Off::Same,
     },
     Row {

@@ -119,6 +119,48 @@ fn the_table_fits_the_packages() {
     }
 }
 
+/// Whatever is combined: with `off` nothing historic is read, and what `off` reads the others read alike.
+#[test]
+fn off_is_the_modern_part_of_accept() {
+    let packages = PACKAGES.iter().map(|package| format!("Event: {}\r\n", package.name()));
+    let mut events: Vec<String> = packages.collect();
+    events.extend(["", "Event: message-summary;immediate\r\n", "Event: weather\r\n"].map(str::to_owned));
+    let kinds = PACKAGES.iter().flat_map(|package| package.content_types());
+    let mut accepts: Vec<String> = kinds.map(|kind| format!("Accept: {kind}\r\n")).collect();
+    let more = [
+        "",
+        "Accept:\r\n",
+        "Accept: */*\r\n",
+        "Accept: text/*\r\n",
+        "Accept: ;;,\r\n",
+        "Accept: text/lpidf, */*;q=0\r\n",
+    ];
+    accepts.extend(more.map(str::to_owned));
+    for event in &events {
+        for accept in &accepts {
+            for contact in ["", CONTACT, "Contact: <sip:a@h>, <sip:b@h>\r\n"] {
+                for expires in ["", "Expires: 0\r\n", "Expires: 60\r\n"] {
+                    let fields = format!("{event}{accept}{contact}{expires}");
+                    match read(&fields, Compat::Off) {
+                        Err(status) => assert!([400, 406, 489].contains(&status), "{status}: {fields}"),
+                        Ok(modern) => {
+                            assert!(modern.form < PACKAGES[modern.package].offered(), "{fields}");
+                            assert!(!modern.in_answer && !modern.each_contact, "{fields}");
+                            let old = read(&fields, Compat::Accept).unwrap();
+                            let immediate = event.contains("immediate");
+                            assert!(
+                                immediate || (old.package, old.form) == (modern.package, modern.form),
+                                "{fields}"
+                            );
+                        }
+                    }
+                    assert_eq!(read(&fields, Compat::Accept), read(&fields, Compat::Verbose), "{fields}");
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn what_off_refuses_otherwise() {
     assert_eq!(refuses("DO", None, Compat::Accept), None);

@@ -77,6 +77,8 @@ impl Start {
             LinkSettings::Serial(_) => Self::absent("serial", &link.name),
             #[cfg(not(feature = "gpio"))]
             LinkSettings::Gpio(_) => Self::absent("gpio", &link.name),
+            // The gateway itself watches it.
+            LinkSettings::Sip(_) => Self::new("sip", idle),
             LinkSettings::Sim => {
                 let wires = Arc::clone(wires);
                 Self::new("sim", move |port| sim::run(wires(id), port))
@@ -99,6 +101,17 @@ impl Start {
     pub fn run(&mut self, port: Port) -> Running {
         (self.run)(port)
     }
+}
+
+/// Holds the place of a link that no driver has.
+async fn idle(mut port: Port) -> Exit {
+    while let Some(op) = port.ops.recv().await {
+        if let Some(id) = op.id() {
+            let failure = Failure::Refused("no driver has this link".to_owned());
+            let _ = port.events.send(Event::Done { id, result: Err(failure) }).await;
+        }
+    }
+    Exit::Closed
 }
 
 async fn absent(why: Why, port: Port) -> Exit {

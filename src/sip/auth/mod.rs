@@ -7,7 +7,7 @@ use md5::Md5;
 use sha2::Sha256;
 
 pub use self::client::{Answer, Login, answer};
-pub use self::server::{Offer, Purpose, Server, Verdict};
+pub use self::server::{Offer, Proof, Purpose, Server, Verdict};
 use super::wire::text::{List, split_outside, trim, unquote};
 use super::wire::{Message, Name};
 

@@ -10,7 +10,7 @@ use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
 
-use super::{Algorithm, Secrets, credentials, hash};
+use super::{Algorithm, Digest, Secrets, credentials, hash};
 use crate::limits;
 use crate::sip::wire::{Message, Name};
 use crate::timer::Now;
@@ -52,6 +52,17 @@ pub enum Purpose {
     Query,
     /// Moves an appliance: the nonce is young, and was never used for that before.
     Control,
+}
+
+/// Credentials, and what they are to be the proof of.
+#[derive(Clone, Copy, Debug)]
+pub struct Proof<'a> {
+    /// The credentials; that they are for the server's realm is looked at.
+    pub digest: Digest<'a>,
+    /// Name of the method.
+    pub method: &'a str,
+    /// The body, which `qop=auth-int` covers.
+    pub body: &'a [u8],
 }
 
 /// The result of looking at a request's credentials.
@@ -157,14 +168,31 @@ impl Server {
     pub fn verify<'a>(
         &mut self,
         request: &Message<'a>,
-        method: &str,
+        method: &'a str,
         source: IpAddr,
         purpose: Purpose,
         secrets: &dyn Secrets,
         now: Now,
     ) -> Verdict<'a> {
         let Some(digest) = credentials(request, &self.realm) else { return Verdict::Unknown };
-        let (Some(user), Some(nonce), Some(uri), Some(proof), Some(qop), Some(nc), Some(cnonce)) = (
+        self.judge(&Proof { digest, method, body: request.body }, source, purpose, secrets, now)
+    }
+
+    /// The same for credentials that came in another way than with a SIP message. What they cover
+    /// besides is for the caller to see.
+    pub fn judge<'a>(
+        &mut self,
+        proof: &Proof<'a>,
+        source: IpAddr,
+        purpose: Purpose,
+        secrets: &dyn Secrets,
+        now: Now,
+    ) -> Verdict<'a> {
+        let Proof { digest, method, body } = *proof;
+        if digest.realm != Some(self.realm.as_str()) {
+            return Verdict::Unknown;
+        }
+        let (Some(user), Some(nonce), Some(uri), Some(response), Some(qop), Some(nc), Some(cnonce)) = (
             digest.username,
             digest.nonce,
             digest.uri,
@@ -193,7 +221,7 @@ impl Server {
         let Some(issued) = self.read_nonce(nonce, source) else { return Verdict::Stale };
         // The same work for a user that does not exist.
         let ha1 = secrets.ha1(user, algorithm);
-        let body_hash = hash(algorithm, &[request.body]);
+        let body_hash = hash(algorithm, &[body]);
         let ha2 = match qop {
             "auth" => hash(algorithm, &[method.as_bytes(), uri.as_bytes()]),
             "auth-int" => {
@@ -204,7 +232,7 @@ impl Server {
         let secret = ha1.unwrap_or("0000000000000000000000000000000000000000000000000000000000000000");
         let parts = [secret, nonce, nc, cnonce, qop, ha2.as_str()].map(str::as_bytes);
         let right = hash(algorithm, &parts);
-        let proven = bool::from(right.as_str().as_bytes().ct_eq(proof.as_bytes()));
+        let proven = bool::from(right.as_str().as_bytes().ct_eq(response.as_bytes()));
         if !proven || ha1.is_none() {
             self.wrong_guess(guesser, now_ms);
             return Verdict::Unknown;

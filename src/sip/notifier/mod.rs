@@ -10,6 +10,7 @@ mod others;
 pub mod rate;
 mod subscription;
 mod table;
+mod tell;
 pub mod watchers;
 mod words;
 
@@ -24,8 +25,8 @@ use self::subscription::Subscription;
 use self::table::twin_of;
 use self::watchers::{Cause, Standing, Watchers};
 pub use self::words::{
-    Answered, Document, End, Moment, Refresh, Resource, Ruling, Source, SubscriptionId, Template, Wanted,
-    Watcher,
+    Answered, Document, End, Moment, Page, Refresh, Resource, Ruling, Source, SubscriptionId, Template,
+    Wanted, Watcher,
 };
 use super::dialog::DialogFault;
 use super::transaction::Transactions;
@@ -140,6 +141,7 @@ impl Notifier {
             sent: 0,
             moments: VecDeque::new(),
             moments_sent: 0,
+            next_page: 0,
         });
         if end.is_none() {
             self.deadlines.set(expires + GRACE, (id, Wake::Expire));
@@ -209,6 +211,7 @@ impl Notifier {
         subscription.mark = None;
         subscription.dirty = true;
         subscription.at_once = true;
+        subscription.next_page = 0;
         if wish.expires.is_zero() {
             subscription.end = Some(End::Timeout);
         } else {
@@ -247,12 +250,7 @@ impl Notifier {
             {
                 continue;
             }
-            if subscription.moments.len() >= limits::MOMENTS {
-                // Full: the watcher does not answer; the oldest is lost to it.
-                subscription.moments.pop_front();
-                subscription.moments_sent = subscription.moments_sent.saturating_sub(1);
-            }
-            subscription.moments.push_back(moment.clone());
+            subscription.add(moment.clone());
             self.mark(id, now);
         }
     }
@@ -284,7 +282,7 @@ impl Notifier {
             let news = self.news(id);
             let Some(subscription) = self.get_mut(id) else { continue };
             subscription.queued = false;
-            if subscription.outstanding || !subscription.dirty || subscription.lost {
+            if subscription.outstanding || !subscription.has_news() || subscription.lost {
                 continue;
             }
             let sent = subscription.send(id, news, transactions, source, now);
@@ -329,6 +327,10 @@ impl Notifier {
         if status < 300 {
             subscription.moments.drain(..told.min(subscription.moments.len()));
         }
+        if status >= 300 {
+            // The next document begins at the beginning.
+            subscription.dirty |= std::mem::take(&mut subscription.next_page) > 0;
+        }
         if subscription.end.is_some() && !subscription.dirty {
             self.remove(id, now);
             return;
@@ -348,7 +350,7 @@ impl Notifier {
             }
             _ => {}
         }
-        if self.get(id).is_some_and(|subscription| subscription.dirty) {
+        if self.get(id).is_some_and(Subscription::has_news) {
             self.schedule(id, now);
         }
     }
@@ -363,6 +365,7 @@ impl Notifier {
             subscription.outstanding = false;
             subscription.dirty = true;
             subscription.lost = true;
+            subscription.next_page = 0;
             if subscription.end.is_some() {
                 self.remove(id, now);
             }
@@ -436,7 +439,8 @@ impl Notifier {
     /// Now, or when the interval and a Retry-After have passed.
     fn schedule(&mut self, id: SubscriptionId, now: Now) {
         let Some(subscription) = self.get(id) else { return };
-        match subscription.next().filter(|at| *at > now.mono && !subscription.at_once) {
+        let at_once = subscription.at_once || subscription.next_page > 0;
+        match subscription.next().filter(|at| *at > now.mono && !at_once) {
             Some(at) => self.deadlines.set(at, (id, Wake::Send)),
             None => self.make_ready(id),
         }

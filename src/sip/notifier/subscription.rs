@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use super::judge::News;
 use super::rate::{Rates, Sent};
 use super::watchers::{Cause, Standing};
-use super::{End, Moment, Resource, Source, SubscriptionId, Template, Watcher};
+use super::{End, Moment, Page, Resource, Source, SubscriptionId, Template, Watcher};
+use crate::limits;
 use crate::sip::User;
 use crate::sip::dialog::Dialog;
 use crate::sip::transaction::Transactions;
@@ -62,6 +63,8 @@ pub(super) struct Subscription {
     pub moments: VecDeque<Moment>,
     /// How many of them are in the NOTIFY that is outstanding.
     pub moments_sent: usize,
+    /// Where a state that was too long for one NOTIFY goes on; 0: nothing is left of it.
+    pub next_page: usize,
 }
 
 /// What a subscriber knows already (RFC 5839): while it holds, there is no state to send.
@@ -90,6 +93,21 @@ impl Condition {
 }
 
 impl Subscription {
+    /// Whether there is something to say.
+    pub fn has_news(&self) -> bool {
+        self.dirty || self.next_page > 0
+    }
+
+    /// Has something said with the next NOTIFY.
+    pub fn add(&mut self, moment: Moment) {
+        if self.moments.len() >= limits::MOMENTS {
+            // Full: the watcher does not answer; the oldest is lost to it.
+            self.moments.pop_front();
+            self.moments_sent = self.moments_sent.saturating_sub(1);
+        }
+        self.moments.push_back(moment);
+    }
+
     /// When the next NOTIFY may go out, as far as rates say.
     pub fn next(&self) -> Option<Instant> {
         let paced = self.last.map(|last| last + self.rates.interval(self.package_interval));
@@ -110,32 +128,33 @@ impl Subscription {
         source: &mut dyn Source,
         now: Now,
     ) -> bool {
-        if self.filter.is_some() && !self.is_worth(source, now) {
+        let goes_on = self.next_page > 0 && self.end.is_none();
+        if self.filter.is_some() && !goes_on && !self.is_worth(source, now) {
             self.dirty = false;
             self.moments.clear();
             return false;
         }
         // The number of watchers' changes begins anew with each run: it is no entity-tag.
         let tag = self.template.is_none().then(|| source.tag(self.resource));
-        let known = self.moments.is_empty()
+        let known = !goes_on
+            && self.moments.is_empty()
             && self.condition.zip(tag).is_some_and(|(condition, tag)| condition.holds(tag));
-        // What does not fit one document follows in the next.
-        self.dirty = news.as_ref().is_some_and(|news| news.more);
-        self.at_once = false;
+        let page = self.page(goes_on);
+        if !goes_on {
+            // What changes from here on is said when this state has been said to its end. Of watchers,
+            // what does not fit one document follows in the next.
+            self.dirty = news.as_ref().is_some_and(|news| news.more);
+            self.at_once = false;
+        }
         if known && self.end.is_none() {
             return false;
         }
-        let watcher = Watcher {
-            who: &self.who,
-            nth: self.sent,
-            entity: &self.entity,
-            standing: self.standing,
-            filter: self.filter,
-        };
+        let (who, entity, standing, filter) = (&*self.who, &*self.entity, self.standing, self.filter);
+        let watcher = Watcher { who, nth: self.sent, entity, standing, filter, page };
         if self.filter.is_some() {
             source.told(self.resource, watcher);
         }
-        let moments = self.moments.make_contiguous();
+        let moments: &[Moment] = if goes_on { &[] } else { self.moments.make_contiguous() };
         // Who lost the right is told no state, what is gone has none, and what is known is not said.
         let document = match self.end {
             Some(End::Rejected | End::NoResource) => None,
@@ -148,6 +167,8 @@ impl Subscription {
         self.mark =
             news.filter(|_| self.template.is_some_and(|template| !template.whole)).map(|news| news.mark);
         self.moments_sent = moments.len();
+        let rest = document.as_ref().and_then(|document| document.rest);
+        self.next_page = rest.filter(|_| self.end.is_none()).unwrap_or(0);
         // From here on the subscriber knows this state, and would hear of it again only with a change.
         if let (Some(_), Some(_), Some(tag)) = (&document, self.condition, tag) {
             self.condition = Some(Condition::Tag(tag));
@@ -164,7 +185,7 @@ impl Subscription {
                     if let Some(extension) = document.require {
                         writer.field("Require", &[extension]);
                     }
-                    if let Some(tag) = tag.filter(|_| self.standing == Standing::Active) {
+                    if let Some(tag) = tag.filter(|_| self.standing == Standing::Active && rest.is_none()) {
                         writer.field_fmt("SIP-ETag", format_args!("{tag:016x}"));
                     }
                     writer.body(&document.content_type, &document.body)
@@ -187,8 +208,13 @@ impl Subscription {
             return true;
         }
         let (who, entity, standing, filter) = (&*self.who, &*self.entity, self.standing, self.filter);
-        let watcher = Watcher { who, nth: self.sent, entity, standing, filter };
+        let watcher = Watcher { who, nth: self.sent, entity, standing, filter, page: self.page(false) };
         source.is_worth(self.resource, watcher, self.moments.make_contiguous())
+    }
+
+    /// What is said next, from where the last NOTIFY ended.
+    fn page(&self, goes_on: bool) -> Page {
+        Page { from: if goes_on { self.next_page } else { 0 }, full: self.at_once && !goes_on }
     }
 
     fn state(&self, now: Now) -> String {

@@ -35,6 +35,22 @@ pub struct Document {
     pub require: Option<&'static str>,
     /// Its bytes, none for a watcher that wants none; shared by all watchers of the same resource where the format allows it.
     pub body: Bytes,
+    /// It is not all of the state: where the next document goes on, as [`Page::from`].
+    pub rest: Option<usize>,
+}
+
+/// Which part of a state a document says. Only a list has more than one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// Where it begins.
+    pub from: usize,
+    /// It answers a SUBSCRIBE: a list must name everything that is on it.
+    pub full: bool,
+}
+
+impl Page {
+    /// Everything, from the beginning.
+    pub const WHOLE: Self = Self { from: 0, full: true };
 }
 
 /// For whom a document is written.
@@ -50,6 +66,8 @@ pub struct Watcher<'a> {
     pub standing: Standing,
     /// The application's number of what this watcher filters by.
     pub filter: Option<usize>,
+    /// How much of it.
+    pub page: Page,
 }
 
 /// Something that happened and is over: said once to each watcher of that time, and to nobody later.

@@ -2,7 +2,7 @@
 //!
 //! It asks, refreshes in time, obeys why a notifier ends it, and comes back with patience. The
 //! first subscription is different: when that fails, a person is waiting for the answer, so nothing
-//! is tried again.
+//! is tried again. A patient subscriber has nobody waiting and never gives up.
 
 mod answer;
 mod notify;
@@ -10,18 +10,19 @@ mod notify;
 mod tests;
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rand::Rng as _;
 use rand_chacha::ChaCha8Rng;
 
-use super::Hop;
 use super::challenge::{Challenges, Login, Refused};
 use super::dialog::{Dialog, contact_uri, via};
 use super::exchange::address_of;
 use super::transaction::{TIMEOUT, Transactions};
 use super::wire::{Method, Writer};
+use super::{FlowId, Hop, Transport};
 use crate::limits;
 
 /// What is to be watched.
@@ -131,6 +132,10 @@ enum Next {
 const BASE: Duration = Duration::from_secs(1);
 /// The longest wait of the back-off.
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
+/// How long a patient subscriber waits when only a person over there can change something.
+const REFUSED: Duration = Duration::from_secs(600);
+/// The same when the notifier ended it for good (RFC 6665 §4.1.3: rejected, noresource, invariant).
+const ENDED: Duration = Duration::from_secs(3600);
 /// A subscription that lived so long was a good one: the back-off begins anew.
 const GOOD: Duration = Duration::from_secs(60);
 /// No lifetime is believed beyond this many seconds; refreshing earlier harms nobody.
@@ -159,6 +164,7 @@ pub struct Subscriber {
     expiry: Option<Instant>,
     since: Option<Instant>,
     stood: bool,
+    patient: bool,
     failures: u32,
     events: VecDeque<Event>,
     rng: ChaCha8Rng,
@@ -185,10 +191,25 @@ impl Subscriber {
             expiry: None,
             since: None,
             stood: false,
+            patient: false,
             failures: 0,
             events: VecDeque::new(),
             rng,
         }
+    }
+
+    /// A subscriber that waits for its first flow, and that never ends by itself: what only a person
+    /// can mend is asked for seldom.
+    pub fn patient(wish: Wish, login: Login, rng: ChaCha8Rng, now: Instant) -> Self {
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        let hop = Hop { flow: FlowId(0), transport: Transport::Udp, local: nowhere, peer: nowhere };
+        let state = State::Waiting(None);
+        Self { state, hop: None, patient: true, ..Self::new(wish, login, hop, rng, now) }
+    }
+
+    /// Another login counts from the next request on.
+    pub fn set_login(&mut self, login: Login) {
+        self.challenges = Challenges::new(login);
     }
 
     /// The next piece of news.
@@ -239,7 +260,10 @@ impl Subscriber {
 
     /// The flow to the notifier is gone, or the one that was needed did not come up.
     pub fn on_flow_lost(&mut self, why: &str, now: Instant) {
-        let waits = matches!(self.state, State::Waiting(Some(_)));
+        let waits = match self.state {
+            State::Waiting(until) => until.is_some() || self.patient,
+            _ => false,
+        };
         self.hop = None;
         if self.state != State::Over && !waits {
             self.lose(Why::FlowLost(why.to_owned()), Next::BackOff, now);
@@ -289,15 +313,17 @@ impl Subscriber {
         if lived >= GOOD {
             self.failures = 0;
         }
-        let first = !self.stood && !matches!(why, Why::Terminated(_));
+        let first = !self.stood && !self.patient && !matches!(why, Why::Terminated(_));
         match self.state {
             State::Leaving => return self.end(Why::Left),
             State::Over => return,
-            _ if next == Next::Never || first => return self.end(why),
+            _ if first || next == Next::Never && !self.patient => return self.end(why),
             _ => {}
         }
         let wait = match next {
             Next::After(wait) => wait.min(Duration::from_secs(u64::from(limits::RETRY_AFTER))).max(BASE),
+            Next::Never if matches!(why, Why::Terminated(_)) => ENDED,
+            Next::Never => REFUSED,
             Next::AtOnce if self.failures == 0 => Duration::ZERO,
             _ => BASE
                 .saturating_mul(1 << self.failures.min(9))

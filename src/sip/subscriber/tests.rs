@@ -38,7 +38,7 @@ impl World {
             accept: Some("application/senml+json".to_owned()),
             expires,
         };
-        let login = Login { user: "anna".to_owned(), password: Some("secret".into()) };
+        let login = Login { user: "anna".to_owned(), password: Some("secret".into()), realm: None };
         let rng = ChaCha8Rng::seed_from_u64(3);
         let subscriber = Subscriber::new(wish, login, hop, rng, start);
         let transactions = Transactions::new(ChaCha8Rng::seed_from_u64(4));
@@ -199,6 +199,22 @@ fn a_notify_before_the_2xx_makes_the_dialog_and_its_time_counts() {
 }
 
 /// Proves: EV-5, OLD-6, NEG-24
+/// A notifier of RFC 3265 answers 202 and may leave `expires` out of its NOTIFY.
+///
+/// Proves: EV-5
+#[test]
+fn a_202_is_a_200_and_its_time_counts() {
+    let mut world = World::new(3600);
+    let sent = world.next();
+    world.respond(&sent, 202, "Expires: 100\r\n");
+    assert_eq!(world.notify(&sent, "pending", "n1"), 200);
+    assert_eq!(world.notify(&sent, "active", "n1"), 200);
+    assert_eq!(world.heard(), ["pending", "active"]);
+    let refresh = world.next();
+    assert_eq!(field(&refresh, "Call-ID"), field(&sent, "Call-ID"));
+    assert!(world.seconds() < 100.0, "refreshed after {} s", world.seconds());
+}
+
 #[test]
 fn changes_do_not_put_off_the_refresh() {
     let (mut world, sent) = World::standing(100);
@@ -497,4 +513,48 @@ fn a_connection_that_breaks_is_opened_again_with_patience() {
     world.subscriber.on_flow_up(hop, &mut world.transactions, (), world.now);
     let again = world.next();
     assert_ne!(field(&again, "Call-ID"), field(&sent, "Call-ID"));
+}
+
+/// What nobody waits for at a screen is asked for again whatever was said, but seldom when only a person
+/// over there can change it.
+/// Proves: EV-7, EV-10
+#[test]
+fn the_patient_one_never_gives_up_and_never_hammers() {
+    let patient = || {
+        let mut world = World::new(3600);
+        let (wish, login) =
+            (world.subscriber.wish.clone(), Login { user: "a".to_owned(), password: None, realm: None });
+        world.subscriber = Subscriber::patient(wish, login, ChaCha8Rng::seed_from_u64(3), world.now);
+        assert_eq!(world.next_before(Duration::from_secs(100)), None, "it waits for a flow");
+        // One that does not come up is no news.
+        world.subscriber.on_flow_lost("refused", world.now);
+        assert_eq!(world.heard(), Vec::<String>::new());
+        world.subscriber.on_flow_up(world.hop, &mut world.transactions, (), world.now);
+        world
+    };
+    for (status, fields, wait) in [
+        (404, "", 600..=600),
+        (403, "", 600..=600),
+        (401, "", 600..=600),
+        (503, "Retry-After: 77\r\n", 77..=77),
+        (500, "", 0..=1),
+    ] {
+        let mut world = patient();
+        let sent = world.next();
+        let asked = world.now;
+        world.respond(&sent, status, fields);
+        let again = world.next();
+        let waited = (world.now - asked).as_secs();
+        assert!(wait.contains(&waited), "{status}: {waited}");
+        assert_ne!(field(&again, "Call-ID"), field(&sent, "Call-ID"));
+    }
+    for reason in ["rejected", "noresource", "invariant"] {
+        let mut world = patient();
+        let sent = world.next();
+        world.respond(&sent, 200, "Expires: 3600\r\n");
+        assert_eq!(world.notify(&sent, &format!("terminated;reason={reason}"), "n1"), 200);
+        let ended = world.now;
+        world.next();
+        assert_eq!((world.now - ended).as_secs(), 3600, "{reason}");
+    }
 }

@@ -16,9 +16,11 @@ def run(lab):
     phone = start(lab, house, PASSWORD)
     with lab.case("JsSIP registers over a stream with the digest that it knows"):
         step(phone, "registered")
+    # Proves: EV-16, REQ-6.4a
     with lab.case("JsSIP subscribes to appliance and reads the state in SenML"):
         before = step(phone, "watching")["power"]
         equal(before, power(owner), "the plug")
+    # Proves: IM-1, IM-3
     with lab.case("JsSIP switches by MESSAGE: 200, a reply, and a NOTIFY with the change"):
         switched = step(phone, "switched")
         equal(power(owner), not before, "the plug")
@@ -26,6 +28,7 @@ def run(lab):
     with lab.case("JsSIP hears what another phone did"):
         equal(owner.message(owner.uri("plug"), "on" if before else "off").status, 200, "MESSAGE")
         equal(step(phone, "heard")["power"], before, "what it heard")
+    # Proves: EV-18
     with lab.case("JsSIP leaves: the last NOTIFY ends the subscription"):
         equal(step(phone, "left")["reason"], "timeout", "the reason")
         equal(phone.wait(10), 0, "the exit code")

@@ -24,6 +24,7 @@ def run(lab):
     upstream = {"kam": {"server": server, "transport": "udp", "domain": DOMAIN, "expires": "30s", "accounts": [account]}}
     house = home.start(lab, DOMAIN, broker.address, upstream=upstream, secrets={"kam": PASSWORD})
     ua = lab.phone(kamailio.address, USER, PASSWORD, DOMAIN)
+    # Proves: SEC-5, DG-2
     with lab.case("the gateway registers the plug at Kamailio with digest"):
         until("plug@example.com to be registered", lambda: registered(kamailio), 20)
     phone = Baresip(lab, "baresip", f'<sip:{USER}@{DOMAIN}>;auth_user={USER};auth_pass={PASSWORD};regint=20;outbound="sip:{server};transport=udp"',
@@ -36,6 +37,7 @@ def run(lab):
         switch(phone, plug, "off")
     with lab.case("baresip calls the plug through Kamailio: 486 with the state"):
         call(phone, plug)
+    # Proves: SEC-1
     with lab.case("a stranger behind Kamailio moves nothing"):
         stranger = lab.phone(kamailio.address, "mallory", "guess", DOMAIN)
         before = plug.on

@@ -51,12 +51,14 @@ def text(phone, words, appliance="plug"):
 
 
 def watcher(lab, house, owner):
+    # Proves: EV-9, REQ-6.5
     with lab.case("SUBSCRIBE with Expires 0 fetches once and ends"):
         fetch = owner.subscribe(owner.uri("plug"), "appliance", SENML, expires=0)
         equal(fetch.answer.status, 200, "SUBSCRIBE")
         last = fetch.wait("the fetched state")
         check(last.get("Subscription-State").startswith("terminated"), last.get("Subscription-State"))
         check(record(last, "power") in (True, False), f"no power in {last.text}")
+    # Proves: EV-16, EV-18
     with lab.case("a refresh keeps the dialog and brings full state; unsubscribing ends it"):
         watch = owner.subscribe(owner.uri("plug"), "appliance", SENML, 600)
         first = watch.wait("the first document")
@@ -67,8 +69,10 @@ def watcher(lab, house, owner):
         equal(watch.unsubscribe().status, 200, "unsubscribe")
         watch.wait("terminated", lambda n: n.get("Subscription-State").startswith("terminated"))
         equal(watch.refresh(600).status, 481, "a SUBSCRIBE in the dialog that has ended")
+    # Proves: DI-2, DI-5
     with lab.case("dialog: version counts up by one, one dialog element, lamp follows the plug"):
         lamp(owner)
+    # Proves: EV-14
     with lab.case("an unknown event package: 489 with Allow-Events"):
         answer = owner.subscribe(owner.uri("plug"), "weather", None).answer
         equal(answer.status, 489, "SUBSCRIBE")
@@ -116,6 +120,7 @@ def commands(lab, house, owner):
         answer = owner.message(owner.uri("plug"), "make me a sandwich")
         check(answer.status < 500, answer.start)
         equal(power(owner), before, "the plug")
+    # Proves: IM-2
     with lab.case("Require of an unknown extension: 420 with Unsupported; an unknown body: 415 with Accept"):
         uri, before = owner.uri("plug"), power(owner)
         plain = [("Content-Type", "text/plain")]

@@ -1,0 +1,193 @@
+//! What is published elsewhere: the presence of each appliance that has an address there.
+
+use std::time::Instant;
+
+use rand::{Rng as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+
+use super::remote::lifetime;
+use super::{ElsewhereStatus, Gateway};
+use crate::config::DeviceId;
+use crate::event::{self, Member, PACKAGES, Package, View};
+use crate::sip::challenge::Login;
+use crate::sip::notifier::Page;
+use crate::sip::publisher::{Identity, Publisher, Standing};
+use crate::sip::registration::{self, Registration, RegistrationId};
+use crate::sip::wire::Message;
+use crate::sip::{Hop, User};
+use crate::timer::Now;
+
+/// The package that is published.
+const PACKAGE: &str = "presence";
+
+/// One publication.
+#[derive(Debug)]
+pub(super) struct Announcement {
+    registration: RegistrationId,
+    /// The upstream and which of its accounts.
+    account: (usize, usize),
+    publisher: Publisher,
+    /// Something is new since the last document was made.
+    dirty: bool,
+}
+
+impl Announcement {
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.publisher.next_deadline()
+    }
+
+    pub fn is_leaving(&self) -> bool {
+        self.publisher.is_leaving()
+    }
+}
+
+impl Gateway {
+    /// One publication for each registration of an appliance at a server that wants them.
+    pub(super) fn start_announcements(&mut self) {
+        let config = self.config.clone();
+        let mut registration = 0;
+        for (nth, upstream) in config.upstreams.iter().enumerate() {
+            for (account, of) in upstream.accounts.iter().enumerate() {
+                let id = RegistrationId(registration);
+                registration += 1;
+                if !upstream.publish || of.device.is_none() {
+                    continue;
+                }
+                let Some(package) = package() else { continue };
+                let identity = Identity {
+                    address: format!("sip:{}@{}", of.user, upstream.domain),
+                    event: package.name(),
+                    content_type: package.content_types().first().copied().unwrap_or_default(),
+                    expires: lifetime(upstream),
+                };
+                let rng = ChaCha8Rng::from_seed(self.rng.random());
+                let publisher = Publisher::new(identity, rng);
+                let account = (nth, account);
+                self.announcements.push(Announcement { registration: id, account, publisher, dirty: true });
+            }
+        }
+    }
+
+    /// An appliance changed, or after a reload all may have.
+    pub(super) fn announce(&mut self, device: Option<DeviceId>) {
+        for nth in 0..self.announcements.len() {
+            let of = self.announcements.get(nth).and_then(|one| self.announced(one.account));
+            if let Some(one) = self.announcements.get_mut(nth).filter(|_| device.is_none() || device == of) {
+                one.dirty = true;
+            }
+        }
+    }
+
+    /// Publishes what is new where it may be, and keeps alive what stands. At the end of every input.
+    pub(super) fn on_announcement_deadlines(&mut self, now: Now) {
+        for nth in 0..self.announcements.len() {
+            let Some(one) = self.announcements.get(nth) else { continue };
+            let (registration, account, hop) = (one.registration, one.account, one.publisher.hop());
+            let registered = self.registered(registration);
+            let due = one.dirty && (one.publisher.is_free(now.mono) || hop.is_none());
+            let document = due.then(|| self.presence_of(account, one.publisher.address(), now)).flatten();
+            let Some(one) = self.announcements.get_mut(nth) else { continue };
+            match registered {
+                Some((to, route, login)) if hop != Some(to) => {
+                    one.publisher.on_flow_up(to, &route, login, now.mono);
+                }
+                None if hop.is_some() && !one.publisher.is_leaving() => one.publisher.on_flow_down(),
+                _ => {}
+            }
+            if let Some(document) = document {
+                one.publisher.publish(document.into());
+                one.dirty = false;
+            }
+            one.publisher.on_deadline(&mut self.transactions, User::Publish(nth), now.mono);
+        }
+    }
+
+    pub(super) fn on_publish_response(&mut self, nth: usize, response: &Message<'_>, now: Now) {
+        if let Some(one) = self.announcements.get_mut(nth) {
+            one.publisher.on_response(response, &mut self.transactions, User::Publish(nth), now.mono);
+        }
+    }
+
+    pub(super) fn on_publish_timeout(&mut self, nth: usize, now: Now) {
+        if let Some(one) = self.announcements.get_mut(nth) {
+            one.publisher.on_timeout(now.mono);
+        }
+    }
+
+    pub(super) fn leave_announcements(&mut self) {
+        self.announcements.iter_mut().for_each(|one| one.publisher.leave());
+    }
+
+    pub(super) fn publication_status(&self, now: Now) -> Vec<ElsewhereStatus> {
+        let left = |at: Instant| at.saturating_duration_since(now.mono).as_secs();
+        let status = |one: &Announcement| {
+            let (state, words) = match one.publisher.standing() {
+                Standing::Idle => ("waiting", "not registered there".to_owned()),
+                Standing::Trying => ("trying", "asked, no answer yet".to_owned()),
+                Standing::Published(until) => ("published", format!("good for {} s", left(*until))),
+                Standing::Failed { why, again } => {
+                    ("failed", format!("{why}; trying again in {} s", left(*again)))
+                }
+            };
+            ElsewhereStatus {
+                device: self.announced(one.account).map(|device| self.device_id(device)).unwrap_or_default(),
+                address: one.publisher.address().to_owned(),
+                state,
+                words,
+            }
+        };
+        self.announcements.iter().map(status).collect()
+    }
+
+    /// The flow, the service route and the login of a registration that stands.
+    fn registered(&self, id: RegistrationId) -> Option<(Hop, Vec<String>, Login)> {
+        let registration = self.registrations.get(id.0)?;
+        let stands = matches!(registration.standing(), registration::Standing::Registered { .. });
+        let hop = registration.hop().filter(|_| stands)?;
+        Some((hop, registration.service_route().to_vec(), login_of(registration)))
+    }
+
+    /// The appliance behind an account, by the configuration in force.
+    fn announced(&self, (upstream, account): (usize, usize)) -> Option<DeviceId> {
+        self.config.upstreams.get(upstream)?.accounts.get(account)?.device
+    }
+
+    fn presence_of(&self, account: (usize, usize), address: &str, now: Now) -> Option<String> {
+        let device = self.house.device(self.announced(account)?)?;
+        // What is cut off, or for the home alone, is as good as dead there.
+        let masked = (!event::is_there(device, true)).then(|| device.masked(self.began_ms));
+        let device = masked.as_ref().unwrap_or(device);
+        // Who may see it is the server's choice.
+        let members = [Member { device, visible: if masked.is_some() { 0 } else { u128::MAX } }];
+        let view = View {
+            members: &members,
+            title: device.name(),
+            id: device.id(),
+            form: 0,
+            nth: 0,
+            entity: address,
+            domain: &self.config.house.domain,
+            moments: &[],
+            person: None,
+            filter: None,
+            page: Page::WHOLE,
+            alerts: Default::default(),
+            now,
+        };
+        Some(package()?.document(&view))
+    }
+}
+
+/// What a registration logs in with, for its own realm.
+pub(super) fn login_of(registration: &Registration) -> Login {
+    let identity = registration.identity();
+    Login {
+        user: identity.auth_user.clone(),
+        password: Some(identity.password.clone()),
+        realm: Some(registration.realm().to_owned()),
+    }
+}
+
+fn package() -> Option<&'static dyn Package> {
+    PACKAGES.iter().copied().find(|package| package.name() == PACKAGE)
+}

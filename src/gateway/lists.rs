@@ -1,0 +1,300 @@
+//! Lists that people wrote, as something to subscribe to: those that they keep have the address
+//! `sip:list.NAME@DOMAIN` (RFC 4826 §4), others come with the SUBSCRIBE (RFC 5367).
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use super::Gateway;
+use super::request::Request;
+use crate::body::multipart;
+use crate::body::resource_lists::{self, Entry, List};
+use crate::config::Config;
+use crate::config::access::Identity;
+use crate::control::target::Target;
+use crate::device::house::House;
+use crate::event::custom::{CustomEntry, CustomList};
+use crate::event::{Rooms, Subject, identity_of, key_of, list};
+use crate::limits;
+use crate::sip::Rejection;
+use crate::sip::notifier::{End, Moment};
+use crate::sip::wire::uri::unescape;
+use crate::sip::wire::{Name, Uri};
+use crate::timer::Now;
+
+/// Before the name of a list that somebody keeps.
+pub(super) const OWN: &str = "list.";
+/// The extension of a SUBSCRIBE that brings its list along.
+pub(super) const RECIPIENT_LIST: &str = "recipient-list-subscribe";
+
+impl Gateway {
+    /// The list that a SUBSCRIBE names or brings along, where it does.
+    pub(super) fn written_list(
+        &mut self,
+        request: &Request<'_, '_>,
+        who: &Identity,
+    ) -> Result<Option<Subject>, Rejection> {
+        let found = if request.message.has_option(Name::Require, RECIPIENT_LIST) {
+            self.brought_list(request, who)?
+        } else {
+            match request.uri.user_text().as_deref().and_then(|user| user.strip_prefix(OWN)) {
+                Some(name) => self.kept_list(who, name).ok_or_else(no_list)?,
+                None => return Ok(None),
+            }
+        };
+        let notifier = &self.notifier;
+        let place = self.custom.place(found, |index| notifier.is_watched(Subject::Custom(index).code()));
+        let place = place
+            .ok_or_else(|| Rejection::new(503, "Too Many Lists Are Watched").with("Retry-After", "60"))?;
+        Ok(Some(Subject::Custom(place)))
+    }
+
+    /// The list in the body, on its own or as a part.
+    fn brought_list(&self, request: &Request<'_, '_>, who: &Identity) -> Result<CustomList, Rejection> {
+        let user = request.uri.user_text();
+        let own = user.as_deref().is_some_and(|user| user.starts_with(OWN));
+        let target = self.resolve(&request.uri, request.hop);
+        if !own && !matches!(target, Some(Target::House | Target::All | Target::RoomList(_))) {
+            return Err(Rejection::new(403, "Lists Go To The House"));
+        }
+        let message = request.message;
+        let coding = message.first(Name::ContentEncoding);
+        if coding.is_some_and(|coding| !coding.eq_ignore_ascii_case(b"identity")) {
+            return Err(
+                Rejection::new(415, "Unsupported Content-Encoding").with("Accept-Encoding", "identity")
+            );
+        }
+        let whole = message.first(Name::ContentType).and_then(|kind| std::str::from_utf8(kind).ok());
+        let whole = whole.unwrap_or_default();
+        let bad = |why: crate::body::Fault| Rejection {
+            status: why.status(),
+            reason: why.to_string().into(),
+            fields: String::new(),
+        };
+        let lists = if multipart::is_multipart(whole) {
+            let parts = multipart::read(whole, message.body).map_err(bad)?.parts;
+            let part = parts.iter().find(|part| part.content_type.as_deref().is_some_and(is_list));
+            resource_lists::read(&part.ok_or_else(unsupported)?.body)
+        } else if is_list(whole) {
+            resource_lists::read(message.body)
+        } else {
+            return Err(unsupported());
+        };
+        let lists = lists.map_err(bad)?;
+        let entries = self.entries(lists.iter().flat_map(List::entries));
+        if entries.is_empty() {
+            return Err(Rejection::new(400, "The List Is Empty"));
+        }
+        if entries.len() > limits::LIST_ENTRIES {
+            return Err(Rejection::new(413, "The List Is Too Long"));
+        }
+        let title = lists.iter().find_map(|list| list.display.clone()).unwrap_or_default();
+        Ok(CustomList { owner: key_of(who).to_owned(), name: None, title, entries })
+    }
+
+    fn kept_list(&self, who: &Identity, name: &str) -> Option<CustomList> {
+        let Identity::User(user) = who else { return None };
+        let same = |list: &&List| list.name.as_deref() == Some(name);
+        let lists = self.kept.lists.get(user)?;
+        let list = lists
+            .iter()
+            .find(same)
+            // Phones that write names in lower case.
+            .or_else(|| {
+                lists.iter().find(|list| list.name.as_ref().is_some_and(|it| it.eq_ignore_ascii_case(name)))
+            })?;
+        let mut entries = self.entries(list.entries().into_iter());
+        entries.truncate(limits::LIST_ENTRIES);
+        let title = list.display.clone().unwrap_or_else(|| name.to_owned());
+        Some(CustomList { owner: user.clone(), name: list.name.clone(), title, entries })
+    }
+
+    /// Addresses with the appliances behind them, each once. A room or a list of the house stands for
+    /// its appliances; a list that somebody wrote is not looked into, so that none can hold itself.
+    fn entries<'e>(&self, entries: impl Iterator<Item = &'e Entry>) -> Vec<CustomEntry> {
+        let domain = &self.config.house.domain;
+        let mut found: Vec<CustomEntry> = Vec::new();
+        for entry in entries {
+            let uri = Uri::parse(entry.uri.trim()).ok();
+            let ours = uri.is_some_and(|uri| uri.is_sip() && uri.host.eq_ignore_ascii_case(domain));
+            let target = uri.filter(|_| ours).and_then(|uri| self.names.resolve(&uri));
+            let device = target.and_then(Target::device);
+            let inside = match target {
+                Some(Target::All) => Some(Subject::All),
+                Some(Target::Room(room) | Target::RoomList(room)) => Some(Subject::RoomList(room)),
+                Some(Target::Class(class)) => Some(Subject::Class(class)),
+                _ => None,
+            };
+            let mut add = |new: CustomEntry| {
+                let known = found.iter().any(|known| match new.device {
+                    Some(_) => known.device == new.device,
+                    None => known.uri == new.uri,
+                });
+                if !known && found.len() <= limits::LIST_ENTRIES {
+                    found.push(new);
+                }
+            };
+            match inside {
+                None => {
+                    let title = entry.display.clone();
+                    add(CustomEntry { uri: entry.uri.trim().to_owned(), title, ours, device });
+                }
+                Some(subject) => {
+                    for (id, device) in self.house.devices().filter(|(id, _)| match subject {
+                        Subject::RoomList(room) => self.rooms.of_device(*id) == Some(room),
+                        Subject::Class(class) => self.rooms.is_of(class, *id),
+                        _ => true,
+                    }) {
+                        let uri = format!("sip:{}@{domain}", device.id());
+                        add(CustomEntry { uri, title: None, ours, device: Some(id) });
+                    }
+                }
+            }
+        }
+        found
+    }
+
+    /// Somebody wrote his lists anew: who watches them hears of what is on them now.
+    pub(super) fn lists_changed(&mut self, user: &str, now: Now) {
+        let who = Identity::User(user.to_owned());
+        let watched: Vec<_> = self.custom.iter().map(|(index, list)| (index, list.clone())).collect();
+        for (index, old) in watched {
+            let Some(name) = old.name.clone().filter(|_| old.owner == user) else { continue };
+            let code = Subject::Custom(index).code();
+            let Some(new) = self.kept_list(&who, &name).filter(|new| new.name == old.name) else {
+                self.notifier.end(End::NoResource, |_, resource| resource.subject == code, now);
+                continue;
+            };
+            let stays = |entry: &CustomEntry| new.entries.iter().any(|other| other.uri == entry.uri);
+            let visible = |entry: &&CustomEntry| {
+                let device = entry.device.and_then(|device| self.house.device(device));
+                device.is_some_and(|device| self.config.access.may_see(&who, device.id(), device.room()))
+            };
+            let gone: Vec<Moment> = old
+                .entries
+                .iter()
+                .filter(|entry| !stays(entry))
+                .filter(visible)
+                .map(|entry| gone(&entry.uri, "noresource", now))
+                .collect();
+            self.replace_list(index, new);
+            self.notifier
+                .tell(|_, resource| if resource.subject == code { gone.clone() } else { Vec::new() }, now);
+            self.notifier.changed(code, now);
+        }
+    }
+
+    fn replace_list(&mut self, index: usize, new: CustomList) {
+        if let Some((_, list)) = self.custom.iter_mut().find(|(at, _)| *at == index) {
+            *list = new;
+        }
+    }
+
+    /// The house is another one: what people wrote means the appliances of the new one, and who
+    /// watches a list hears once of those that are gone from it (RFC 4662 §5.4).
+    pub(super) fn relist(&mut self, before: &Before<'_>, now: Now) {
+        let old: Vec<_> = self.custom.iter().map(|(index, list)| (index, list.clone())).collect();
+        for (index, mut list) in old.iter().cloned() {
+            let entries: Vec<Entry> = list
+                .entries
+                .iter()
+                .map(|entry| Entry { uri: entry.uri.clone(), display: entry.title.clone(), added: None })
+                .collect();
+            list.entries = self.entries(entries.iter());
+            self.replace_list(index, list);
+        }
+        let Self { notifier, config, house, rooms, custom, .. } = self;
+        let new = Before { config, house, rooms };
+        notifier.tell(
+            |who, resource| {
+                let subject = Subject::of(resource.subject);
+                if !subject.is_list() {
+                    return Vec::new();
+                }
+                let who = identity_of(who);
+                let on_it = |id: &str, at: usize, of: &Before<'_>| match subject {
+                    Subject::RoomList(room) => of.rooms.get(room).is_some_and(|it| {
+                        it.devices
+                            .iter()
+                            .any(|device| of.house.device(*device).is_some_and(|it| it.id() == id))
+                    }),
+                    Subject::Custom(index) if at == 0 => old
+                        .iter()
+                        .find(|(known, _)| *known == index)
+                        .is_some_and(|(_, list)| of.has(list, id)),
+                    Subject::Custom(index) => custom.get(index).is_some_and(|list| of.has(list, id)),
+                    _ => true,
+                };
+                let seen = before.visible(&who).filter(|id| on_it(id, 0, before));
+                let gone = seen.filter_map(|id| {
+                    let there = new.is_there(id);
+                    let stays = there && new.visible(&who).any(|it| it == id) && on_it(id, 1, &new);
+                    let reason = if there { "rejected" } else { "noresource" };
+                    let uri = format!("sip:{id}@{}", config.house.domain);
+                    (!stays).then(|| self::gone(&uri, reason, now))
+                });
+                gone.take(limits::MOMENTS).collect()
+            },
+            now,
+        );
+        for (index, _) in old {
+            notifier.changed(Subject::Custom(index).code(), now);
+        }
+    }
+}
+
+/// A house as it was, or as it is.
+pub(super) struct Before<'b> {
+    pub config: &'b Config,
+    pub house: &'b House,
+    pub rooms: &'b Rooms,
+}
+
+impl Before<'_> {
+    fn visible<'v>(&'v self, who: &'v Identity) -> impl Iterator<Item = &'v str> {
+        let access = &self.config.access;
+        let devices = self.house.devices().map(|(_, device)| device);
+        devices.filter(|device| access.may_see(who, device.id(), device.room())).map(|device| device.id())
+    }
+
+    fn is_there(&self, id: &str) -> bool {
+        self.house.devices().any(|(_, device)| device.id() == id)
+    }
+
+    fn has(&self, list: &CustomList, id: &str) -> bool {
+        let devices = list.entries.iter().filter_map(|entry| self.house.device(entry.device?));
+        devices.into_iter().any(|device| device.id() == id)
+    }
+}
+
+/// What is said once of an appliance that is gone from a list.
+fn gone(uri: &str, reason: &str, now: Now) -> Moment {
+    Moment { name: Arc::from(list::GONE), value: format!("{reason} {uri}").into(), at_ms: now.wall_ms }
+}
+
+/// The name of a list as it can stand in an address.
+pub(super) fn escaped(name: &str) -> String {
+    let mut out = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-_.!~*'()".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            // Writing to a String cannot fail.
+            let _ = write!(out, "%{byte:02X}");
+        }
+    }
+    debug_assert_eq!(unescape(&out), name);
+    out
+}
+
+fn is_list(content_type: &str) -> bool {
+    let kind = content_type.split(';').next().unwrap_or_default().trim();
+    kind.eq_ignore_ascii_case(resource_lists::CONTENT_TYPE)
+}
+
+fn no_list() -> Rejection {
+    Rejection::new(404, "No Such List")
+}
+
+fn unsupported() -> Rejection {
+    Rejection::new(415, "Unsupported Media Type").with("Accept", resource_lists::CONTENT_TYPE)
+}

@@ -1,0 +1,56 @@
+//! Who hears of what is new.
+
+use std::sync::Arc;
+
+use super::Gateway;
+use crate::config::DeviceId;
+use crate::event::{self, Subject};
+use crate::sip::notifier::{Moment, Resource};
+use crate::timer::Now;
+
+impl Gateway {
+    /// The state of an appliance is also that of its room and of the lists that it is on.
+    pub(super) fn tell_watchers(&mut self, id: DeviceId, now: Now) {
+        let Self { notifier, config, house, rooms, custom, .. } = self;
+        let Some(device) = house.device(id) else { return };
+        let may_see = |who: &str, resource: Resource| {
+            event::is_there(device, resource.facet & event::OUTSIDE != 0)
+                && config.access.may_see(&event::identity_of(who), device.id(), device.room())
+        };
+        notifier.changed(Subject::Device(id).code(), now);
+        notifier.changed_for(Subject::All.code(), may_see, now);
+        for (index, _) in custom.iter().filter(|(_, list)| list.has(id)) {
+            notifier.changed_for(Subject::Custom(index).code(), may_see, now);
+        }
+        if let Some(room) = rooms.of_device(id) {
+            notifier.changed_for(Subject::Room(room).code(), may_see, now);
+            notifier.changed_for(Subject::RoomList(room).code(), may_see, now);
+        }
+        for class in rooms.classes_of(id) {
+            notifier.changed_for(Subject::Class(class).code(), may_see, now);
+        }
+    }
+
+    pub(super) fn on_moment(&mut self, id: DeviceId, event: Arc<str>, value: Arc<str>, now: Now) {
+        let Some(device) = self.house.device(id) else { return };
+        let Some((nth, of)) = device.model().events.iter().enumerate().find(|(_, of)| of.id == event) else {
+            return;
+        };
+        let alert = self.alerts.raise(of.class.as_deref(), id, &event, &value, now.wall_ms);
+        let text = format!("{}: {} {value}", device.name(), of.name);
+        let access = &self.config.access;
+        let may_hear = |who: &str, resource: Resource| {
+            event::is_there(device, resource.facet & event::OUTSIDE != 0)
+                && access.may_see_property(&event::identity_of(who), device.id(), device.room(), &event)
+        };
+        if alert.is_some() {
+            self.notifier.changed_for(Subject::Alerts.code(), may_hear, now);
+        }
+        let alert = alert.map(|urgent| (urgent, event.clone()));
+        let moment = Moment { name: event, value, at_ms: now.wall_ms };
+        self.notifier.happened(Subject::Device(id).code(), event::EVENTS + nth, &moment, now);
+        if let Some((urgent, event)) = alert {
+            self.page_alert(id, &event, &text, urgent, now);
+        }
+    }
+}
