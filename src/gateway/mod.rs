@@ -51,7 +51,7 @@ use crate::config::{Config, DeviceId, LinkId};
 use crate::control::target::Names;
 use crate::device::alerts::Alerts;
 use crate::device::command::CommandId;
-use crate::device::house::{Effect, House};
+use crate::device::house::House;
 use crate::event::custom::CustomLists;
 use crate::event::{self, Cache, Documents, Rooms};
 use crate::limits;
@@ -422,28 +422,6 @@ impl Gateway {
         self.on_announcement_deadlines(now);
         self.flush_transmits();
         self.forget_filters();
-    }
-
-    fn on_effect(&mut self, effect: Effect, now: Now) {
-        match effect {
-            Effect::Drive { link, op } => self.drive(link, op),
-            Effect::Changed { device } => {
-                self.tell_watchers(device, now);
-                self.announce(Some(device));
-                if let Some(device) = self.house.device(device) {
-                    let (device, summary) = (device.id().to_owned(), device.summary(now));
-                    self.outputs.push_back(Output::Tell(Notice::State { device, summary }));
-                }
-            }
-            Effect::Happened { device, event, value } => {
-                if let Some(device) = self.house.device(device) {
-                    let (device, what) = (device.id().to_owned(), format!("{event} {value}"));
-                    self.outputs.push_back(Output::Tell(Notice::Happened { device, what }));
-                }
-                self.on_moment(device, event, value, now);
-            }
-            Effect::Finished { command, outcome } => self.on_finished(command, &outcome, now),
-        }
     }
 
     fn flush_transmits(&mut self) {

@@ -33,6 +33,7 @@ impl Gateway {
     pub(super) fn is_there(&self, who: &Identity, target: Target, outside: bool) -> bool {
         match target.subject() {
             Subject::All | Subject::Alerts => true,
+            subject @ (Subject::User(_) | Subject::Custom(_)) => self.view(who, subject, outside).is_some(),
             _ => !self.members(who, target, outside).is_empty(),
         }
     }
@@ -53,9 +54,10 @@ impl Gateway {
 
     /// A class of which `who` may know one appliance alone is that appliance.
     pub(super) fn narrow(&self, who: &Identity, target: Target, outside: bool) -> Target {
-        match (target, self.members(who, target, outside).as_slice()) {
-            (Target::Class(_), [(only, _)]) => Target::Device(*only),
-            (target, _) => target,
+        let Target::Class(_) = target else { return target };
+        match self.members(who, target, outside).as_slice() {
+            [(only, _)] => Target::Device(*only),
+            _ => target,
         }
     }
 

@@ -1,16 +1,39 @@
-//! Who hears of what is new.
+//! What the house wants and what is new there: to drivers, watchers, phones and the journal.
 
 use std::sync::Arc;
 
-use super::Gateway;
+use super::{Gateway, Notice, Output};
 use crate::config::DeviceId;
+use crate::device::house::Effect;
 use crate::event::{self, Subject};
 use crate::sip::notifier::{Moment, Resource};
 use crate::timer::Now;
 
 impl Gateway {
+    pub(super) fn on_effect(&mut self, effect: Effect, now: Now) {
+        match effect {
+            Effect::Drive { link, op } => self.drive(link, op),
+            Effect::Changed { device } => {
+                self.tell_watchers(device, now);
+                self.announce(Some(device));
+                if let Some(device) = self.house.device(device) {
+                    let (device, summary) = (device.id().to_owned(), device.summary(now));
+                    self.outputs.push_back(Output::Tell(Notice::State { device, summary }));
+                }
+            }
+            Effect::Happened { device, event, value } => {
+                if let Some(device) = self.house.device(device) {
+                    let (device, what) = (device.id().to_owned(), format!("{event} {value}"));
+                    self.outputs.push_back(Output::Tell(Notice::Happened { device, what }));
+                }
+                self.on_moment(device, event, value, now);
+            }
+            Effect::Finished { command, outcome } => self.on_finished(command, &outcome, now),
+        }
+    }
+
     /// The state of an appliance is also that of its room and of the lists that it is on.
-    pub(super) fn tell_watchers(&mut self, id: DeviceId, now: Now) {
+    fn tell_watchers(&mut self, id: DeviceId, now: Now) {
         let Self { notifier, config, house, rooms, custom, .. } = self;
         let Some(device) = house.device(id) else { return };
         let may_see = |who: &str, resource: Resource| {
@@ -31,7 +54,7 @@ impl Gateway {
         }
     }
 
-    pub(super) fn on_moment(&mut self, id: DeviceId, event: Arc<str>, value: Arc<str>, now: Now) {
+    fn on_moment(&mut self, id: DeviceId, event: Arc<str>, value: Arc<str>, now: Now) {
         let Some(device) = self.house.device(id) else { return };
         let Some((nth, of)) = device.model().events.iter().enumerate().find(|(_, of)| of.id == event) else {
             return;

@@ -184,10 +184,15 @@ fn update(
     Ok(())
 }
 
-/// The parameters besides `expires`, on one line.
+/// Parameters of a Contact that the registrar gives and a phone does not (RFC 5627 §5.1).
+const OURS: [&[u8]; 3] = [b"expires", b"pub-gruu", b"temp-gruu"];
+
+/// The parameters of the phone's own, on one line.
 fn params_of(address: &Address<'_>) -> Result<String, Rejection> {
     let mut params = String::new();
-    for (name, value) in address.params.iter().filter(|(name, _)| !name.eq_ignore_ascii_case(b"expires")) {
+    for (name, value) in
+        address.params.iter().filter(|(name, _)| !OURS.iter().any(|ours| name.eq_ignore_ascii_case(ours)))
+    {
         params.push(';');
         params.push_str(&String::from_utf8_lossy(name));
         if let Some(value) = value {

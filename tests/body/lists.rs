@@ -212,7 +212,7 @@ fn multipart_as_others_write_it() {
             ),
             ("--b c\nContent-Transfer-Encoding: base64\n\n!\n--b c--", "not base64"),
             ("--b c--", "the part that start names is missing"),
-            (&format!("{}--b c--", "--b c\n\nx\n".repeat(65)), "more than 64 parts"),
+            (&format!("{}--b c--", "--b c\n\nx\n".repeat(513)), "more than 512 parts"),
             (&format!("--b c\nX: {}\n\nx\n--b c--", "x".repeat(4096)), "more than 4096 bytes of header"),
         ],
     );

@@ -22,11 +22,9 @@ WATCHED = [
     ("presence-xpidf", "plug", ["Event: presence", "Accept: application/xpidf+xml"], ANY, "application/xpidf.xml", "presentity uri"),
     ("presence-lpidf", "plug", ["Event: presence", "Accept: text/lpidf"], ANY, "Content-Type: text/lpidf", "To: "),
     ("presence-empty-accept", "plug", ["Event: presence", "Accept:"], "Content-Length: 0", "Content-Length: 0", ANY),
-    # Proves: LP-7
     ("no-event", "plug", [], "Content-Type: text/lpidf", "Content-Type: text/lpidf", "Contact: "),
     ("no-event-xpidf", "plug", ["Accept: application/xpidf+xml"], "application/xpidf.xml", "application/xpidf.xml", "atomid="),
     ("no-event-contacts", "plug", ["Contact: <sip:nobody@[local_ip]:[local_port]>;expires=0"], "text/lpidf", "text/lpidf", "To: "),
-    # Proves: MW-8
     ("mailbox-no-accept", "alerts", ["Event: message-summary"], "Content-Length: 0", SUMMARY, "Messages-Waiting: "),
     ("mailbox-simple", "alerts", ["Event: message-summary", f"Accept: {SUMMARY}"], ANY, SUMMARY, "Messages-Waiting: "),
     ("mailbox-immediate", "alerts", ["Event: message-summary;immediate"], "Content-Type: text/plain", "text/plain", "Messages-Waiting: "),
@@ -65,6 +63,7 @@ def run(lab):
     house = Gateway.demo(lab)
     house.phone()
     for name, target, fields, answer, form, body in WATCHED:
+        # Proves: LP-7, MW-8
         with lab.case(f"SUBSCRIBE, {name}"):
             sipp(lab, "row", house.listen, USER, PASSWORD, name=name, target=target, fields="\n    ".join([CONTACT] + fields),
                  answer=answer, form=form, body=body)

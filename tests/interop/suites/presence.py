@@ -29,18 +29,18 @@ def run(lab):
     published(lab, watcher, plug, house)
     phone = house.phone()
     person(lab, ana, phone, house)
+    # Proves: PB-6
     with lab.case("Kamailio dies and forgets: it is told, published and watched anew"):
         kamailio.kill()
         until("the gateway to notice", lambda: state(lab, house, "remotes") == "failed", 45, 0.5)
         kamailio.begin()
-        # Proves: PB-6
         until("the plug to be published again", lambda: state(lab, house, "publications") == "published", 60, 0.5)
         again = watcher.subscribe(f"sip:plug@{DOMAIN}", "presence", PIDF, 600)
         equal(again.answer.status, 200, "SUBSCRIBE after the restart")
         again.wait("the plug", lambda n: "<basic>open</basic>" in n.text, timeout=40)
         until("the person to be watched again", lambda: state(lab, house, "remotes") == "watched", 60, 0.5)
+    # Proves: PB-4
     with lab.case("a clean stop takes the publication back"):
-        # Proves: PB-4
         watch = watcher.subscribe(f"sip:plug@{DOMAIN}", "presence", PIDF, 600)
         watch.wait("the plug", lambda n: "<basic>open</basic>" in n.text)
         count = len(watch.notifies)
@@ -61,15 +61,15 @@ def start(lab, kamailio, broker):
 
 
 def published(lab, watcher, plug, house):
+    # Proves: PB-1
     with lab.case("the gateway publishes the plug at Kamailio, and its watchers see it"):
-        # Proves: PB-1
         until("the plug to be published", lambda: state(lab, house, "publications") == "published", 20)
         watch = watcher.subscribe(f"sip:plug@{DOMAIN}", "presence", PIDF, 600)
         equal(watch.answer.status, 200, "SUBSCRIBE")
         first = watch.wait("the plug", lambda n: "<basic>open</basic>" in n.text)
         check(f'entity="sip:plug@{DOMAIN}"' in first.text, first.text)
+    # Proves: PB-3, PB-5
     with lab.case("a change of the plug reaches the watchers at Kamailio, the newest within 6 seconds"):
-        # Proves: PB-3, PB-5
         for _ in range(3):
             count = len(watch.notifies)
             plug.press()
@@ -89,8 +89,8 @@ def person(lab, ana, phone, house):
     with lab.case("a person who publishes nothing is neither reachable nor away"):
         watch = phone.subscribe(phone.uri("ana"), "appliance", "application/senml+json", 600)
         watch.wait("unknown", lambda n: record(n, "health") == "unknown", timeout=15)
+    # Proves: EV-2, EV-4
     with lab.case("a person at Kamailio is a device of the house"):
-        # Proves: EV-2, EV-4
         tag = publish(ana, "open", "Back at three")
         watch.wait("reachable", lambda n: record(n, "reachable") is True, timeout=15)
         check(record(watch.notifies[-1], "note") == "Back at three", watch.notifies[-1].text)

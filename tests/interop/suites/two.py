@@ -28,8 +28,8 @@ def houses(lab, broker, plug, transport):
     ana = anas(lab, mum.listen, transport)
     phone = ana.phone()
     over = f"over {transport}"
+    # Proves: EV-1, EV-2
     with lab.case(f"Mum's plug is watched at Ana's, {over}"):
-        # Proves: EV-1, EV-2
         watch = phone.subscribe(phone.uri("mums-plug"), "appliance", "application/senml+json", 600)
         watch.wait("the plug", lambda n: record(n, "power") == plug.on, timeout=15)
         count = len(watch.notifies)
@@ -59,8 +59,8 @@ def houses(lab, broker, plug, transport):
         equal((status["device"], status["state"]), ("mums-plug", "failed"), "status")
         check(MUM in status["words"], status["words"])
         plug.press()
+    # Proves: EV-7
     with lab.case(f"Mum's gateway is there again: it is found, with the newest state, {over}"):
-        # Proves: EV-7
         count = len(watch.notifies)
         mum.begin()
         watch.wait("the newest state", lambda n: record(n, "power") == plug.on, since=count, timeout=50)
