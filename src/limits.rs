@@ -51,6 +51,19 @@ pub const COMMANDS_PER_SECOND: f64 = 4.0;
 pub const PACED: usize = 1024;
 /// Longest text of one reply MESSAGE in bytes, so that it fits a datagram (RFC 3428 §8).
 pub const REPLY_BYTES: usize = 700;
+/// Longest user part that is looked at as an encoded or encrypted name, in bytes; a longer one names
+/// nothing.
+pub const ADDRESS_BYTES: usize = 512;
+/// How old a DO may be, in seconds, where it says so; an older one is answered 400.
+pub const DO_AGE: i64 = 300;
+/// Most things that one request does: members of a group, or items of a document. More does nothing
+/// and is answered 413.
+pub const BATCH_ITEMS: usize = 32;
+/// Requests to several appliances that are under way; one more is answered 503.
+pub const BATCHES: usize = 64;
+/// How long such a request may take. Then it is answered: what is under way as not known, what has not
+/// begun as not done. A transaction lives 32 s.
+pub const BATCH_TIME: std::time::Duration = std::time::Duration::from_secs(25);
 /// Words of a spoken appliance name that are looked at.
 pub const NAME_WORDS: usize = 6;
 /// Longest text value in bytes; a longer one is refused from people and dropped from devices.

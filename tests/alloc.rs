@@ -99,7 +99,7 @@ fn finding_a_dialog_among_thousands_allocates_nothing() {
         let message = Message::parse(&bytes).unwrap();
         let tag = notifier.next_tag(number as u64);
         let dialog = Dialog::accept(&message, hop(), tag.clone(), "sip:plug@127.0.0.1").unwrap();
-        let resource = Resource { subject: 0, package: 0, form: 0, view: 0 };
+        let resource = Resource { subject: 0, package: 0, form: 0, view: 0, facet: 0 };
         let wanted = Wanted {
             rates: Default::default(),
             condition: None,

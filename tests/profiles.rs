@@ -90,6 +90,7 @@ fn house(profile: &Profile, now: Now) -> House {
         numbers: Vec::new(),
         model: profile.example.clone(),
         link: LinkId(0),
+        naming: Default::default(),
     };
     House::of(&[device], 1, now)
 }

@@ -1,9 +1,11 @@
 //! One file per command. Exit codes: 0 done, 1 refused or faulty, 2 called wrongly, 3 cannot be reached.
 
 pub mod act;
+pub mod address;
 pub mod check;
 pub mod client;
 pub mod demo;
+pub mod isolate;
 pub mod passwd;
 pub mod run;
 pub mod send;
@@ -51,8 +53,14 @@ enum Command {
     },
     /// Ask the running gateway how everything stands.
     Status(status::StatusArgs),
+    /// Cut appliances off: nobody watches, asks or moves them until they are released.
+    Isolate(isolate::IsolateArgs),
+    /// Join appliances again that were cut off.
+    Release(isolate::IsolateArgs),
     /// Watch an appliance, a mailbox or a phone: one line per change.
     Watch(watch::WatchArgs),
+    /// Print an address as it is, in base64, and encrypted.
+    Address(address::AddressArgs),
     /// Send a text to an appliance or a person, and print the reply.
     Send(send::SendArgs),
     /// Make an appliance do something, and print how it went.
@@ -83,7 +91,10 @@ pub fn main() -> ExitCode {
         Command::Check { files, json } => check::run(&files, json),
         Command::Passwd { user, domain } => passwd::run(&user, &domain),
         Command::Status(args) => status::run(&args),
+        Command::Isolate(args) => isolate::run(&args, true),
+        Command::Release(args) => isolate::run(&args, false),
         Command::Watch(args) => watch::run(args),
+        Command::Address(args) => address::run(&args),
         Command::Send(args) => send::run(args),
         Command::Do(args) => act::run(args),
     }

@@ -59,7 +59,7 @@ pub fn run(args: &RunArgs) -> ExitCode {
     }
 }
 
-fn load(path: &Path) -> Option<Config> {
+pub(super) fn load(path: &Path) -> Option<Config> {
     let (config, reports) = home::load(path, &Profiles::shipped());
     print_faults(&reports, &mut std::io::stderr());
     config

@@ -68,7 +68,8 @@ async fn serve_local(service: Service) -> Result<(), String> {
     let mut gateway = Gateway::new(config.clone(), rand::random(), now());
     let store = config.state.as_deref().map(Store::open);
     if let Some(store) = &store {
-        store.load(config.users.iter().map(|user| user.name.as_str()), &mut gateway);
+        let kept = gateway.users();
+        store.load(kept.iter().map(String::as_str), &mut gateway);
     }
     let (notices, audit) = (service.notices, config.audit.clone());
     let parts = Parts { gateway, drivers, ports, signals, questions, notices, audit, store };

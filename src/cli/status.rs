@@ -1,6 +1,6 @@
 //! `sipliance status`: how everything stands in the running gateway.
 
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -32,7 +32,7 @@ pub fn run(args: &StatusArgs) -> ExitCode {
         eprintln!("error: no gateway runs here as a service; name its socket with --control");
         return ExitCode::from(3);
     };
-    match ask(&path) {
+    match ask(&path, "status") {
         Ok(text) if args.json => {
             println!("{}", text.trim_end());
             ExitCode::SUCCESS
@@ -51,9 +51,11 @@ pub fn run(args: &StatusArgs) -> ExitCode {
     }
 }
 
-fn ask(path: &std::path::Path) -> std::io::Result<String> {
+/// What the gateway says to a request of one line.
+pub(super) fn ask(path: &std::path::Path, request: &str) -> std::io::Result<String> {
     let mut stream = UnixStream::connect(path)?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    stream.write_all(format!("{request}\n").as_bytes())?;
     let mut text = String::new();
     stream.read_to_string(&mut text)?;
     Ok(text)
@@ -80,10 +82,12 @@ fn render(status: &Value) -> String {
     }
     for device in status.get("devices").and_then(Value::as_array).into_iter().flatten() {
         let up = device.get("link_up").and_then(Value::as_bool) == Some(true);
+        let isolated = device.get("isolated").and_then(Value::as_bool) == Some(true);
         out.push_str(&format!(
-            "{:<16} {:<8} {}\n",
+            "{:<16} {:<8} {}{}\n",
             text(device, "id"),
             if up { text(device, "health") } else { "no link".to_owned() },
+            if isolated { "(isolated) " } else { "" },
             text(device, "summary")
         ));
         for detail in device.get("details").and_then(Value::as_array).into_iter().flatten() {

@@ -4,6 +4,7 @@ mod access;
 mod alerts;
 mod devices;
 mod elsewhere;
+mod groups;
 mod house;
 mod http;
 mod links;
@@ -136,6 +137,9 @@ fn sections(mut map: MapReader<'_>, library: &mut Library<'_>, build: &mut Build
     let (upstream_node, peers_node) = (map.take("upstream"), map.take("peers"));
     let mut ways = elsewhere::Ways::of(upstream_node, peers_node, &house);
     let devices = devices::devices(devices_node, library, &mut links, &mut ways, build);
+    let groups = groups::groups(map.take("groups"), &devices, build);
+    let opaque = groups::opaque(map.take("opaque_names"), build);
+    let kill_switch = groups::kill_switch(map.take("isolate"), &users, build);
     let mut upstreams = upstream::upstreams(upstream_node, &devices, build);
     upstreams.extend(elsewhere::peers(peers_node, upstream_node, &listen, build));
     let known = access::Known { users: &users, devices: &devices, upstreams: &upstreams };
@@ -175,6 +179,9 @@ fn sections(mut map: MapReader<'_>, library: &mut Library<'_>, build: &mut Build
         upstreams,
         links,
         devices,
+        groups,
+        opaque,
+        kill_switch,
         audit,
         state,
         http,

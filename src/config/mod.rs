@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use secrecy::SecretString;
+use secrecy::{SecretBox, SecretString};
 use sipliance_driver::{Framing, Wake};
 
 use crate::device::profile::{Model, Watched};
@@ -48,6 +48,12 @@ pub struct Config {
     pub links: Vec<Link>,
     /// The appliances.
     pub devices: Vec<DeviceConfig>,
+    /// Appliances that are one address together.
+    pub groups: Vec<Group>,
+    /// Keys of opaque names; the last is the one in use.
+    pub opaque: Vec<OpaqueKey>,
+    /// Who may isolate appliances.
+    pub kill_switch: KillSwitch,
     /// Where audit lines go; `None`: to the log only.
     pub audit: Option<std::path::PathBuf>,
     /// The folder for documents that people write; `None`: they last as long as the process.
@@ -376,6 +382,55 @@ pub struct DeviceConfig {
     pub model: Arc<Model>,
     /// The link that it hangs on.
     pub link: LinkId,
+    /// What else it is called, and where.
+    pub naming: Naming,
+}
+
+/// What a device is called beside its id, and who hears of it at all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Naming {
+    /// The kind of appliance, where the home file knows better than the profile.
+    pub kind: Option<String>,
+    /// Other user parts of its address.
+    pub nicknames: Vec<String>,
+    /// It is there at home alone, and not through an upstream.
+    pub hidden: bool,
+}
+
+impl DeviceConfig {
+    /// What kind of appliance it is.
+    pub fn kind(&self) -> Option<&str> {
+        self.naming.kind.as_deref().or(self.model.kind.as_deref())
+    }
+}
+
+/// Appliances that are one address together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// User part of its address.
+    pub id: String,
+    /// For people.
+    pub name: String,
+    /// Its appliances, in the order of the home file.
+    pub devices: Vec<DeviceId>,
+}
+
+/// A key for names that only its holders can read.
+#[derive(Clone, Debug)]
+pub struct OpaqueKey {
+    /// What such a name begins with: `x1`.
+    pub id: String,
+    /// 256 bits.
+    pub key: Arc<SecretBox<[u8; 32]>>,
+}
+
+/// Who may cut appliances off, and join them again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KillSwitch {
+    /// Users who may isolate, and release what was isolated by words.
+    pub who: Vec<String>,
+    /// Users who may also release what was isolated at the gateway itself.
+    pub release_local: Vec<String>,
 }
 
 /// A number that can be dialled.

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use crate::body::dmp;
 use crate::sip::Rejection;
 use crate::sip::wire::{Message, Name};
 
@@ -12,14 +13,17 @@ pub enum Content<'a> {
     Words(Cow<'a, str>),
     /// SenML as text.
     SenMl(&'a str),
+    /// DMP as it came.
+    Dmp(&'a [u8]),
     /// A delivery notification or "is typing": taken and answered with silence.
     Chatter,
 }
 
 /// The types that are understood, for Accept.
-pub const ACCEPT_MESSAGE: &str = "text/plain, message/cpim, message/imdn+xml, application/im-iscomposing+xml";
+pub const ACCEPT_MESSAGE: &str =
+    "text/plain, message/cpim, message/imdn+xml, application/im-iscomposing+xml, application/dmp";
 /// The types that a DO may carry.
-pub const ACCEPT_DO: &str = "text/plain, application/senml+json";
+pub const ACCEPT_DO: &str = "text/plain, application/senml+json, application/dmp";
 
 /// Reads the body of a MESSAGE.
 ///
@@ -49,6 +53,9 @@ fn read<'a>(request: &Message<'a>, accept: &'static str) -> Result<Content<'a>, 
     }
     if !taken {
         return Err(unsupported(accept));
+    }
+    if is(dmp::CONTENT_TYPE) {
+        return Ok(Content::Dmp(request.body));
     }
     let text = std::str::from_utf8(request.body).map_err(|_| Rejection::new(400, "The Body Is Not UTF-8"))?;
     if is("application/senml+json") {

@@ -28,8 +28,11 @@ pub struct Device {
     id: Arc<str>,
     name: Arc<str>,
     room: Option<Arc<str>>,
+    kind: Option<Arc<str>>,
     model: Arc<Model>,
     link: LinkId,
+    hidden: bool,
+    pub(crate) isolated: bool,
     pub(crate) shadow: Shadow,
     pub(crate) session: Session,
 }
@@ -44,10 +47,13 @@ impl Device {
             id: config.id.as_str().into(),
             name: config.name.as_str().into(),
             room: config.room.as_deref().map(Into::into),
+            kind: config.kind().map(Into::into),
             shadow: Shadow::new(config.model.properties.len(), wall_ms),
             session: Session::new(&config.model),
             model: config.model.clone(),
             link: config.link,
+            hidden: config.naming.hidden,
+            isolated: false,
         }
     }
 
@@ -59,10 +65,13 @@ impl Device {
             id: self.id.clone(),
             name: self.name.clone(),
             room: self.room.clone(),
+            kind: self.kind.clone(),
             shadow: Shadow::off(self.model.properties.len(), since_ms),
             session: Session::new(&self.model),
             model: self.model.clone(),
             link: self.link,
+            hidden: self.hidden,
+            isolated: self.isolated,
         }
     }
 
@@ -86,6 +95,11 @@ impl Device {
         self.room.as_deref()
     }
 
+    /// What kind of appliance it is: `lamp`, `thermostat`.
+    pub fn kind(&self) -> Option<&str> {
+        self.kind.as_deref()
+    }
+
     /// What it can do.
     pub fn model(&self) -> &Model {
         &self.model
@@ -98,6 +112,16 @@ impl Device {
     /// The link that it hangs on.
     pub fn link(&self) -> LinkId {
         self.link
+    }
+
+    /// Whether it is there at home alone, and not through a registrar elsewhere.
+    pub fn hidden(&self) -> bool {
+        self.hidden
+    }
+
+    /// Whether it was cut off: nobody watches it, asks it or moves it.
+    pub fn isolated(&self) -> bool {
+        self.isolated
     }
 
     /// Whether a command is under way.

@@ -225,6 +225,13 @@ impl House {
         self.devices().find(|(_, device)| device.id() == id)
     }
 
+    /// Cuts an appliance off, or joins it again. What it does goes on, and so does what is heard of it.
+    pub fn isolate(&mut self, id: DeviceId, isolated: bool) {
+        if let Some(device) = self.devices.get_mut(id.0) {
+            device.isolated = isolated;
+        }
+    }
+
     /// Takes a value as if it had just been heard: the `given:` of a profile's tests.
     pub(crate) fn suppose(
         &mut self,

@@ -46,6 +46,8 @@ pub struct Profile {
     pub id: Arc<str>,
     /// For people.
     pub name: Arc<str>,
+    /// What kind of appliance it is: `lamp`, `thermostat`.
+    pub kind: Option<Arc<str>>,
     /// Hints for people, such as a setting that the appliance needs.
     pub about: Option<Arc<str>>,
     /// What the home file must or may give.

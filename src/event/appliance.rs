@@ -1,4 +1,4 @@
-//! `appliance`: every property as SenML (RFC 8428), or in words.
+//! `appliance`: every property as SenML (RFC 8428), in words, or as DMP for peers that read nothing else.
 //!
 //! A property that can be believed stands under its own name. One that cannot (its device is
 //! offline, its link is down, or it is too old) stands under its name with `.last` behind it, so
@@ -9,6 +9,8 @@ use std::time::Duration;
 use serde_json::{Map, Value as Json, json};
 
 use super::package::{Member, Package, View};
+use crate::body::dmp;
+use crate::control::dmp as actions;
 use crate::device::value::Value;
 
 /// See the module.
@@ -21,7 +23,11 @@ impl Package for Appliance {
     }
 
     fn content_types(&self) -> &'static [&'static str] {
-        &["application/senml+json", "text/plain"]
+        &["application/senml+json", "text/plain", dmp::CONTENT_TYPE]
+    }
+
+    fn offered(&self) -> usize {
+        2
     }
 
     fn interval(&self) -> Duration {
@@ -37,7 +43,11 @@ impl Package for Appliance {
     }
 
     fn document(&self, view: &View<'_>) -> String {
-        if view.form == 0 { senml(view) } else { words(view) }
+        match view.form {
+            0 => senml(view),
+            1 => words(view),
+            _ => news(view),
+        }
     }
 }
 
@@ -109,6 +119,33 @@ fn senml_unit(unit: &str) -> &str {
         other => other,
     }
 }
+
+/// The state as DMP. A value that cannot be believed is not told.
+fn news(view: &View<'_>) -> String {
+    let one = |variable: &str, value: String, event: &str, code: Option<u16>| dmp::News {
+        variable: variable.to_owned(),
+        values: vec![value],
+        events: vec![event.to_owned()],
+        codes: code.into_iter().collect(),
+    };
+    let replies = view.members.iter().map(|member| {
+        let shadow = member.device.shadow();
+        let mut news = vec![one("health", shadow.health().word().to_owned(), STATE, None)];
+        for (index, property) in member.properties() {
+            news.push(match shadow.believed(index) {
+                Some(value) => one(&property.id, actions::shown(property, value), STATE, None),
+                None => one(&property.id, actions::UNKNOWN.to_owned(), STATE, Some(480)),
+            });
+        }
+        let moments = view.moments.iter();
+        news.extend(moments.map(|moment| one(&moment.name, moment.value.to_string(), &moment.name, None)));
+        dmp::Reply { device: member.device.id().to_owned(), answers: vec![dmp::Answer::Notify(news)] }
+    });
+    dmp::write_response(&replies.collect::<Vec<_>>())
+}
+
+/// What happened, where it is no event: this is the state.
+const STATE: &str = "state";
 
 fn words(view: &View<'_>) -> String {
     use crate::device::appliance::show;

@@ -317,7 +317,7 @@ impl Contact {
 
 /// The type that is accepted most, and of equals the one that is named first; the first of all where
 /// there is no Accept.
-fn best(asked: &Asked<'_>, types: &[&str]) -> Option<usize> {
+pub fn best(asked: &Asked<'_>, types: &[&str]) -> Option<usize> {
     let Some(ranges) = &asked.accept else { return (!types.is_empty()).then_some(0) };
     let mut best: Option<(usize, u16)> = None;
     for (range, quality) in ranges {

@@ -6,6 +6,7 @@
 pub mod appliance;
 pub mod custom;
 pub mod describe;
+pub mod device_info;
 pub mod dialog;
 pub mod filter;
 pub mod list;
@@ -37,21 +38,22 @@ pub use self::filter::Filters;
 use self::filter::{Addresses, Facts, Whose};
 pub use self::package::{EVENTS, Member, Package, View};
 pub use self::people::People;
-pub use self::subject::{Rooms, Subject};
+pub use self::subject::{Class, Rooms, Subject};
 pub use self::winfo::Watching;
 
 /// Every package that the gateway serves; the index is [`Resource::package`].
-pub const PACKAGES: [&dyn Package; 6] = [
+pub const PACKAGES: [&dyn Package; 7] = [
     &appliance::Appliance,
     &presence::Presence,
     &dialog::Dialog,
     &message_summary::MessageSummary,
     &winfo::Winfo { name: "appliance.winfo", of: "appliance" },
     &winfo::Winfo { name: "presence.winfo", of: "presence" },
+    &device_info::DeviceInfo,
 ];
 
 /// The value of Allow-Events; templates are never in it (RFC 6665 §4.4.4).
-pub const ALLOW_EVENTS: &str = "appliance, presence, dialog, message-summary";
+pub const ALLOW_EVENTS: &str = "appliance, presence, dialog, message-summary, device-info";
 
 /// The package of that name (RFC 6665 §8.2.1: compared without case).
 pub fn find(name: &str) -> Option<(usize, &'static dyn Package)> {
@@ -99,6 +101,9 @@ impl Source for Documents<'_> {
         resource.hash(&mut hasher);
         match Subject::of(resource.subject) {
             Subject::Alerts => self.alerts.version().hash(&mut hasher),
+            subject if resource.facet & CHOSEN != 0 => {
+                self.devices(subject).for_each(|device| hash_chosen(device, resource.view, &mut hasher));
+            }
             Subject::Custom(index) => {
                 self.custom.get(index).hash(&mut hasher);
                 let devices = self.devices(Subject::Custom(index));
@@ -134,7 +139,7 @@ impl Source for Documents<'_> {
         {
             return Some(document.clone());
         }
-        let document = self.make(subject, package, resource.form, watcher, moments);
+        let document = self.make(subject, package, resource, watcher, moments);
         if let Some(version) = version {
             if self.cache.made.len() >= CACHED {
                 self.cache.made.clear();
@@ -207,12 +212,12 @@ impl Documents<'_> {
         &self,
         subject: Subject,
         package: &dyn Package,
-        form: usize,
+        resource: Resource,
         watcher: Watcher<'_>,
         moments: &[Moment],
     ) -> Document {
         let who = identity_of(watcher.who);
-        let members = self.members(subject, &who, watcher);
+        let members = self.members(subject, resource, &who, watcher);
         let wanted: Vec<Moment>;
         let moments = match watcher.filter {
             None => moments,
@@ -222,7 +227,8 @@ impl Documents<'_> {
                 &wanted
             }
         };
-        let view = View { form, moments, ..self.view(subject, &who, watcher, &members) };
+        let view =
+            View { form: resource.form, moments, ..self.view(subject, resource, &who, watcher, &members) };
         if let Subject::Custom(index) = subject {
             let entries = self.custom.get(index).map(|list| list.entries.as_slice()).unwrap_or_default();
             let device = |id| self.house.device(id);
@@ -231,7 +237,7 @@ impl Documents<'_> {
         if subject.is_list() {
             return list::document(package, &view);
         }
-        document_of(package, form, package.document(&view))
+        document_of(package, resource.form, package.document(&view))
     }
 
     /// What somebody is told who is not served: that he has to wait, or that all is off.
@@ -269,10 +275,18 @@ impl Documents<'_> {
     }
 
     /// The appliances of a subject that a watcher sees, and what he wants of each.
-    fn members(&self, subject: Subject, who: &Identity, watcher: Watcher<'_>) -> Vec<Member<'_>> {
+    fn members(
+        &self,
+        subject: Subject,
+        resource: Resource,
+        who: &Identity,
+        watcher: Watcher<'_>,
+    ) -> Vec<Member<'_>> {
+        let outside = resource.facet & OUTSIDE != 0;
+        let chosen = if resource.facet & CHOSEN != 0 { resource.view } else { u128::MAX };
         let set = watcher.filter.and_then(|filter| self.filters.get(filter));
         let member = |device| {
-            let mut visible = view_of(&self.config.access, who, device)?;
+            let mut visible = view_of(&self.config.access, who, device, outside)? & chosen;
             if let Some(filter) = set.and_then(|set| self.addresses(device.id(), watcher).filter_in(set)) {
                 visible &= filter::mask(filter, device);
             }
@@ -285,6 +299,7 @@ impl Documents<'_> {
     fn view<'b>(
         &'b self,
         subject: Subject,
+        resource: Resource,
         who: &Identity,
         watcher: Watcher<'b>,
         members: &'b [Member<'b>],
@@ -299,7 +314,7 @@ impl Documents<'_> {
             entity: watcher.entity,
             domain: &self.config.house.domain,
             moments: &[],
-            alerts: self.alerts_for(who),
+            alerts: self.alerts_for(who, resource.facet & OUTSIDE != 0),
             person: self.person(subject),
             filter: watcher.filter.and_then(|filter| self.filters.get(filter)),
             page: watcher.page,
@@ -337,7 +352,7 @@ impl Documents<'_> {
     fn facts(&self, resource: Resource, watcher: Watcher<'_>) -> HashMap<Whose, Facts> {
         let subject = Subject::of(resource.subject);
         let who = identity_of(watcher.who);
-        let all = self.members(subject, &who, Watcher { filter: None, ..watcher });
+        let all = self.members(subject, resource, &who, Watcher { filter: None, ..watcher });
         let words = PACKAGES.get(resource.package).is_some_and(|package| package.name() == "presence");
         let id_of = |device: &Device| {
             self.house.devices().find(|(_, other)| other.id() == device.id()).map(|(id, _)| id)
@@ -378,6 +393,7 @@ impl Documents<'_> {
                 Subject::Room(index) | Subject::RoomList(index) => {
                     self.rooms.get(index).is_some_and(|room| room.devices.contains(id))
                 }
+                Subject::Class(class) => self.rooms.is_of(class, *id),
                 Subject::Custom(index) => self.custom.get(index).is_some_and(|list| list.has(*id)),
                 Subject::All => true,
                 Subject::Alerts | Subject::User(_) => false,
@@ -393,6 +409,7 @@ impl Documents<'_> {
             Subject::Room(index) | Subject::RoomList(index) => {
                 self.rooms.get(index).map_or(("", ""), |room| (&room.name, &room.id))
             }
+            Subject::Class(class) => self.rooms.name_of(class),
             Subject::Custom(index) => self.custom.get(index).map_or(("", ""), |list| (&list.title, "")),
             Subject::All => (&self.config.house.title, "all"),
             Subject::Alerts => (&self.config.house.title, "alerts"),
@@ -402,14 +419,36 @@ impl Documents<'_> {
         }
     }
 
-    fn alerts_for(&self, who: &Identity) -> Counts {
+    fn alerts_for(&self, who: &Identity, outside: bool) -> Counts {
         let may_hear = |device: &Device, event: &str| {
-            self.config.access.may_see_property(who, device.id(), device.room(), event)
+            is_there(device, outside)
+                && self.config.access.may_see_property(who, device.id(), device.room(), event)
         };
         self.alerts.counts(|alert| {
             self.house.device(alert.device).is_some_and(|device| may_hear(device, &alert.event))
         })
     }
+}
+
+/// What is known of the chosen properties; moments are told whatever is known.
+fn hash_chosen(device: &Device, view: u128, hasher: &mut impl std::hash::Hasher) {
+    use std::hash::Hash as _;
+    let shadow = device.shadow();
+    (shadow.health().word(), shadow.link_up()).hash(hasher);
+    for (index, _) in (Member { device, visible: view }).properties() {
+        let known = shadow.reading(index).map(|reading| (&reading.value, reading.stale));
+        format!("{known:?} {:?}", shadow.target(index)).hash(hasher);
+    }
+}
+
+/// In [`Resource::facet`]: the watcher is reached through a registrar elsewhere.
+pub const OUTSIDE: u8 = 1;
+/// In [`Resource::facet`]: the watcher chose some of what he may see; the view is what he chose.
+pub const CHOSEN: u8 = 2;
+
+/// Whether an appliance is there for somebody on that side at all.
+pub fn is_there(device: &Device, outside: bool) -> bool {
+    !(device.isolated() || outside && device.hidden())
 }
 
 /// Whether what happened is an event of a member and shown of it.
@@ -422,7 +461,7 @@ fn is_shown(members: &[Member<'_>], moment: &Moment) -> bool {
 
 /// What of `device` `who` may see, as [`Member::visible`]; `None` when that there is one is too much
 /// already.
-pub fn view_of(access: &Access, who: &Identity, device: &Device) -> Option<u128> {
+pub fn view_of(access: &Access, who: &Identity, device: &Device, outside: bool) -> Option<u128> {
     let (id, room, model) = (device.id(), device.room(), device.model());
     let properties = model.properties.iter().map(|property| &*property.id).take(EVENTS).enumerate();
     let events = model.events.iter().map(|event| &*event.id).take(EVENTS).enumerate();
@@ -430,7 +469,7 @@ pub fn view_of(access: &Access, who: &Identity, device: &Device) -> Option<u128>
         .chain(events.map(|(index, event)| (EVENTS + index, event)))
         .filter(|(_, item)| access.may_see_property(who, id, room, item))
         .fold(0, |view, (bit, _)| view | 1 << bit);
-    access.may_see(who, id, room).then_some(bits)
+    (is_there(device, outside) && access.may_see(who, id, room)).then_some(bits)
 }
 
 /// An identity as one word, for tables.

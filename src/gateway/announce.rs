@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use super::remote::lifetime;
 use super::{ElsewhereStatus, Gateway};
 use crate::config::DeviceId;
-use crate::event::{Member, PACKAGES, Package, View};
+use crate::event::{self, Member, PACKAGES, Package, View};
 use crate::sip::challenge::Login;
 use crate::sip::notifier::Page;
 use crate::sip::publisher::{Identity, Publisher, Standing};
@@ -154,8 +154,11 @@ impl Gateway {
 
     fn presence_of(&self, account: (usize, usize), address: &str, now: Now) -> Option<String> {
         let device = self.house.device(self.announced(account)?)?;
+        // What is cut off, or for the home alone, is as good as dead there.
+        let masked = (!event::is_there(device, true)).then(|| device.masked(self.began_ms));
+        let device = masked.as_ref().unwrap_or(device);
         // Who may see it is the server's choice.
-        let members = [Member { device, visible: u128::MAX }];
+        let members = [Member { device, visible: if masked.is_some() { 0 } else { u128::MAX } }];
         let view = View {
             members: &members,
             title: device.name(),

@@ -8,13 +8,13 @@ use bytes::Bytes;
 
 use super::request::Request;
 use super::wish::Wish;
-use super::{Gateway, Output, publish};
+use super::{Gateway, Output, batch, publish, sequence};
 use crate::config::DeviceId;
 use crate::config::access::Identity;
 use crate::control::answer::{self, Answer};
 use crate::device::appliance::Device;
 use crate::device::command::{CommandId, Order, Outcome};
-use crate::event::key_of;
+use crate::event::{identity_of, key_of};
 use crate::limits;
 use crate::sip::auth::Purpose;
 use crate::sip::transaction::{ServerKey, Weight};
@@ -71,6 +71,8 @@ pub(super) enum Kind {
     Call,
     /// A lease begins when it is done.
     Publish(Box<publish::Wanted>),
+    /// It is one item of several; the answer goes to the batch.
+    Part { batch: u64, item: usize },
 }
 
 impl Asker {
@@ -82,6 +84,15 @@ impl Asker {
             kind,
             who: key_of(who).into(),
         }
+    }
+
+    pub fn of_kind(self, kind: Kind) -> Self {
+        Self { kind, ..self }
+    }
+
+    /// Whether the answer goes into a MESSAGE of ours.
+    pub fn is_message(&self) -> bool {
+        matches!(self.kind, Kind::Message)
     }
 }
 
@@ -158,24 +169,43 @@ impl Gateway {
         }
         let who = self.prove(request, Purpose::Control, now)?;
         let target = self.resolve(&request.uri, request.hop);
+        let outside = self.is_outside(request.hop);
         // People are watched here, and neither called nor written to.
-        let target = target.filter(|target| target.user().is_none() && self.is_there(&who, *target));
+        let target = target.filter(|target| target.user().is_none() && self.is_there(&who, *target, outside));
         let target = target.ok_or(Rejection::new(404, "No Such Appliance"))?;
+        let target = self.narrow(&who, target, outside);
         check_age(request.message, now)?;
+        let call = self.call_hash(request.message, &who);
+        let cseq = request.message.cseq().map_or(0, |cseq| cseq.number);
+        if matches!(kind, Kind::Do) {
+            sequence::check_age(request.message, now)?;
+            self.sequence.check(call, cseq)?;
+        }
         let wish = self.wish(&kind, request, target, &who, now)?;
-        if matches!(wish, Wish::Order(..)) && !self.pace.allows(&who, now) {
+        let acts = wish.orders();
+        if !(0..acts).all(|_| self.pace.allows(&who, now)) {
             return Err(Rejection::new(503, "Too Many Commands").with("Retry-After", "2"));
         }
         // Asking may be repeated. Were it kept as long as what moves something, whoever asks much would
         // fill the table for all.
-        let weight = if matches!(wish, Wish::Order(..)) { Weight::Heavy } else { Weight::Light };
+        let weight = if acts > 0 { Weight::Heavy } else { Weight::Light };
+        if matches!(wish, Wish::Many(..)) && !self.batches.has_room() {
+            return Err(Rejection::new(503, "Too Many Commands").with("Retry-After", "5"));
+        }
         let key = self.open(request, weight)?;
         self.recent.add(fork);
+        if matches!(kind, Kind::Do) {
+            self.sequence.add(call, cseq);
+        }
         let asker = Asker::new(request, key, kind, &who);
         match wish {
             Wish::Silence => self.answer(&asker, &Answer::new(200, "OK", ""), None, now),
             Wish::Acknowledge(only) => {
                 let answer = self.acknowledge(only, &who, now);
+                self.answer(&asker, &answer, target.device(), now);
+            }
+            Wish::Isolate(cut, isolated) => {
+                let answer = self.isolate_by_words(cut, isolated, &who, now);
                 self.answer(&asker, &answer, target.device(), now);
             }
             Wish::Decide(text) => {
@@ -185,6 +215,7 @@ impl Gateway {
             }
             Wish::Tell(answer) => self.answer(&asker, &answer, target.device(), now),
             Wish::Order(device, order) => self.order(asker, &who, device, order, now),
+            Wish::Many(items, dmp) => self.begin_batch(asker, &who, outside, (items, dmp), now),
         }
         Ok(())
     }
@@ -215,6 +246,11 @@ impl Gateway {
     /// Rights, audit, act; in this order.
     pub(super) fn order(&mut self, asker: Asker, who: &Identity, id: DeviceId, order: Order, now: Now) {
         let Some(device) = self.house.device(id) else { return };
+        if device.isolated() {
+            let words = format!("{}: isolated", device.name());
+            let answer = Answer::new(480, "Temporarily Unavailable", words);
+            return self.answer(&asker, &answer, Some(id), now);
+        }
         let what = describe(&order);
         let (item, sensitive) = (order.subject(), is_sensitive(device, &order));
         if !self.config.access.may_do(who, device.id(), device.room(), item, sensitive) {
@@ -256,7 +292,8 @@ impl Gateway {
                 }
             }
             Kind::Call => self.respond(asker, answer.call_status(), &answer.words, None, now),
-            Kind::Do => self.respond(asker, answer.status, answer.reason, Some(&answer.words), now),
+            Kind::Part { batch, item } => self.part_ended(*batch, *item, answer, now),
+            Kind::Do => self.answer_do(asker, answer, device, now),
             Kind::Message => {
                 self.respond(asker, answer.status, answer.reason, None, now);
                 if !answer.words.is_empty() {
@@ -266,12 +303,37 @@ impl Gateway {
         }
     }
 
-    fn respond(&mut self, to: &Asker, status: u16, reason: &str, body: Option<&str>, now: Now) {
+    /// The answer to a DO: words, or the state of the appliance where that is asked for.
+    fn answer_do(&mut self, asker: &Asker, answer: &Answer, device: Option<DeviceId>, now: Now) {
+        let senml = Message::parse(&asker.request).is_ok_and(|request| batch::form_of(&request, false) == 2);
+        match device.filter(|_| senml) {
+            Some(device) => {
+                let (who, outside) = (identity_of(&asker.who), self.is_outside(asker.hop));
+                let state = self.state_document(&who, &[device], outside, now);
+                let body = Some(("application/senml+json", state.as_str()));
+                self.respond(asker, answer.status, answer.reason, body, now);
+            }
+            None => {
+                let body = Some(("text/plain;charset=UTF-8", answer.words.as_str()));
+                self.respond(asker, answer.status, answer.reason, body, now);
+            }
+        }
+    }
+
+    /// Ends the request; `body` is its media type and text.
+    pub(super) fn respond(
+        &mut self,
+        to: &Asker,
+        status: u16,
+        reason: &str,
+        body: Option<(&str, &str)>,
+        now: Now,
+    ) {
         let Ok(message) = Message::parse(&to.request) else { return };
         let tag = (status > 100).then(|| self.stateless_tag(&message));
         let writer = self.response(&message, to.hop, status, reason, tag.as_deref());
-        let bytes = match body.filter(|body| !body.is_empty()) {
-            Some(body) => writer.body("text/plain;charset=UTF-8", body.as_bytes()),
+        let bytes = match body.filter(|(_, body)| !body.is_empty()) {
+            Some((kind, body)) => writer.body(kind, body.as_bytes()),
             None => writer.finish(),
         };
         self.transactions.answer(to.key, status, bytes, now.mono);
@@ -285,6 +347,15 @@ impl Gateway {
         let line = serde_json::json!({"at": at, "step": step.word(), "who": who, "from": from, "device": device, "what": what, "result": result});
         let sensitive = matches!(step, Step::Ordered { sensitive: true });
         self.outputs.push_back(Output::Audit { line: line.to_string(), sensitive });
+    }
+
+    /// The call that a command belongs to; nobody speaks in another's.
+    fn call_hash(&self, message: &Message<'_>, who: &Identity) -> u64 {
+        use std::hash::Hasher as _;
+        let mut hasher = siphasher::sip::SipHasher13::new_with_key(&self.tag_key);
+        hasher.write(message.call_id().unwrap_or_default());
+        hasher.write(key_of(who).as_bytes());
+        hasher.finish()
     }
 
     fn fork_hash(&self, message: &Message<'_>) -> u64 {

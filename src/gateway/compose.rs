@@ -22,6 +22,7 @@ use crate::limits;
 use crate::sip::Rejection;
 use crate::sip::auth::Purpose;
 use crate::sip::dialog::target_of;
+use crate::sip::notifier::Resource;
 use crate::sip::publication::{self, Publications, Wish};
 use crate::sip::registrar::Binding;
 use crate::sip::transaction::Weight;
@@ -273,7 +274,8 @@ impl Gateway {
             self.notifier.changed(Subject::User(user).code(), now);
             let on = self.custom.iter().filter(|(_, list)| list.people().any(|other| other == user));
             for (index, _) in on {
-                let may_watch = |who: &str| self.config.access.may_watch(&identity_of(who), &name);
+                let access = &self.config.access;
+                let may_watch = |who: &str, _: Resource| access.may_watch(&identity_of(who), &name);
                 self.notifier.changed_for(Subject::Custom(index).code(), may_watch, now);
             }
         }

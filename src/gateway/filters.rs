@@ -32,7 +32,8 @@ impl Gateway {
     ) -> Result<Option<FilterSet>, Rejection> {
         let message = request.message;
         let beside = beside_list(message)?;
-        if message.body.is_empty() || beside == Some(None) {
+        // A body in DMP chooses, and filters nothing.
+        if message.body.is_empty() || beside == Some(None) || super::choose::is_dmp(message) {
             return Ok(None);
         }
         let unsupported = Rejection::new(415, "Unsupported Media Type");

@@ -18,17 +18,20 @@ pub enum Kind {
     Rules,
     /// Named lists of addresses: `resource-lists`.
     Lists,
+    /// Which appliances are isolated; of the house, whose name is that of the gateway itself.
+    Isolated,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 2] = [Self::Rules, Self::Lists];
+    pub const ALL: [Self; 3] = [Self::Rules, Self::Lists, Self::Isolated];
 
     /// The word.
     pub fn word(self) -> &'static str {
         match self {
             Self::Rules => "pres-rules",
             Self::Lists => "resource-lists",
+            Self::Isolated => "isolated",
         }
     }
 }
@@ -80,6 +83,8 @@ impl Kept {
                 let lists = resource_lists::read(&text).map_err(|why| why.to_string())?;
                 self.lists.insert(key.user.clone(), lists);
             }
+            // No document of a user.
+            Kind::Isolated => return Ok(()),
         }
         self.texts.insert(key, text);
         Ok(())
@@ -94,6 +99,9 @@ impl Gateway {
     /// Says why the document cannot be read; it counts as absent then, and nothing else changes.
     pub fn restore(&mut self, key: Key, body: &[u8], now: Now) -> Result<(), String> {
         let kind = key.kind;
+        if kind == Kind::Isolated {
+            return self.restore_isolation(body);
+        }
         self.kept.take(key, Bytes::copy_from_slice(body))?;
         if kind == Kind::Rules {
             self.rules_changed(now);
@@ -101,9 +109,10 @@ impl Gateway {
         Ok(())
     }
 
-    /// The names of the users.
+    /// The names of those whose documents are kept: the users, and the house itself.
     pub fn users(&self) -> Vec<String> {
-        self.config.users.iter().map(|user| user.name.clone()).collect()
+        let users = self.config.users.iter().map(|user| user.name.clone());
+        users.chain([self.config.house.user.clone()]).collect()
     }
 
     /// Whose documents of which kind there are.
@@ -117,6 +126,7 @@ impl Gateway {
         match kind {
             Kind::Lists => self.config.users.iter().any(|known| known.name == user),
             Kind::Rules => self.config.owners.iter().any(|owner| owner == user),
+            Kind::Isolated => false,
         }
     }
 
@@ -136,6 +146,7 @@ impl Gateway {
         match key.kind {
             Kind::Rules => drop(self.kept.rules.remove(&key.user)),
             Kind::Lists => drop(self.kept.lists.remove(&key.user)),
+            Kind::Isolated => return,
         }
         self.kept.texts.remove(key);
         self.outputs.push_back(Output::Keep { key: key.clone(), body: None });
@@ -146,6 +157,7 @@ impl Gateway {
         match key.kind {
             Kind::Rules => self.rules_changed(now),
             Kind::Lists => self.lists_changed(&key.user, now),
+            Kind::Isolated => {}
         }
     }
 }
@@ -157,6 +169,8 @@ impl Gateway {
         let body = match kind {
             Kind::Rules => self.kept.rules.get(user).map(policy::write),
             Kind::Lists => self.kept.lists.get(user).map(|lists| resource_lists::write(lists)),
+            // Written where it changes.
+            Kind::Isolated => return,
         };
         let key = Key { kind, user: user.to_owned() };
         let body = body.map(Bytes::from);

@@ -121,6 +121,7 @@ impl Gateway {
             let inside = match target {
                 Some(Target::All) => Some(Subject::All),
                 Some(Target::Room(room) | Target::RoomList(room)) => Some(Subject::RoomList(room)),
+                Some(Target::Class(class)) => Some(Subject::Class(class)),
                 _ => None,
             };
             let mut add = |new: CustomEntry| {
@@ -141,6 +142,7 @@ impl Gateway {
                 Some(subject) => {
                     for (id, device) in self.house.devices().filter(|(id, _)| match subject {
                         Subject::RoomList(room) => self.rooms.of_device(*id) == Some(room),
+                        Subject::Class(class) => self.rooms.is_of(class, *id),
                         _ => true,
                     }) {
                         let uri = format!("sip:{}@{domain}", device.id());

@@ -5,7 +5,9 @@
 //! line comes before the act it speaks of, an answer before the NOTIFY that follows from it.
 
 mod announce;
+mod batch;
 mod buddies;
+mod choose;
 mod command;
 mod compose;
 mod drive;
@@ -13,8 +15,11 @@ mod filters;
 mod flow;
 mod heard;
 mod historic;
+mod isolate;
 mod kept;
 mod lists;
+mod many;
+mod options;
 mod page;
 mod publish;
 mod qauth;
@@ -24,6 +29,8 @@ mod remote;
 mod request;
 mod requests;
 mod rules;
+mod sequence;
+mod sight;
 mod status;
 mod subscribe;
 mod surface;
@@ -87,12 +94,14 @@ pub struct Gateway {
     /// Links that work now.
     links_up: BTreeSet<LinkId>,
     pending: HashMap<CommandId, command::Pending>,
+    batches: batch::Batches,
     leases: Publications<DeviceId, publish::Lease>,
     /// Devices that hang elsewhere, and commands on their way there.
     remotes: Vec<remote::Remote>,
     orders: HashMap<driver::OpId, remote::Order>,
     announcements: Vec<announce::Announcement>,
     kept: kept::Kept,
+    isolation: isolate::Isolation,
     /// When what owners decided has to be looked at again.
     rules_end: Option<Instant>,
     requests: requests::Requests,
@@ -102,6 +111,7 @@ pub struct Gateway {
     clock: Now,
     custom: CustomLists,
     recent: command::Recent,
+    sequence: sequence::Sequence,
     pace: command::Pace,
     cache: Cache,
     filters: event::Filters,
@@ -159,17 +169,20 @@ impl Gateway {
             flows: HashMap::new(),
             links_up: BTreeSet::new(),
             pending: HashMap::new(),
+            batches: batch::Batches::default(),
             leases: Publications::default(),
             remotes: Vec::new(),
             orders: HashMap::new(),
             announcements: Vec::new(),
             kept: kept::Kept::default(),
+            isolation: isolate::Isolation::default(),
             rules_end: None,
             requests: requests::Requests::default(),
             began_ms: now.wall_ms,
             clock: now,
             custom: CustomLists::default(),
             recent: command::Recent::default(),
+            sequence: sequence::Sequence::default(),
             pace: command::Pace::default(),
             cache: Cache::default(),
             filters: event::Filters::default(),
@@ -255,6 +268,7 @@ impl Gateway {
             self.notifier.next_deadline(),
             self.house.next_deadline(),
             self.leases.next_deadline(),
+            self.batches.next_deadline(),
             self.published.next_deadline(),
             self.rules_end,
             flows,
@@ -356,6 +370,7 @@ impl Gateway {
         self.on_upstream_deadlines(now);
         self.on_remote_deadlines(now);
         self.on_lease_deadlines(now);
+        self.on_batch_deadlines(now);
         self.on_people_deadlines(now);
         self.on_rules_deadline(now);
         let mut late: Vec<FlowId> = self

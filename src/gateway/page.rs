@@ -10,6 +10,9 @@ use crate::sip::wire::{Message, Method, Writer};
 use crate::sip::{Hop, User};
 use crate::timer::Now;
 
+/// The media type of words.
+const TEXT: &str = "text/plain;charset=UTF-8";
+
 /// One MESSAGE.
 struct Page<'a> {
     /// The flow that reaches its reader.
@@ -20,6 +23,8 @@ struct Page<'a> {
     sender: &'a str,
     /// The reader's address.
     to: &'a str,
+    /// The media type of the text.
+    kind: &'a str,
     text: &'a str,
     urgent: bool,
 }
@@ -27,6 +32,18 @@ struct Page<'a> {
 impl Gateway {
     /// The result in words, as a MESSAGE back to who asked, over the flow that he asked on.
     pub(super) fn reply(&mut self, asker: &Asker, text: &str, device: Option<DeviceId>, now: Now) {
+        self.reply_with(asker, TEXT, text, device, now);
+    }
+
+    /// The same with a body of that media type.
+    pub(super) fn reply_with(
+        &mut self,
+        asker: &Asker,
+        kind: &str,
+        text: &str,
+        device: Option<DeviceId>,
+        now: Now,
+    ) {
         let Ok(request) = Message::parse(&asker.request) else { return };
         let (Ok(from), Ok(to)) = (request.from(), request.to()) else { return };
         let hop = asker.hop;
@@ -40,7 +57,7 @@ impl Gateway {
             .account_of(hop.flow, device.map(|device| device.0))
             .unwrap_or_else(|| to.uri.address().into_owned());
         let (to, urgent) = (from.uri.address().into_owned(), false);
-        self.page(&Page { hop, target: &target, sender: &sender, to: &to, text, urgent }, now);
+        self.page(&Page { hop, target: &target, sender: &sender, to: &to, kind, text, urgent }, now);
     }
 
     /// Tells those whom the home file names of an alert, on every phone that they have here.
@@ -50,7 +67,7 @@ impl Gateway {
         let sender = format!("sip:{id}@{}", config.house.domain);
         for user in &config.alerts {
             let who = crate::config::access::Identity::User(user.clone());
-            if !self.may_hear(&who, device, event) {
+            if !self.may_hear(&who, device, event, false) {
                 continue;
             }
             self.page_user(user, &sender, what, urgent, now);
@@ -63,7 +80,8 @@ impl Gateway {
         let phones: Vec<(Hop, String)> =
             self.registrar.reach(user, now).map(|binding| (binding.hop, binding.contact.clone())).collect();
         for (hop, target) in phones {
-            self.page(&Page { hop, target: &target, sender, to: &to, text, urgent }, now);
+            let (target, to) = (target.as_str(), to.as_str());
+            self.page(&Page { hop, target, sender, to, kind: TEXT, text, urgent }, now);
         }
     }
 
@@ -80,7 +98,7 @@ impl Gateway {
             if page.urgent {
                 writer.raw(b"Priority: urgent\r\n");
             }
-            writer.body("text/plain;charset=UTF-8", page.text.as_bytes())
+            writer.body(page.kind, page.text.as_bytes())
         });
     }
 }

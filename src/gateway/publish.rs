@@ -16,7 +16,7 @@ use crate::control::senml;
 use crate::control::target::Target;
 use crate::device::command::Order;
 use crate::device::value::Value;
-use crate::event::key_of;
+use crate::event::{Subject, key_of};
 use crate::sip::auth::Purpose;
 use crate::sip::publication::{self, Wish};
 use crate::sip::transaction::Weight;
@@ -55,10 +55,13 @@ impl Gateway {
             return self.publish_presence(request, user, now);
         }
         let who = self.prove(request, Purpose::Control, now)?;
-        let target = self.resolve(&request.uri, request.hop).and_then(Target::device);
+        let outside = self.is_outside(request.hop);
+        let target = self.resolve(&request.uri, request.hop);
+        let target = target.map(|target| self.narrow(&who, target, outside)).and_then(Target::device);
         let device = target
-            .filter(|device| self.may_see(&who, *device))
+            .filter(|device| self.may_see(&who, *device, outside))
             .ok_or(Rejection::new(404, "No Such Appliance"))?;
+        self.check_isolation(&who, Subject::Device(device), outside)?;
         let event = request.message.event().map(|event| event.package);
         if !event.is_some_and(|package| package.eq_ignore_ascii_case("appliance")) {
             return Err(Rejection::new(489, "Bad Event").with("Allow-Events", "appliance"));

@@ -126,7 +126,7 @@ impl Gateway {
         };
         let device = self.resolve(&to.uri, request.hop).and_then(Target::device);
         let device = device.ok_or(Rejection::new(404, "No Such Appliance"))?;
-        let standing = self.standing(&who, Subject::Device(device), now).map(|(standing, _)| standing);
+        let standing = self.standing(&who, Subject::Device(device), false, now).map(|(standing, _)| standing);
         let (status, reason) = match standing {
             Some(Standing::Active) => (200, "OK"),
             Some(Standing::Pending) => (503, "No Decision Yet"),

@@ -11,7 +11,7 @@ use crate::config::{Config, DeviceId, LinkSettings};
 use crate::control::target::Names;
 use crate::device::command::Outcome;
 use crate::device::house::House;
-use crate::event::{Cache, Rooms, Subject};
+use crate::event::{CHOSEN, Cache, Rooms, Subject};
 use crate::sip::notifier::End;
 use crate::timer::Now;
 
@@ -20,6 +20,7 @@ impl Gateway {
     /// right loses the subscription with it. Links, upstreams and ports are those of the old one:
     /// [`needs_restart`] was asked before.
     pub(super) fn reload(&mut self, config: Arc<Config>, now: Now) {
+        self.end_batches("the configuration was read again meanwhile", now);
         self.end_commands(now);
         let mut house = House::new(config.clone(), now);
         house.inherit(&self.house);
@@ -28,6 +29,15 @@ impl Gateway {
             let before = old.device(device).map(|device| device.id());
             before.is_some() && before == config.devices.get(device.0).map(|device| device.id.as_str())
         };
+        // What somebody chose is known by its place.
+        let same_items = |device: DeviceId| {
+            let items = |house: &House| {
+                let model = house.device(device)?.model();
+                let ids = model.properties.iter().map(|property| property.id.clone());
+                Some(ids.chain(model.events.iter().map(|event| event.id.clone())).collect::<Vec<_>>())
+            };
+            items(&old) == items(&self.house)
+        };
         let rooms = Rooms::of(&config);
         self.alerts.retain(|alert| stays(alert.device));
         // What ends later would be returned to whatever has that place then.
@@ -35,10 +45,13 @@ impl Gateway {
         self.notifier.end(
             End::NoResource,
             |_, resource| match Subject::of(resource.subject) {
-                Subject::Device(device) => !stays(device),
+                Subject::Device(device) => {
+                    !stays(device) || (resource.facet & CHOSEN != 0 && !same_items(device))
+                }
                 Subject::Room(index) | Subject::RoomList(index) => {
                     self.rooms.get(index).map(|room| &room.id) != rooms.get(index).map(|room| &room.id)
                 }
+                Subject::Class(class) => self.rooms.parts_of(class) != rooms.parts_of(class),
                 Subject::User(user) => {
                     let name = |config: &Config| config.users.get(user).map(|user| user.name.clone());
                     name(&self.config) != name(&config)
@@ -63,6 +76,7 @@ impl Gateway {
         self.auth.set_rules(md5, query_age, control_age);
         // Documents of the old house: another appliance may have that place and version now.
         self.cache = Cache::default();
+        self.mark_isolated();
         self.published.retain(&self.config, &config);
         let old_config = std::mem::replace(&mut self.config, config);
         self.kept.retain_users(&self.config.clone());
@@ -73,9 +87,11 @@ impl Gateway {
         // Only now: what owners granted is a right again.
         self.relist(&Before { config: &old_config, house: &old, rooms: &old_rooms }, now);
         // Of rooms and lists, the members may be others now.
+        let classes = self.house.devices().flat_map(|(id, _)| self.rooms.classes_of(id)).map(Subject::Class);
+        let classes: std::collections::HashSet<Subject> = classes.collect();
         let rooms =
             (0..self.rooms.iter().count()).flat_map(|room| [Subject::Room(room), Subject::RoomList(room)]);
-        for subject in rooms.chain([Subject::All, Subject::Alerts]) {
+        for subject in rooms.chain([Subject::All, Subject::Alerts]).chain(classes) {
             self.notifier.changed(subject.code(), now);
         }
         self.relocate_remotes();

@@ -2,13 +2,13 @@
 
 use super::Gateway;
 use super::lists::RECIPIENT_LIST;
-use crate::body::td;
+use super::many::LIST_MESSAGE;
 use crate::config::Compat;
 use crate::config::access::Identity;
+use crate::control::address;
 use crate::control::target::Target;
 use crate::event::list::EXTENSION;
 use crate::event::matrix;
-use crate::event::{self, ALLOW_EVENTS};
 use crate::limits;
 use crate::sip::auth::{Offer, Purpose, Verdict, credentials};
 use crate::sip::transaction::{Arrival, ServerKey, Weight};
@@ -65,6 +65,9 @@ impl Gateway {
     /// An error means: this stateless answer, and nothing was remembered.
     fn dispatch(&mut self, request: &Request<'_, '_>, now: Now) -> Result<(), Rejection> {
         check_require(request.message)?;
+        if address::user(&request.uri).is_err() {
+            return Err(Rejection::new(400, "The Brackets Of The Address Are Not Whole"));
+        }
         if self.leaving && request.method != Method::Options && !request.in_dialog() {
             // A watcher that was told to ask again would be forgotten by the end of the process, and a
             // command cut off in the middle.
@@ -99,17 +102,8 @@ impl Gateway {
         }
     }
 
-    fn allow(&self) -> &'static str {
+    pub(super) fn allow(&self) -> &'static str {
         if self.config.compat == Compat::Off { ALLOW_MODERN } else { ALLOW }
-    }
-
-    /// The bodies that requests may carry.
-    fn accept(&self) -> String {
-        let mut types = vec!["text/plain", "application/senml+json"];
-        for method in ["SUBSCRIBE", "PUBLISH"] {
-            types.extend(matrix::carried(method, self.config.compat));
-        }
-        types.join(", ")
     }
 
     /// Who asks. Nobody else than a proven name gets past this.
@@ -197,7 +191,7 @@ impl Gateway {
         // may not see is as absent here as anywhere.
         let who = Identity::User(user.to_owned());
         let asked = self.resolve(&request.uri, request.hop);
-        let visible = asked.is_some_and(|target| self.is_there(&who, target));
+        let visible = asked.is_some_and(|target| self.is_there(&who, target, self.is_outside(request.hop)));
         Err(match visible {
             true => Rejection::new(400, "The Digest Covers Another URI"),
             false => Rejection::new(404, "No Such Appliance"),
@@ -205,7 +199,7 @@ impl Gateway {
     }
 
     /// Whether the host of `uri` is this gateway, as the sender of `request` can know it.
-    fn is_us(&self, uri: &Uri<'_>, request: &Request<'_, '_>) -> bool {
+    pub(super) fn is_us(&self, uri: &Uri<'_>, request: &Request<'_, '_>) -> bool {
         let is = |host: &str| uri.host.eq_ignore_ascii_case(host);
         let upstream = self.upstream_of(request.hop);
         let provider = upstream.and_then(|index| self.config.upstreams.get(index));
@@ -229,38 +223,6 @@ impl Gateway {
             return Some(account.device.map_or(Target::House, Target::Device));
         }
         self.names.resolve(uri)
-    }
-
-    /// Anybody may ask what the gateway can do; what an appliance has and does is told to who may see
-    /// it, and asked for by its media type.
-    fn options(&mut self, request: &Request<'_, '_>, now: Now) -> Result<(), Rejection> {
-        let wants = |accepted: &[u8]| accepted.to_ascii_lowercase().starts_with(td::CONTENT_TYPE.as_bytes());
-        let description = match request.message.list(Name::Accept).any(wants) {
-            true => Some(self.description(request, now)?),
-            false => None,
-        };
-        let tag = self.stateless_tag(request.message);
-        let mut writer = self.response(request.message, request.hop, 200, "OK", Some(&tag));
-        writer.field("Allow", &[self.allow()]).field("Allow-Events", &[ALLOW_EVENTS]);
-        writer.field("Accept", &[&self.accept()]).field("Supported", &[EXTENSION, ", ", RECIPIENT_LIST]);
-        match description {
-            // Whoever proved himself may be sent more than he sent.
-            Some(text) => {
-                self.transactions.send_once(request.hop, writer.body(td::CONTENT_TYPE, text.as_bytes()))
-            }
-            None => self.answer_once(request.message, request.hop, writer.finish()),
-        }
-        Ok(())
-    }
-
-    fn description(&mut self, request: &Request<'_, '_>, now: Now) -> Result<String, Rejection> {
-        let who = self.prove(request, Purpose::Query, now)?;
-        let id = self.resolve(&request.uri, request.hop).and_then(Target::device);
-        let device = id.and_then(|id| self.house.device(id)).ok_or_else(no_appliance)?;
-        let access = &self.config.access;
-        let visible = event::view_of(access, &who, device).ok_or_else(no_appliance)?;
-        let member = event::Member { device, visible };
-        Ok(td::write(&event::describe::thing(&member, access, &who, &self.config.house.domain)))
     }
 
     fn cancel(&mut self, message: &Message<'_>, hop: Hop, invite: Option<ServerKey>, now: Now) {
@@ -287,10 +249,15 @@ impl Gateway {
 
     /// Sends a stateless answer. The source of a datagram may be a victim's: no phone writes requests
     /// so short that this answer would be more than [`limits::AMPLIFICATION`] times as long.
-    fn answer_once(&mut self, request: &Message<'_>, hop: Hop, answer: Vec<u8>) {
-        if hop.transport.is_reliable() || answer.len() <= request.size() * limits::AMPLIFICATION {
+    pub(super) fn answer_once(&mut self, request: &Message<'_>, hop: Hop, answer: Vec<u8>) {
+        if self.is_modest(request, hop, &answer) {
             self.transactions.send_once(hop, answer);
         }
+    }
+
+    /// Whether an answer may go to somebody unproven.
+    pub(super) fn is_modest(&self, request: &Message<'_>, hop: Hop, answer: &[u8]) -> bool {
+        hop.transport.is_reliable() || answer.len() <= request.size() * limits::AMPLIFICATION
     }
 
     /// Begins a server transaction; 503 when there is no room.
@@ -309,7 +276,11 @@ impl Gateway {
         tag: Option<&str>,
     ) -> Writer {
         let source = (!hop.transport.is_reliable()).then_some(hop.peer);
-        write::response(message, status, reason, tag, source)
+        let mut writer = write::response(message, status, reason, tag, source);
+        if let Some(stamp) = message.first(Name::Timestamp) {
+            writer.echo("Timestamp", stamp);
+        }
+        writer
     }
 
     /// A To tag that is the same for every repetition of a request, without remembering it.
@@ -325,9 +296,12 @@ impl Gateway {
 /// Extensions that a request insists on (RFC 3261 §8.2.2.3): lists are what the gateway has.
 fn check_require(message: &Message<'_>) -> Result<(), Rejection> {
     let mut unknown = String::new();
-    let subscribes = message.request().is_some_and(|(method, _)| method == Method::Subscribe);
+    let of = |wanted: Method<'_>| message.request().is_some_and(|(method, _)| method == wanted);
+    let (messages, subscribes) = (of(Method::Message), of(Method::Subscribe));
     let known = |option: &&str| {
-        option.eq_ignore_ascii_case(EXTENSION) || subscribes && option.eq_ignore_ascii_case(RECIPIENT_LIST)
+        option.eq_ignore_ascii_case(EXTENSION)
+            || messages && option.eq_ignore_ascii_case(LIST_MESSAGE)
+            || subscribes && option.eq_ignore_ascii_case(RECIPIENT_LIST)
     };
     let options = message.list(Name::Require).filter_map(|option| std::str::from_utf8(option).ok());
     for option in options.filter(|option| !known(option)) {
@@ -341,10 +315,6 @@ fn check_require(message: &Message<'_>) -> Result<(), Rejection> {
     } else {
         Err(Rejection::new(420, "Bad Extension").with("Unsupported", &unknown))
     }
-}
-
-fn no_appliance() -> Rejection {
-    Rejection::new(404, "No Such Appliance")
 }
 
 /// The request belongs to a dialog or transaction that does not exist.

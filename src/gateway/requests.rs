@@ -224,7 +224,7 @@ impl Gateway {
             return Answer::new(404, "Not Found", "that appliance is gone");
         };
         let identity = Identity::User(owner.to_owned());
-        if !self.may_see(&identity, wanted.device) {
+        if !self.may_see(&identity, wanted.device, false) {
             return Answer::new(403, "Forbidden", "what you may not watch, nobody may on your word");
         }
         let name = device.name().to_owned();

@@ -24,12 +24,19 @@ const LOOK_AGAIN: Duration = Duration::from_secs(3600);
 
 impl Gateway {
     /// How somebody stands to a subject, and what of it he sees; `None`: it is not there for him.
-    pub(super) fn standing(&self, who: &Identity, subject: Subject, now: Now) -> Option<(Standing, u128)> {
-        if let Some(view) = self.view(who, subject) {
+    pub(super) fn standing(
+        &self,
+        who: &Identity,
+        subject: Subject,
+        outside: bool,
+        now: Now,
+    ) -> Option<(Standing, u128)> {
+        if let Some(view) = self.view(who, subject, outside) {
             return Some((Standing::Active, view));
         }
         let Subject::Device(id) = subject else { return None };
-        match self.handling(who, self.house.device(id)?, now) {
+        let device = self.house.device(id).filter(|device| event::is_there(device, outside))?;
+        match self.handling(who, device, now) {
             Watch::Confirm => Some((Standing::Pending, 0)),
             Watch::PoliteBlock => Some((Standing::Polite, 0)),
             // What an owner allows is a right already, as far as he may.
@@ -68,7 +75,10 @@ impl Gateway {
     pub(super) fn judge(&mut self, now: Now) {
         let mut notifier = std::mem::take(&mut self.notifier);
         let ruling = |who: &str, resource: crate::sip::notifier::Resource, before: Standing| {
-            let found = self.standing(&event::identity_of(who), Subject::of(resource.subject), now);
+            let outside = resource.facet & event::OUTSIDE != 0;
+            let found = self.standing(&event::identity_of(who), Subject::of(resource.subject), outside, now);
+            // Who chose keeps of it what he may still see.
+            let chosen = if resource.facet & event::CHOSEN != 0 { resource.view } else { u128::MAX };
             // Of its own standing everybody may be told.
             let template = event::PACKAGES.get(resource.package).and_then(|package| package.template_of());
             match (found, before) {
@@ -76,7 +86,10 @@ impl Gateway {
                 (None, _) => Ruling::Ends(End::Rejected),
                 // What was granted ran out: who wants more asks again.
                 (Some((Standing::Pending, _)), Standing::Active) => Ruling::Ends(End::Timeout),
-                (Some((standing, view)), _) => Ruling::Stands(standing, view),
+                (Some((Standing::Active, view)), _) if chosen != u128::MAX && view & chosen == 0 => {
+                    Ruling::Ends(End::Rejected)
+                }
+                (Some((standing, view)), _) => Ruling::Stands(standing, view & chosen),
             }
         };
         notifier.judge(ruling, now);

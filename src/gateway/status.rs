@@ -40,6 +40,8 @@ pub struct DeviceStatus {
     pub numbers: Vec<String>,
     /// online, offline, asleep or unknown.
     pub health: &'static str,
+    /// Whether it is cut off.
+    pub isolated: bool,
     /// Whether the link is up.
     pub link_up: bool,
     /// In a line.
@@ -124,6 +126,7 @@ impl Gateway {
                     .map(|number| number.digits.clone())
                     .collect(),
                 health: device.shadow().health().word(),
+                isolated: device.isolated(),
                 link_up: device.shadow().link_up(),
                 summary: device.summary(now),
                 details: device.describe(now),

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use rand::Rng as _;
 
+use super::choose::known;
 use super::request::{Request, gone};
 use super::{Gateway, historic};
 use crate::body::xwatcher;
+use crate::config::Compat;
 use crate::config::access::Identity;
-use crate::config::{Compat, DeviceId};
 use crate::control::target::Target;
 use crate::event::matrix::{self, Asked, Reading};
 use crate::event::{self, ALLOW_EVENTS, Documents, Package, Subject, key_of, list};
@@ -26,7 +27,7 @@ use crate::timer::Now;
 
 /// The longest lifetime granted. Less is granted as it is asked for: phones give up for good on 423,
 /// and refresh wrongly when they get less than they asked for.
-const LONGEST: Duration = Duration::from_secs(24 * 3600);
+pub(super) const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 impl Gateway {
     /// A new subscription, or a fetch.
@@ -56,6 +57,10 @@ impl Gateway {
         let condition = condition_of(request.message);
         let (place, others) = places.split_first().ok_or(dialog_fault(DialogFault::Contact))?;
         let expires = place.lifetime(request.message, rules);
+        let (resource, expires) = match standing {
+            Standing::Active => self.choose(request, resource, expires, now)?,
+            _ => (resource, expires),
+        };
         let mut wanted = Wanted {
             resource,
             who,
@@ -66,7 +71,7 @@ impl Gateway {
             expires,
             interval: rules.interval(),
             rates: rates_of(request.message),
-            condition,
+            condition: known(resource, condition),
             standing,
             template: template_of(rules, resource.form),
             filter: None,
@@ -156,11 +161,13 @@ impl Gateway {
         let expires = places
             .first()
             .map_or_else(|| lifetime(request.message, rules), |place| place.lifetime(request.message, rules));
+        self.check_choice(request, resource)?;
         let old = self.notifier.filter_of(id);
         let filters = self.filters_in(request, rules, resource, &identity, old, now)?;
         // The tag of a state says nothing about how another filter shows it.
         let condition = condition_of(request.message).filter(|_| filters.is_none());
-        let wish = Refresh { expires, rates: rates_of(request.message), condition };
+        let rates = rates_of(request.message);
+        let wish = Refresh { expires, rates, condition: known(resource, condition) };
         self.notifier.refresh(id, request.message, request.hop, wish, now).map_err(dialog_fault)?;
         let filter = self.keep_filters(old, filters);
         self.notifier.set_filter(id, filter);
@@ -208,11 +215,15 @@ impl Gateway {
                 uri.and_then(|uri| self.resolve(&uri, request.hop)).map(Target::subject)
             }
             (None, None) => {
-                self.resolve(&request.uri, request.hop).map(|target| self.subject_of(target, rules, who))
+                let target = self.resolve(&request.uri, request.hop);
+                let target = target.map(|target| self.narrow(who, target, self.is_outside(request.hop)));
+                target.map(|target| self.subject_of(target, rules, who))
             }
         };
+        let outside = self.is_outside(request.hop);
         let subject = subject.ok_or_else(nothing)?;
-        let (standing, view) = self.standing(who, subject, now).ok_or_else(nothing)?;
+        self.check_isolation(who, subject, outside)?;
+        let (standing, view) = self.standing(who, subject, outside, now).ok_or_else(nothing)?;
         if !rules.covers(subject) {
             return Err(bad_event());
         }
@@ -225,7 +236,8 @@ impl Gateway {
         })?;
         // Of its own standing everybody may be told.
         let standing = if rules.template_of().is_some() { Standing::Active } else { standing };
-        let resource = Resource { subject: subject.code(), package, form: reading.form, view };
+        let facet = if outside { event::OUTSIDE } else { 0 };
+        let resource = Resource { subject: subject.code(), package, form: reading.form, view, facet };
         Ok((resource, standing, reading))
     }
 
@@ -238,35 +250,6 @@ impl Gateway {
         match target {
             Target::User(user) if rules.covers(Subject::Alerts) && own(user) => Subject::Alerts,
             target => target.subject(),
-        }
-    }
-
-    /// What of a subject somebody may see; `None` when it does not exist for him.
-    pub(super) fn view(&self, who: &Identity, subject: Subject) -> Option<u128> {
-        let access = &self.config.access;
-        let any = |mut devices: std::slice::Iter<'_, DeviceId>| {
-            let seen = |id: &DeviceId| {
-                self.house.device(*id).is_some_and(|device| access.may_see(who, device.id(), device.room()))
-            };
-            devices.any(seen).then_some(0)
-        };
-        match subject {
-            Subject::Device(device) => event::view_of(access, who, self.house.device(device)?),
-            Subject::Room(index) | Subject::RoomList(index) => any(self.rooms.get(index)?.devices.iter()),
-            Subject::Custom(index) => {
-                // What its writer may not see, the list does not show him either.
-                let known = |user: &String| self.config.users.iter().any(|known| known.name == *user);
-                let is_here = !matches!(who, Identity::User(user) if !known(user));
-                self.custom.get(index).filter(|list| is_here && list.owner == key_of(who)).map(|_| 0)
-            }
-            Subject::User(user) => {
-                let name = &self.config.users.get(user)?.name;
-                access.may_watch(who, name).then_some(0)
-            }
-            Subject::All | Subject::Alerts => {
-                let all: Vec<DeviceId> = self.house.devices().map(|(id, _)| id).collect();
-                any(all.iter())
-            }
         }
     }
 

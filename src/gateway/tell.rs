@@ -6,7 +6,7 @@ use super::{Gateway, Notice, Output};
 use crate::config::DeviceId;
 use crate::device::house::Effect;
 use crate::event::{self, Subject};
-use crate::sip::notifier::Moment;
+use crate::sip::notifier::{Moment, Resource};
 use crate::timer::Now;
 
 impl Gateway {
@@ -36,7 +36,10 @@ impl Gateway {
     fn tell_watchers(&mut self, id: DeviceId, now: Now) {
         let Self { notifier, config, house, rooms, custom, .. } = self;
         let Some(device) = house.device(id) else { return };
-        let may_see = |who: &str| config.access.may_see(&event::identity_of(who), device.id(), device.room());
+        let may_see = |who: &str, resource: Resource| {
+            event::is_there(device, resource.facet & event::OUTSIDE != 0)
+                && config.access.may_see(&event::identity_of(who), device.id(), device.room())
+        };
         notifier.changed(Subject::Device(id).code(), now);
         notifier.changed_for(Subject::All.code(), may_see, now);
         for (index, _) in custom.iter().filter(|(_, list)| list.has(id)) {
@@ -45,6 +48,9 @@ impl Gateway {
         if let Some(room) = rooms.of_device(id) {
             notifier.changed_for(Subject::Room(room).code(), may_see, now);
             notifier.changed_for(Subject::RoomList(room).code(), may_see, now);
+        }
+        for class in rooms.classes_of(id) {
+            notifier.changed_for(Subject::Class(class).code(), may_see, now);
         }
     }
 
@@ -56,8 +62,10 @@ impl Gateway {
         let alert = self.alerts.raise(of.class.as_deref(), id, &event, &value, now.wall_ms);
         let text = format!("{}: {} {value}", device.name(), of.name);
         let access = &self.config.access;
-        let may_hear =
-            |who: &str| access.may_see_property(&event::identity_of(who), device.id(), device.room(), &event);
+        let may_hear = |who: &str, resource: Resource| {
+            event::is_there(device, resource.facet & event::OUTSIDE != 0)
+                && access.may_see_property(&event::identity_of(who), device.id(), device.room(), &event)
+        };
         if alert.is_some() {
             self.notifier.changed_for(Subject::Alerts.code(), may_hear, now);
         }

@@ -1,11 +1,14 @@
 //! What a MESSAGE, a DO or a call wants, in the words of the house.
 
 use super::Gateway;
+use super::batch::{Item, State};
 use super::command::Kind;
+use super::isolate::{self, Cut};
+use super::many::{Asking, LIST_MESSAGE};
 use super::request::Request;
 use super::requests::Said;
 use crate::config::access::Identity;
-use crate::config::{DeviceId, Press};
+use crate::config::{Compat, DeviceId, Press};
 use crate::control::answer::{self, Answer};
 use crate::control::body::{self, Content};
 use crate::control::target::{Target, press_of};
@@ -15,6 +18,7 @@ use crate::device::command::Order;
 use crate::event::Subject;
 use crate::limits;
 use crate::sip::Rejection;
+use crate::sip::wire::Name;
 use crate::timer::Now;
 
 /// What a request asks for, once it is read.
@@ -28,30 +32,24 @@ pub(super) enum Wish {
     Acknowledge(Option<DeviceId>),
     /// An owner says something about requests to watch.
     Decide(String),
+    /// Appliances are to be cut off, or joined again.
+    Isolate(Cut, bool),
+    /// Several things, of one appliance or of many; whether they were asked for in DMP.
+    Many(Vec<Item>, bool),
+}
+
+impl Wish {
+    /// How many things it would move.
+    pub fn orders(&self) -> usize {
+        match self {
+            Self::Order(..) => 1,
+            Self::Many(items, _) => items.iter().filter(|item| matches!(item.state, State::Order(_))).count(),
+            Self::Tell(_) | Self::Silence | Self::Acknowledge(_) | Self::Isolate(..) | Self::Decide(_) => 0,
+        }
+    }
 }
 
 impl Gateway {
-    pub(super) fn may_see(&self, who: &Identity, device: DeviceId) -> bool {
-        self.house
-            .device(device)
-            .is_some_and(|device| self.config.access.may_see(who, device.id(), device.room()))
-    }
-
-    /// Whether `who` may know of an event of `device`.
-    pub(super) fn may_hear(&self, who: &Identity, device: DeviceId, event: &str) -> bool {
-        self.house
-            .device(device)
-            .is_some_and(|device| self.config.access.may_see_property(who, device.id(), device.room(), event))
-    }
-
-    /// Whether `target` is there for `who`: a room of which he may see nothing is not.
-    pub(super) fn is_there(&self, who: &Identity, target: Target) -> bool {
-        match target.subject() {
-            Subject::All | Subject::Alerts => true,
-            subject => self.view(who, subject).is_some(),
-        }
-    }
-
     /// Understands the request.
     pub(super) fn wish(
         &self,
@@ -61,10 +59,17 @@ impl Gateway {
         who: &Identity,
         now: Now,
     ) -> Result<Wish, Rejection> {
+        let outside = self.is_outside(request.hop);
+        let asking = Asking { who, outside };
+        if matches!(kind, Kind::Message) && request.message.has_option(Name::Require, LIST_MESSAGE) {
+            return self.listed_wish(request, asking);
+        }
         let content = match kind {
             Kind::Message => body::message(request.message)?,
             Kind::Do => body::action(request.message)?,
-            Kind::Call | Kind::Publish(_) => return Ok(self.wish_of_call(target, who, now)),
+            Kind::Call | Kind::Publish(_) | Kind::Part { .. } => {
+                return Ok(self.wish_of_call(target, who, outside, now));
+            }
         };
         match (content, target.device()) {
             (Content::Words(text), None) if self.is_owner(who) && Said::parse(&text).is_some() => {
@@ -72,9 +77,12 @@ impl Gateway {
             }
             (Content::Chatter, _) => Ok(Wish::Silence),
             (Content::Words(text), Some(device)) => Ok(self.understand(device, &text, who, now)),
-            (Content::Words(text), None) => Ok(self.understand_place(target, &text, who, now)),
+            (Content::Words(text), None) => Ok(self.understand_place(target, &text, who, outside, now)),
             (Content::SenMl(text), Some(id)) => {
                 let device = self.house.device(id).ok_or(Rejection::new(404, "No Such Appliance"))?;
+                if device.isolated() {
+                    return Ok(Wish::Tell(isolated(device)));
+                }
                 if !self.config.access.may_act(who, device.id(), device.room()) {
                     return Ok(Wish::Tell(only_status(device)));
                 }
@@ -84,16 +92,24 @@ impl Gateway {
                     fields: String::new(),
                 })
             }
-            (Content::SenMl(_), None) => Err(Rejection::new(404, "No Such Appliance")),
+            (Content::SenMl(text), None) => {
+                self.senml_to_many(target, text, asking).ok_or(Rejection::new(404, "No Such Appliance"))
+            }
+            (Content::Dmp(_), _) if self.config.compat == Compat::Off => {
+                Err(Rejection::new(415, "Unsupported Media Type").with("Accept", "text/plain"))
+            }
+            (Content::Dmp(body), _) => self.dmp_wish(target, body, asking),
         }
     }
 
-    fn wish_of_call(&self, target: Target, who: &Identity, now: Now) -> Wish {
+    fn wish_of_call(&self, target: Target, who: &Identity, outside: bool, now: Now) -> Wish {
         // A call to the mailbox says: seen.
         if target == Target::Alerts {
             return Wish::Acknowledge(None);
         }
-        let Some(id) = target.device() else { return self.understand_place(target, "status", who, now) };
+        let Some(id) = target.device() else {
+            return self.understand_place(target, "status", who, outside, now);
+        };
         let words = match press_of(&self.config, target) {
             Press::Tell => None,
             Press::Words(words) => Some(words),
@@ -116,6 +132,17 @@ impl Gateway {
         if matches!(text.trim().to_lowercase().as_str(), "ack" | "seen") {
             return Wish::Acknowledge(Some(id));
         }
+        // A word of the appliance's own comes first.
+        let own = |word: &str| {
+            let model = device.model();
+            model.property(word).is_some() || model.actions.iter().any(|action| &*action.id == word)
+        };
+        if let Some(isolated) = isolate::verb(text).filter(|_| !own(&text.trim().to_lowercase())) {
+            return Wish::Isolate(Cut::One(id), isolated);
+        }
+        if device.isolated() {
+            return Wish::Tell(isolated(device));
+        }
         match words::understand(device, text) {
             Ok(words::Said::Order(order)) => Wish::Order(id, order),
             Ok(words::Said::Status) => Wish::Tell(Answer::new(200, "OK", self.state(who, device, now))),
@@ -130,9 +157,9 @@ impl Gateway {
     }
 
     /// The alerts that `who` may know of, newest first, those that nobody has seen marked.
-    fn list_alerts(&self, who: &Identity, now: Now) -> String {
+    fn list_alerts(&self, who: &Identity, outside: bool, now: Now) -> String {
         let mut lines: Vec<String> = Vec::new();
-        for alert in self.alerts.of(|alert| self.may_hear(who, alert.device, &alert.event)) {
+        for alert in self.alerts.of(|alert| self.may_hear(who, alert.device, &alert.event, outside)) {
             let Some(device) = self.house.device(alert.device) else { continue };
             let minutes = now.wall_ms.saturating_sub(alert.at_ms).max(0) / 60_000;
             let (mark, urgent) = (if alert.seen { "" } else { "new: " }, if alert.urgent { "!" } else { "" });
@@ -164,7 +191,10 @@ impl Gateway {
     }
 
     /// The state in a line, of what `who` may see.
-    fn state(&self, who: &Identity, device: &Device, now: Now) -> String {
+    pub(super) fn state(&self, who: &Identity, device: &Device, now: Now) -> String {
+        if device.isolated() {
+            return format!("{}: isolated", device.name());
+        }
         let (id, room) = (device.id(), device.room());
         answer::state_of(device, now, &|property| {
             self.config.access.may_see_property(who, id, room, property)
@@ -173,23 +203,19 @@ impl Gateway {
 
     /// Words to the house, a room or a list: an appliance's name first, or a question about all of
     /// them.
-    fn understand_place(&self, target: Target, text: &str, who: &Identity, now: Now) -> Wish {
+    fn understand_place(&self, target: Target, text: &str, who: &Identity, outside: bool, now: Now) -> Wish {
         let lower = text.trim().to_lowercase();
         match (lower.as_str(), target) {
             ("ack" | "seen", _) => return Wish::Acknowledge(None),
             ("alerts", _) | ("" | "status" | "list", Target::Alerts) => {
-                return Wish::Tell(Answer::new(200, "OK", self.list_alerts(who, now)));
+                return Wish::Tell(Answer::new(200, "OK", self.list_alerts(who, outside, now)));
             }
             _ => {}
         }
-        let here = |id: DeviceId| match target {
-            Target::Room(index) | Target::RoomList(index) => {
-                self.rooms.get(index).is_some_and(|room| room.devices.contains(&id))
-            }
-            _ => true,
-        };
-        let visible: Vec<_> =
-            self.house.devices().filter(|(id, _)| here(*id) && self.may_see(who, *id)).collect();
+        if let (Some(isolated), Target::House | Target::All) = (isolate::verb_for_all(text), target) {
+            return Wish::Isolate(Cut::All, isolated);
+        }
+        let visible = self.members(who, target, outside);
         if lower.is_empty() || lower == "status" {
             let lines: Vec<String> = visible.iter().map(|(_, device)| self.state(who, device, now)).collect();
             return Wish::Tell(Answer::new(200, "OK", cut(&lines)));
@@ -215,7 +241,16 @@ impl Gateway {
                 return self.understand(*id, &rest.join(" "), who, now);
             }
         }
-        Wish::Tell(Answer::new(488, "Not Acceptable Here", "I know no appliance of that name; say `help`"))
+        let asking = Asking { who, outside };
+        self.words_to_many(target, text, asking).unwrap_or_else(|| {
+            let words = match target {
+                Target::All => {
+                    "I know no appliance of that name; say `help`, or `all` first to mean every one"
+                }
+                _ => "I know no appliance of that name; say `help`",
+            };
+            Wish::Tell(Answer::new(488, "Not Acceptable Here", words))
+        })
     }
 }
 
@@ -224,10 +259,15 @@ fn only_status(device: &Device) -> Answer {
     Answer::new(403, "Forbidden", format!("{}: you may only ask for its status", device.name()))
 }
 
+/// The answer about an appliance that is cut off.
+fn isolated(device: &Device) -> Answer {
+    Answer::new(480, "Temporarily Unavailable", format!("{}: isolated", device.name()))
+}
+
 /// Lines that fit one MESSAGE (RFC 3428 §8: 1300 bytes).
-pub(super) fn cut(lines: &[String]) -> String {
+pub(super) fn cut(lines: &[impl AsRef<str>]) -> String {
     let mut text = String::new();
-    for line in lines {
+    for line in lines.iter().map(AsRef::as_ref) {
         if text.len() + line.len() > limits::REPLY_BYTES {
             text.push('…');
             break;

@@ -362,6 +362,7 @@ fn content_type(kind: Kind) -> &'static str {
     match kind {
         Kind::Rules => policy::CONTENT_TYPE,
         Kind::Lists => resource_lists::CONTENT_TYPE,
+        Kind::Isolated => "text/plain",
     }
 }
 
@@ -370,6 +371,7 @@ fn namespaces(kind: Kind) -> &'static [&'static str] {
     match kind {
         Kind::Rules => &["urn:ietf:params:xml:ns:common-policy", "urn:ietf:params:xml:ns:pres-rules"],
         Kind::Lists => &[services::LISTS_NS],
+        Kind::Isolated => &[],
     }
 }
 

@@ -1,18 +1,51 @@
-//! The control socket: `sipliance status` asks, the loop answers. Local, for those who may open it.
+//! The control socket: `sipliance status`, `isolate` and `release` ask with one line, the loop answers
+//! with one of JSON. Local, for those who may open it.
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::gateway::{Gateway, Status};
+use crate::gateway::Gateway;
 use crate::timer::Now;
 
 /// A question, and where its answer goes.
 #[derive(Debug)]
-pub struct Question(oneshot::Sender<Status>);
+pub struct Question {
+    ask: Ask,
+    answer: oneshot::Sender<serde_json::Value>,
+}
+
+/// What is asked.
+#[derive(Debug, PartialEq, Eq)]
+enum Ask {
+    /// How everything stands.
+    Status,
+    /// Cut off, or join again: one appliance, or with `None` every one.
+    Isolate(Option<String>, bool),
+}
+
+impl Ask {
+    /// Reads `status`, `isolate plug`, `release plug`, `isolate *`. Nothing asks for the status.
+    fn read(line: &str) -> Option<Self> {
+        let (verb, what) = line.trim().split_once(' ').unwrap_or((line.trim(), ""));
+        let id = (what != "*").then(|| what.to_owned());
+        match (verb, what) {
+            ("" | "status", "") => Some(Self::Status),
+            ("isolate" | "release", "") => None,
+            ("isolate", _) => Some(Self::Isolate(id, true)),
+            ("release", _) => Some(Self::Isolate(id, false)),
+            _ => None,
+        }
+    }
+}
+
+/// Longest line of a question in bytes, and how long it may take to come; then it is none.
+const LINE: u64 = 256;
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Questions that wait for the loop; askers wait when it is full.
 pub const QUESTIONS: usize = 8;
@@ -28,8 +61,15 @@ pub fn default_path() -> Option<PathBuf> {
 }
 
 /// Answers one question.
-pub fn answer(question: Question, gateway: &Gateway, now: Now) {
-    let _ = question.0.send(gateway.status(now));
+pub fn answer(question: Question, gateway: &mut Gateway, now: Now) {
+    let answer = match question.ask {
+        Ask::Status => serde_json::to_value(gateway.status(now)).unwrap_or_default(),
+        Ask::Isolate(id, isolated) => match gateway.isolate(id.as_deref(), isolated, now) {
+            Ok(words) => serde_json::json!({"ok": words}),
+            Err(why) => serde_json::json!({"error": why}),
+        },
+    };
+    let _ = question.answer.send(answer);
 }
 
 /// Makes room for the socket: one that an earlier run left behind is removed; anything else that
@@ -43,7 +83,7 @@ fn forget_old(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Serves the socket until the loop is gone: whoever connects gets the status as one line of JSON.
+/// Serves the socket until the loop is gone: each line gets one line of JSON.
 ///
 /// # Errors
 /// When the socket cannot be made.
@@ -53,14 +93,21 @@ pub fn serve(path: &Path, questions: mpsc::Sender<Question>) -> io::Result<()> {
     std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
     tokio::task::spawn_local(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
-            let (tx, rx) = oneshot::channel();
-            if questions.send(Question(tx)).await.is_err() {
+            let mut line = String::new();
+            let mut reader = BufReader::new(&mut stream).take(LINE);
+            let read = tokio::time::timeout(PATIENCE, reader.read_line(&mut line)).await;
+            // Who says nothing wants the status; what was cut short is no question.
+            let whole = line.ends_with('\n') || line.is_empty();
+            let Some(ask) = Ask::read(&line).filter(|_| whole && !matches!(read, Ok(Err(_)))) else {
+                continue;
+            };
+            let (answer, rx) = oneshot::channel();
+            if questions.send(Question { ask, answer }).await.is_err() {
                 return;
             }
-            let Ok(status) = rx.await else { return };
-            let Ok(mut text) = serde_json::to_vec(&status) else { continue };
-            text.push(b'\n');
-            let _ = tokio::time::timeout(std::time::Duration::from_secs(2), stream.write_all(&text)).await;
+            let Ok(answer) = rx.await else { return };
+            let text = format!("{answer}\n");
+            let _ = tokio::time::timeout(PATIENCE, stream.write_all(text.as_bytes())).await;
         }
     });
     Ok(())
@@ -69,6 +116,22 @@ pub fn serve(path: &Path, questions: mpsc::Sender<Question>) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_asked() {
+        let isolate = |id: Option<&str>, on| Some(Ask::Isolate(id.map(ToOwned::to_owned), on));
+        for (line, ask) in [
+            ("", Some(Ask::Status)),
+            ("status\n", Some(Ask::Status)),
+            ("isolate plug\n", isolate(Some("plug"), true)),
+            ("release *\n", isolate(None, false)),
+            ("isolate\n", None),
+            ("isolated plug\n", None),
+            ("status plug\n", None),
+        ] {
+            assert_eq!(Ask::read(line), ask, "{line:?}");
+        }
+    }
 
     #[test]
     fn only_an_old_socket_makes_room() {

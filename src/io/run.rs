@@ -167,7 +167,7 @@ impl Shell {
                 Some(report) = self.reports.recv() => self.on_report(report),
                 (link, event) = self.drivers.recv() => self.gateway.handle(Input::Driver { link, event }, now()),
                 Some(asked) = self.asked.recv() => self.on_asked(asked),
-                Some(question) = self.questions.recv() => control::answer(question, &self.gateway, now()),
+                Some(question) = self.questions.recv() => control::answer(question, &mut self.gateway, now()),
                 signal = self.signals.recv() => match signal {
                     Some(Signal::Reload(config)) => self.reload(config),
                     Some(Signal::Stop) | None if stopping.is_none() => {

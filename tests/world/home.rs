@@ -85,7 +85,8 @@ upstream:
       - {user: "101", password: {secret: provider}, device: plug}
 "#;
 
-const SECRETS: &str = "anna: correct horse\nben: battery staple\ncarla: tall green door\nprovider: a provider word\nmum: over the garden fence\n";
+const SECRETS: &str = "anna: correct horse\nben: battery staple\ncarla: tall green door\nprovider: a provider word\nmum: over the garden fence\n\
+    names: 000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f\n";
 
 /// The password of a user of the house.
 pub fn password(user: &str) -> &'static str {
@@ -117,6 +118,24 @@ pub fn changed(from: &str, to: &str) -> Arc<Config> {
     let text = text.replace(from, to);
     // Rules may name only what there is.
     let text = if text.contains("  plug:") { text } else { text.replace("see: [plug]", "see: [lamp]") };
+    parse(&text)
+}
+
+/// A house with several changes.
+pub fn edited(changes: &[(&str, &str)]) -> Arc<Config> {
+    edit(HOME.replace("@UPSTREAM@", ""), changes)
+}
+
+/// A house with a provider and several changes.
+pub fn edited_with_upstream(transport: &str, changes: &[(&str, &str)]) -> Arc<Config> {
+    edit(HOME.replace("@UPSTREAM@", &UPSTREAM.replace("@TRANSPORT@", transport)), changes)
+}
+
+fn edit(mut text: String, changes: &[(&str, &str)]) -> Arc<Config> {
+    for (from, to) in changes {
+        assert!(text.contains(from), "the home file has no {from:?}");
+        text = text.replacen(from, to, 1);
+    }
     parse(&text)
 }
 

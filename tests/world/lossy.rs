@@ -14,7 +14,7 @@ fn seeds() -> std::ops::Range<u64> {
     }
 }
 
-/// Proves: REQ-6.3, DO-4
+/// Proves: REQ-6.2, REQ-6.3, DO-4
 #[test]
 fn every_command_once_every_watcher_right() {
     let workers = std::thread::available_parallelism().map_or(2, |count| count.get() as u64).min(4);

@@ -19,8 +19,8 @@ use sipliance::sip::{FlowId, Hop, Transport};
 pub struct Op {
     pub method: &'static str,
     pub uri: String,
-    to: String,
-    call_id: String,
+    pub to: String,
+    pub call_id: String,
     tag: String,
     pub cseq: u32,
     /// Fields and body beside those that every request has.
@@ -206,6 +206,20 @@ impl Phone {
         self.start("MESSAGE", &uri, &uri, String::new(), Some(("text/plain", text.to_owned())), now)
     }
 
+    /// Any request to a name, with more fields and a body.
+    pub fn request(
+        &mut self,
+        method: &'static str,
+        name: &str,
+        fields: &str,
+        body: Option<(&'static str, &str)>,
+        now: Instant,
+    ) -> usize {
+        let uri = format!("sip:{name}@{DOMAIN}");
+        let body = body.map(|(kind, body)| (kind, body.to_owned()));
+        self.start(method, &uri, &uri, fields.to_owned(), body, now)
+    }
+
     /// OPTIONS that asks for a description.
     pub fn describe(&mut self, name: &str, now: Instant) -> usize {
         let uri = format!("sip:{name}@{DOMAIN}");
@@ -254,10 +268,23 @@ impl Phone {
         expires: u32,
         now: Instant,
     ) -> usize {
+        self.subscribe_with(name, event, accept, expires, None, now)
+    }
+
+    /// The same with a body.
+    pub fn subscribe_with(
+        &mut self,
+        name: &str,
+        event: &str,
+        accept: Option<&'static str>,
+        expires: u32,
+        body: Option<(&'static str, &str)>,
+        now: Instant,
+    ) -> usize {
         let uri = format!("sip:{name}@{DOMAIN}");
         let sub = self.subs.len();
         let fields = self.sub_fields(event, accept, expires);
-        let body = self.body.take();
+        let body = body.map(|(kind, body)| (kind, body.to_owned())).or(self.body.take());
         let op = self.new_op("SUBSCRIBE", &uri, &uri, fields, body);
         self.subs.push(Sub {
             call_id: self.ops[op].call_id.clone(),

@@ -122,7 +122,7 @@ fn what_is_refused_and_how() {
     }
     let response = world.phones[anna].ops[0].response.clone().unwrap();
     let message = Message::parse(&response).unwrap();
-    assert_eq!(message.first(Name::AllowEvents), Some(&b"appliance, presence, dialog, message-summary"[..]));
+    assert_eq!(message.first(Name::AllowEvents), Some(sipliance::event::ALLOW_EVENTS.as_bytes()));
     let response = world.phones[anna].ops[2].response.clone().unwrap();
     assert!(Message::parse(&response).unwrap().first(Name::Accept).is_some());
     let accepted = world.phones[anna].subs.iter().find(|sub| !sub.notifies.is_empty()).unwrap();

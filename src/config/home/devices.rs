@@ -51,6 +51,7 @@ fn device(
     let mut map = MapReader::new(value, &path, &mut build.faults)?;
     let name = map.line("name", &mut build.faults).unwrap_or_else(|| key.text.clone());
     let room = room(&mut map, build);
+    let naming = super::groups::naming(&mut map, build);
     let profile = profile(&mut map, key, library, build);
     let (params, overrides) = (map.take("params"), map.take("properties"));
     let (broker, port, numbers_node) = (map.take("broker"), map.take("port"), map.take("numbers"));
@@ -78,7 +79,7 @@ fn device(
     let asking = Asking { id: &key.text, path: &path, place: key.place, broker, port, elsewhere };
     let link = links.attach(&asking, &model, build)?;
     let numbers = spoken.iter().map(|spoken| spoken.number.clone()).collect();
-    let device = DeviceConfig { id: key.text.clone(), name, room, numbers, model, link };
+    let device = DeviceConfig { id: key.text.clone(), name, room, numbers, model, link, naming };
     numbers::check_words(&spoken, &device, build);
     Some(device)
 }

@@ -13,6 +13,8 @@ pub(super) enum Owner {
     Device,
     Room,
     Number,
+    Group,
+    Nickname,
     Gateway,
 }
 
@@ -24,6 +26,8 @@ impl Owner {
             Owner::Device => "a device",
             Owner::Room => "a room",
             Owner::Number => "a number",
+            Owner::Group => "a group",
+            Owner::Nickname => "a nickname",
             Owner::Gateway => "a name of the gateway itself",
         }
     }
@@ -89,7 +93,7 @@ impl Namespace {
         let first =
             first.map_or_else(String::new, |at| format!(" at line {}, column {}", at.line, at.column));
         let message = format!("`{name}` is {} here, and already {}{first}", owner.word(), other.word());
-        let help = "each name makes one address: devices, users, rooms, numbers and the house must differ";
+        let help = "each name makes one address: devices, nicknames, groups, users, rooms, numbers and the house must differ";
         faults.error(place, path, message, Some(help.to_owned()));
     }
 }

@@ -165,6 +165,10 @@ pub(super) fn user_part(node: &Node, path: &str, build: &mut Build<'_>) -> Optio
 fn device(node: &Node, path: &str, devices: &[DeviceConfig], build: &mut Build<'_>) -> Option<DeviceId> {
     let id = node.text(path, &mut build.faults)?;
     if let Some(index) = devices.iter().position(|device| device.id == id) {
+        if devices.get(index).is_some_and(|device| device.naming.hidden) {
+            let message = format!("`{id}` has `expose: false`: nobody reaches it through this account");
+            build.faults.warning(Some(node.place), path, message, None);
+        }
         return Some(DeviceId(index));
     }
     // A device with faults of its own is not unknown.

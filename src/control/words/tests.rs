@@ -27,6 +27,7 @@ fn house(profile: &str, params: &str, heard: &[(&str, &str)]) -> House {
         numbers: Vec::new(),
         model: Arc::new(model.expect("a model")),
         link: LinkId(0),
+        naming: Default::default(),
     };
     let now = Now { mono: Instant::now(), wall_ms: 1 };
     let mut house = House::of(&[device], 1, now);

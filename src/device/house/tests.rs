@@ -37,6 +37,7 @@ pub(super) fn device(profile: &str, params: &str, id: &str, link: usize) -> Devi
         numbers: Vec::new(),
         model: Arc::new(model.unwrap_or_else(|| panic!("{:#?}", faults.sorted()))),
         link: LinkId(link),
+        naming: Default::default(),
     }
 }
 

@@ -18,6 +18,7 @@ use crate::config::yaml::{MapReader, Node};
 struct Head {
     id: Arc<str>,
     name: Arc<str>,
+    kind: Option<Arc<str>>,
     about: Option<Arc<str>>,
     driver: DriverKind,
     params: Vec<Param>,
@@ -45,10 +46,12 @@ fn checked(node: &Node, faults: &mut Faults) -> Option<Profile> {
     let values = examples(&head.params);
     let tree = concrete(node, &values, None, faults);
     let example = model(&tree, &head.id, &head.name, head.driver, "", faults)?;
+    let example = Model { kind: head.kind.clone(), ..example };
     let cases = tests.map(|node| cases(node, &example, faults)).unwrap_or_default();
     Some(Profile {
         id: head.id,
         name: head.name,
+        kind: head.kind,
         about: head.about,
         params: head.params,
         discover: head.discover,
@@ -67,11 +70,23 @@ fn head(map: &mut MapReader<'_>, faults: &mut Faults) -> Option<Head> {
     let name_of = map.require("profile", faults);
     let id = name_of.and_then(|node| id(&node.text("profile", faults)?, node.place, "profile", faults));
     let name = map.require("name", faults).and_then(|node| node.text("name", faults));
+    let kind = map.take("kind").and_then(|node| kind(node, faults));
     let about = map.text("about", faults).map(|about| about.as_str().into());
     let driver = map.require("driver", faults).and_then(|node| driver(node, faults));
     let params = map.take("params").map(|node| params(node, faults)).unwrap_or_default();
     let discover = map.take("discover").and_then(|node| discover(node, &params, driver, faults));
-    Some(Head { id: id?, name: name?.as_str().into(), about, driver: driver?, params, discover })
+    Some(Head { id: id?, name: name?.as_str().into(), kind, about, driver: driver?, params, discover })
+}
+
+/// What kind of appliance it is; it becomes part of addresses (`d=lamp`).
+fn kind(node: &Node, faults: &mut Faults) -> Option<Arc<str>> {
+    let word = node.text("kind", faults)?;
+    if crate::config::names::is_id(&word) {
+        return Some(word.as_str().into());
+    }
+    let help = "write one word in lower case: lamp, thermostat, garage-door".to_owned();
+    faults.error(Some(node.place), "kind", format!("`{word}` is no kind of appliance"), Some(help));
+    None
 }
 
 fn driver(node: &Node, faults: &mut Faults) -> Option<DriverKind> {
@@ -183,6 +198,7 @@ fn model(
     let model = Model {
         profile: id.clone(),
         name: name.clone(),
+        kind: None,
         driver,
         online: online?,
         link,
@@ -232,5 +248,6 @@ pub(super) fn instantiate_example(profile: &Profile, home: &Home<'_>, faults: &m
 fn made_concrete(profile: &Profile, values: &Values, home: &Home<'_>, faults: &mut Faults) -> Option<Model> {
     let mut tree = concrete(&profile.source, values, Some(home.place), faults);
     override_properties(&mut tree, profile, home, faults);
-    model(&tree, &profile.id, &profile.name, profile.example.driver, home.path, faults)
+    let model = model(&tree, &profile.id, &profile.name, profile.example.driver, home.path, faults)?;
+    Some(Model { kind: profile.kind.clone(), ..model })
 }

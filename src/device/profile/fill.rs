@@ -19,7 +19,7 @@ pub(super) struct Home<'a> {
 pub(super) type Values = HashMap<String, (String, Option<Place>)>;
 
 /// Top-level keys whose text is for people or is decoded apart.
-const UNTOUCHED: [&str; 6] = ["format", "profile", "name", "about", "params", "tests"];
+const UNTOUCHED: [&str; 7] = ["format", "profile", "name", "kind", "about", "params", "tests"];
 
 /// Example or default values, for checking a profile by itself.
 pub(super) fn examples(params: &[Param]) -> Values {

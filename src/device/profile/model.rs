@@ -17,6 +17,8 @@ pub struct Model {
     pub profile: Arc<str>,
     /// Name of the profile, for people.
     pub name: Arc<str>,
+    /// What kind of appliance it is: `lamp`, `thermostat`. The home file may know better.
+    pub kind: Option<Arc<str>>,
     /// How it is spoken to.
     pub driver: DriverKind,
     /// What tells that it is reachable.

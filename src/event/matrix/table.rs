@@ -118,6 +118,13 @@ pub const ROWS: &[Row] = &[
         off: Off::Refused(406),
     },
     Row {
+        when: named("appliance", "application/dmp"),
+        read: "draft-khurana-dmp-appliances-00",
+        does: &[Does::Writes("application/dmp")],
+        answer: "NOTIFY: the state as a DMPResponse",
+        off: Off::Refused(406),
+    },
+    Row {
         when: subscribe(Event::Known, Accept::Empty, Contact::Any),
         read: "draft-rosenberg-impp-presence-00 §5.5: no state is wanted",
         does: &[Does::Nothing],
@@ -216,6 +223,20 @@ pub const ROWS: &[Row] = &[
         off: Off::Same,
     },
     Row {
+        when: When::Carries { method: "SUBSCRIBE", body: "application/dmp" },
+        read: "draft-khurana-dmp-appliances-00, for the package `appliance`",
+        does: &[],
+        answer: "only the variables and events that it names; 488 for what is not there",
+        off: Off::Refused(415),
+    },
+    Row {
+        when: When::Carries { method: "MESSAGE", body: "application/dmp" },
+        read: "draft-moyer-sip-appliances-framework-00",
+        does: &[],
+        answer: "carried out; 200 without a body, the result as a MESSAGE back",
+        off: Off::Refused(415),
+    },
+    Row {
         when: When::Says("202 to a SUBSCRIBE of ours"),
         read: "RFC 3265",
         does: &[],
@@ -254,7 +275,7 @@ pub const ROWS: &[Row] = &[
         when: When::Method("DO"),
         read: "draft-tsang-sip-appliances-do-00",
         does: &[],
-        answer: "carried out; the 200 has the state as its body",
+        answer: "carried out; the 200 has the result as its body, in DMP or SenML where Accept says so",
         off: Off::Refused(405),
     },
 ];

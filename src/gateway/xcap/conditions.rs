@@ -34,7 +34,7 @@ pub(super) fn refusal(request: &Request, tag: Option<&str>, exists: bool) -> Opt
 /// What a reader of the format does not see (RFC 4826 §3.4.5, RFC 4825 §8.2.5).
 pub(super) fn check(kind: Kind, root: &Element) -> Result<(), Conflict> {
     match kind {
-        Kind::Rules => Ok(()),
+        Kind::Rules | Kind::Isolated => Ok(()),
         Kind::Lists => {
             let mut entries = 0;
             check_list(root, &mut entries)

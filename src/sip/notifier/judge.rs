@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::watchers::{Cause, Fact, Standing, Status};
-use super::{End, Notifier, Resource, Ruling, Subscription, SubscriptionId};
+use super::{Condition, End, Notifier, Resource, Ruling, Subscription, SubscriptionId};
 use crate::limits;
 use crate::timer::Now;
 
@@ -44,7 +44,7 @@ impl Notifier {
 
     /// A decision was made for somebody: a watcher that gave up waiting for it is over (RFC 3857
     /// §4.7.1); its next subscription meets the decision.
-    pub fn decided(&mut self, who: &str, subject: usize, allowed: bool, now: Now) {
+    pub fn decided(&mut self, who: &str, subject: u64, allowed: bool, now: Now) {
         while let Some(fact) = self.watchers.take(|fact| fact.who == who && fact.subject == subject) {
             let cause = if allowed { Cause::Approved } else { Cause::Rejected };
             let package = fact.package;
@@ -54,7 +54,7 @@ impl Notifier {
     }
 
     /// Who waits for a decision now, or gave up waiting: name and subject.
-    pub fn undecided(&self) -> impl Iterator<Item = (&str, usize)> {
+    pub fn undecided(&self) -> impl Iterator<Item = (&str, u64)> {
         let pending = self.subscriptions.iter().map(|(_, subscription)| subscription);
         let pending = pending.filter(|it| it.standing == Standing::Pending && it.end.is_none());
         let pending = pending.map(|it| (it.who.as_str(), it.resource.subject));
@@ -69,7 +69,7 @@ impl Notifier {
         }
         subscription.resource.view = view;
         // What it knows of the old view says nothing of the new one.
-        subscription.condition = None;
+        subscription.condition = subscription.condition.map(|_| Condition::Tag(0));
         subscription.dirty = true;
         subscription.at_once = true;
         if std::mem::replace(&mut subscription.standing, standing) != standing {
@@ -101,7 +101,7 @@ impl Notifier {
     }
 
     /// The watchers of a subject in a package changed: whoever is told of them hears it.
-    pub(super) fn watchers_changed(&mut self, subject: usize, package: usize, now: Now) {
+    pub(super) fn watchers_changed(&mut self, subject: u64, package: usize, now: Now) {
         let Some(ids) = self.by_topic.get(&(subject, true)) else { return };
         for id in ids.clone() {
             if self.get(id).is_some_and(|subscription| {

@@ -52,7 +52,7 @@ pub struct Notifier {
 }
 
 /// What subscriptions are found by: a subject, and whether its state is watched or its watchers.
-type Topic = (usize, bool);
+type Topic = (u64, bool);
 
 #[derive(Clone, Copy, Debug)]
 enum Wake {
@@ -223,15 +223,15 @@ impl Notifier {
     }
 
     /// The state of `subject` changed: each of its watchers hears of it as soon as it may.
-    pub fn changed(&mut self, subject: usize, now: Now) {
-        self.changed_for(subject, |_| true, now);
+    pub fn changed(&mut self, subject: u64, now: Now) {
+        self.changed_for(subject, |_, _| true, now);
     }
 
     /// A part of `subject` changed: only those who may see it hear that something did.
-    pub fn changed_for(&mut self, subject: usize, may_see: impl Fn(&str) -> bool, now: Now) {
+    pub fn changed_for(&mut self, subject: u64, may_see: impl Fn(&str, Resource) -> bool, now: Now) {
         let Some(ids) = self.by_topic.get(&(subject, false)) else { return };
         for id in ids.clone() {
-            let told = |it: &Subscription| it.standing == Standing::Active && may_see(&it.who);
+            let told = |it: &Subscription| it.standing == Standing::Active && may_see(&it.who, it.resource);
             if self.get(id).is_some_and(told) {
                 self.mark(id, now);
             }
@@ -240,7 +240,7 @@ impl Notifier {
 
     /// Something happened to `subject`: those of its watchers whose view has the bit `part` hear of it
     /// with their next NOTIFY.
-    pub fn happened(&mut self, subject: usize, part: usize, moment: &Moment, now: Now) {
+    pub fn happened(&mut self, subject: u64, part: usize, moment: &Moment, now: Now) {
         let Some(ids) = self.by_topic.get(&(subject, false)) else { return };
         for id in ids.clone() {
             let Some(subscription) = self.get_mut(id) else { continue };

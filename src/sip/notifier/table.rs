@@ -1,6 +1,6 @@
 //! How subscriptions are found and forgotten.
 
-use super::{Notifier, SubscriptionId, Wanted};
+use super::{Notifier, Resource, SubscriptionId, Wanted};
 use crate::timer::Now;
 
 impl Notifier {
@@ -11,6 +11,7 @@ impl Notifier {
         let same = other.who == wanted.who
             && other.resource.subject == wanted.resource.subject
             && other.resource.package == wanted.resource.package
+            && facet_of(&other.resource) == facet_of(&wanted.resource)
             && other.entity == wanted.entity
             && other.dialog.target == wanted.dialog.target
             && other.event == wanted.event;
@@ -56,11 +57,17 @@ impl Notifier {
     }
 }
 
+/// What tells two subscriptions to one subject apart: nothing, unless their documents differ.
+fn facet_of(resource: &Resource) -> (u8, u128) {
+    (resource.facet, if resource.facet == 0 { 0 } else { resource.view })
+}
+
 /// A hash over what makes two subscriptions the same one to a phone.
 pub(super) fn twin_of(wanted: &Wanted) -> u64 {
     use std::hash::{DefaultHasher, Hash as _, Hasher as _};
     let mut hasher = DefaultHasher::new();
     (&wanted.who, wanted.resource.subject, wanted.resource.package).hash(&mut hasher);
+    facet_of(&wanted.resource).hash(&mut hasher);
     (&wanted.dialog.target, &wanted.event, &wanted.entity).hash(&mut hasher);
     hasher.finish()
 }

@@ -5,7 +5,7 @@ use crate::timer::Now;
 
 impl Notifier {
     /// Whether anybody watches `subject`.
-    pub fn is_watched(&self, subject: usize) -> bool {
+    pub fn is_watched(&self, subject: u64) -> bool {
         [false, true].into_iter().any(|template| self.by_topic.contains_key(&(subject, template)))
     }
 

@@ -24,7 +24,7 @@ fn watched(now: Now) -> (Notifier, SubscriptionId, String) {
     let dialog = Dialog::accept(&request, hop(1), tag.clone(), "sip:plug@h").unwrap();
     let id = notifier.add(
         Wanted {
-            resource: Resource { subject: 0, package: 0, form: 0, view: 1 },
+            resource: Resource { subject: 0, package: 0, form: 0, view: 1, facet: 0 },
             who: "a".to_owned(),
             dialog,
             event: "presence".to_owned(),

@@ -73,7 +73,7 @@ pub struct Fact {
     /// The proven name.
     pub who: String,
     /// What it watches.
-    pub subject: usize,
+    pub subject: u64,
     /// In which package.
     pub package: usize,
     /// Where its NOTIFYs go.
@@ -113,7 +113,7 @@ impl Watchers {
 
     /// A watcher ended undecided. When too many wait, the oldest of the same person, else the oldest
     /// of all, is given up: what it watched has news, too.
-    pub fn wait(&mut self, mut fact: Fact, now: Instant) -> Option<(usize, usize)> {
+    pub fn wait(&mut self, mut fact: Fact, now: Instant) -> Option<(u64, usize)> {
         let mine = self.waiting.iter().filter(|other| other.who == fact.who).count();
         let oldest = match (mine >= limits::WAITING_PER_USER, self.waiting.len() >= limits::WAITING) {
             (true, _) => self.waiting.iter().position(|other| other.who == fact.who),

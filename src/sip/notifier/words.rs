@@ -15,13 +15,15 @@ use crate::timer::Now;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Resource {
     /// Which appliance, room or list.
-    pub subject: usize,
+    pub subject: u64,
     /// Which event package.
     pub package: usize,
     /// Which body format of the package.
     pub form: usize,
     /// Which parts this watcher may see, one bit each.
     pub view: u128,
+    /// What else the document depends on, as its [`Source`] understands it.
+    pub facet: u8,
 }
 
 /// A body for a NOTIFY.
