@@ -67,6 +67,8 @@ pub struct Pair {
     pub between: BTreeMap<String, std::collections::BTreeSet<String>>,
     /// The last request of each method, byte for byte.
     pub last: BTreeMap<String, Bytes>,
+    /// Audit lines and relayed commands of Ana's gateway, in their order.
+    pub trace: Vec<String>,
     ladder: Vec<String>,
 }
 
@@ -99,6 +101,7 @@ impl Pair {
             flows: 100,
             between: BTreeMap::new(),
             last: BTreeMap::new(),
+            trace: Vec::new(),
             ladder: Vec::new(),
         };
         pair.start(MUM);
@@ -290,6 +293,13 @@ impl Pair {
 
     fn drain(&mut self, node: usize) {
         while let Some(output) = self.nodes[node].gateway.as_mut().and_then(Gateway::poll) {
+            if node == ANA {
+                match &output {
+                    Output::Audit { line, .. } => self.trace.push(line.clone()),
+                    Output::Relay { op, .. } => self.trace.push(format!("{op:?}")),
+                    _ => {}
+                }
+            }
             match output {
                 Output::Send { hop, bytes } => self.send(hop.local, hop.peer, bytes),
                 Output::Relay { link, op } => self.input(node, Input::Relay { link, op }),

@@ -80,6 +80,10 @@ fn what_hangs_there_is_watched_and_switched_here() {
     // The answer tells the state that was read, not the one before.
     assert_eq!((status, body.as_str()), (200, "Mum's plug: off, 63 W"));
     assert_eq!(writes(&pair), ["OFF"]);
+    // The line on record comes before the words that move something.
+    let [ordered, relayed, ended] = &pair.trace[..] else { panic!("{:#?}", pair.trace) };
+    assert!(ordered.contains("\"ordered\"") && ended.contains("\"ended\""), "{:#?}", pair.trace);
+    assert!(relayed.contains("set power false"), "{relayed}");
     // What is so already is proved as well.
     let op = pair.switch("mums-plug", false);
     pair.run(3_000);
