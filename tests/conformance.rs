@@ -105,6 +105,13 @@ fn a_proof_is_named_after_the_test_below_it() {
     assert!(proofs_of("tests/x.rs", &mark("///", "A-1")).is_err());
     let python = format!("    {}    with lab.case(f\"a {{thing}}: 200\"):\n", mark("#", "A-1"));
     assert_eq!(proofs_of("tests/x.py", &python).unwrap()[0].2, "a {thing}: 200");
+    let inside = format!(
+        "with lab.case(\"one\"):\n    {}    publish(ana)\nwith lab.case(\"two\"):\n",
+        mark("#", "A-1")
+    );
+    assert_eq!(proofs_of("tests/x.py", &inside).unwrap()[0].2, "one");
+    let row = format!("    {}    (\"no-event\", \"plug\"),\n", mark("#", "A-1"));
+    assert_eq!(proofs_of("tests/x.py", &row).unwrap()[0].2, "no-event");
     let sipp = mark("<!--", "A-1 -->");
     assert_eq!(proofs_of("tests/dial.xml", &sipp).unwrap()[0].2, "dial");
 }
@@ -166,7 +173,11 @@ fn proofs_of(path: &str, text: &str) -> Result<Claims, String> {
         let test = match path.rsplit_once('.') {
             Some((stem, "xml")) => stem.rsplit('/').next().map(ToOwned::to_owned),
             Some((_, "rs")) => rust_test(below),
-            _ => below.iter().find_map(|line| case_of(line)),
+            // Above a case or a row of a table of cases, or inside of one.
+            _ => below.first().and_then(|line| case_of(line)).or_else(|| {
+                let mut around = lines[..nth].iter().rev().chain(below);
+                around.find_map(|line| case_of(line).filter(|_| !line.trim().starts_with('(')))
+            }),
         };
         let test = test.ok_or_else(|| place() + "no test follows")?;
         for number in numbers.split(',').map(str::trim) {
@@ -199,12 +210,14 @@ fn rust_test(below: &[&str]) -> Option<String> {
     runs.then(|| name.trim().to_owned())
 }
 
-/// The name of a case of the suites: `with lab.case("…")`, `def name`, `step("…")`.
+/// The name of a case of the suites: `with lab.case("…")`, `def name`, a row `("name", …)`.
 fn case_of(line: &str) -> Option<String> {
     if let Some(rest) = line.trim().strip_prefix("def ") {
         return rest.split('(').next().map(ToOwned::to_owned);
     }
-    let quoted = ["case(", "step("].iter().find_map(|call| line.split_once(call)).map(|(_, rest)| rest)?;
+    let row = line.trim().strip_prefix('(');
+    let call = ["case(", "step("].iter().find_map(|call| line.split_once(call)).map(|(_, rest)| rest);
+    let quoted = call.or(row)?;
     let mark = quoted.find(['"', '\''])?;
     let quote = quoted[mark..].chars().next()?;
     quoted[mark + 1..].split(quote).next().map(ToOwned::to_owned)

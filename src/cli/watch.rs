@@ -2,6 +2,7 @@
 
 mod document;
 mod render;
+mod versions;
 mod xml;
 
 use std::io::{IsTerminal as _, Write as _};
@@ -12,6 +13,7 @@ use jiff::tz::TimeZone;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::render::Renderer;
+use self::versions::Versions;
 use super::client::{
     Client, Failure, Happened, Peer, PeerArgs, clean, not_allowed, run as run_client, status_line,
 };
@@ -73,7 +75,15 @@ async fn watch(args: WatchArgs) -> Result<(), Failure> {
     let subscriber = Subscriber::new(wish, login, client.hop, client.rng(), now);
     let printer = Printer::new(&args, &peer);
     let patience = Some(now + Duration::from_secs(u64::from(args.peer.timeout)));
-    let mut watch = Watch { peer, subscriber, printer, patience, farewell: None, flows: 1 };
+    let mut watch = Watch {
+        peer,
+        subscriber,
+        printer,
+        versions: Versions::default(),
+        patience,
+        farewell: None,
+        flows: 1,
+    };
     let mut stop = Stop::new()?;
     loop {
         if let Some(result) = watch.settle(&mut client, &mut stop).await {
@@ -128,6 +138,7 @@ struct Watch {
     peer: Peer,
     subscriber: Subscriber,
     printer: Printer,
+    versions: Versions,
     /// When the first state must be there.
     patience: Option<Instant>,
     /// When the program ends without the notifier's good-bye.
@@ -146,6 +157,9 @@ impl Watch {
             match event {
                 Event::Notified(notified) => {
                     self.patience = None;
+                    if self.versions.has_gap(notified.content_type.as_deref(), &notified.body) {
+                        self.subscriber.ask_again(Instant::now());
+                    }
                     // The good-bye that was asked for is no news; programs get it all the same.
                     if self.farewell.is_some() && !self.printer.json {
                         continue;

@@ -282,7 +282,6 @@ mod tests {
         }
     }
 
-    /// Proves: AUTH-1
     #[test]
     fn people_are_seen_by_their_own_name_alone() {
         let ben = Identity::User("ben".into());
@@ -294,6 +293,7 @@ mod tests {
         assert!(!wide.may_watch(&Identity::Asserted("sip:anna@home.example".into()), "anna"));
     }
 
+    /// Proves: AUTH-1
     #[test]
     fn without_rules_nothing_is_allowed() {
         assert_eq!(row(&Access::default(), &anna(), PLUG), "-----");

@@ -30,12 +30,19 @@ pub struct CustomEntry {
     pub ours: bool,
     /// The appliance behind it, where there is one.
     pub device: Option<DeviceId>,
+    /// The user behind it, where there is one: an index into [`Config::users`](crate::config::Config::users).
+    pub user: Option<usize>,
 }
 
 impl CustomList {
     /// Whether an appliance is on it.
     pub fn has(&self, device: DeviceId) -> bool {
         self.entries.iter().any(|entry| entry.device == Some(device))
+    }
+
+    /// The people on it.
+    pub fn people(&self) -> impl Iterator<Item = usize> {
+        self.entries.iter().filter_map(|entry| entry.user)
     }
 }
 

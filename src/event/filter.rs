@@ -28,7 +28,16 @@ pub struct Filters {
 struct Held {
     set: FilterSet,
     /// What the watcher was told last, of each member.
-    told: HashMap<DeviceId, Facts>,
+    told: HashMap<Whose, Facts>,
+}
+
+/// Whose state it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Whose {
+    /// An appliance's.
+    Device(DeviceId),
+    /// A user's: an index into [`Config::users`](crate::config::Config::users).
+    Person(usize),
 }
 
 /// What is the case, part by part, in words that a filter can compare.
@@ -63,7 +72,7 @@ impl Filters {
     }
 
     /// Remembers what the watcher is told now.
-    pub(super) fn told(&mut self, index: usize, now: HashMap<DeviceId, Facts>) {
+    pub(super) fn told(&mut self, index: usize, now: HashMap<Whose, Facts>) {
         if let Some(held) = self.held.get_mut(index) {
             held.told = now;
         }
@@ -73,16 +82,16 @@ impl Filters {
     pub(super) fn worth(
         &self,
         index: usize,
-        now: &HashMap<DeviceId, Facts>,
+        now: &HashMap<Whose, Facts>,
         moments: &[Moment],
-        of: &dyn Fn(DeviceId) -> Addresses,
+        of: &dyn Fn(Whose) -> Addresses,
     ) -> bool {
         let Some(held) = self.held.get(index) else { return true };
-        now.iter().any(|(device, after)| {
-            let Some(filter) = of(*device).filter_in(&held.set) else {
-                return held.told.get(device) != Some(after) || !moments.is_empty();
+        now.iter().any(|(whose, after)| {
+            let Some(filter) = of(*whose).filter_in(&held.set) else {
+                return held.told.get(whose) != Some(after) || !moments.is_empty();
             };
-            let before = held.told.get(device).map(Vec::as_slice).unwrap_or_default();
+            let before = held.told.get(whose).map(Vec::as_slice).unwrap_or_default();
             let seen = |moment: &&Moment| filter.shows(&Part::Property(moment.name.to_string()));
             if filter.triggers.is_empty() {
                 let shown = |facts: &[(Part, String)]| {

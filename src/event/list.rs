@@ -1,4 +1,4 @@
-//! Lists (RFC 4662): each appliance for itself, in one NOTIFY. Every document is the full state, which
+//! Lists (RFC 4662): each appliance, and each person, for itself, in one NOTIFY. Every document is the full state, which
 //! §5.2 allows, so that a watcher who missed one has everything again with the next.
 //!
 //! Only where that is too long for one NOTIFY it comes in several: after a SUBSCRIBE the first names
@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use super::custom::CustomEntry;
 use super::package::{Member, Package, View};
 use crate::body::multipart::Part;
-use crate::body::presence::Note;
+use crate::body::presence::{Note, Presence};
 use crate::body::rlmi::{self, Instance, InstanceState, Resource, Rlmi};
 use crate::config::DeviceId;
 use crate::device::appliance::Device;
@@ -37,12 +37,14 @@ pub fn document(package: &dyn Package, view: &View<'_>) -> Document {
 }
 
 /// The state of a list that somebody wrote, in his order and with his names. `view` has the appliances
-/// on it that he may see; what he may not see looks like what is not there.
+/// on it that he may see, and `person` tells of people whom he may watch; what he may not see looks like
+/// what is not there.
 pub fn written<'d>(
     package: &dyn Package,
     view: &View<'_>,
     entries: &[CustomEntry],
     device: impl Fn(DeviceId) -> Option<&'d Device>,
+    person: impl Fn(usize) -> Option<(&'d str, &'d Presence)>,
 ) -> Document {
     let mut list = Listed::default();
     for entry in entries {
@@ -50,8 +52,10 @@ pub fn written<'d>(
         let member = view.members.iter().find(|member| Some(member.device.id()) == id);
         let title = entry.title.as_deref();
         let uri = entry.uri.clone();
+        let person = entry.user.and_then(&person);
         match member {
             Some(member) => list.add(package, view, member, uri, title.unwrap_or(member.device.name())),
+            None if person.is_some() => list.add_person(package, view, person, uri, title),
             // It is said once that there is nothing; from then on its state is just not known.
             None if entry.ours && view.nth == 0 => {
                 list.rows.push((terminated(uri, title, "noresource"), None));
@@ -82,6 +86,32 @@ impl Listed {
         let id = instance_id(&uri).to_owned();
         let instance = Instance { id, state: InstanceState::Active, reason: None, cid: Some(cid) };
         self.rows.push((Resource { uri, names: names(Some(title)), instances: vec![instance] }, Some(part)));
+    }
+
+    fn add_person(
+        &mut self,
+        package: &dyn Package,
+        view: &View<'_>,
+        person: Option<(&str, &Presence)>,
+        uri: String,
+        title: Option<&str>,
+    ) {
+        let Some((name, presence)) = person else { return };
+        let cid = format!("{name}.{}@{}", view.nth, view.domain);
+        let one = View {
+            members: &[],
+            title: name,
+            id: name,
+            entity: &uri,
+            person: Some(presence),
+            moments: &[],
+            ..*view
+        };
+        let part = part_of(package, &one, &cid);
+        let id = instance_id(&uri).to_owned();
+        let instance = Instance { id, state: InstanceState::Active, reason: None, cid: Some(cid) };
+        let names = names(Some(title.unwrap_or(name)));
+        self.rows.push((Resource { uri, names, instances: vec![instance] }, Some(part)));
     }
 
     fn finish(self, view: &View<'_>) -> Document {
@@ -161,11 +191,15 @@ fn part(package: &dyn Package, view: &View<'_>, member: &Member<'_>, uri: &str, 
         moments: &[],
         ..*view
     };
+    part_of(package, &one, cid)
+}
+
+fn part_of(package: &dyn Package, one: &View<'_>, cid: &str) -> Part {
     Part {
-        content_type: package.content_types().get(view.form).map(|kind| (*kind).to_owned()),
+        content_type: package.content_types().get(one.form).map(|kind| (*kind).to_owned()),
         content_id: Some(cid.to_owned()),
         disposition: None,
-        body: package.document(&one).into_bytes(),
+        body: package.document(one).into_bytes(),
     }
 }
 

@@ -23,8 +23,8 @@ use std::collections::HashMap;
 
 use crate::body::filter::FilterSet;
 use crate::body::presence::Presence;
+use crate::config::Config;
 use crate::config::access::{Access, Identity};
-use crate::config::{Config, DeviceId};
 use crate::device::alerts::{Alerts, Counts};
 use crate::device::appliance::Device;
 use crate::device::house::House;
@@ -33,9 +33,9 @@ use crate::sip::notifier::{Document, Moment, Resource, Source, Watcher};
 use crate::sip::wire::Uri;
 use crate::timer::Now;
 
-use self::custom::CustomLists;
+use self::custom::{CustomList, CustomLists};
 pub use self::filter::Filters;
-use self::filter::{Addresses, Facts};
+use self::filter::{Addresses, Facts, Whose};
 pub use self::package::{EVENTS, Member, Package, View};
 pub use self::people::People;
 pub use self::subject::{Class, Rooms, Subject};
@@ -66,8 +66,6 @@ pub struct Cache {
     made: HashMap<Resource, (u64, Document)>,
 }
 
-/// The place of a person among what filters are told of appliances.
-const NOBODYS: DeviceId = DeviceId(usize::MAX);
 /// Documents kept for sharing; when it is full, all are forgotten and made again.
 const CACHED: usize = 256;
 
@@ -110,6 +108,8 @@ impl Source for Documents<'_> {
                 self.custom.get(index).hash(&mut hasher);
                 let devices = self.devices(Subject::Custom(index));
                 devices.for_each(|device| device.shadow().version().hash(&mut hasher));
+                let people = self.users(Subject::Custom(index));
+                people.for_each(|user| self.people.version(user).hash(&mut hasher));
             }
             Subject::User(user) => self.people.version(user).hash(&mut hasher),
             subject => self.devices(subject).for_each(|device| device.shadow().version().hash(&mut hasher)),
@@ -175,11 +175,12 @@ impl Source for Documents<'_> {
     fn is_worth(&mut self, resource: Resource, watcher: Watcher<'_>, moments: &[Moment]) -> bool {
         let Some(filter) = watcher.filter else { return true };
         let now = self.facts(resource, watcher);
-        let of = |id: DeviceId| {
-            let own = self.house.device(id).map(|device| self.addresses(device, watcher));
-            let entity = watcher.entity.to_owned();
-            let domain = self.config.house.domain.clone();
-            own.unwrap_or_else(|| Addresses { own: entity.clone(), entity, domain })
+        let of = |whose: Whose| {
+            let id = match whose {
+                Whose::Device(id) => self.house.device(id).map(Device::id),
+                Whose::Person(user) => self.config.users.get(user).map(|user| user.name.as_str()),
+            };
+            self.addresses(id.unwrap_or_default(), watcher)
         };
         self.filters.worth(filter, &now, moments, &of)
     }
@@ -221,7 +222,8 @@ impl Documents<'_> {
         let moments = match watcher.filter {
             None => moments,
             Some(_) => {
-                wanted = moments.iter().filter(|moment| is_shown(&members, moment)).cloned().collect();
+                let shown = |moment: &&Moment| *moment.name == *list::GONE || is_shown(&members, moment);
+                wanted = moments.iter().filter(shown).cloned().collect();
                 &wanted
             }
         };
@@ -229,7 +231,8 @@ impl Documents<'_> {
             View { form: resource.form, moments, ..self.view(subject, resource, &who, watcher, &members) };
         if let Subject::Custom(index) = subject {
             let entries = self.custom.get(index).map(|list| list.entries.as_slice()).unwrap_or_default();
-            return list::written(package, &view, entries, |id| self.house.device(id));
+            let device = |id| self.house.device(id);
+            return list::written(package, &view, entries, device, |user| self.seen(package, &who, user));
         }
         if subject.is_list() {
             return list::document(package, &view);
@@ -284,7 +287,7 @@ impl Documents<'_> {
         let set = watcher.filter.and_then(|filter| self.filters.get(filter));
         let member = |device| {
             let mut visible = view_of(&self.config.access, who, device, outside)? & chosen;
-            if let Some(filter) = set.and_then(|set| self.addresses(device, watcher).filter_in(set)) {
+            if let Some(filter) = set.and_then(|set| self.addresses(device.id(), watcher).filter_in(set)) {
                 visible &= filter::mask(filter, device);
             }
             Some(Member { device, visible })
@@ -319,21 +322,35 @@ impl Documents<'_> {
         }
     }
 
+    /// The people of a subject.
+    fn users(&self, subject: Subject) -> impl Iterator<Item = usize> {
+        let (one, list) = match subject {
+            Subject::User(user) => (Some(user), None),
+            Subject::Custom(index) => (None, self.custom.get(index)),
+            _ => (None, None),
+        };
+        one.into_iter().chain(list.into_iter().flat_map(CustomList::people))
+    }
+
+    /// A user whom `who` may watch, where the package speaks of people.
+    fn seen(&self, package: &dyn Package, who: &Identity, user: usize) -> Option<(&str, &Presence)> {
+        let name = &self.config.users.get(user)?.name;
+        let shown = package.covers(Subject::User(user)) && self.config.access.may_watch(who, name);
+        Some((name.as_str(), self.people.get(user)?)).filter(|_| shown)
+    }
+
     fn person(&self, subject: Subject) -> Option<&Presence> {
         if let Subject::User(user) = subject { self.people.get(user) } else { None }
     }
 
-    fn addresses(&self, device: &Device, watcher: Watcher<'_>) -> Addresses {
+    fn addresses(&self, id: &str, watcher: Watcher<'_>) -> Addresses {
         let domain = self.config.house.domain.clone();
-        Addresses { own: format!("sip:{}@{domain}", device.id()), entity: watcher.entity.to_owned(), domain }
+        Addresses { own: format!("sip:{id}@{domain}"), entity: watcher.entity.to_owned(), domain }
     }
 
     /// What is the case with everything that a watcher sees, whatever his filter shows of it.
-    fn facts(&self, resource: Resource, watcher: Watcher<'_>) -> HashMap<DeviceId, Facts> {
+    fn facts(&self, resource: Resource, watcher: Watcher<'_>) -> HashMap<Whose, Facts> {
         let subject = Subject::of(resource.subject);
-        if let Some(person) = self.person(subject) {
-            return HashMap::from([(NOBODYS, filter::facts_of(person))]);
-        }
         let who = identity_of(watcher.who);
         let all = self.members(subject, resource, &who, Watcher { filter: None, ..watcher });
         let words = PACKAGES.get(resource.package).is_some_and(|package| package.name() == "presence");
@@ -341,7 +358,15 @@ impl Documents<'_> {
             self.house.devices().find(|(_, other)| other.id() == device.id()).map(|(id, _)| id)
         };
         all.iter()
-            .filter_map(|member| Some((id_of(member.device)?, filter::facts(member, self.now, words))))
+            .filter_map(|member| {
+                let id = id_of(member.device)?;
+                Some((Whose::Device(id), filter::facts(member, self.now, words)))
+            })
+            .chain(self.users(subject).filter_map(|user| {
+                let package = PACKAGES.get(resource.package).copied()?;
+                let (_, person) = self.seen(package, &who, user)?;
+                Some((Whose::Person(user), filter::facts_of(person)))
+            }))
             .collect()
     }
 

@@ -7,6 +7,7 @@ use super::Gateway;
 use super::request::Request;
 use crate::body::resource_lists::{Entry, Item, List};
 use crate::body::xbuddy;
+use crate::config::Compat;
 use crate::config::access::Identity;
 use crate::device::appliance::Device;
 use crate::sip::Hop;
@@ -22,7 +23,7 @@ const DATAGRAM: usize = 1200;
 impl Gateway {
     /// Whether formats of 2000 are read and written.
     pub(super) fn speaks_2000(&self) -> bool {
-        true
+        self.config.compat != Compat::Off
     }
 
     /// The list for the answer to a REGISTER of `user`, where it is asked for and may be said there.

@@ -17,11 +17,12 @@ use crate::body::presence::{Presence, Status, Tuple};
 use crate::body::{lpidf, pidf, xpidf};
 use crate::config::Config;
 use crate::config::access::Identity;
-use crate::event::{Subject, matrix};
+use crate::event::{Subject, identity_of, matrix};
 use crate::limits;
 use crate::sip::Rejection;
 use crate::sip::auth::Purpose;
 use crate::sip::dialog::target_of;
+use crate::sip::notifier::Resource;
 use crate::sip::publication::{self, Publications, Wish};
 use crate::sip::registrar::Binding;
 use crate::sip::transaction::Weight;
@@ -271,6 +272,12 @@ impl Gateway {
         };
         if self.people.set(user, presence) {
             self.notifier.changed(Subject::User(user).code(), now);
+            let on = self.custom.iter().filter(|(_, list)| list.people().any(|other| other == user));
+            for (index, _) in on {
+                let may_watch =
+                    |who: &str, _: Resource| self.config.access.may_watch(&identity_of(who), &name);
+                self.notifier.changed_for(Subject::Custom(index).code(), may_watch, now);
+            }
         }
     }
 

@@ -8,15 +8,15 @@ use super::Gateway;
 use super::request::Request;
 use crate::body::multipart;
 use crate::body::resource_lists::{self, Entry, List};
-use crate::config::Config;
 use crate::config::access::Identity;
+use crate::config::{Config, DeviceId};
 use crate::control::target::Target;
 use crate::device::house::House;
-use crate::event::custom::{CustomEntry, CustomList};
+use crate::event::custom::{CustomEntry, CustomList, CustomLists};
 use crate::event::{Rooms, Subject, identity_of, key_of, list};
 use crate::limits;
 use crate::sip::Rejection;
-use crate::sip::notifier::{End, Moment};
+use crate::sip::notifier::{End, Moment, Resource};
 use crate::sip::wire::uri::unescape;
 use crate::sip::wire::{Name, Uri};
 use crate::timer::Now;
@@ -136,7 +136,8 @@ impl Gateway {
             match inside {
                 None => {
                     let title = entry.display.clone();
-                    add(CustomEntry { uri: entry.uri.trim().to_owned(), title, ours, device });
+                    let user = target.and_then(Target::user);
+                    add(CustomEntry { uri: entry.uri.trim().to_owned(), title, ours, device, user });
                 }
                 Some(subject) => {
                     for (id, device) in self.house.devices().filter(|(id, _)| match subject {
@@ -145,7 +146,7 @@ impl Gateway {
                         _ => true,
                     }) {
                         let uri = format!("sip:{}@{domain}", device.id());
-                        add(CustomEntry { uri, title: None, ours, device: Some(id) });
+                        add(CustomEntry { uri, title: None, ours, device: Some(id), user: None });
                     }
                 }
             }
@@ -167,7 +168,9 @@ impl Gateway {
             let stays = |entry: &CustomEntry| new.entries.iter().any(|other| other.uri == entry.uri);
             let visible = |entry: &&CustomEntry| {
                 let device = entry.device.and_then(|device| self.house.device(device));
+                let person = entry.user.and_then(|user| self.config.users.get(user));
                 device.is_some_and(|device| self.config.access.may_see(&who, device.id(), device.room()))
+                    || person.is_some_and(|person| self.config.access.may_watch(&who, &person.name))
             };
             let gone: Vec<Moment> = old
                 .entries
@@ -177,8 +180,7 @@ impl Gateway {
                 .map(|entry| gone(&entry.uri, "noresource", now))
                 .collect();
             self.replace_list(index, new);
-            self.notifier
-                .tell(|_, resource| if resource.subject == code { gone.clone() } else { Vec::new() }, now);
+            self.notifier.tell(|_, resource| (resource.subject == code).then(|| gone.clone()), now);
             self.notifier.changed(code, now);
         }
     }
@@ -204,42 +206,54 @@ impl Gateway {
         }
         let Self { notifier, config, house, rooms, custom, .. } = self;
         let new = Before { config, house, rooms };
-        notifier.tell(
-            |who, resource| {
-                let subject = Subject::of(resource.subject);
-                if !subject.is_list() {
-                    return Vec::new();
-                }
-                let who = identity_of(who);
-                let on_it = |id: &str, at: usize, of: &Before<'_>| match subject {
-                    Subject::RoomList(room) => of.rooms.get(room).is_some_and(|it| {
-                        it.devices
-                            .iter()
-                            .any(|device| of.house.device(*device).is_some_and(|it| it.id() == id))
-                    }),
-                    Subject::Custom(index) if at == 0 => old
-                        .iter()
-                        .find(|(known, _)| *known == index)
-                        .is_some_and(|(_, list)| of.has(list, id)),
-                    Subject::Custom(index) => custom.get(index).is_some_and(|list| of.has(list, id)),
-                    _ => true,
-                };
-                let seen = before.visible(&who).filter(|id| on_it(id, 0, before));
-                let gone = seen.filter_map(|id| {
-                    let there = new.is_there(id);
-                    let stays = there && new.visible(&who).any(|it| it == id) && on_it(id, 1, &new);
-                    let reason = if there { "rejected" } else { "noresource" };
-                    let uri = format!("sip:{id}@{}", config.house.domain);
-                    (!stays).then(|| self::gone(&uri, reason, now))
-                });
-                gone.take(limits::MOMENTS).collect()
-            },
-            now,
-        );
+        let old_lists = |index: usize| old.iter().find(|(known, _)| *known == index).map(|(_, list)| list);
+        let lists = (&old_lists as &dyn Fn(usize) -> Option<_>, &*custom);
+        notifier.tell(|who, resource| difference(who, resource, (before, &new), lists, now), now);
         for (index, _) in old {
             notifier.changed(Subject::Custom(index).code(), now);
         }
     }
+
+    /// Owners decided: whoever sees more or less of a list than under `before` hears of it.
+    pub(super) fn lists_rejudged(&mut self, before: &Config, now: Now) {
+        let Self { notifier, config, house, rooms, custom, .. } = self;
+        let (old, new) = (Before { config: before, house, rooms }, Before { config, house, rooms });
+        let same = |index: usize| custom.get(index);
+        let lists = (&same as &dyn Fn(usize) -> Option<_>, &*custom);
+        notifier.tell(|who, resource| difference(who, resource, (&old, &new), lists, now), now);
+    }
+}
+
+/// What a watcher of a list is told when the house or his rights have changed: once of each appliance that
+/// is gone. `None`: for him the list is the same.
+fn difference<'l>(
+    who: &str,
+    resource: Resource,
+    (old, new): (&Before<'_>, &Before<'_>),
+    (old_list, custom): (&dyn Fn(usize) -> Option<&'l CustomList>, &'l CustomLists),
+    now: Now,
+) -> Option<Vec<Moment>> {
+    let subject = Subject::of(resource.subject);
+    if !subject.is_list() {
+        return None;
+    }
+    let who = identity_of(who);
+    let index = if let Subject::Custom(index) = subject { Some(index) } else { None };
+    let seen = |of: &Before<'_>, list: Option<&CustomList>| -> Vec<String> {
+        let on_it = |id: &&str| of.has(subject, list, id);
+        of.visible(&who).filter(on_it).map(ToOwned::to_owned).collect()
+    };
+    let before = seen(old, index.and_then(old_list));
+    let after = seen(new, index.and_then(|index| custom.get(index)));
+    if before == after {
+        return None;
+    }
+    let gone = before.iter().filter(|id| !after.contains(*id)).take(limits::MOMENTS);
+    let gone = gone.map(|id| {
+        let reason = if new.is_there(id) { "rejected" } else { "noresource" };
+        self::gone(&format!("sip:{id}@{}", new.config.house.domain), reason, now)
+    });
+    Some(gone.collect())
 }
 
 /// A house as it was, or as it is.
@@ -260,9 +274,18 @@ impl Before<'_> {
         self.house.devices().any(|(_, device)| device.id() == id)
     }
 
-    fn has(&self, list: &CustomList, id: &str) -> bool {
-        let devices = list.entries.iter().filter_map(|entry| self.house.device(entry.device?));
-        devices.into_iter().any(|device| device.id() == id)
+    /// Whether an appliance is on a list.
+    fn has(&self, subject: Subject, list: Option<&CustomList>, id: &str) -> bool {
+        let is = |device: DeviceId| self.house.device(device).is_some_and(|device| device.id() == id);
+        match subject {
+            Subject::RoomList(room) => {
+                self.rooms.get(room).is_some_and(|room| room.devices.iter().any(|device| is(*device)))
+            }
+            Subject::Custom(_) => {
+                list.is_some_and(|list| list.entries.iter().filter_map(|entry| entry.device).any(is))
+            }
+            _ => true,
+        }
     }
 }
 

@@ -10,6 +10,7 @@ mod buddies;
 mod choose;
 mod command;
 mod compose;
+mod drive;
 mod filters;
 mod flow;
 mod heard;
@@ -108,7 +109,6 @@ pub struct Gateway {
     began_ms: i64,
     /// When the last input came.
     clock: Now,
-    /// Lists that people wrote and watch.
     custom: CustomLists,
     recent: command::Recent,
     sequence: sequence::Sequence,
@@ -352,31 +352,6 @@ impl Gateway {
             // A subscriber keeps its own time.
             ClientEvent::TimedOut(User::Watch(_) | User::Page) | ClientEvent::Response(_) => {}
         }
-    }
-
-    fn on_driver(&mut self, link: LinkId, event: driver::Event, now: Now) {
-        let name = self.config.links.get(link.0).map(crate::config::Link::title).unwrap_or_default();
-        match &event {
-            driver::Event::Up => {
-                self.links_up.insert(link);
-                self.outputs.push_back(Output::Tell(Notice::Link { link: name, down: None }));
-            }
-            driver::Event::Down(why) => {
-                self.links_up.remove(&link);
-                self.outputs
-                    .push_back(Output::Tell(Notice::Link { link: name, down: Some(why.to_string()) }));
-            }
-            driver::Event::Unwatched { channel, why } => {
-                let channel = channel.to_string();
-                self.outputs.push_back(Output::Tell(Notice::Unwatched {
-                    link: name,
-                    channel,
-                    why: why.to_string(),
-                }));
-            }
-            driver::Event::Read { .. } | driver::Event::Done { .. } => {}
-        }
-        self.house.driver(link, event, now);
     }
 
     fn on_deadlines(&mut self, now: Now) {

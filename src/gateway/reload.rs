@@ -80,11 +80,12 @@ impl Gateway {
         self.published.retain(&self.config, &config);
         let old_config = std::mem::replace(&mut self.config, config);
         self.kept.retain_users(&self.config.clone());
-        self.relist(&Before { config: &old_config, house: &old, rooms: &old_rooms }, now);
         self.people.truncate(self.config.users.len());
         self.compose_all(now);
         self.end_unfit_filters(now);
         self.rules_changed(now);
+        // Only now: what owners granted is a right again.
+        self.relist(&Before { config: &old_config, house: &old, rooms: &old_rooms }, now);
         // Of rooms and lists, the members may be others now.
         let classes = self.house.devices().flat_map(|(id, _)| self.rooms.classes_of(id)).map(Subject::Class);
         let classes: std::collections::HashSet<Subject> = classes.collect();

@@ -17,7 +17,7 @@ use sipliance_driver::{Event, Failure, Op, OpId, Why as Reason};
 use super::announce::login_of;
 use super::heard::{self, Heard};
 use super::request::{Request, gone};
-use super::{Gateway, Output, upstream};
+use super::{Gateway, upstream};
 use crate::config::{Config, DeviceId, LinkId, LinkSettings, Upstream};
 use crate::device::profile::Watched;
 use crate::limits;
@@ -381,19 +381,6 @@ impl Gateway {
         let Some(order) = self.orders.remove(&id) else { return };
         let Some(link) = self.remotes.get(order.remote).map(|remote| remote.link) else { return };
         self.on_driver(link, Event::Done { id, result }, now);
-    }
-
-    /// Whether a link is no driver's.
-    pub(super) fn is_elsewhere(&self, link: LinkId) -> bool {
-        self.config.links.get(link.0).is_some_and(|link| matches!(link.settings, LinkSettings::Sip(_)))
-    }
-
-    /// What is to be carried out on a link: a driver's work, or words to another gateway.
-    pub(super) fn drive(&mut self, link: LinkId, op: Op) {
-        self.outputs.push_back(match self.is_elsewhere(link) {
-            true => Output::Relay { link, op },
-            false => Output::Drive { link, op },
-        });
     }
 }
 

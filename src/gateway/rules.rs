@@ -59,7 +59,8 @@ impl Gateway {
     /// (AUTH-5 of the notes to RFC 5025: live ones too).
     pub(super) fn rules_changed(&mut self, now: Now) {
         let granted = granted(&self.config, &self.house, &self.kept.rules, now);
-        self.config = Arc::new(Config { access: self.config.access.with(granted), ..(*self.config).clone() });
+        let new = Arc::new(Config { access: self.config.access.with(granted), ..(*self.config).clone() });
+        let before = std::mem::replace(&mut self.config, new);
         let rules = self.config.owners.iter().filter_map(|owner| self.kept.rules.get(owner));
         let next = rules.filter_map(|rules| rules.next_change(wall(now))).min();
         self.rules_end = next.map(|at| {
@@ -67,6 +68,7 @@ impl Gateway {
             now.mono + Duration::from_millis(ms.unsigned_abs()).min(LOOK_AGAIN)
         });
         self.judge(now);
+        self.lists_rejudged(&before, now);
     }
 
     /// Judges every subscription by the rights as they are now.

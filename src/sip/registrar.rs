@@ -17,7 +17,7 @@ use crate::timer::Now;
 pub struct Binding {
     /// The Contact URI as it was registered, byte for byte.
     pub contact: String,
-    /// The parameters of the Contact without `expires`, each with its `;`.
+    /// The parameters of the Contact, each with its `;`, without those that are the registrar's.
     pub params: String,
     /// `+sip.instance` and `reg-id` as written; a phone that comes back replaces itself.
     instance: Option<String>,
@@ -184,15 +184,13 @@ fn update(
     Ok(())
 }
 
-/// Parameters of a Contact that the registrar gives and a phone does not (RFC 5627 §5.1).
-const OURS: [&[u8]; 3] = [b"expires", b"pub-gruu", b"temp-gruu"];
-
-/// The parameters of the phone's own, on one line.
+/// The parameters of a Contact that the 200 repeats, on one line.
 fn params_of(address: &Address<'_>) -> Result<String, Rejection> {
     let mut params = String::new();
-    for (name, value) in
-        address.params.iter().filter(|(name, _)| !OURS.iter().any(|ours| name.eq_ignore_ascii_case(ours)))
-    {
+    // A GRUU is for the registrar to give (RFC 5627 §5.1).
+    let own = ["expires", "pub-gruu", "temp-gruu"];
+    let echoed = |name: &[u8]| !own.iter().any(|own| name.eq_ignore_ascii_case(own.as_bytes()));
+    for (name, value) in address.params.iter().filter(|(name, _)| echoed(name)) {
         params.push(';');
         params.push_str(&String::from_utf8_lossy(name));
         if let Some(value) = value {

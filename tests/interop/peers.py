@@ -43,14 +43,14 @@ class Baresip:
     A contact is (name, URI, parameters): `presence=p2p` has it watched. Texts go to the first contact.
     """
 
-    def __init__(self, lab, name, account, contacts=()):
+    def __init__(self, lab, name, account, contacts=(), modules=()):
         lab.need("baresip")
         self.control_port = free_port()
         folder = lab.folder / name
         lines = ["poll_method epoll", "sip_listen 127.0.0.1:0", "call_max_calls 4", "audio_path /nonexistent",
                  "audio_player aufile,/dev/null", "audio_source ausine,440", "audio_alert aufile,/dev/null",
                  "module_path /usr/lib/baresip/modules", "module g711.so", "module ausine.so", "module aufile.so",
-                 "module_tmp account.so", "module_app contact.so", "module_app menu.so", "module_app presence.so",
+                 "module_tmp account.so", "module_app contact.so", "module_app menu.so", "module_app presence.so", *[f"module_app {name}.so" for name in modules],
                  "module ctrl_tcp.so", f"ctrl_tcp_listen 127.0.0.1:{self.control_port}", "ringback_disabled yes"]
         lab.write(f"{name}/config", "\n".join(lines) + "\n")
         lab.write(f"{name}/accounts", account + "\n")

@@ -280,6 +280,26 @@ fn every_watcher_has_an_id_of_its_own() {
     assert_eq!(info.lists[0].watchers.len(), 3, "{told}");
 }
 
+/// Proves: WI-7
+#[test]
+fn who_is_blocked_politely_is_told_by_no_other_way() {
+    let mut world = super::requests::ruled(915, "anna", "polite-block", "block");
+    let (anna, ben) = (world.phone("anna"), world.phone("ben"));
+    world.at(ben, |phone, now| phone.subscribe("lamp", "presence", 600, now));
+    world.run(500);
+    world.at(ben, |phone, now| phone.subscribe("lamp", "presence.winfo", 600, now));
+    world.at(anna, |phone, now| phone.subscribe("lamp", "presence.winfo", 600, now));
+    world.run(6_000);
+    assert!(world.phones[ben].subs[0].notifies[0].state.starts_with("active"));
+    for (phone, sub) in [(ben, 1), (anna, 0)] {
+        let told = world.phones[phone].subs[sub].notifies.last().unwrap().body.clone();
+        let info = sipliance::body::watcherinfo::read(told.as_bytes()).unwrap();
+        let watcher = info.lists[0].watchers.iter().find(|watcher| watcher.uri.contains("ben"));
+        let status = watcher.map(|watcher| watcher.status);
+        assert_eq!(status, Some(sipliance::body::watcherinfo::WatcherStatus::Active), "{told}");
+    }
+}
+
 /// Proves: RC-6, ET-6
 #[test]
 fn what_is_not_known_of_an_event_is_passed_over() {

@@ -161,7 +161,7 @@ fn a_refresh_replaces_by_id_and_without_a_body_keeps() {
     assert!(!again(&mut world, None).contains("\"watts\""));
 }
 
-/// Proves: FL-3
+/// Proves: FL-3, FL-5
 #[test]
 fn what_cannot_be_filtered_is_refused() {
     let mut world = World::new(845);
@@ -183,6 +183,7 @@ fn what_cannot_be_filtered_is_refused() {
             &set("<filter id=\"f\"><what><include>//p:tuple[1]</include></what></filter>"),
             488,
         ),
+        ("anna", "plug", "appliance", &good.replace("<what>", "<min-interval>5</min-interval><what>"), 488),
         ("anna", "plug", "dialog", &good, 415),
         ("anna", "alerts", "message-summary", &good, 415),
         ("anna", "plug", "appliance", &good.replace("<filter-set", "<filter-set package=\"presence\""), 488),

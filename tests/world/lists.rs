@@ -12,6 +12,7 @@ use super::home;
 use super::world::World;
 
 const KIND: &str = "application/resource-lists+xml";
+const RULES: &str = "application/auth-policy+xml";
 const BEN: &str = "  - who: ben\n    see: [plug]\n";
 const LAMP: &str =
     "  lamp:\n    name: Lamp\n    room: Bedroom\n    profile: plug\n    params: {topic: lamp}\n";
@@ -25,7 +26,8 @@ fn lists(name: &str, uris: &[&str]) -> String {
 
 /// A request over HTTP with its login.
 fn http(world: &mut World, user: &str, method: &str, content_type: &str, body: &str) -> u16 {
-    let target = format!("/xcap-root/resource-lists/users/{user}/index");
+    let application = if content_type == RULES { "pres-rules" } else { "resource-lists" };
+    let target = format!("/xcap-root/{application}/users/{user}/index");
     let fields = vec![("content-type".to_owned(), content_type.to_owned())];
     let body = Bytes::copy_from_slice(body.as_bytes());
     let mut request = Request { method: method.to_owned(), target: target.clone(), fields, body };
@@ -351,4 +353,30 @@ fn a_list_that_fits_no_datagram_comes_in_several() {
     let fetched = documents(&world, anna, 0);
     assert_eq!((fetched.len(), fetched[0].resources.len()), (1, 152));
     assert!(active(&fetched[0]) < 152);
+}
+
+/// Proves: AUTH-5, RL-7
+#[test]
+fn what_owners_write_over_http_counts_on_lists_at_once() {
+    let mut world = World::with(819, home::changed("alerts:", "owners: [anna]\nalerts:"));
+    let ben = phone(&mut world, "ben");
+    assert_eq!(watch(&mut world, ben, "all", "presence", 600), 200);
+    let (plug, lamp) = ("sip:plug@home.example", "sip:lamp@home.example");
+    assert_eq!(states(&newest(&world, ben)), [format!("{plug} +")]);
+    let rules = |handling: &str| {
+        format!(
+            "<ruleset xmlns='urn:ietf:params:xml:ns:common-policy' xmlns:pr='urn:ietf:params:xml:ns:pres-rules'>\
+             <rule id='a'><conditions><identity><one id='sip:ben@home.example'/></identity></conditions>\
+             <actions><pr:sub-handling>{handling}</pr:sub-handling></actions>\
+             <transformations><pr:provide-all-attributes/></transformations></rule></ruleset>"
+        )
+    };
+    assert_eq!(http(&mut world, "ben", "PUT", RULES, &rules("allow")), 403, "he owns nothing");
+    assert_eq!(http(&mut world, "anna", "PUT", RULES, &rules("allow")), 201);
+    assert_eq!(states(&newest(&world, ben)), [format!("{plug} +"), format!("{lamp} +")]);
+    assert_eq!(http(&mut world, "anna", "PUT", RULES, &rules("block")), 200);
+    assert_eq!(states(&newest(&world, ben)), [format!("{plug} +"), format!("{lamp} -rejected")]);
+    let heard = world.phones[ben].subs[0].notifies.len();
+    assert_eq!(http(&mut world, "anna", "PUT", RULES, &rules("confirm")), 200);
+    assert_eq!(world.phones[ben].subs[0].notifies.len(), heard, "nothing changed for him");
 }

@@ -189,7 +189,7 @@ fn a_mailbox_at_once_and_as_a_fetch() {
 
 /// What RFC 6665 changed of RFC 3265, from the notifier's side.
 ///
-/// Proves: EV-17, EV-21, EV-23
+/// Proves: EV-17, EV-21, EV-23, OLD-1, OLD-5, OLD-6, OLD-7, OLD-10, NEG-25
 #[test]
 fn what_a_peer_of_rfc_3265_might_expect_otherwise() {
     let mut world = World::new(829);
@@ -233,6 +233,8 @@ fn what_a_peer_of_rfc_3265_might_expect_otherwise() {
 }
 
 /// The spelling of Content-Disposition in the appliance drafts.
+///
+/// Proves: NEG-22
 #[test]
 fn content_function_is_accepted_and_never_sent() {
     let mut world = World::new(830);
@@ -247,6 +249,7 @@ fn content_function_is_accepted_and_never_sent() {
     assert!(!String::from_utf8_lossy(&bytes).to_lowercase().contains("content-function"));
 }
 
+/// Proves: PB-11, NEG-26
 #[test]
 fn options_tells_what_bodies_are_taken() {
     for (compat, historic) in [("\"off\"", false), ("accept", false), ("verbose", true)] {
@@ -261,7 +264,7 @@ fn options_tells_what_bodies_are_taken() {
     }
 }
 
-/// Proves: NEG-6, NEG-26, OLD-12
+/// Proves: NEG-6, NEG-7, NEG-26, OLD-12
 #[test]
 fn off_refuses_every_historic_form_and_verbose_tells_of_them() {
     let mut world = house(827, "\"off\"");

@@ -1,7 +1,7 @@
 //! The presence of people: where they registered, and what they say of it.
 
 use sipliance::body::presence::{Presence, Status, Tuple, atom_id};
-use sipliance::body::{lpidf, pidf, xpidf};
+use sipliance::body::{lpidf, pidf, rlmi, xpidf};
 use sipliance::gateway::Input;
 use sipliance::sip::wire::{Message, Name};
 
@@ -84,6 +84,7 @@ fn people_are_watched_by_themselves_and_by_whom_a_rule_names() {
     assert_eq!(world.phones[anna].ops[op].status(), 489);
 }
 
+/// Proves: LP-3, PX-5
 #[test]
 fn a_registration_is_an_atom_that_opens_and_closes() {
     let mut world = house(862);
@@ -136,6 +137,7 @@ fn a_connection_that_breaks_closes() {
     assert_eq!(told(&world, ben).tuples[0].status, Status::Closed);
 }
 
+/// Proves: NEG-14
 #[test]
 fn a_document_in_a_register_lives_as_long_as_its_contact() {
     let lpidf = "To: sip:anna@home.example\r\nContact: sip:cellar@home.example;description=\"busy\"\r\n";
@@ -186,7 +188,7 @@ fn a_document_in_a_register_lives_as_long_as_its_contact() {
     assert_eq!(publish(&mut world, anna, "anna", "", document("x", "open", "")).0, 200);
 }
 
-/// Proves: PB-8, PB-9, PB-10
+/// Proves: PB-5, PB-8, PB-9, PB-10
 #[test]
 fn a_publication_is_made_refreshed_changed_and_taken_back() {
     let mut world = house(867);
@@ -359,4 +361,53 @@ fn who_is_no_user_any_more_has_no_presence() {
     let last = |phone: usize| world.phones[phone].subs[0].notifies.last().unwrap().state.clone();
     assert_eq!(last(carla), "terminated;reason=noresource");
     assert_eq!(last(ben), "terminated;reason=rejected", "the new rules do not name Anna");
+}
+
+/// A buddy list, as it was meant: people and appliances, each watched as its owner may.
+///
+/// Proves: RL-7
+#[test]
+fn people_stand_on_lists_beside_appliances() {
+    let mut world = house(874);
+    let anna = world.phone("anna");
+    let contact = format!("Contact: <{}>\r\n", world.phones[anna].contact());
+    let ben = world.phone("ben");
+    let entries = ["anna", "plug", "carla"].map(|name| format!("<entry uri='sip:{name}@home.example'/>"));
+    let body = format!(
+        "<resource-lists xmlns='urn:ietf:params:xml:ns:resource-lists'><list>{}</list></resource-lists>",
+        entries.concat()
+    );
+    let fields = format!(
+        "Contact: <{}>\r\nEvent: presence\r\nSupported: eventlist\r\nRequire: recipient-list-subscribe\r\n\
+         Content-Disposition: recipient-list\r\n",
+        world.phones[ben].contact()
+    );
+    let body = Some(("application/resource-lists+xml", body));
+    let op = world.at(ben, |phone, now| phone.subscribe_raw("home", &fields, body, now));
+    world.run(2_000);
+    assert_eq!(world.phones[ben].ops[op].status(), 200);
+    let newest = |world: &World| {
+        let notify = world.phones[ben].subs[0].notifies.last().unwrap().clone();
+        rlmi::read_related(&notify.content_type, notify.body.as_bytes()).unwrap()
+    };
+    let state = |world: &World, nth: usize| {
+        let (list, parts) = newest(world);
+        let cid = list.resources[nth].instances.first().and_then(|one| one.cid.clone());
+        let part = parts.parts.iter().find(|part| part.content_id.is_some() && part.content_id == cid);
+        part.map(|part| String::from_utf8_lossy(&part.body).into_owned())
+    };
+    assert!(state(&world, 0).unwrap().contains("<basic>closed</basic>"), "{:?}", state(&world, 0));
+    assert!(state(&world, 1).is_some(), "the plug");
+    assert_eq!(state(&world, 2), None, "whom Ben may not watch is as one who is not there");
+    register(&mut world, anna, &contact, None);
+    world.run(6_000);
+    let now = state(&world, 0).unwrap();
+    assert!(now.contains("<basic>open</basic>") && now.contains("entity=\"sip:anna@home.example\""), "{now}");
+    // Carla's phone is no news for him.
+    let heard = world.phones[ben].subs[0].notifies.len();
+    let carla = world.phone("carla");
+    let contact = format!("Contact: <{}>\r\n", world.phones[carla].contact());
+    register(&mut world, carla, &contact, None);
+    world.run(6_000);
+    assert_eq!(world.phones[ben].subs[0].notifies.len(), heard, "{:?}", newest(&world).0);
 }

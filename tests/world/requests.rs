@@ -307,7 +307,7 @@ const RULES: &str = r#"<?xml version="1.0"?>
   <transformations><act:provide-property name="power"/></transformations></rule>
 </ruleset>"#;
 
-fn ruled(seed: u64, owner: &str, watch: &str, act: &str) -> World {
+pub fn ruled(seed: u64, owner: &str, watch: &str, act: &str) -> World {
     let mut world = World::with(seed, config());
     let key = Key { kind: Kind::Rules, user: owner.to_owned() };
     let rules = RULES.replace("@WATCH@", watch).replace("@ACT@", act);

@@ -151,7 +151,7 @@ impl Subscription {
         }
         let (who, entity, standing, filter) = (&*self.who, &*self.entity, self.standing, self.filter);
         let watcher = Watcher { who, nth: self.sent, entity, standing, filter, page };
-        if self.filter.is_some() {
+        if self.filter.is_some() && !goes_on {
             source.told(self.resource, watcher);
         }
         let moments: &[Moment] = if goes_on { &[] } else { self.moments.make_contiguous() };

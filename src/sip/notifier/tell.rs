@@ -6,18 +6,15 @@ use crate::timer::Now;
 impl Notifier {
     /// Whether anybody watches `subject`.
     pub fn is_watched(&self, subject: u64) -> bool {
-        self.by_topic.contains_key(&(subject, false))
+        [false, true].into_iter().any(|template| self.by_topic.contains_key(&(subject, template)))
     }
 
-    /// Tells each subscription what `what` has for it, with its next NOTIFY.
-    pub fn tell(&mut self, mut what: impl FnMut(&str, Resource) -> Vec<Moment>, now: Now) {
+    /// Tells each subscription what `what` has for it, with its next NOTIFY; `None` is no reason for one.
+    pub fn tell(&mut self, mut what: impl FnMut(&str, Resource) -> Option<Vec<Moment>>, now: Now) {
         let ids: Vec<_> = self.ids().collect();
         for id in ids {
             let Some(subscription) = self.get_mut(id) else { continue };
-            let moments = what(&subscription.who, subscription.resource);
-            if moments.is_empty() {
-                continue;
-            }
+            let Some(moments) = what(&subscription.who, subscription.resource) else { continue };
             moments.into_iter().for_each(|moment| subscription.add(moment));
             self.mark(id, now);
         }

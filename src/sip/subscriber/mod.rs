@@ -284,6 +284,13 @@ impl Subscriber {
         }
     }
 
+    /// Something that was told is missing: refreshes now, so that everything is told anew.
+    pub fn ask_again(&mut self, now: Instant) {
+        if self.state == State::Standing && self.asked.is_none() {
+            self.refresh = Some(now);
+        }
+    }
+
     /// Ends the subscription: [`Event::Over`] follows when the notifier has confirmed it, at once
     /// when there is none.
     pub fn leave<U: Copy>(&mut self, transactions: &mut Transactions<U>, user: U, now: Instant) {

@@ -1,5 +1,8 @@
 //! The subscriber against a scripted notifier, in virtual time.
 
+mod ends;
+mod past;
+
 use std::net::SocketAddr;
 
 use rand::SeedableRng as _;
@@ -7,8 +10,6 @@ use rand::SeedableRng as _;
 use super::super::wire::{Message, write};
 use super::super::{FlowId, Transport};
 use super::*;
-
-mod ends;
 
 struct World {
     start: Instant,
@@ -200,23 +201,6 @@ fn a_notify_before_the_2xx_makes_the_dialog_and_its_time_counts() {
     assert!((80.0..=90.0).contains(&(world.seconds() - before)));
 }
 
-/// Proves: EV-5, OLD-6, NEG-24
-/// A notifier of RFC 3265 answers 202 and may leave `expires` out of its NOTIFY.
-///
-/// Proves: EV-5
-#[test]
-fn a_202_is_a_200_and_its_time_counts() {
-    let mut world = World::new(3600);
-    let sent = world.next();
-    world.respond(&sent, 202, "Expires: 100\r\n");
-    assert_eq!(world.notify(&sent, "pending", "n1"), 200);
-    assert_eq!(world.notify(&sent, "active", "n1"), 200);
-    assert_eq!(world.heard(), ["pending", "active"]);
-    let refresh = world.next();
-    assert_eq!(field(&refresh, "Call-ID"), field(&sent, "Call-ID"));
-    assert!(world.seconds() < 100.0, "refreshed after {} s", world.seconds());
-}
-
 #[test]
 fn changes_do_not_put_off_the_refresh() {
     let (mut world, sent) = World::standing(100);
@@ -347,4 +331,126 @@ fn a_lost_response_is_repeated_and_counts_once() {
     assert_eq!(world.heard(), Vec::<String>::new());
     world.respond(&refresh, 481, "");
     assert_eq!(world.heard().len(), 1);
+}
+
+/// Proves: EV-6
+#[test]
+fn failures_of_a_refresh() {
+    // The subscription is gone.
+    let (mut world, sent) = World::standing(3600);
+    let refresh = world.next();
+    world.respond(&refresh, 481, "");
+    assert!(world.heard()[0].starts_with("wait 0 Refused { status: 481"));
+    let again = world.next();
+    assert_ne!(field(&again, "Call-ID"), field(&sent, "Call-ID"));
+    world.respond(&again, 404, "");
+    assert!(world.heard()[0].starts_with("over Refused { status: 404"));
+
+    // It is not: tried again while it lasts, then anew.
+    let (mut world, sent) = World::standing(100);
+    let mut tried = 0;
+    loop {
+        let refresh = world.next();
+        if field(&refresh, "Call-ID") != field(&sent, "Call-ID") {
+            break;
+        }
+        tried += 1;
+        world.respond(&refresh, 500, "");
+    }
+    assert!((2..6).contains(&tried), "{tried}");
+    assert!((100.0..102.0).contains(&world.seconds()), "{}", world.seconds());
+    assert_eq!(world.heard(), ["wait 0 Expired"]);
+}
+
+#[test]
+fn refusals_of_the_first_subscribe_end_it() {
+    for (status, fields, allow_events) in [
+        (404, "", None),
+        (489, "Allow-Events: presence\r\n", Some("presence")),
+        (503, "Retry-After: 5\r\n", None),
+    ] {
+        let mut world = World::new(3600);
+        let sent = world.next();
+        world.respond(&sent, status, fields);
+        let allow_events = allow_events.map(ToOwned::to_owned);
+        let why = Why::Refused { status, reason: "So".to_owned(), allow_events };
+        assert_eq!(world.subscriber.poll(), Some(Event::Over(why)));
+    }
+    let mut world = World::new(60);
+    let sent = world.next();
+    world.respond(&sent, 423, "Min-Expires: 600\r\n");
+    let longer = world.next();
+    assert_eq!((field(&longer, "Expires"), field(&longer, "CSeq")), ("600", "2 SUBSCRIBE"));
+    world.respond(&longer, 423, "Min-Expires: 1200\r\n");
+    assert!(world.heard()[0].starts_with("over Refused { status: 423"));
+}
+
+/// Proves: EV-11, EV-12, PR-6, PR-7
+#[test]
+fn notifies_that_do_not_belong() {
+    let (mut world, sent) = World::standing(3600);
+    let other = sent.replace(field(&sent, "Call-ID"), "other");
+    assert_eq!(world.notify(&other, "active;expires=9", "n1"), 481);
+    // Another branch of a fork.
+    assert_eq!(world.notify(&sent, "active;expires=9", "n2"), 481);
+    world.notify_seq = 0;
+    assert_eq!(world.notify(&sent, "active;expires=9", "n1"), 500);
+    let raw = |event: &str, state: &str| {
+        format!(
+            "NOTIFY sip:anna@h SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bKx\r\nFrom: <sip:w@h>;tag=n1\r\nTo: {}\r\n\
+             Call-ID: {}\r\nCSeq: 9 NOTIFY\r\nEvent: {event}\r\n{state}\r\n",
+            field(&sent, "From"),
+            field(&sent, "Call-ID")
+        )
+    };
+    assert_eq!(world.notify_raw(&raw("presence", "Subscription-State: active\r\n")), 489);
+    assert_eq!(world.notify_raw(&raw("appliance", "")), 400);
+    assert_eq!(world.heard(), Vec::<String>::new());
+
+    let mut world = World::new(3600);
+    let sent = world.next();
+    let raw = format!(
+        "NOTIFY sip:anna@h SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bKx\r\nFrom: <sip:w@h>;tag=n1\r\nTo: {}\r\n\
+         Call-ID: {}\r\nCSeq: 9 NOTIFY\r\nEvent: appliance\r\nSubscription-State: active\r\n\r\n",
+        field(&sent, "From"),
+        field(&sent, "Call-ID")
+    );
+    assert_eq!(world.notify_raw(&raw), 400, "a dialog needs a Contact");
+}
+
+/// Proves: EV-8, EV-9
+#[test]
+fn leaving_and_fetching() {
+    let (mut world, sent) = World::standing(3600);
+    world.subscriber.leave(&mut world.transactions, (), world.now);
+    let bye = world.next();
+    assert_eq!((field(&bye, "Expires"), field(&bye, "CSeq")), ("0", "2 SUBSCRIBE"));
+    world.respond(&bye, 407, &challenge(1, false));
+    let bye = world.next();
+    assert_eq!(field(&bye, "Expires"), "0");
+    world.respond(&bye, 200, "Expires: 0\r\n");
+    assert_eq!(world.notify(&sent, "active;expires=1", "n1"), 200);
+    assert_eq!(world.heard(), ["active"]);
+    assert_eq!(world.notify(&sent, "terminated;reason=timeout", "n1"), 200);
+    assert_eq!(world.heard(), ["terminated", "over Left"]);
+    assert_eq!(world.notify(&sent, "active", "n1"), 481);
+
+    let mut world = World::new(0);
+    let sent = world.next();
+    assert_eq!(field(&sent, "Expires"), "0");
+    world.respond(&sent, 200, "Expires: 0\r\n");
+    assert_eq!(world.notify(&sent, "terminated;reason=timeout", "n1"), 200);
+    assert_eq!(world.heard(), ["terminated", "over Fetched"]);
+}
+
+/// Proves: RL-3
+#[test]
+fn what_is_missing_is_asked_for_at_once() {
+    let (mut world, sent) = World::standing(3600);
+    world.subscriber.ask_again(world.now);
+    let again = world.next_before(Duration::from_secs(1)).expect("a refresh");
+    assert_eq!(field(&again, "Call-ID"), field(&sent, "Call-ID"));
+    // Until that is answered nothing more is asked.
+    world.subscriber.ask_again(world.now);
+    assert_eq!(world.next_before(Duration::from_millis(100)), None);
 }

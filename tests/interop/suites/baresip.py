@@ -14,6 +14,10 @@ def run(lab):
             phone.see(r"200 OK.*?\[\d+ binding", 15)
         with lab.case(f"baresip watches the plug's presence over {transport}"):
             phone.see(r"NOTIFY sip:\S*.*?Event: presence.*?<basic>open</basic>", 15)
+        # It looks for its mailbox at its own address. Over UDP its 1.0 sends SUBSCRIBE after SUBSCRIBE and reads no answer.
+        if transport == "tcp":
+            with lab.case("baresip watches its mailbox"):
+                phone.see(r"NOTIFY sip:\S*.*?Event: message-summary.*?Messages-Waiting: (yes|no)", 15)
         with lab.case(f"baresip switches by MESSAGE over {transport}: reply and presence change"):
             use(phone, owner)
         with lab.case(f"baresip dials 21 over {transport}: 486 with the state"):
@@ -41,7 +45,8 @@ def start(lab, house, transport, password=PASSWORD):
     where = f"{house.listen[0]}:{house.listen[1]}"
     account = f"<sip:{USER}@{where};transport={transport}>;auth_user={USER};auth_pass={password};regint=120"
     name = f"baresip-{transport}" + ("" if password == PASSWORD else "-stranger")
-    return Baresip(lab, name, account, [("Plug", f"sip:plug@{where};transport={transport}", "presence=p2p")])
+    return Baresip(lab, name, account, [("Plug", f"sip:plug@{where};transport={transport}", "presence=p2p")],
+                   ["mwi"] if transport == "tcp" else [])
 
 
 def use(phone, owner):

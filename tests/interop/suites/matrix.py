@@ -63,7 +63,7 @@ def run(lab):
     house = Gateway.demo(lab)
     house.phone()
     for name, target, fields, answer, form, body in WATCHED:
-        # Proves: LP-7, MW-8
+        # Proves: LP-7, MW-8, NEG-1, NEG-2, NEG-3, NEG-4, NEG-5, NEG-6, NEG-8, NEG-9
         with lab.case(f"SUBSCRIBE, {name}"):
             sipp(lab, "row", house.listen, USER, PASSWORD, name=name, target=target, fields="\n    ".join([CONTACT] + fields),
                  answer=answer, form=form, body=body)
@@ -87,6 +87,7 @@ def run(lab):
 def answered(lab, house, name, target, fields, status, answer, method="SUBSCRIBE", uri=None, content=""):
     where = f"{house.listen[0]}:{house.listen[1]}"
     to = f"sip:{target}@{where}"
+    # Proves: NEG-6, NEG-7, NEG-12, NEG-14
     with lab.case(f"{method}, {name}: {status}"):
         sipp(lab, "answered", house.listen, USER, PASSWORD, name=name, method=method, uri=uri or to, to=to,
              fields="\n    ".join(fields), content=content, status=str(status), answer=answer)
@@ -158,10 +159,12 @@ def people(lab):
 
 def odd(lab, house):
     phone = house.phone()
+    # Proves: NEG-25
     with lab.case("NOTIFY outside of any subscription: 481"):
         headers = [("Event", "message-summary"), ("Subscription-State", "active"), ("Content-Type", SUMMARY)]
         asked = phone.build("NOTIFY", phone.uri(USER), headers, "Messages-Waiting: yes\r\n")
         equal(phone.send(asked).status, 481, "NOTIFY")
+    # Proves: NEG-22
     with lab.case("Content-Function is accepted"):
         headers = [("Content-Type", "text/plain"), ("Content-Function", "render")]
         equal(phone.request("DO", phone.uri("plug"), headers, "status").status, 200, "DO")
