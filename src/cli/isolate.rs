@@ -17,7 +17,7 @@ Examples:
   sudo sipliance isolate --all
   sudo sipliance release garage
 
-What is isolated stays so over a reload. Exit codes: 0 done, 1 there is no such device, 2 wrong
+What is isolated stays so over a reload, and over a restart where the home file has `state:`. Exit codes: 0 done, 1 there is no such device, 2 wrong
 arguments, 3 no gateway answers there.")]
 pub struct IsolateArgs {
     /// Ids of devices.

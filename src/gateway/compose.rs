@@ -274,8 +274,8 @@ impl Gateway {
             self.notifier.changed(Subject::User(user).code(), now);
             let on = self.custom.iter().filter(|(_, list)| list.people().any(|other| other == user));
             for (index, _) in on {
-                let access = &self.config.access;
-                let may_watch = |who: &str, _: Resource| access.may_watch(&identity_of(who), &name);
+                let may_watch =
+                    |who: &str, _: Resource| self.config.access.may_watch(&identity_of(who), &name);
                 self.notifier.changed_for(Subject::Custom(index).code(), may_watch, now);
             }
         }

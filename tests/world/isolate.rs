@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use sipliance::body::rlmi;
 use sipliance::config::Config;
-use sipliance::gateway::{Input, Key, Kind};
+use sipliance::gateway::{Input, Key, Kind, Output};
 
 use super::home;
 use super::plug::Mood;
@@ -124,16 +124,39 @@ fn what_was_isolated_at_the_gateway_is_released_there() {
     assert_eq!((audited(r#""step":"isolated""#), audited(r#""step":"released""#)), (1, 1));
 }
 
+/// What is handed to the disk, of what was kept.
+fn kept(world: &mut World) -> (Key, Option<Bytes>) {
+    let mut kept = None;
+    while let Some(output) = world.gateway.poll() {
+        if let Output::Keep { key, body } = output {
+            kept = Some((key, body));
+        }
+    }
+    kept.expect("it is kept")
+}
+
 #[test]
 fn it_outlives_the_process() {
-    let (mut world, anna) = world(1305, ANNA);
-    let key = Key { kind: Kind::Isolated, user: "home".to_owned() };
+    let (mut world, _) = world(1305, ANNA);
     let now = world.time();
-    world.gateway.restore(key.clone(), b"= plug words\n", now).unwrap();
-    assert_eq!(say(&mut world, anna, "plug", "on").0, 480);
-    assert_eq!(say(&mut world, anna, "plug", "release").0, 200);
-    assert!(world.gateway.restore(key.clone(), &Bytes::from_static(b"plug"), now).is_err());
-    assert!(world.gateway.restore(key, b"all nobody\n", now).is_err());
+    world.gateway.isolate(Some("plug"), true, now).unwrap();
+    let (key, body) = kept(&mut world);
+    assert_eq!(key, Key { kind: Kind::Isolated, user: "home".to_owned() });
+    assert!(world.gateway.users().contains(&key.user), "the shell asks for it at the next start");
+    let (mut next, anna) = self::world(1308, ANNA);
+    next.gateway.restore(key.clone(), &body.unwrap(), now).unwrap();
+    assert_eq!(say(&mut next, anna, "plug", "on").0, 480);
+    assert_eq!(say(&mut next, anna, "plug", "release").0, 403, "it was pulled at the gateway itself");
+    assert_eq!(say(&mut next, anna, "lamp", "on").0, 200);
+    next.gateway.isolate(None, false, now).unwrap();
+    assert_eq!(kept(&mut next), (key.clone(), None));
+    // A switch that was pulled, and for what cannot be read, is pulled for everything.
+    for damaged in [&b"plug"[..], b"all nobody\n", b"\xff"] {
+        let (mut world, anna) = self::world(1309, ANNA);
+        let now = world.time();
+        assert!(world.gateway.restore(key.clone(), damaged, now).is_err());
+        assert_eq!(say(&mut world, anna, "lamp", "on").0, 480);
+    }
 }
 
 #[test]

@@ -369,6 +369,8 @@ fn an_appliance_that_nobody_knows_is_asked_what_it_is() {
     for id in ["plug", "lamp", "thermo", "front", "wired"] {
         assert!(all.contains(&format!("sip:{id}@home.example")), "every appliance has an address: {all}");
     }
+    // A person is asked for as well, by who logs in anyway.
+    assert!(options(&mut world, "anna", "").contains("SIP/2.0 200"));
     // The profile by event, and then what it names.
     world.at(anna, |phone, now| phone.subscribe("lamp", "device-info", 0, now));
     world.run(500);
