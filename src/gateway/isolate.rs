@@ -171,9 +171,13 @@ impl Gateway {
                             *entry = origin;
                         }
                     }
-                    // Released one by one, the others stay what they are.
+                    // Released one by one, the others stay what they are, whenever they came.
                     false => {
-                        self.isolation.all = None;
+                        if let Some(all) = self.isolation.all.take() {
+                            for other in ids {
+                                self.isolation.devices.entry(other).or_insert(all);
+                            }
+                        }
                         self.isolation.devices.remove(&id);
                     }
                 }
