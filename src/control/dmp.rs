@@ -20,6 +20,8 @@ pub type No = (u16, String);
 pub enum Task {
     /// Something to do.
     Order(Order),
+    /// The opposite of what is: for one appliance alone.
+    Toggle(Order),
     /// Variables to tell.
     Query(Vec<String>),
     /// A wish to watch these, which only SUBSCRIBE fulfils.
@@ -50,7 +52,7 @@ pub fn fits(label: &str, device: &DeviceConfig) -> bool {
 /// When it has no such action, or the arguments do not fit.
 pub fn task(device: &Device, action: &Action) -> Result<Task, No> {
     match action {
-        Action::Control { action, arguments } => control(device, action, arguments).map(Task::Order),
+        Action::Control { action, arguments } => control(device, action, arguments),
         Action::Query(variables) => Ok(Task::Query(variables.clone())),
         // Nothing is watched for no time at all: that is a question.
         Action::Subscribe(watches) => {
@@ -69,13 +71,11 @@ pub fn mini_task(device: &Device, said: &Mini) -> Result<Task, No> {
         Mini::Query(variable) => Ok(Task::Query(vec![variable.clone()])),
         Mini::Event { name, .. } => Ok(Task::Watch(vec![name.clone()])),
         Mini::Value { name, .. } => Err((488, format!("{name} is an answer and asks for nothing"))),
-        Mini::Command { action, object: None, argument } => {
-            control(device, action, argument.as_slice()).map(Task::Order)
-        }
+        Mini::Command { action, object: None, argument } => control(device, action, argument.as_slice()),
         Mini::Command { action, object: Some(object), argument } => {
             let argument = argument.clone().unwrap_or_else(|| action.clone());
             match settable(device, object) {
-                Some(_) => control(device, "set", &[object.clone(), argument]).map(Task::Order),
+                Some(_) => control(device, "set", &[object.clone(), argument]),
                 None => Err((488, format!("{} has no {} to set", device.name(), shorten(object)))),
             }
         }
@@ -95,7 +95,7 @@ fn is_query(watch: &Watch) -> bool {
 }
 
 /// The order behind an action and its arguments.
-fn control(device: &Device, action: &str, arguments: &[String]) -> Result<Order, No> {
+fn control(device: &Device, action: &str, arguments: &[String]) -> Result<Task, No> {
     let word = plain(action);
     let unknown = || (488, format!("{} does not know {}", device.name(), shorten(action)));
     let own = device.model().actions.iter().find(|own| plain(&own.id) == word || plain(&own.name) == word);
@@ -121,20 +121,23 @@ fn control(device: &Device, action: &str, arguments: &[String]) -> Result<Order,
 }
 
 /// What the words of a person would do.
-fn said(device: &Device, text: &str) -> Result<Order, No> {
+fn said(device: &Device, text: &str) -> Result<Task, No> {
     match words::understand(device, text) {
-        Ok(Said::Order(order)) => Ok(order),
+        Ok(Said::Order(order)) => Ok(Task::Order(order)),
+        Ok(Said::Toggle(order)) => Ok(Task::Toggle(order)),
         Ok(Said::Status | Said::Help) => Err((488, format!("{}: that is no command", device.name()))),
         Err(why) => Err((488, format!("{}: {why}", device.name()))),
     }
 }
 
-fn lock(device: &Device, locked: bool) -> Result<Order, No> {
+fn lock(device: &Device, locked: bool) -> Result<Task, No> {
     let mut locks = device.model().properties.iter().filter(|property| {
         property.write.is_some() && property.kind == Kind::Bool && property.class.as_deref() == Some("lock")
     });
     match (locks.next(), locks.next()) {
-        (Some(only), None) => Ok(Order::Set { property: only.id.clone(), value: Value::Bool(locked) }),
+        (Some(only), None) => {
+            Ok(Task::Order(Order::Set { property: only.id.clone(), value: Value::Bool(locked) }))
+        }
         _ => Err((488, format!("{} has no lock", device.name()))),
     }
 }
@@ -164,10 +167,10 @@ fn settable<'d>(device: &'d Device, name: &str) -> Option<&'d Property> {
     others.next().filter(|_| others.next().is_none())
 }
 
-fn set(device: &Device, property: &Property, text: &str) -> Result<Order, No> {
+fn set(device: &Device, property: &Property, text: &str) -> Result<Task, No> {
     let value = value(property, text)
         .ok_or_else(|| (488, format!("{}: {} cannot be {}", device.name(), property.name, shorten(text))))?;
-    Ok(Order::Set { property: property.id.clone(), value })
+    Ok(Task::Order(Order::Set { property: property.id.clone(), value }))
 }
 
 /// A value as DMP writes it: with a unit, which must be that of the property.

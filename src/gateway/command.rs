@@ -201,7 +201,7 @@ impl Gateway {
         match wish {
             Wish::Silence => self.answer(&asker, &Answer::new(200, "OK", ""), None, now),
             Wish::Acknowledge(only) => {
-                let answer = self.acknowledge(only, &who, now);
+                let answer = self.acknowledge(only, (&who, outside), now);
                 self.answer(&asker, &answer, target.device(), now);
             }
             Wish::Isolate(cut, isolated) => {

@@ -15,7 +15,7 @@ use crate::control::target::{Target, press_of};
 use crate::control::{senml, words};
 use crate::device::appliance::Device;
 use crate::device::command::Order;
-use crate::event::Subject;
+use crate::event::{Subject, is_there};
 use crate::limits;
 use crate::sip::Rejection;
 use crate::sip::wire::Name;
@@ -144,7 +144,7 @@ impl Gateway {
             return Wish::Tell(isolated(device));
         }
         match words::understand(device, text) {
-            Ok(words::Said::Order(order)) => Wish::Order(id, order),
+            Ok(words::Said::Order(order) | words::Said::Toggle(order)) => Wish::Order(id, order),
             Ok(words::Said::Status) => Wish::Tell(Answer::new(200, "OK", self.state(who, device, now))),
             Ok(words::Said::Help) if acts => Wish::Tell(Answer::new(200, "OK", words::help(device))),
             Ok(words::Said::Help) => Wish::Tell(Answer::new(200, "OK", "I know: status, help")),
@@ -175,11 +175,18 @@ impl Gateway {
     }
 
     /// Marks alerts as seen, of the appliances that `who` may do something with.
-    pub(super) fn acknowledge(&mut self, only: Option<DeviceId>, who: &Identity, now: Now) -> Answer {
+    pub(super) fn acknowledge(
+        &mut self,
+        only: Option<DeviceId>,
+        (who, outside): (&Identity, bool),
+        now: Now,
+    ) -> Answer {
         let (house, access) = (&self.house, &self.config.access);
         let seen = self.alerts.acknowledge(|alert| {
             let device = house.device(alert.device).filter(|_| only.is_none_or(|only| only == alert.device));
-            device.is_some_and(|device| access.may_act(who, device.id(), device.room()))
+            device.is_some_and(|device| {
+                is_there(device, outside) && access.may_act(who, device.id(), device.room())
+            })
         });
         self.notifier.changed(Subject::Alerts.code(), now);
         let words = match seen {
