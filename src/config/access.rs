@@ -5,6 +5,7 @@
 //! Sensitive items (a garage door, a heater) are granted by their full name and by nothing wider.
 
 use super::names::same_room;
+use crate::sip::wire::uri::unescape;
 
 /// Somebody whose name was proved, and how.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -91,6 +92,13 @@ impl Access {
         self.of(who).any(|rule| rule.ask.iter().any(|grant| grant.touches(device, room)))
     }
 
+    /// Whether `who` may decide who else watches `device`: by the home file alone, as a grant is nothing to
+    /// grant from.
+    pub fn may_decide(&self, who: &Identity, device: &str, room: Option<&str>) -> bool {
+        let mut rules = self.rules.iter().filter(|rule| rule.speaks_of(who));
+        rules.any(|rule| rule.see.iter().chain(&rule.act).any(|grant| grant.touches(device, room)))
+    }
+
     /// Whether `who` may know that `device` exists: something of it is granted.
     pub fn may_see(&self, who: &Identity, device: &str, room: Option<&str>) -> bool {
         self.of(who).any(|rule| rule.see.iter().chain(&rule.act).any(|grant| grant.touches(device, room)))
@@ -135,10 +143,13 @@ impl Access {
 
     /// The rules that speak of `who`.
     fn of<'a>(&'a self, who: &'a Identity) -> impl Iterator<Item = &'a Rule> {
-        let speaks = move |rule: &&Rule| {
-            rule.who.iter().any(|known| known.is(who)) || rule.many.iter().any(|many| many.means(who))
-        };
-        self.rules.iter().chain(&self.granted).filter(speaks)
+        self.rules.iter().chain(&self.granted).filter(|rule| rule.speaks_of(who))
+    }
+}
+
+impl Rule {
+    fn speaks_of(&self, who: &Identity) -> bool {
+        self.who.iter().any(|known| known.is(who)) || self.many.iter().any(|many| many.means(who))
     }
 }
 
@@ -148,7 +159,7 @@ impl Many {
         let host = split_address(address).map(|(_, _, host)| host);
         let inside = |domain: &String| host.is_some_and(|host| host.eq_ignore_ascii_case(domain));
         self.domain.as_ref().is_none_or(inside)
-            && !self.except.iter().any(|except| same_address(except, address))
+            && !self.except.iter().any(|except| same_person(except, address))
             && !self.except_domains.iter().any(inside)
     }
 }
@@ -169,6 +180,16 @@ fn same_address(a: &str, b: &str) -> bool {
     match (split_address(a), split_address(b)) {
         (Some((scheme_a, user_a, host_a)), Some((scheme_b, user_b, host_b))) => {
             scheme_a.eq_ignore_ascii_case(scheme_b) && user_a == user_b && host_a.eq_ignore_ascii_case(host_b)
+        }
+        _ => false,
+    }
+}
+
+/// Whether an exception means somebody: `sip` and `sips` alike, and whatever is escaped, as it takes away.
+fn same_person(except: &str, address: &str) -> bool {
+    match (split_address(except.trim()), split_address(address)) {
+        (Some((_, user_a, host_a)), Some((_, user_b, host_b))) => {
+            unescape(user_a) == unescape(user_b) && host_a.eq_ignore_ascii_case(host_b)
         }
         _ => false,
     }

@@ -95,10 +95,15 @@ pub struct Documents<'a> {
 }
 
 impl Source for Documents<'_> {
-    fn tag(&self, resource: Resource) -> u64 {
+    fn tag(&self, resource: Resource, standing: Standing) -> u64 {
         use std::hash::{DefaultHasher, Hash as _, Hasher as _};
         let mut hasher = DefaultHasher::new();
         resource.hash(&mut hasher);
+        if standing != Standing::Active {
+            // What is told instead never changes.
+            self.masked_ms.hash(&mut hasher);
+            return hasher.finish();
+        }
         match Subject::of(resource.subject) {
             Subject::Alerts => self.alerts.version().hash(&mut hasher),
             subject if resource.facet & CHOSEN != 0 => {
@@ -161,6 +166,10 @@ impl Source for Documents<'_> {
         let domain = &self.config.house.domain;
         let only = watcher_of_2000(watcher.entity);
         let owner = self.config.owners.iter().any(|owner| owner == watcher.who);
+        let decides = |device: &Device| {
+            self.config.access.may_decide(&identity_of(watcher.who), device.id(), device.room())
+        };
+        let owner = owner && self.devices(Subject::of(resource.subject)).all(decides);
         let shown: Vec<&Fact> = facts
             .iter()
             .filter(|fact| owner || fact.who == watcher.who)
@@ -232,7 +241,10 @@ impl Documents<'_> {
         if let Subject::Custom(index) = subject {
             let entries = self.custom.get(index).map(|list| list.entries.as_slice()).unwrap_or_default();
             let device = |id| self.house.device(id);
-            return list::written(package, &view, entries, device, |user| self.seen(package, &who, user));
+            let shown = |device: &Device| members.iter().any(|member| member.device.id() == device.id());
+            let shows = |place| self.devices(place).any(shown);
+            let person = |user| self.seen(package, &who, user);
+            return list::written(package, &view, entries, device, person, shows);
         }
         if subject.is_list() {
             return list::document(package, &view);
@@ -371,14 +383,23 @@ impl Documents<'_> {
     }
 
     /// The first thing that filters name and that is nothing to `who` at `subject`; in words.
-    pub fn unknown_to_filter(&self, set: &FilterSet, resource: Resource, who: &Identity) -> Option<String> {
+    pub fn unknown_to_filter(
+        &self,
+        set: &FilterSet,
+        (resource, standing): (Resource, Standing),
+        who: &Identity,
+    ) -> Option<String> {
+        // Who is blocked politely hears what he would hear were he not.
+        let polite = standing == Standing::Polite;
+        let outside = resource.facet & OUTSIDE != 0;
         let package = PACKAGES.get(resource.package)?.name();
         let exists = |name: &str| {
             self.devices(Subject::of(resource.subject)).any(|device| {
                 let model = device.model();
                 let known = model.properties.iter().any(|property| *property.id == *name)
                     || model.events.iter().any(|event| *event.id == *name);
-                known && self.config.access.may_see_property(who, device.id(), device.room(), name)
+                let sees = || self.config.access.may_see_property(who, device.id(), device.room(), name);
+                known && is_there(device, outside) && (polite || sees())
             })
         };
         filter::unknown(set, package, &exists)

@@ -34,7 +34,9 @@ impl Gateway {
             .map(|binding| (binding.hop, binding.contact.clone()))
             .collect();
         let open: Vec<u32> = self.requests.open().map(|wanted| wanted.number).collect();
-        for number in open.into_iter().filter(|number| only.is_none_or(|only| only == *number)) {
+        let asked = |number: &u32| only.is_none_or(|only| only == *number) && self.decides(owner, *number);
+        let open: Vec<u32> = open.into_iter().filter(asked).collect();
+        for number in open {
             for (hop, contact) in &phones {
                 self.send_qauth(owner, number, *hop, contact, now);
             }

@@ -82,9 +82,9 @@ impl Gateway {
         self.kept.retain_users(&self.config.clone());
         self.people.truncate(self.config.users.len());
         self.compose_all(now);
-        self.end_unfit_filters(now);
         self.rules_changed(now);
         // Only now: what owners granted is a right again.
+        self.end_unfit_filters(now);
         self.relist(&Before { config: &old_config, house: &old, rooms: &old_rooms }, now);
         // Of rooms and lists, the members may be others now.
         let classes = self.house.devices().flat_map(|(id, _)| self.rooms.classes_of(id)).map(Subject::Class);

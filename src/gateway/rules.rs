@@ -44,11 +44,19 @@ impl Gateway {
         }
     }
 
+    /// The owners who decide over an appliance: for the others it may not be there at all.
+    pub(super) fn deciders<'a>(&'a self, device: &'a Device) -> impl Iterator<Item = &'a String> {
+        self.config.owners.iter().filter(|owner| {
+            let owner = Identity::User((*owner).clone());
+            self.config.access.may_decide(&owner, device.id(), device.room())
+        })
+    }
+
     /// What the owners' rules say; where none speaks of it, whether he may ask.
     fn handling(&self, who: &Identity, device: &Device, now: Now) -> Watch {
         let address = address_of(key_of(who), &self.config.house.domain);
         let at = wall(now);
-        let rules = self.config.owners.iter().filter_map(|owner| self.kept.rules.get(owner));
+        let rules = self.deciders(device).filter_map(|owner| self.kept.rules.get(owner));
         let said = rules.map(|rules| rules.evaluate(Some(&address), device.id(), at));
         let said = said.filter(|said| said.matched).map(|said| said.watch).max();
         let may_ask = || self.config.access.may_ask(who, device.id(), device.room());
@@ -106,7 +114,7 @@ impl Gateway {
     pub(super) fn granted_until(&self, who: &Identity, device: &Device, now: Now) -> Option<u32> {
         let address = address_of(key_of(who), &self.config.house.domain);
         let at = wall(now);
-        let rules = self.config.owners.iter().filter_map(|owner| self.kept.rules.get(owner));
+        let rules = self.deciders(device).filter_map(|owner| self.kept.rules.get(owner));
         let speaks = |rule: &&policy::Rule| rule.concerns(device.id(), at) && rule.means(Some(&address));
         let ends = rules.flat_map(|rules| &rules.rules).filter(speaks).filter_map(|rule| rule.until(at));
         ends.max().map(|end| u32::try_from(end.as_second() - at.as_second()).unwrap_or(0))
@@ -181,16 +189,21 @@ fn people(rule: &policy::Rule, config: &Config) -> (Vec<Identity>, Vec<Many>) {
     let users = config.users.iter().filter(|user| rule.means(Some(&address_of(&user.name, domain))));
     let mut who: Vec<Identity> = users.map(|user| Identity::User(user.name.clone())).collect();
     let mut many = Vec::new();
-    for condition in &rule.conditions {
-        let policy::Condition::Identity(named) = condition else { continue };
-        for named in named {
-            match named {
-                Who::One(address) if !is_ours(address, domain) => {
-                    who.push(Identity::Asserted(address.clone()));
-                }
-                Who::One(_) => {}
-                Who::Many { domain, except } => many.push(many_of(domain.as_ref(), except)),
+    let identities = rule.conditions.iter().filter_map(|condition| match condition {
+        policy::Condition::Identity(named) => Some(named),
+        _ => None,
+    });
+    let several = identities.clone().count() > 1;
+    for named in identities.flatten() {
+        match named {
+            // All conditions must mean him.
+            Who::One(address) if !is_ours(address, domain) && rule.means(Some(address)) => {
+                who.push(Identity::Asserted(address.clone()));
             }
+            Who::One(_) => {}
+            // Of whom several conditions speak at once is not said here: nobody.
+            Who::Many { .. } if several => {}
+            Who::Many { domain, except } => many.push(many_of(domain.as_ref(), except)),
         }
     }
     (who, many)

@@ -135,7 +135,7 @@ impl Subscription {
             return false;
         }
         // The number of watchers' changes begins anew with each run: it is no entity-tag.
-        let tag = self.template.is_none().then(|| source.tag(self.resource));
+        let tag = self.template.is_none().then(|| source.tag(self.resource, self.standing));
         let known = !goes_on
             && self.moments.is_empty()
             && self.condition.zip(tag).is_some_and(|(condition, tag)| condition.holds(tag));
@@ -185,7 +185,7 @@ impl Subscription {
                     if let Some(extension) = document.require {
                         writer.field("Require", &[extension]);
                     }
-                    if let Some(tag) = tag.filter(|_| self.standing == Standing::Active && rest.is_none()) {
+                    if let Some(tag) = tag.filter(|_| self.standing != Standing::Pending && rest.is_none()) {
                         writer.field_fmt("SIP-ETag", format_args!("{tag:016x}"));
                     }
                     writer.body(&document.content_type, &document.body)
