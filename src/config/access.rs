@@ -8,7 +8,7 @@ use super::names::same_room;
 use crate::sip::wire::uri::unescape;
 
 /// Somebody whose name was proved, and how.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Identity {
     /// A user of the home file, by digest.
     User(String),
@@ -41,7 +41,7 @@ pub struct Rule {
 }
 
 /// Everybody for whom an upstream vouches, of one domain or of any.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Many {
     /// The domain.
     pub domain: Option<String>,
@@ -52,7 +52,7 @@ pub struct Many {
 }
 
 /// What a rule covers.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Grant {
     /// `"*"`: every appliance.
     Everything,

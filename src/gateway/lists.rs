@@ -1,7 +1,7 @@
 //! Lists that people wrote, as something to subscribe to: those that they keep have the address
 //! `sip:list.NAME@DOMAIN` (RFC 4826 §4), others come with the SUBSCRIBE (RFC 5367).
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -210,7 +210,12 @@ impl Gateway {
         let new = Before { config, house, rooms };
         let old_lists = |index: usize| old.iter().find(|(known, _)| *known == index).map(|(_, list)| list);
         let lists = (&old_lists as &dyn Fn(usize) -> Option<_>, &*custom);
-        notifier.tell(|who, resource| difference(who, resource, (before, &new), lists, now), now);
+        let mut known = HashMap::new();
+        let differs = |who: &str, resource: Resource| {
+            let key = (who.to_owned(), resource.subject, resource.facet);
+            known.entry(key).or_insert_with(|| difference(who, resource, (before, &new), lists, now)).clone()
+        };
+        notifier.tell(differs, now);
         for (index, _) in old {
             notifier.changed(Subject::Custom(index).code(), now);
         }
@@ -222,7 +227,13 @@ impl Gateway {
         let (old, new) = (Before { config: before, house, rooms }, Before { config, house, rooms });
         let same = |index: usize| custom.get(index);
         let lists = (&same as &dyn Fn(usize) -> Option<_>, &*custom);
-        notifier.tell(|who, resource| difference(who, resource, (&old, &new), lists, now), now);
+        // Many watch the same list: each is compared once.
+        let mut known = HashMap::new();
+        let differs = |who: &str, resource: Resource| {
+            let key = (who.to_owned(), resource.subject, resource.facet);
+            known.entry(key).or_insert_with(|| difference(who, resource, (&old, &new), lists, now)).clone()
+        };
+        notifier.tell(differs, now);
     }
 }
 

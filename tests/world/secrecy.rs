@@ -279,3 +279,33 @@ fn decisions_are_never_more_than_can_be_read_again() {
     let kept: Vec<_> = world.kept.iter().filter_map(|(_, body)| body.clone()).collect();
     assert!(kept.iter().all(|body| policy::read(body).is_ok()), "{words}");
 }
+
+/// However many rules say so: what is granted as a whole is one grant, and a decision stays quick.
+#[test]
+fn many_rules_for_a_large_house_cost_little() {
+    let device = |n: usize| {
+        format!("  dev{n}:\n    name: Dev {n}\n    profile: plug\n    params: {{topic: dev{n}}}\n")
+    };
+    let devices: String = std::iter::once("devices:\n".to_owned()).chain((0..300).map(device)).collect();
+    let mut world = World::with(1412, home::edited(&[(ALERTS, ASKS), ("devices:\n", &devices)]));
+    let one = |nth: usize| {
+        format!(
+            r#"<rule id="r{nth}"><conditions><identity><one id="sip:ben@home.example"/></identity></conditions>
+            <actions><pr:sub-handling>allow</pr:sub-handling></actions>
+            <transformations><pr:provide-all-attributes/></transformations></rule>"#
+        )
+    };
+    let rules: String = (0..240).map(one).collect();
+    let ns = r#"xmlns="urn:ietf:params:xml:ns:common-policy" xmlns:pr="urn:ietf:params:xml:ns:pres-rules""#;
+    let text = format!("<ruleset {ns}>{rules}</ruleset>");
+    let (key, now) = (Key { kind: Kind::Rules, user: "anna".to_owned() }, world.time());
+    world.gateway.restore(key, text.as_bytes(), now).unwrap();
+    let granted = format!("{:?}", world.gateway).matches("granted: [").count();
+    assert!(granted > 0);
+    let ben = world.phone("ben");
+    for (name, status) in [("dev299", 200), ("lamp", 200), ("nothing", 404)] {
+        assert_eq!(watch(&mut world, ben, name, "appliance"), status, "{name}");
+    }
+    // Debug prints every grant: without merging there are two hundred thousand.
+    assert!(format!("{:?}", world.gateway).matches("Item {").count() < 1000);
+}
