@@ -240,18 +240,19 @@ pub struct Choice {
     pub lifetime: Option<Lifetime>,
 }
 
-/// The variables and events that a SUBSCRIBE with this body wants to hear of.
+/// The variables and events that a SUBSCRIBE with this body wants to hear of, of those in `view`: what is
+/// not in it has no name here.
 ///
 /// # Errors
 /// When it wants something else, or something that the appliance does not have.
-pub fn choice(device: &Device, config: &DeviceConfig, document: &Document) -> Result<Choice, No> {
+pub fn choice(device: &Device, config: &DeviceConfig, document: &Document, view: u128) -> Result<Choice, No> {
     let mut choice = Choice { view: 0, lifetime: None };
     match document {
         Document::Mini(said) => {
             for said in said {
                 choice.view |= match said {
                     Mini::Event { name, .. } | Mini::Query(name) => {
-                        item(device, name).ok_or_else(|| nothing(name))?
+                        item((device, view), name).ok_or_else(|| nothing(name))?
                     }
                     _ => return Err((488, "SUBSCRIBE moves nothing".to_owned())),
                 };
@@ -263,7 +264,7 @@ pub fn choice(device: &Device, config: &DeviceConfig, document: &Document) -> Re
                     return Err((488, format!("this is not {}", shorten(&order.device))));
                 }
                 for action in &order.actions {
-                    add(device, action, &mut choice)?;
+                    add((device, view), action, &mut choice)?;
                 }
             }
         }
@@ -272,17 +273,17 @@ pub fn choice(device: &Device, config: &DeviceConfig, document: &Document) -> Re
     Ok(choice)
 }
 
-fn add(device: &Device, action: &Action, choice: &mut Choice) -> Result<(), No> {
+fn add((device, view): (&Device, u128), action: &Action, choice: &mut Choice) -> Result<(), No> {
     match action {
         Action::Control { .. } => return Err((488, "SUBSCRIBE moves nothing".to_owned())),
         Action::Query(variables) => {
             for name in variables {
-                choice.view |= item(device, name).ok_or_else(|| nothing(name))?;
+                choice.view |= item((device, view), name).ok_or_else(|| nothing(name))?;
             }
         }
         Action::Subscribe(watches) => {
             for watch in watches {
-                choice.view |= watched(device, watch)?;
+                choice.view |= watched((device, view), watch)?;
                 let lifetime = Lifetime::parse(&watch.duration)
                     .ok_or_else(|| (400, format!("{} is no duration", shorten(&watch.duration))))?;
                 choice.lifetime.get_or_insert(lifetime);
@@ -292,8 +293,8 @@ fn add(device: &Device, action: &Action, choice: &mut Choice) -> Result<(), No> 
     Ok(())
 }
 
-fn watched(device: &Device, watch: &Watch) -> Result<u128, No> {
-    let variable = item(device, &watch.variable).ok_or_else(|| nothing(&watch.variable))?;
+fn watched((device, seen): (&Device, u128), watch: &Watch) -> Result<u128, No> {
+    let variable = item((device, seen), &watch.variable).ok_or_else(|| nothing(&watch.variable))?;
     let mut view = if watch.events.is_empty() { variable } else { 0 };
     for event in &watch.events {
         view |= match Condition::parse(event).map_err(|why| (400, why.to_owned()))? {
@@ -301,7 +302,7 @@ fn watched(device: &Device, watch: &Watch) -> Result<u128, No> {
                 variable
             }
             // Where the variable is an event itself, its name for it is one more.
-            Condition::Named(name) => match item(device, &name) {
+            Condition::Named(name) => match item((device, seen), &name) {
                 Some(bit) => bit,
                 None if variable >> EVENTS != 0 => variable,
                 None => return Err(nothing(&name)),
@@ -318,10 +319,11 @@ fn nothing(name: &str) -> No {
     (488, format!("there is no {}", shorten(name)))
 }
 
-/// The bit of a property, or of an event by id, name or class.
-fn item(device: &Device, name: &str) -> Option<u128> {
-    if let Some((index, _)) = property(device, name) {
-        return 1_u128.checked_shl(u32::try_from(index).ok()?);
+/// The bit of a property, or of an event by id, name or class, where it is in `view`.
+fn item((device, view): (&Device, u128), name: &str) -> Option<u128> {
+    let bit = |index: usize| 1_u128.checked_shl(u32::try_from(index).ok()?).filter(|bit| view & bit != 0);
+    if let Some(bit) = property(device, name).and_then(|(index, _)| bit(index)) {
+        return Some(bit);
     }
     let name = plain(name);
     let events = &device.model().events;
@@ -331,5 +333,5 @@ fn item(device: &Device, name: &str) -> Option<u128> {
             || of.class.as_deref().map(plain).as_ref() == Some(&name)
     };
     let index = events.iter().position(named)?;
-    1_u128.checked_shl(u32::try_from(EVENTS + index).ok()?)
+    bit(EVENTS + index)
 }

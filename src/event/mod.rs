@@ -19,12 +19,12 @@ pub mod subject;
 pub mod winfo;
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::body::filter::FilterSet;
 use crate::body::presence::Presence;
-use crate::config::Config;
 use crate::config::access::{Access, Identity};
+use crate::config::{Config, DeviceId};
 use crate::device::alerts::{Alerts, Counts};
 use crate::device::appliance::Device;
 use crate::device::house::House;
@@ -241,8 +241,8 @@ impl Documents<'_> {
         if let Subject::Custom(index) = subject {
             let entries = self.custom.get(index).map(|list| list.entries.as_slice()).unwrap_or_default();
             let device = |id| self.house.device(id);
-            let shown = |device: &Device| members.iter().any(|member| member.device.id() == device.id());
-            let shows = |place| self.devices(place).any(shown);
+            let shown: HashSet<&str> = members.iter().map(|member| member.device.id()).collect();
+            let shows = |place| self.devices(place).any(|device| shown.contains(device.id()));
             let person = |user| self.seen(package, &who, user);
             return list::written(package, &view, entries, device, person, shows);
         }
@@ -366,12 +366,11 @@ impl Documents<'_> {
         let who = identity_of(watcher.who);
         let all = self.members(subject, resource, &who, Watcher { filter: None, ..watcher });
         let words = PACKAGES.get(resource.package).is_some_and(|package| package.name() == "presence");
-        let id_of = |device: &Device| {
-            self.house.devices().find(|(_, other)| other.id() == device.id()).map(|(id, _)| id)
-        };
+        let ids: HashMap<&str, DeviceId> =
+            self.house.devices().map(|(id, device)| (device.id(), id)).collect();
         all.iter()
             .filter_map(|member| {
-                let id = id_of(member.device)?;
+                let id = *ids.get(member.device.id())?;
                 Some((Whose::Device(id), filter::facts(member, self.now, words)))
             })
             .chain(self.users(subject).filter_map(|user| {

@@ -127,7 +127,9 @@ impl Gateway {
             None => Identity::Asserted(from.uri.address().into_owned()),
         };
         let device = self.resolve(&to.uri, request.hop).and_then(Target::device);
-        let device = device.ok_or(Rejection::new(404, "No Such Appliance"))?;
+        // What is not there is denied like what he may not watch: an agent asks for others, and may not
+        // know of everything himself.
+        let device = device.ok_or(Rejection::new(603, "Decline"))?;
         let standing = self.standing(&who, Subject::Device(device), false, now).map(|(standing, _)| standing);
         let (status, reason) = match standing {
             Some(Standing::Active) => (200, "OK"),

@@ -262,7 +262,7 @@ impl Gateway {
 }
 
 /// The answer to somebody who may see the appliance, do nothing with it, and said no question.
-fn only_status(device: &Device) -> Answer {
+pub(super) fn only_status(device: &Device) -> Answer {
     Answer::new(403, "Forbidden", format!("{}: you may only ask for its status", device.name()))
 }
 

@@ -8,7 +8,7 @@ use sipliance::body::resource_lists::{self, Entry, Item, List};
 use sipliance::body::rlmi;
 use sipliance::config::Config;
 use sipliance::gateway::{Input, Key, Kind};
-use sipliance::sip::wire::Message;
+use sipliance::sip::wire::{Message, Name};
 
 use super::home;
 use super::requests::ruled;
@@ -308,4 +308,80 @@ fn many_rules_for_a_large_house_cost_little() {
     }
     // Debug prints every grant: without merging there are two hundred thousand.
     assert!(format!("{:?}", world.gateway).matches("Item {").count() < 1000);
+}
+
+/// The status line and the words of the last answer.
+fn said(world: &World, phone: usize, op: usize) -> (u16, String) {
+    let bytes = world.phones[phone].ops[op].response.clone().unwrap();
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    let body = text.split_once("\r\n\r\n").map(|(_, body)| body).unwrap_or_default();
+    (world.phones[phone].ops[op].status(), format!("{}\n{body}", text.lines().next().unwrap()))
+}
+
+/// Of an appliance that he may see in part, what he may not see has no name.
+#[test]
+fn hidden_properties_have_no_names() {
+    let ben = "  - who: ben\n    see: [plug.watts]\n";
+    let mut world = World::with(1413, home::edited(&[(BEN, ben)]));
+    world.report("stat/plug/POWER", "OFF");
+    let ben = world.phone("ben");
+    let dmp = "application/dmp";
+    let mut ask = |name: &str| {
+        let one = |event: &str| {
+            format!(
+                "<DMPAction><Device>plug</Device><Subscribe><Variable>{name}</Variable>{event}<Duration>600</Duration></Subscribe></DMPAction>"
+            )
+        };
+        let two = one("").replacen("<Subscribe>", "<Query><Variable>watts</Variable></Query><Subscribe>", 1);
+        let mut heard = Vec::new();
+        for body in [one(""), one("<Event>&lt; 32</Event>"), two, format!("<event>{name}</event>")] {
+            let body = Some((dmp, body.as_str()));
+            let op = world
+                .at(ben, |phone, now| phone.subscribe_with("plug", "appliance", Some(dmp), 600, body, now));
+            world.run(500);
+            heard.push(said(&world, ben, op));
+        }
+        let words = world.at(ben, |phone, now| {
+            phone.request("DO", "plug", "", Some(("text/plain", &format!("{name} on"))), now)
+        });
+        world.run(500);
+        heard.push(said(&world, ben, words));
+        heard.into_iter().map(|(status, words)| (status, words.replace(name, "NAME"))).collect::<Vec<_>>()
+    };
+    let (hidden, absent) = (ask("power"), ask("sugar"));
+    assert_eq!(hidden, absent);
+}
+
+/// Proves: QA-4
+#[test]
+fn an_agent_learns_no_names() {
+    let mut world =
+        World::with(1414, home::edited(&[(ALERTS, "alerts: {message: [anna]}\nagents: [carla]\n")]));
+    let carla = world.phone("carla");
+    for name in ["lamp", "nothing"] {
+        let op = world.at(carla, |phone, now| phone.qauth("ben@home.example", name, now));
+        world.run(500);
+        assert_eq!(world.phones[carla].ops[op].status(), 603, "{name}");
+    }
+}
+
+/// Proves: PB-3
+#[test]
+fn who_lost_the_right_keeps_no_setting() {
+    let acts = "  - who: ben\n    see: [plug]\n    do: [plug]\n";
+    let mut world = World::with(1415, home::edited(&[(BEN, acts)]));
+    world.report("stat/plug/POWER", "OFF");
+    let ben = world.phone("ben");
+    let op = world.at(ben, |phone, now| phone.lease("plug", true, 60, now));
+    world.run(2_000);
+    let bytes = world.phones[ben].ops[op].response.clone().unwrap();
+    let tag = Message::parse(&bytes).unwrap().first(Name::SipETag).map(<[u8]>::to_vec).unwrap();
+    let refresh = format!("SIP-If-Match: {}\r\nExpires: 600\r\n", String::from_utf8(tag).unwrap());
+    world.handle(Input::Reload(home::config(None)));
+    world.run(500);
+    let op = world.at(ben, |phone, now| phone.publish("plug", None, &refresh, now));
+    world.run(1_000);
+    assert_eq!(world.phones[ben].ops[op].status(), 403);
+    world.run(60_000);
+    assert!(!world.plug.on, "it ended in its time");
 }
