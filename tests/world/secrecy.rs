@@ -385,3 +385,21 @@ fn who_lost_the_right_keeps_no_setting() {
     world.run(60_000);
     assert!(!world.plug.on, "it ended in its time");
 }
+
+/// Damage isolates everything, and goes on to do so after the next start: the damaged document is moved
+/// aside.
+///
+/// Proves: REQ-8.6.1
+#[test]
+fn damage_to_the_switch_releases_nothing_later() {
+    let key = Key { kind: Kind::Isolated, user: "home".to_owned() };
+    for damaged in [&b""[..], b"\n", b"= plug", b"\0\0\0"] {
+        let mut world = World::new(1416);
+        let now = world.time();
+        assert!(world.gateway.restore(key.clone(), damaged, now).is_err(), "{damaged:?}");
+        world.handle(Input::Deadline);
+        assert!(world.gateway.status(world.time()).devices.iter().all(|device| device.isolated));
+        let kept = world.kept.last().cloned();
+        assert_eq!(kept, Some((key.clone(), Some("all local\n".into()))), "{damaged:?}");
+    }
+}
