@@ -314,6 +314,27 @@ mod tests {
         assert!(!wide.may_watch(&Identity::Asserted("sip:anna@home.example".into()), "anna"));
     }
 
+    #[test]
+    fn an_exception_means_somebody_in_every_spelling() {
+        let many = Many {
+            domain: Some("p.example".into()),
+            except: vec!["sip:eve@p.example".into()],
+            except_domains: vec![],
+        };
+        let granted = Rule { many: vec![many], see: vec![Grant::Device("plug".into())], ..Rule::default() };
+        let access = Access::default().with(vec![granted]);
+        for (address, seen) in [
+            ("sip:bob@p.example", true),
+            ("sip:eve@p.example", false),
+            ("sips:eve@P.example", false),
+            ("sip:%65ve@p.example", false),
+            ("sip:bob@q.example", false),
+        ] {
+            assert_eq!(access.may_see(&Identity::Asserted(address.into()), "plug", None), seen, "{address}");
+        }
+        assert!(!access.may_decide(&Identity::Asserted("sip:bob@p.example".into()), "plug", None));
+    }
+
     /// Proves: AUTH-1
     #[test]
     fn without_rules_nothing_is_allowed() {

@@ -132,11 +132,14 @@ pub(super) fn wall(now: Now) -> Timestamp {
     Timestamp::from_millisecond(now.wall_ms).unwrap_or_default()
 }
 
+/// Of whom a rule speaks.
+type People = (Vec<Identity>, Vec<Many>);
+
 /// The rights that owners grant now, the same to the same people once: what is granted as a whole is kept
 /// as one, so that many rules for many appliances stay small.
 fn granted(config: &Config, house: &House, rules: &BTreeMap<String, Ruleset>, now: Now) -> Vec<Rule> {
     let at = wall(now);
-    let mut granted: BTreeMap<(Vec<Identity>, Vec<Many>), [BTreeSet<Grant>; 2]> = BTreeMap::new();
+    let mut granted: BTreeMap<People, [BTreeSet<Grant>; 2]> = BTreeMap::new();
     // Of the home file alone: a grant is nothing to grant from.
     let own = config.access.with(Vec::new());
     for owner in &config.owners {
@@ -224,7 +227,7 @@ fn item(device: &Device, item: &str) -> Grant {
 }
 
 /// Of whom a rule speaks: users of this house one by one, others by address or domain.
-fn people(rule: &policy::Rule, config: &Config) -> (Vec<Identity>, Vec<Many>) {
+fn people(rule: &policy::Rule, config: &Config) -> People {
     let domain = &config.house.domain;
     let users = config.users.iter().filter(|user| rule.means(Some(&address_of(&user.name, domain))));
     let mut who: Vec<Identity> = users.map(|user| Identity::User(user.name.clone())).collect();
@@ -262,4 +265,32 @@ fn many_of(domain: Option<&String>, except: &[Except]) -> Many {
 
 fn is_ours(address: &str, domain: &str) -> bool {
     Uri::parse(address).is_ok_and(|uri| uri.host.eq_ignore_ascii_case(domain))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::home::{Profiles, from_text};
+
+    /// All conditions of a rule must hold, also two of the same kind.
+    #[test]
+    fn who_is_meant_by_one_of_two_conditions_is_not_meant() {
+        let (config, _) = from_text(Path::new("home.yaml"), "format: 1\n", "", &Profiles::new());
+        let one = |address: &str| Who::One(address.to_owned());
+        let anybody = Who::Many { domain: None, except: Vec::new() };
+        let rule = |conditions: Vec<Vec<Who>>| policy::Rule {
+            conditions: conditions.into_iter().map(policy::Condition::Identity).collect(),
+            ..policy::Rule::default()
+        };
+        let config = config.unwrap();
+        let (bob, eve) = ("sip:bob@p.example", "sip:eve@p.example");
+        for first in [vec![one(bob), one(eve)], vec![anybody.clone()]] {
+            let (who, many) = people(&rule(vec![first, vec![one(bob)]]), &config);
+            assert!(who.iter().all(|who| *who == Identity::Asserted(bob.to_owned())), "{who:?}");
+            assert_eq!((who.is_empty(), many.len()), (false, 0));
+        }
+        assert_eq!(people(&rule(vec![vec![anybody]]), &config).1.len(), 1);
+    }
 }
