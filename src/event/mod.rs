@@ -30,7 +30,6 @@ use crate::device::appliance::Device;
 use crate::device::house::House;
 use crate::sip::notifier::watchers::{Fact, Standing};
 use crate::sip::notifier::{Document, Moment, Resource, Source, Watcher};
-use crate::sip::wire::Uri;
 use crate::timer::Now;
 
 use self::custom::{CustomList, CustomLists};
@@ -39,7 +38,7 @@ use self::filter::{Addresses, Facts, Whose};
 pub use self::package::{EVENTS, Member, Package, View};
 pub use self::people::People;
 pub use self::subject::{Class, Rooms, Subject};
-pub use self::winfo::Watching;
+pub use self::winfo::{Watching, watcher_of_2000};
 
 /// Every package that the gateway serves; the index is [`Resource::package`].
 pub const PACKAGES: [&dyn Package; 7] = [
@@ -204,16 +203,6 @@ impl Source for Documents<'_> {
 fn document_of(package: &dyn Package, form: usize, body: String) -> Document {
     let content_type = Cow::Borrowed(package.content_types().get(form).copied().unwrap_or("text/plain"));
     Document { content_type, require: None, body: body.into(), rest: None }
-}
-
-/// The address of 2000 for watcher information (draft-rosenberg-impp-watcherinfo-00 §5): the address of
-/// the watcher and that of what it watches in one user part, each `@` escaped.
-pub fn watcher_of_2000(uri: &str) -> Option<(String, String)> {
-    let uri = Uri::parse(uri).ok()?;
-    let user = uri.user_text()?;
-    let mut parts = user.split('@');
-    let (watcher, domain, subject, home) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-    parts.next().is_none().then(|| (format!("sip:{watcher}@{domain}"), format!("sip:{subject}@{home}")))
 }
 
 impl Documents<'_> {

@@ -48,7 +48,6 @@ fn two_owners(ask: &str) -> Arc<Config> {
     home::edited(&[(ALERTS, ASKS), (BEN, &ben)])
 }
 
-/// Proves: AUTH-4
 #[test]
 fn an_owner_hears_and_decides_nothing_about_what_is_not_there_for_him() {
     let mut world = World::with(1401, two_owners("    ask: [lamp]\n"));
@@ -250,8 +249,6 @@ fn who_is_released_is_released_alone() {
 }
 
 /// What is written must be read again at the next start, or every decision is lost.
-///
-/// Proves: AUTH-5
 #[test]
 fn decisions_are_never_more_than_can_be_read_again() {
     let mut world = World::with(1411, two_owners("    ask: [lamp]\n"));
@@ -352,7 +349,6 @@ fn hidden_properties_have_no_names() {
     assert_eq!(hidden, absent);
 }
 
-/// Proves: QA-4
 #[test]
 fn an_agent_learns_no_names() {
     let mut world =
@@ -365,7 +361,6 @@ fn an_agent_learns_no_names() {
     }
 }
 
-/// Proves: PB-3
 #[test]
 fn who_lost_the_right_keeps_no_setting() {
     let acts = "  - who: ben\n    see: [plug]\n    do: [plug]\n";
