@@ -3,7 +3,7 @@
 
 use super::Gateway;
 use super::request::Request;
-use super::subscribe::Place;
+use super::subscribe::{Place, template_of};
 use crate::event::Package;
 use crate::sip::notifier::rate::Rates;
 use crate::sip::notifier::watchers::Standing;
@@ -101,7 +101,7 @@ impl Gateway {
                 rates: Rates::default(),
                 condition: None,
                 standing: template.standing,
-                template: None,
+                template: template_of(rules, template.resource.form),
                 filter: None,
             };
             self.notifier.add(wanted, now);

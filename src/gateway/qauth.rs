@@ -44,6 +44,10 @@ impl Gateway {
     }
 
     fn send_qauth(&mut self, owner: &str, number: u32, hop: Hop, contact: &str, now: Now) {
+        // It is thinking about that already.
+        if self.requests.asked.values().any(|asked| asked.number == number && asked.contact == contact) {
+            return;
+        }
         let Some(wanted) = self.requests.get(number) else { return };
         let Some(device) = self.house.device(wanted.device) else { return };
         let house = &self.config.house;
@@ -74,7 +78,10 @@ impl Gateway {
     pub(super) fn on_qauth_answer(&mut self, ticket: u32, response: &Message<'_>, now: Now) {
         let Start::Response { status, .. } = response.start else { return };
         let Some(Asked { owner, contact, number }) = self.requests.asked.remove(&ticket) else { return };
+        // Somebody decided meanwhile: the newer word counts, and a phone that was slow has none.
+        let decided = self.requests.get(number).is_none_or(|wanted| wanted.decided);
         match status {
+            200..300 | 600..700 if decided => {}
             200..300 => {
                 let seconds = response.expires().unwrap_or(LONGEST).min(LONGEST);
                 let span = std::time::Duration::from_secs(u64::from(seconds));

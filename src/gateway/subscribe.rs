@@ -271,7 +271,7 @@ fn watched_of_2000(request: &Request<'_, '_>) -> Option<String> {
 }
 
 /// For watcher information: of whose watchers it tells. The format of 2000 knows no changes.
-fn template_of(rules: &dyn Package, form: usize) -> Option<Template> {
+pub(super) fn template_of(rules: &dyn Package, form: usize) -> Option<Template> {
     let (package, _) = event::find(rules.template_of()?)?;
     Some(Template { package, whole: form > 0 })
 }

@@ -11,6 +11,7 @@ use sipliance::gateway::{Input, Key, Kind};
 use sipliance::sip::wire::{Message, Name};
 
 use super::home;
+use super::phone::Reply;
 use super::requests::ruled;
 use super::world::World;
 
@@ -397,4 +398,48 @@ fn damage_to_the_switch_releases_nothing_later() {
         let kept = world.kept.last().cloned();
         assert_eq!(kept, Some((key.clone(), Some("all local\n".into()))), "{damaged:?}");
     }
+}
+
+/// A QAUTH that is answered late is no decision over one that was made meanwhile.
+#[test]
+fn a_late_authorizer_changes_no_decision() {
+    let asks = "alerts: {message: [anna]}\nowners: [anna]\n";
+    let ben_asks = format!("{BEN}    ask: [lamp]\n");
+    let mut world = World::with(1417, home::edited(&[(ALERTS, asks), (BEN, &ben_asks)]));
+    let (anna, ben) = (world.phone("anna"), world.phone("ben"));
+    world.at(anna, |phone, now| phone.register_authorizer(600, now));
+    world.run(300);
+    world.phones[anna].replies.extend([Reply::Status(200), Reply::Status(183)]);
+    watch(&mut world, ben, "lamp", "presence");
+    let qauths = |world: &World| -> Vec<bytes::Bytes> {
+        let asked = world.phones[anna].asked.iter().filter(|(method, _)| method == "QAUTH");
+        let mut seen: Vec<bytes::Bytes> = Vec::new();
+        asked.for_each(|(_, bytes)| {
+            if !seen.contains(bytes) {
+                seen.push(bytes.clone());
+            }
+        });
+        seen
+    };
+    let asked = qauths(&world);
+    assert_eq!(asked.len(), 1);
+    // A phone that registers again is not asked again while it thinks.
+    world.at(anna, |phone, now| phone.register_authorizer(600, now));
+    world.run(500);
+    assert_eq!(qauths(&world).len(), 1);
+    let question = world.phones[anna].messages.last().unwrap().1.clone();
+    let number = question.split_once("`allow ").unwrap().1.split('`').next().unwrap().to_owned();
+    assert!(say(&mut world, anna, "home", &format!("deny {number}")).1.starts_with("ben may not watch"));
+    let text = String::from_utf8(asked[0].to_vec()).unwrap();
+    let copied = ["Via:", "From:", "To:", "Call-ID:", "CSeq:"];
+    let fields: String = text
+        .lines()
+        .filter(|line| copied.iter().any(|name| line.starts_with(name)))
+        .map(|line| format!("{line}\r\n"))
+        .collect();
+    let answer = format!("SIP/2.0 200 OK\r\n{fields}Content-Length: 0\r\n\r\n");
+    let from = world.phones[anna].hop.local;
+    world.inject(from, answer.into_bytes());
+    world.run(1_000);
+    assert_eq!(watch(&mut world, ben, "lamp", "presence"), 404);
 }
