@@ -35,7 +35,7 @@ use crate::timer::Now;
 use self::custom::{CustomList, CustomLists};
 pub use self::filter::Filters;
 use self::filter::{Addresses, Facts, Whose};
-pub use self::package::{EVENTS, Member, Package, View};
+pub use self::package::{EVENTS, Member, Package, View, partial};
 pub use self::people::People;
 pub use self::subject::{Class, Rooms, Subject};
 pub use self::winfo::{Watching, watcher_of_2000};
@@ -105,7 +105,7 @@ impl Source for Documents<'_> {
         }
         match Subject::of(resource.subject) {
             Subject::Alerts => self.alerts.version().hash(&mut hasher),
-            subject if resource.facet & CHOSEN != 0 => {
+            subject if resource.facet & (CHOSEN | PARTIAL) != 0 => {
                 self.devices(subject).for_each(|device| hash_chosen(device, resource.view, &mut hasher));
             }
             Subject::Custom(index) => {
@@ -164,11 +164,11 @@ impl Source for Documents<'_> {
         let package = PACKAGES.get(resource.package).copied().unwrap_or(&appliance::Appliance);
         let domain = &self.config.house.domain;
         let only = watcher_of_2000(watcher.entity);
-        let owner = self.config.owners.iter().any(|owner| owner == watcher.who);
-        let decides = |device: &Device| {
-            self.config.access.may_decide(&identity_of(watcher.who), device.id(), device.room())
-        };
-        let owner = owner && self.devices(Subject::of(resource.subject)).all(decides);
+        let (who, access) = (identity_of(watcher.who), &self.config.access);
+        let owner = self.config.owners.iter().any(|owner| owner == watcher.who)
+            && self
+                .devices(Subject::of(resource.subject))
+                .all(|it| access.may_decide(&who, it.id(), it.room()));
         let shown: Vec<&Fact> = facts
             .iter()
             .filter(|fact| owner || fact.who == watcher.who)
@@ -201,8 +201,8 @@ impl Source for Documents<'_> {
 }
 
 fn document_of(package: &dyn Package, form: usize, body: String) -> Document {
-    let content_type = Cow::Borrowed(package.content_types().get(form).copied().unwrap_or("text/plain"));
-    Document { content_type, require: None, body: body.into(), rest: None }
+    let kind = package.content_types().get(form).copied().unwrap_or("text/plain");
+    Document { content_type: Cow::Borrowed(kind), require: None, body: body.into(), rest: None }
 }
 
 impl Documents<'_> {
@@ -454,6 +454,8 @@ fn hash_chosen(device: &Device, view: u128, hasher: &mut impl std::hash::Hasher)
 pub const OUTSIDE: u8 = 1;
 /// In [`Resource::facet`]: the watcher chose some of what he may see; the view is what he chose.
 pub const CHOSEN: u8 = 2;
+/// In [`Resource::facet`]: the watcher sees some of it alone, and hears of that alone.
+pub const PARTIAL: u8 = 4;
 
 /// Whether an appliance is there for somebody on that side at all.
 pub fn is_there(device: &Device, outside: bool) -> bool {
@@ -468,8 +470,7 @@ fn is_shown(members: &[Member<'_>], moment: &Moment) -> bool {
     })
 }
 
-/// What of `device` `who` may see, as [`Member::visible`]; `None` when that there is one is too much
-/// already.
+/// What of `device` `who` may see, as [`Member::visible`]; `None` when even that it is there is too much.
 pub fn view_of(access: &Access, who: &Identity, device: &Device, outside: bool) -> Option<u128> {
     let (id, room, model) = (device.id(), device.room(), device.model());
     let properties = model.properties.iter().map(|property| &*property.id).take(EVENTS).enumerate();

@@ -183,3 +183,11 @@ fn sees(visible: u128, index: usize) -> bool {
 pub fn escape(text: &str) -> std::borrow::Cow<'_, str> {
     quick_xml::escape::escape(text)
 }
+
+/// [`super::PARTIAL`], where a view is not all of an appliance.
+pub fn partial(device: &Device, view: u128) -> u8 {
+    let model = device.model();
+    let low = |count: usize| (1_u128 << count.min(EVENTS)) - 1;
+    let all = low(model.properties.len()) | low(model.events.len()) << EVENTS;
+    if view & all == all { 0 } else { super::PARTIAL }
+}

@@ -10,7 +10,7 @@ use super::request::Request;
 use crate::body::dmp;
 use crate::config::Compat;
 use crate::control::dmp::{Choice, choice};
-use crate::event::{self, CHOSEN, Subject};
+use crate::event::{self, CHOSEN, PARTIAL, Subject};
 use crate::sip::Rejection;
 use crate::sip::notifier::{Condition, Resource};
 use crate::sip::wire::{Message, Name};
@@ -99,8 +99,8 @@ pub(super) fn is_dmp(message: &Message<'_>) -> bool {
     message.content_type().is_some_and(|kind| kind.eq_ignore_ascii_case(dmp::CONTENT_TYPE))
 }
 
-/// What a subscriber knows: whoever chose hears only when what he chose has changed, so that the last
-/// state counts as known. No state has this tag, and the first is sent.
+/// What a subscriber knows: whoever chose, or may not see all, hears only when what he chose or sees has
+/// changed, so that the last state counts as known. No state has this tag, and the first is sent.
 pub(super) fn known(resource: Resource, condition: Option<Condition>) -> Option<Condition> {
-    condition.or_else(|| (resource.facet & CHOSEN != 0).then_some(Condition::Tag(0)))
+    condition.or_else(|| (resource.facet & (CHOSEN | PARTIAL) != 0).then_some(Condition::Tag(0)))
 }

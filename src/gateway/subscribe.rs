@@ -238,7 +238,9 @@ impl Gateway {
         })?;
         // Of its own standing everybody may be told.
         let standing = if rules.template_of().is_some() { Standing::Active } else { standing };
+        let device = if let Subject::Device(id) = subject { self.house.device(id) } else { None };
         let facet = if outside { event::OUTSIDE } else { 0 };
+        let facet = facet | device.map_or(0, |device| event::partial(device, view));
         let resource = Resource { subject: subject.code(), package, form: reading.form, view, facet };
         Ok((resource, standing, reading))
     }

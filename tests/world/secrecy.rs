@@ -443,3 +443,27 @@ fn a_late_authorizer_changes_no_decision() {
     world.run(1_000);
     assert_eq!(watch(&mut world, ben, "lamp", "presence"), 404);
 }
+
+/// When something happens that he may not see, he hears nothing, and not even that something happened.
+#[test]
+fn hidden_properties_move_nothing() {
+    let ben = "  - who: ben\n    see: [plug.watts]\n";
+    let mut world = World::with(1418, home::edited(&[(BEN, ben)]));
+    world.report("stat/plug/POWER", "OFF");
+    world.report("tele/plug/SENSOR", r#"{"ENERGY":{"Power":7}}"#);
+    let ben = world.phone("ben");
+    for package in ["appliance", "presence"] {
+        watch(&mut world, ben, "plug", package);
+    }
+    world.run(5_000);
+    let heard = |world: &World| [0, 1].map(|sub| world.phones[ben].subs[sub].notifies.len());
+    let before = heard(&world);
+    for state in ["ON", "OFF", "ON"] {
+        world.report("stat/plug/POWER", state);
+        world.run(6_000);
+    }
+    assert_eq!(heard(&world), before);
+    world.report("tele/plug/SENSOR", r#"{"ENERGY":{"Power":900}}"#);
+    world.run(6_000);
+    assert_eq!(heard(&world), before.map(|count| count + 1));
+}

@@ -129,6 +129,7 @@ impl Subscription {
         now: Now,
     ) -> bool {
         let goes_on = self.next_page > 0 && self.end.is_none();
+        let due = self.beat().is_some_and(|at| at <= now.mono);
         if self.filter.is_some() && !goes_on && !self.is_worth(source, now) {
             self.dirty = false;
             self.moments.clear();
@@ -146,7 +147,8 @@ impl Subscription {
             self.dirty = news.as_ref().is_some_and(|news| news.more);
             self.at_once = false;
         }
-        if known && self.end.is_none() {
+        // A beat says that all is as it was.
+        if known && self.end.is_none() && !due {
             return false;
         }
         let (who, entity, standing, filter) = (&*self.who, &*self.entity, self.standing, self.filter);
