@@ -15,6 +15,7 @@ pub mod message_summary;
 pub mod package;
 pub mod people;
 pub mod presence;
+pub mod ringing;
 pub mod subject;
 pub mod winfo;
 
@@ -38,6 +39,7 @@ pub use self::filter::Filters;
 use self::filter::{Addresses, Facts, Whose};
 pub use self::package::{EVENTS, Member, Package, View};
 pub use self::people::People;
+pub use self::ringing::Ringing;
 pub use self::subject::{Class, Rooms, Subject};
 pub use self::winfo::Watching;
 
@@ -58,6 +60,11 @@ pub const ALLOW_EVENTS: &str = "appliance, presence, dialog, message-summary, de
 /// The package of that name (RFC 6665 §8.2.1: compared without case).
 pub fn find(name: &str) -> Option<(usize, &'static dyn Package)> {
     PACKAGES.iter().copied().enumerate().find(|(_, package)| package.name().eq_ignore_ascii_case(name))
+}
+
+/// Whether a package is the one of lamp keys.
+pub fn is_dialog(package: usize) -> bool {
+    PACKAGES.get(package).is_some_and(|package| package.name() == "dialog")
 }
 
 /// Documents of the newest state, each made once for all who watch it in the same way.
@@ -82,6 +89,8 @@ pub struct Documents<'a> {
     pub custom: &'a CustomLists,
     /// What a person should know of.
     pub alerts: &'a Alerts,
+    /// Bells.
+    pub ringing: &'a Ringing,
     /// The people.
     pub people: &'a People,
     /// Shared documents.
@@ -112,7 +121,9 @@ impl Source for Documents<'_> {
                 people.for_each(|user| self.people.version(user).hash(&mut hasher));
             }
             Subject::User(user) => self.people.version(user).hash(&mut hasher),
-            subject => self.devices(subject).for_each(|device| device.shadow().version().hash(&mut hasher)),
+            subject => self.devices(subject).for_each(|device| {
+                (device.shadow().version(), self.ringing.has(device.index())).hash(&mut hasher);
+            }),
         }
         hasher.finish()
     }
@@ -250,19 +261,12 @@ impl Documents<'_> {
     ) -> Option<Document> {
         let (title, id) = self.name_of(subject);
         let view = View {
-            members: &[],
             title,
             id,
             form,
             nth: watcher.nth,
             entity: watcher.entity,
-            domain: &self.config.house.domain,
-            moments: &[],
-            alerts: Counts::default(),
-            person: None,
-            filter: None,
-            page: watcher.page,
-            now: self.now,
+            ..View::of(&[], &self.config.house.domain, self.now)
         };
         let body = match (watcher.standing, subject) {
             (Standing::Polite, Subject::Device(device)) => {
@@ -306,19 +310,16 @@ impl Documents<'_> {
     ) -> View<'b> {
         let (title, id) = self.name_of(subject);
         View {
-            members,
             title,
             id,
-            form: 0,
             nth: watcher.nth,
             entity: watcher.entity,
-            domain: &self.config.house.domain,
-            moments: &[],
             alerts: self.alerts_for(who, resource.facet & OUTSIDE != 0),
+            rings: members.iter().any(|member| self.ringing.heard_by(member)),
             person: self.person(subject),
             filter: watcher.filter.and_then(|filter| self.filters.get(filter)),
             page: watcher.page,
-            now: self.now,
+            ..View::of(members, &self.config.house.domain, self.now)
         }
     }
 

@@ -94,6 +94,8 @@ pub struct View<'a> {
     pub moments: &'a [Moment],
     /// The alerts that the watcher may know of.
     pub alerts: Counts,
+    /// Whether a bell rings there that the watcher may hear.
+    pub rings: bool,
     /// The person, where it is about one.
     pub person: Option<&'a Presence>,
     /// What the watcher wants of it.
@@ -134,6 +136,28 @@ impl<'a> Member<'a> {
     /// When the newest value was heard, in milliseconds since 1970.
     pub fn newest_ms(&self) -> Option<i64> {
         self.properties().filter_map(|(index, _)| self.device.shadow().reading(index)?.at_ms).max()
+    }
+}
+
+impl<'a> View<'a> {
+    /// A first document of these appliances, for nobody in particular.
+    pub fn of(members: &'a [Member<'a>], domain: &'a str, now: Now) -> Self {
+        Self {
+            members,
+            title: "",
+            id: "",
+            form: 0,
+            nth: 0,
+            entity: "",
+            domain,
+            moments: &[],
+            alerts: Counts::default(),
+            rings: false,
+            person: None,
+            filter: None,
+            page: Page::WHOLE,
+            now,
+        }
     }
 }
 

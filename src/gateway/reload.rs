@@ -40,6 +40,7 @@ impl Gateway {
         };
         let rooms = Rooms::of(&config);
         self.alerts.retain(|alert| stays(alert.device));
+        self.ringing.retain(stays);
         // What ends later would be returned to whatever has that place then.
         self.leases.retain(stays);
         self.notifier.end(

@@ -130,9 +130,10 @@ impl Gateway {
 
     /// What documents are written from.
     pub(super) fn documents(&mut self, now: Now) -> Documents<'_> {
-        let Self { config, house, rooms, custom, alerts, people, cache, filters, began_ms, .. } = self;
+        let Self { config, house, rooms, custom, alerts, ringing, people, cache, filters, began_ms, .. } =
+            self;
         let masked_ms = *began_ms;
-        Documents { config, house, rooms, custom, alerts, people, cache, filters, masked_ms, now }
+        Documents { config, house, rooms, custom, alerts, ringing, people, cache, filters, masked_ms, now }
     }
 
     /// A refresh or an unsubscription.

@@ -9,7 +9,21 @@ use crate::event::{self, Subject};
 use crate::sip::notifier::{Moment, Resource};
 use crate::timer::Now;
 
+/// The class of events that ring.
+const BELL: &str = "doorbell";
+
 impl Gateway {
+    /// Bells that have rung long enough: the keys that blink for them stop.
+    pub(super) fn on_bells(&mut self, now: Now) {
+        while let Some(id) = self.ringing.end(now.mono) {
+            let blinks = |_: &str, resource: Resource| event::is_dialog(resource.package);
+            self.notifier.changed_for(Subject::Device(id).code(), blinks, now);
+            if let Some(room) = self.rooms.of_device(id) {
+                self.notifier.changed_for(Subject::Room(room).code(), blinks, now);
+            }
+        }
+    }
+
     pub(super) fn on_effect(&mut self, effect: Effect, now: Now) {
         match effect {
             Effect::Drive { link, op } => self.drive(link, op),
@@ -70,6 +84,13 @@ impl Gateway {
             self.notifier.changed_for(Subject::Alerts.code(), may_hear, now);
         }
         let alert = alert.map(|urgent| (urgent, event.clone()));
+        if of.class.as_deref() == Some(BELL) {
+            self.ringing.begin(id, nth, now.mono);
+            if let Some(room) = self.rooms.of_device(id) {
+                let blinks = |_: &str, resource: Resource| event::is_dialog(resource.package);
+                self.notifier.changed_for(Subject::Room(room).code(), blinks, now);
+            }
+        }
         let moment = Moment { name: event, value, at_ms: now.wall_ms };
         self.notifier.happened(Subject::Device(id).code(), event::EVENTS + nth, &moment, now);
         if let Some((urgent, event)) = alert {

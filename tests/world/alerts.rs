@@ -84,3 +84,38 @@ fn a_room_is_its_appliances() {
     world.run(300);
     assert_eq!(world.phones[ben].ops[op].status(), 404, "a room where one may see nothing");
 }
+
+/// Proves: DI-5
+#[test]
+fn a_key_blinks_while_the_bell_rings() {
+    let mut world = World::new(604);
+    let (anna, ben) = (world.phone("anna"), world.phone("ben"));
+    for name in ["plug", "kitchen"] {
+        world.at(anna, |phone, now| phone.subscribe(name, "dialog", 600, now));
+    }
+    // Of the lamp Ben may see nothing, and of its bell he hears nothing either.
+    world.at(ben, |phone, now| phone.subscribe("bedroom", "dialog", 600, now));
+    world.run(2_000);
+    assert!(body(&world, anna, 0).contains("<state>terminated</state>"));
+    world.report("stat/plug/BUTTON", "short");
+    world.run(1_500);
+    for sub in [0, 1] {
+        assert!(body(&world, anna, sub).contains("<state>early</state>"), "{}", body(&world, anna, sub));
+    }
+    // Pressed again, it rings on.
+    world.run(10_000);
+    world.report("stat/plug/BUTTON", "short");
+    world.run(15_000);
+    assert!(body(&world, anna, 0).contains("<state>early</state>"));
+    world.run(6_500);
+    for sub in [0, 1] {
+        assert!(body(&world, anna, sub).contains("<state>terminated</state>"), "{}", body(&world, anna, sub));
+    }
+    let version =
+        |body: &str| body.split("version=\"").nth(2).unwrap().split('"').next().unwrap().parse::<u32>();
+    assert_eq!(
+        version(&body(&world, anna, 0)).unwrap() as usize + 1,
+        world.phones[anna].subs[0].notifies.len()
+    );
+    assert!(world.phones[ben].subs[0].notifies.is_empty());
+}
