@@ -28,6 +28,16 @@ impl Ringing {
         Some(device)
     }
 
+    /// Somebody has seen to it.
+    pub fn stop(&mut self, device: DeviceId) {
+        self.0.remove(&device);
+    }
+
+    /// Those that ring.
+    pub fn all(&self) -> impl Iterator<Item = DeviceId> {
+        self.0.keys().copied()
+    }
+
     /// When the next one has rung long enough.
     pub fn next_deadline(&self) -> Option<Instant> {
         self.0.values().map(|(_, until)| *until).min()

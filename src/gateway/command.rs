@@ -12,6 +12,7 @@ use super::{Gateway, Output, batch, publish, sequence};
 use crate::config::DeviceId;
 use crate::config::access::Identity;
 use crate::control::answer::{self, Answer};
+use crate::control::target::Target;
 use crate::device::appliance::Device;
 use crate::device::command::{CommandId, Order, Outcome};
 use crate::event::{identity_of, key_of};
@@ -171,6 +172,9 @@ impl Gateway {
         let target = self.resolve(&request.uri, request.hop);
         let outside = self.is_outside(request.hop);
         // People are watched here, and neither called nor written to.
+        // A pickup code is dialled, and nothing else.
+        let target =
+            target.filter(|target| matches!(kind, Kind::Call) || !matches!(target, Target::Pickup(_)));
         let target = target.filter(|target| target.user().is_none() && self.is_there(&who, *target, outside));
         let target = target.ok_or(Rejection::new(404, "No Such Appliance"))?;
         let target = self.narrow(&who, target, outside);
