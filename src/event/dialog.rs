@@ -28,10 +28,6 @@ impl Package for Dialog {
         Duration::from_secs(1)
     }
 
-    fn is_shared(&self) -> bool {
-        false
-    }
-
     fn document(&self, view: &View<'_>) -> String {
         let state = match view.lamp() {
             _ if view.rings => "early",

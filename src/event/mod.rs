@@ -37,7 +37,7 @@ use crate::timer::Now;
 use self::custom::{CustomList, CustomLists};
 pub use self::filter::Filters;
 use self::filter::{Addresses, Facts, Whose};
-pub use self::package::{EVENTS, Member, Package, View};
+pub use self::package::{EVENTS, Member, Package, Sharing, View};
 pub use self::people::People;
 pub use self::ringing::Ringing;
 pub use self::subject::{Class, Rooms, Subject};
@@ -70,8 +70,30 @@ pub fn is_dialog(package: usize) -> bool {
 /// Documents of the newest state, each made once for all who watch it in the same way.
 #[derive(Debug, Default)]
 pub struct Cache {
-    made: HashMap<Resource, (u64, Document)>,
+    made: HashMap<Resource, Made>,
 }
+
+/// One document that is shared.
+#[derive(Debug)]
+struct Made {
+    version: u64,
+    /// The address that it names; `None` when it names none.
+    entity: Option<String>,
+    at_ms: i64,
+    document: Document,
+}
+
+impl Made {
+    /// Whether it is what such a watcher gets.
+    fn fits(&self, version: u64, watcher: Watcher<'_>, now: Now) -> bool {
+        let recent = || (self.at_ms..self.at_ms + MOMENT_MS).contains(&now.wall_ms);
+        let same = |entity: &String| entity == watcher.entity && recent();
+        self.version == version && self.entity.as_ref().is_none_or(same)
+    }
+}
+
+/// How long a document counts that says how long something is so.
+const MOMENT_MS: i64 = 1000;
 
 /// Documents kept for sharing; when it is full, all are forgotten and made again.
 const CACHED: usize = 256;
@@ -139,23 +161,26 @@ impl Source for Documents<'_> {
         }
         let version = match subject {
             Subject::Device(device)
-                if package.is_shared() && moments.is_empty() && watcher.filter.is_none() =>
+                if package.sharing() != Sharing::None && moments.is_empty() && watcher.filter.is_none() =>
             {
                 self.house.device(device).map(|device| device.shadow().version())
             }
             _ => None,
         };
-        if let (Some(version), Some((of, document))) = (version, self.cache.made.get(&resource))
-            && *of == version
+        if let (Some(version), Some(made)) = (version, self.cache.made.get(&resource))
+            && made.fits(version, watcher, self.now)
         {
-            return Some(document.clone());
+            return Some(made.document.clone());
         }
         let document = self.make(subject, package, resource, watcher, moments);
         if let Some(version) = version {
             if self.cache.made.len() >= CACHED {
                 self.cache.made.clear();
             }
-            self.cache.made.insert(resource, (version, document.clone()));
+            let named = package.sharing() == Sharing::Address;
+            let entity = named.then(|| watcher.entity.to_owned());
+            let made = Made { version, entity, at_ms: self.now.wall_ms, document: document.clone() };
+            self.cache.made.insert(resource, made);
         }
         Some(document)
     }

@@ -39,8 +39,10 @@ pub trait Package: Sync {
     fn filters(&self) -> bool {
         false
     }
-    /// Whether every watcher of the same form and view of an appliance gets the same bytes.
-    fn is_shared(&self) -> bool;
+    /// Which watchers of the same form and view of an appliance get the same bytes.
+    fn sharing(&self) -> Sharing {
+        Sharing::None
+    }
     /// The state as a document.
     fn document(&self, view: &View<'_>) -> String;
     /// What is said to somebody over whom nobody has decided yet; `None`: nothing. `view` has no
@@ -58,6 +60,17 @@ pub trait Package: Sync {
         let _ = of;
         String::new()
     }
+}
+
+/// Which watchers get the same bytes, as long as the state is the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// None: each document has a number of its own, or says what happened to whom.
+    None,
+    /// Those who dialled the same address, for a moment: the document says how long something is so.
+    Address,
+    /// All.
+    All,
 }
 
 /// An appliance, and what of it the watcher may see.
