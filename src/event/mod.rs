@@ -20,18 +20,17 @@ pub mod subject;
 pub mod winfo;
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::body::filter::FilterSet;
 use crate::body::presence::Presence;
-use crate::config::Config;
 use crate::config::access::{Access, Identity};
+use crate::config::{Config, DeviceId};
 use crate::device::alerts::{Alerts, Counts};
 use crate::device::appliance::Device;
 use crate::device::house::House;
 use crate::sip::notifier::watchers::{Fact, Standing};
 use crate::sip::notifier::{Document, Moment, Resource, Source, Watcher};
-use crate::sip::wire::Uri;
 use crate::timer::Now;
 
 use self::custom::{CustomList, CustomLists};
@@ -41,7 +40,7 @@ pub use self::package::{EVENTS, Member, Package, Sharing, View};
 pub use self::people::People;
 pub use self::ringing::Ringing;
 pub use self::subject::{Class, Rooms, Subject};
-pub use self::winfo::Watching;
+pub use self::winfo::{Watching, watcher_of_2000};
 
 /// Every package that the gateway serves; the index is [`Resource::package`].
 pub const PACKAGES: [&dyn Package; 7] = [
@@ -126,10 +125,15 @@ pub struct Documents<'a> {
 }
 
 impl Source for Documents<'_> {
-    fn tag(&self, resource: Resource) -> u64 {
+    fn tag(&self, resource: Resource, standing: Standing) -> u64 {
         use std::hash::{DefaultHasher, Hash as _, Hasher as _};
         let mut hasher = DefaultHasher::new();
         resource.hash(&mut hasher);
+        if standing != Standing::Active {
+            // What is told instead never changes.
+            self.masked_ms.hash(&mut hasher);
+            return hasher.finish();
+        }
         match Subject::of(resource.subject) {
             Subject::Alerts => self.alerts.version().hash(&mut hasher),
             subject if resource.facet & CHOSEN != 0 => {
@@ -197,6 +201,10 @@ impl Source for Documents<'_> {
         let domain = &self.config.house.domain;
         let only = watcher_of_2000(watcher.entity);
         let owner = self.config.owners.iter().any(|owner| owner == watcher.who);
+        let decides = |device: &Device| {
+            self.config.access.may_decide(&identity_of(watcher.who), device.id(), device.room())
+        };
+        let owner = owner && self.devices(Subject::of(resource.subject)).all(decides);
         let shown: Vec<&Fact> = facts
             .iter()
             .filter(|fact| owner || fact.who == watcher.who)
@@ -233,16 +241,6 @@ fn document_of(package: &dyn Package, form: usize, body: String) -> Document {
     Document { content_type, require: None, body: body.into(), rest: None }
 }
 
-/// The address of 2000 for watcher information (draft-rosenberg-impp-watcherinfo-00 §5): the address of
-/// the watcher and that of what it watches in one user part, each `@` escaped.
-pub fn watcher_of_2000(uri: &str) -> Option<(String, String)> {
-    let uri = Uri::parse(uri).ok()?;
-    let user = uri.user_text()?;
-    let mut parts = user.split('@');
-    let (watcher, domain, subject, home) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-    parts.next().is_none().then(|| (format!("sip:{watcher}@{domain}"), format!("sip:{subject}@{home}")))
-}
-
 impl Documents<'_> {
     fn make(
         &self,
@@ -268,7 +266,10 @@ impl Documents<'_> {
         if let Subject::Custom(index) = subject {
             let entries = self.custom.get(index).map(|list| list.entries.as_slice()).unwrap_or_default();
             let device = |id| self.house.device(id);
-            return list::written(package, &view, entries, device, |user| self.seen(package, &who, user));
+            let shown: HashSet<&str> = members.iter().map(|member| member.device.id()).collect();
+            let shows = |place| self.devices(place).any(|device| shown.contains(device.id()));
+            let person = |user| self.seen(package, &who, user);
+            return list::written(package, &view, entries, device, person, shows);
         }
         if subject.is_list() {
             return list::document(package, &view);
@@ -380,12 +381,11 @@ impl Documents<'_> {
         let who = identity_of(watcher.who);
         let all = self.members(subject, resource, &who, Watcher { filter: None, ..watcher });
         let words = PACKAGES.get(resource.package).is_some_and(|package| package.name() == "presence");
-        let id_of = |device: &Device| {
-            self.house.devices().find(|(_, other)| other.id() == device.id()).map(|(id, _)| id)
-        };
+        let ids: HashMap<&str, DeviceId> =
+            self.house.devices().map(|(id, device)| (device.id(), id)).collect();
         all.iter()
             .filter_map(|member| {
-                let id = id_of(member.device)?;
+                let id = *ids.get(member.device.id())?;
                 Some((Whose::Device(id), filter::facts(member, self.now, words)))
             })
             .chain(self.users(subject).filter_map(|user| {
@@ -397,14 +397,23 @@ impl Documents<'_> {
     }
 
     /// The first thing that filters name and that is nothing to `who` at `subject`; in words.
-    pub fn unknown_to_filter(&self, set: &FilterSet, resource: Resource, who: &Identity) -> Option<String> {
+    pub fn unknown_to_filter(
+        &self,
+        set: &FilterSet,
+        (resource, standing): (Resource, Standing),
+        who: &Identity,
+    ) -> Option<String> {
+        // Who is blocked politely hears what he would hear were he not.
+        let polite = standing == Standing::Polite;
+        let outside = resource.facet & OUTSIDE != 0;
         let package = PACKAGES.get(resource.package)?.name();
         let exists = |name: &str| {
             self.devices(Subject::of(resource.subject)).any(|device| {
                 let model = device.model();
                 let known = model.properties.iter().any(|property| *property.id == *name)
                     || model.events.iter().any(|event| *event.id == *name);
-                known && self.config.access.may_see_property(who, device.id(), device.room(), name)
+                let sees = || self.config.access.may_see_property(who, device.id(), device.room(), name);
+                known && is_there(device, outside) && (polite || sees())
             })
         };
         filter::unknown(set, package, &exists)

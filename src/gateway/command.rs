@@ -7,7 +7,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::request::Request;
-use super::wish::Wish;
+use super::wish::{Wish, only_status};
 use super::{Gateway, Output, batch, publish, sequence};
 use crate::config::DeviceId;
 use crate::config::access::Identity;
@@ -215,7 +215,7 @@ impl Gateway {
         match wish {
             Wish::Silence => self.answer(&asker, &Answer::new(200, "OK", ""), None, now),
             Wish::Acknowledge(only) => {
-                let answer = self.acknowledge(only, who, now);
+                let answer = self.acknowledge(only, (who, outside), now);
                 self.answer(&asker, &answer, target.device(), now);
             }
             Wish::Isolate(cut, isolated) => {
@@ -267,7 +267,11 @@ impl Gateway {
         let what = describe(&order);
         let (item, sensitive) = (order.subject(), is_sensitive(device, &order));
         if !self.config.access.may_do(who, device.id(), device.room(), item, sensitive) {
-            let words = format!("{}: you may not do that", device.name());
+            // Who may do nothing does not learn what could be done.
+            let words = match self.config.access.may_act(who, device.id(), device.room()) {
+                true => format!("{}: you may not do that", device.name()),
+                false => only_status(device).words,
+            };
             self.counters.forbidden += 1;
             self.audit(Step::Refused, &asker, id, &what, "no right", now);
             return self.answer(&asker, &Answer::new(403, "Forbidden", words), Some(id), now);

@@ -50,9 +50,9 @@ impl Gateway {
         self.kept.retain_users(&self.config.clone());
         self.people.truncate(self.config.users.len());
         self.compose_all(now);
-        self.end_unfit_filters(now);
         self.rules_changed(now);
         // Only now: what owners granted is a right again.
+        self.end_unfit_filters(now);
         self.relist(&Before { config: &old_config, house: &old, rooms: &old_rooms }, now);
         self.tell_places(now);
         self.relocate_remotes();

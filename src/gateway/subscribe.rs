@@ -41,10 +41,10 @@ impl Gateway {
         }
         let rules = event::PACKAGES.get(resource.package).copied().ok_or_else(bad_event)?;
         check_list(resource, request.message)?;
-        let filters = self.filters_in(request, rules, resource, &who, None, now)?;
+        let filters = self.filters_in(request, rules, (resource, standing), &who, None, now)?;
         let who = key_of(&who).to_owned();
         if reading.in_answer && asked.is_fetch() {
-            return self.fetch(request, resource, &who, now);
+            return self.fetch(request, (resource, standing), &who, now);
         }
         let places = places(request.message, reading.each_contact)?;
         if !self.notifier.has_room(&who) {
@@ -72,7 +72,7 @@ impl Gateway {
             template: template_of(rules, resource.form),
             filter: None,
         };
-        let (status, reason) = self.status_for(resource, condition, now);
+        let (status, reason) = self.status_for((resource, standing), condition, now);
         let key = self.open(request, Weight::Light)?;
         wanted.filter = self.keep_filters(None, filters);
         let writer = self.accepted(request, &wanted, status, reason);
@@ -121,12 +121,12 @@ impl Gateway {
     /// 204 when the subscriber knows the state already (RFC 5839 §6.1).
     fn status_for(
         &mut self,
-        resource: Resource,
+        (resource, standing): (Resource, Standing),
         condition: Option<Condition>,
         now: Now,
     ) -> (u16, &'static str) {
         let documents = self.documents(now);
-        let known = condition.is_some_and(|condition| condition.holds(documents.tag(resource)));
+        let known = condition.is_some_and(|condition| condition.holds(documents.tag(resource, standing)));
         if known { (204, "No Notification") } else { (200, "OK") }
     }
 
@@ -166,7 +166,8 @@ impl Gateway {
             .map_or_else(|| lifetime(request.message, rules), |place| place.lifetime(request.message, rules));
         self.check_choice(request, resource)?;
         let old = self.notifier.filter_of(id);
-        let filters = self.filters_in(request, rules, resource, &identity, old, now)?;
+        let standing = self.notifier.standing(id);
+        let filters = self.filters_in(request, rules, (resource, standing), &identity, old, now)?;
         // The tag of a state says nothing about how another filter shows it.
         let condition = condition_of(request.message).filter(|_| filters.is_none());
         let rates = rates_of(request.message);
@@ -175,13 +176,14 @@ impl Gateway {
         let filter = self.keep_filters(old, filters);
         self.notifier.set_filter(id, filter);
         // The end of a subscription is always said.
-        let (status, reason) = self.status_for(resource, condition.filter(|_| !expires.is_zero()), now);
+        let (status, reason) =
+            self.status_for((resource, standing), condition.filter(|_| !expires.is_zero()), now);
         let key = self.open(request, Weight::Light)?;
         let mut writer = self.response(request.message, request.hop, status, reason, None);
         writer.field("Contact", &["<", &our_contact(request), ">"]);
         writer.field_fmt("Expires", format_args!("{}", expires.as_secs()));
         let in_answer = matrix::in_answer(&Asked::of(request.message, false), self.config.compat);
-        let (entity, standing) = (self.entity(request), self.notifier.standing(id));
+        let entity = self.entity(request);
         let (who, entity) = (&*who, &*entity);
         let watcher = Watcher { who, nth: 0, entity, standing, filter, page: Page::WHOLE };
         let state = in_answer.then(|| self.state_for(resource, watcher, now)).flatten();
@@ -272,7 +274,7 @@ fn watched_of_2000(request: &Request<'_, '_>) -> Option<String> {
 }
 
 /// For watcher information: of whose watchers it tells. The format of 2000 knows no changes.
-fn template_of(rules: &dyn Package, form: usize) -> Option<Template> {
+pub(super) fn template_of(rules: &dyn Package, form: usize) -> Option<Template> {
     let (package, _) = event::find(rules.template_of()?)?;
     Some(Template { package, whole: form > 0 })
 }

@@ -15,7 +15,7 @@ use crate::control::target::{Target, press_of};
 use crate::control::{senml, words};
 use crate::device::appliance::Device;
 use crate::device::command::Order;
-use crate::event::Subject;
+use crate::event::{Subject, is_there};
 use crate::limits;
 use crate::sip::Rejection;
 use crate::sip::wire::Name;
@@ -149,7 +149,7 @@ impl Gateway {
             return Wish::Tell(isolated(device));
         }
         match words::understand(device, text) {
-            Ok(words::Said::Order(order)) => Wish::Order(id, order),
+            Ok(words::Said::Order(order) | words::Said::Toggle(order)) => Wish::Order(id, order),
             Ok(words::Said::Status) => Wish::Tell(Answer::new(200, "OK", self.state(who, device, now))),
             Ok(words::Said::Help) if acts => Wish::Tell(Answer::new(200, "OK", words::help(device))),
             Ok(words::Said::Help) => Wish::Tell(Answer::new(200, "OK", "I know: status, help")),
@@ -180,11 +180,18 @@ impl Gateway {
     }
 
     /// Marks alerts as seen, of the appliances that `who` may do something with.
-    pub(super) fn acknowledge(&mut self, only: Option<DeviceId>, who: &Identity, now: Now) -> Answer {
+    pub(super) fn acknowledge(
+        &mut self,
+        only: Option<DeviceId>,
+        (who, outside): (&Identity, bool),
+        now: Now,
+    ) -> Answer {
         let (house, access) = (&self.house, &self.config.access);
         let seen = self.alerts.acknowledge(|alert| {
             let device = house.device(alert.device).filter(|_| only.is_none_or(|only| only == alert.device));
-            device.is_some_and(|device| access.may_act(who, device.id(), device.room()))
+            device.is_some_and(|device| {
+                is_there(device, outside) && access.may_act(who, device.id(), device.room())
+            })
         });
         self.notifier.changed(Subject::Alerts.code(), now);
         self.silence(only, who, now);
@@ -261,7 +268,7 @@ impl Gateway {
 }
 
 /// The answer to somebody who may see the appliance, do nothing with it, and said no question.
-fn only_status(device: &Device) -> Answer {
+pub(super) fn only_status(device: &Device) -> Answer {
     Answer::new(403, "Forbidden", format!("{}: you may only ask for its status", device.name()))
 }
 

@@ -36,6 +36,7 @@ mod rates;
 mod replay;
 mod requests;
 mod scenarios;
+mod secrecy;
 mod strangers;
 mod streams;
 mod two;

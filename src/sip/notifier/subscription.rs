@@ -187,7 +187,7 @@ impl Subscription {
             return false;
         }
         // The number of watchers' changes begins anew with each run: it is no entity-tag.
-        let tag = self.template.is_none().then(|| source.tag(self.resource));
+        let tag = self.template.is_none().then(|| source.tag(self.resource, self.standing));
         let known = !goes_on
             && self.moments.is_empty()
             && self.condition.zip(tag).is_some_and(|(condition, tag)| condition.holds(tag));
@@ -225,8 +225,8 @@ impl Subscription {
         if let (Some(_), Some(_), Some(tag)) = (&document, self.condition, tag) {
             self.condition = Some(Condition::Tag(tag));
         }
-        // What is not all of the state has no tag, and who is not served gets none.
-        let tag = tag.filter(|_| self.standing == Standing::Active && rest.is_none());
+        // What is not all of the state has no tag, and who has to wait gets none.
+        let tag = tag.filter(|_| self.standing != Standing::Pending && rest.is_none());
         self.write(id, document.as_ref(), tag, transactions, now);
         true
     }
