@@ -4,6 +4,7 @@
 //! one is to be sent. Adding a package is one file here and one line in [`PACKAGES`].
 
 pub mod appliance;
+mod cache;
 pub mod custom;
 pub mod describe;
 pub mod device_info;
@@ -15,6 +16,7 @@ pub mod message_summary;
 pub mod package;
 pub mod people;
 pub mod presence;
+pub mod ringing;
 pub mod subject;
 pub mod winfo;
 
@@ -32,11 +34,13 @@ use crate::sip::notifier::watchers::{Fact, Standing};
 use crate::sip::notifier::{Document, Moment, Resource, Source, Watcher};
 use crate::timer::Now;
 
+pub use self::cache::Cache;
 use self::custom::{CustomList, CustomLists};
 pub use self::filter::Filters;
 use self::filter::{Addresses, Facts, Whose};
-pub use self::package::{EVENTS, Member, Package, View, partial};
+pub use self::package::{EVENTS, Member, Package, Sharing, View, partial};
 pub use self::people::People;
+pub use self::ringing::Ringing;
 pub use self::subject::{Class, Rooms, Subject};
 pub use self::winfo::{Watching, watcher_of_2000};
 
@@ -59,14 +63,10 @@ pub fn find(name: &str) -> Option<(usize, &'static dyn Package)> {
     PACKAGES.iter().copied().enumerate().find(|(_, package)| package.name().eq_ignore_ascii_case(name))
 }
 
-/// Documents of the newest state, each made once for all who watch it in the same way.
-#[derive(Debug, Default)]
-pub struct Cache {
-    made: HashMap<Resource, (u64, Document)>,
+/// Whether a package is the one of lamp keys.
+pub fn is_dialog(package: usize) -> bool {
+    PACKAGES.get(package).is_some_and(|package| package.name() == "dialog")
 }
-
-/// Documents kept for sharing; when it is full, all are forgotten and made again.
-const CACHED: usize = 256;
 
 /// What the notifier asks for documents.
 #[derive(Debug)]
@@ -81,6 +81,8 @@ pub struct Documents<'a> {
     pub custom: &'a CustomLists,
     /// What a person should know of.
     pub alerts: &'a Alerts,
+    /// Bells.
+    pub ringing: &'a Ringing,
     /// The people.
     pub people: &'a People,
     /// Shared documents.
@@ -106,7 +108,11 @@ impl Source for Documents<'_> {
         match Subject::of(resource.subject) {
             Subject::Alerts => self.alerts.version().hash(&mut hasher),
             subject if resource.facet & (CHOSEN | PARTIAL) != 0 => {
-                self.devices(subject).for_each(|device| hash_chosen(device, resource.view, &mut hasher));
+                self.devices(subject).for_each(|device| {
+                    hash_chosen(device, resource.view, &mut hasher);
+                    let member = Member { device, visible: resource.view };
+                    self.ringing.heard_by(&member).hash(&mut hasher);
+                });
             }
             Subject::Custom(index) => {
                 self.custom.get(index).hash(&mut hasher);
@@ -116,7 +122,9 @@ impl Source for Documents<'_> {
                 people.for_each(|user| self.people.version(user).hash(&mut hasher));
             }
             Subject::User(user) => self.people.version(user).hash(&mut hasher),
-            subject => self.devices(subject).for_each(|device| device.shadow().version().hash(&mut hasher)),
+            subject => self.devices(subject).for_each(|device| {
+                (device.shadow().version(), self.ringing.has(device.index())).hash(&mut hasher);
+            }),
         }
         hasher.finish()
     }
@@ -132,23 +140,20 @@ impl Source for Documents<'_> {
         }
         let version = match subject {
             Subject::Device(device)
-                if package.is_shared() && moments.is_empty() && watcher.filter.is_none() =>
+                if package.sharing() != Sharing::None && moments.is_empty() && watcher.filter.is_none() =>
             {
                 self.house.device(device).map(|device| device.shadow().version())
             }
             _ => None,
         };
-        if let (Some(version), Some((of, document))) = (version, self.cache.made.get(&resource))
-            && *of == version
+        if let Some(made) = version.and_then(|version| self.cache.get(&resource, version, watcher, self.now))
         {
-            return Some(document.clone());
+            return Some(made);
         }
         let document = self.make(subject, package, resource, watcher, moments);
         if let Some(version) = version {
-            if self.cache.made.len() >= CACHED {
-                self.cache.made.clear();
-            }
-            self.cache.made.insert(resource, (version, document.clone()));
+            let entity = (package.sharing() == Sharing::Address).then(|| watcher.entity.to_owned());
+            self.cache.put(resource, (version, entity), document.clone(), self.now);
         }
         Some(document)
     }
@@ -251,19 +256,12 @@ impl Documents<'_> {
     ) -> Option<Document> {
         let (title, id) = self.name_of(subject);
         let view = View {
-            members: &[],
             title,
             id,
             form,
             nth: watcher.nth,
             entity: watcher.entity,
-            domain: &self.config.house.domain,
-            moments: &[],
-            alerts: Counts::default(),
-            person: None,
-            filter: None,
-            page: watcher.page,
-            now: self.now,
+            ..View::of(&[], &self.config.house.domain, self.now)
         };
         let body = match (watcher.standing, subject) {
             (Standing::Polite, Subject::Device(device)) => {
@@ -307,19 +305,16 @@ impl Documents<'_> {
     ) -> View<'b> {
         let (title, id) = self.name_of(subject);
         View {
-            members,
             title,
             id,
-            form: 0,
             nth: watcher.nth,
             entity: watcher.entity,
-            domain: &self.config.house.domain,
-            moments: &[],
             alerts: self.alerts_for(who, resource.facet & OUTSIDE != 0),
+            rings: members.iter().any(|member| self.ringing.heard_by(member)),
             person: self.person(subject),
             filter: watcher.filter.and_then(|filter| self.filters.get(filter)),
             page: watcher.page,
-            now: self.now,
+            ..View::of(members, &self.config.house.domain, self.now)
         }
     }
 

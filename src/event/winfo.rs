@@ -63,10 +63,6 @@ impl Package for Winfo {
         Duration::from_secs(5)
     }
 
-    fn is_shared(&self) -> bool {
-        false
-    }
-
     fn template_of(&self) -> Option<&'static str> {
         Some(self.of)
     }

@@ -21,7 +21,7 @@ use crate::sip::notifier::watchers::Standing;
 use crate::sip::notifier::{Condition, Page, Refresh, Resource, Source as _, Template, Wanted, Watcher};
 use crate::sip::transaction::Weight;
 use crate::sip::wire::text::seconds;
-use crate::sip::wire::{Address, Message, Name, Uri, write};
+use crate::sip::wire::{Address, Message, Name, Uri, Writer, write};
 use crate::sip::{Hop, Rejection};
 use crate::timer::Now;
 
@@ -40,11 +40,7 @@ impl Gateway {
             return Err(Rejection::new(403, "Too Many Requests To Watch"));
         }
         let rules = event::PACKAGES.get(resource.package).copied().ok_or_else(bad_event)?;
-        let list = Subject::of(resource.subject).is_list();
-        let knows = |name| request.message.has_option(name, list::EXTENSION);
-        if list && !knows(Name::Supported) && !knows(Name::Require) {
-            return Err(Rejection::new(421, "Extension Required").with("Require", list::EXTENSION));
-        }
+        check_list(resource, request.message)?;
         let filters = self.filters_in(request, rules, (resource, standing), &who, None, now)?;
         let who = key_of(&who).to_owned();
         if reading.in_answer && asked.is_fetch() {
@@ -79,15 +75,7 @@ impl Gateway {
         let (status, reason) = self.status_for((resource, standing), condition, now);
         let key = self.open(request, Weight::Light)?;
         wanted.filter = self.keep_filters(None, filters);
-        let mut writer =
-            self.response(request.message, request.hop, status, reason, Some(&wanted.dialog.local_tag));
-        write::copy_record_route(&mut writer, request.message);
-        writer.field("Contact", &["<", &our_contact(request), ">"]);
-        writer.field_fmt("Expires", format_args!("{}", expires.as_secs()));
-        writer.field("Allow-Events", &[ALLOW_EVENTS]);
-        if list {
-            writer.field("Require", &[list::EXTENSION]);
-        }
+        let writer = self.accepted(request, &wanted, status, reason);
         let state = reading.in_answer.then(|| {
             let (who, entity, filter) = (&*wanted.who, &*wanted.entity, wanted.filter);
             let watcher = Watcher { who, nth: 0, entity, standing, filter, page: Page::WHOLE };
@@ -107,6 +95,20 @@ impl Gateway {
             self.tell_others(request, &template, others, rules, now);
         }
         Ok(())
+    }
+
+    /// The 2xx to a new subscription, without a body.
+    fn accepted(&self, request: &Request<'_, '_>, wanted: &Wanted, status: u16, reason: &str) -> Writer {
+        let tag = &wanted.dialog.local_tag;
+        let mut writer = self.response(request.message, request.hop, status, reason, Some(tag));
+        write::copy_record_route(&mut writer, request.message);
+        writer.field("Contact", &["<", &our_contact(request), ">"]);
+        writer.field_fmt("Expires", format_args!("{}", wanted.expires.as_secs()));
+        writer.field("Allow-Events", &[ALLOW_EVENTS]);
+        if Subject::of(wanted.resource.subject).is_list() {
+            writer.field("Require", &[list::EXTENSION]);
+        }
+        writer
     }
 
     /// The dialog of a new subscription with one of the Contacts.
@@ -130,9 +132,10 @@ impl Gateway {
 
     /// What documents are written from.
     pub(super) fn documents(&mut self, now: Now) -> Documents<'_> {
-        let Self { config, house, rooms, custom, alerts, people, cache, filters, began_ms, .. } = self;
+        let Self { config, house, rooms, custom, alerts, ringing, people, cache, filters, began_ms, .. } =
+            self;
         let masked_ms = *began_ms;
-        Documents { config, house, rooms, custom, alerts, people, cache, filters, masked_ms, now }
+        Documents { config, house, rooms, custom, alerts, ringing, people, cache, filters, masked_ms, now }
     }
 
     /// A refresh or an unsubscription.
@@ -276,6 +279,15 @@ fn watched_of_2000(request: &Request<'_, '_>) -> Option<String> {
 pub(super) fn template_of(rules: &dyn Package, form: usize) -> Option<Template> {
     let (package, _) = event::find(rules.template_of()?)?;
     Some(Template { package, whole: form > 0 })
+}
+
+/// Whoever watches a list must be able to read one (RFC 4662 §4.1).
+fn check_list(resource: Resource, message: &Message<'_>) -> Result<(), Rejection> {
+    let knows = |name| message.has_option(name, list::EXTENSION);
+    if Subject::of(resource.subject).is_list() && !knows(Name::Supported) && !knows(Name::Require) {
+        return Err(Rejection::new(421, "Extension Required").with("Require", list::EXTENSION));
+    }
+    Ok(())
 }
 
 fn rates_of(message: &Message<'_>) -> Rates {

@@ -68,7 +68,8 @@ impl Gateway {
             Kind::Message => body::message(request.message)?,
             Kind::Do => body::action(request.message)?,
             Kind::Call | Kind::Publish(_) | Kind::Part { .. } => {
-                return Ok(self.wish_of_call(target, who, outside, now));
+                let picks = request.message.first(Name::Replaces).is_some();
+                return Ok(self.wish_of_call(target, picks, who, outside, now));
             }
         };
         match (content, target.device()) {
@@ -102,10 +103,14 @@ impl Gateway {
         }
     }
 
-    fn wish_of_call(&self, target: Target, who: &Identity, outside: bool, now: Now) -> Wish {
-        // A call to the mailbox says: seen.
-        if target == Target::Alerts {
-            return Wish::Acknowledge(None);
+    /// `picks`: it wants to take over the call that a blinking key showed (RFC 3891).
+    fn wish_of_call(&self, target: Target, picks: bool, who: &Identity, outside: bool, now: Now) -> Wish {
+        // A call to the mailbox says: seen. So does whoever picks up what rings, and switches nothing.
+        match target {
+            Target::Alerts => return Wish::Acknowledge(None),
+            Target::Pickup(id) => return Wish::Acknowledge(Some(id)),
+            target if picks && target.device().is_some() => return Wish::Acknowledge(target.device()),
+            _ => {}
         }
         let Some(id) = target.device() else {
             return self.understand_place(target, "status", who, outside, now);
@@ -189,6 +194,7 @@ impl Gateway {
             })
         });
         self.notifier.changed(Subject::Alerts.code(), now);
+        self.silence(only, who, now);
         let words = match seen {
             0 => "no new alerts".to_owned(),
             1 => "1 alert seen".to_owned(),
