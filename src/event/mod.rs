@@ -164,7 +164,7 @@ impl Source for Documents<'_> {
         let shown: Vec<&Fact> = facts
             .iter()
             .filter(|fact| owner || fact.who == watcher.who)
-            .filter(|fact| only.as_ref().is_none_or(|(only, _)| address_of(&fact.who, domain) == *only))
+            .filter(|fact| only.as_ref().is_none_or(|(only, _)| is_address(only, &fact.who, domain, watcher)))
             .collect();
         let entity = only.as_ref().map_or(watcher.entity, |(_, presentity)| presentity);
         let (form, nth) = (resource.form, watcher.nth);
@@ -482,6 +482,12 @@ pub fn key_of(who: &Identity) -> &str {
 /// The address of somebody.
 pub fn address_of(key: &str, domain: &str) -> String {
     if key.contains(':') { key.to_owned() } else { format!("sip:{key}@{domain}") }
+}
+
+/// Whether a user is called so, in this domain or at the host by which the watcher calls this house.
+fn is_address(address: &str, key: &str, domain: &str, watcher: Watcher<'_>) -> bool {
+    let host = Uri::parse(watcher.entity).map_or("", |uri| uri.host);
+    address == address_of(key, domain) || address == address_of(key, host)
 }
 
 /// The way back: asserted addresses have a scheme, user names hold no colon.
