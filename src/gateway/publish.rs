@@ -90,7 +90,10 @@ impl Gateway {
                     self.give_back(device, lease, now);
                 }
                 let to_tag = self.stateless_tag(request.message);
-                let writer = self.response(request.message, request.hop, 200, "OK", Some(&to_tag));
+                let mut writer = self.response(request.message, request.hop, 200, "OK", Some(&to_tag));
+                // Each 2xx has a tag (RFC 3903 §6): this one names what is gone.
+                writer.field_fmt("SIP-ETag", format_args!("{:016x}", self.rng.random::<u64>()));
+                writer.raw(b"Expires: 0\r\n");
                 self.transactions.answer(key, 200, writer.finish(), now.mono);
                 Ok(())
             }
