@@ -388,3 +388,26 @@ fn a_subscription_in_dmp_hears_what_it_chose() {
     let last = world.phones[anna].subs[power].notifies.last().unwrap();
     assert!(last.state.starts_with("active") && !last.body.contains("watts"), "{last:?}");
 }
+
+/// As in the drafts, where `Bell` rings and the event alone says what is meant.
+#[test]
+fn a_variable_may_have_any_name_where_its_event_says_enough() {
+    let mut world = World::new(2301);
+    let anna = world.phone("anna");
+    for (event, status) in [("doorbell", 200), ("power", 488), ("change", 488)] {
+        let body = format!(
+            "<DMPAction><Device>plug</Device><Subscribe><Variable>Bell</Variable><Event>{event}</Event>\
+             <Duration>600</Duration></Subscribe></DMPAction>"
+        );
+        let kind = dmp::CONTENT_TYPE;
+        let op = world.at(anna, |phone, now| {
+            phone.subscribe_with("plug", "appliance", Some(kind), 600, Some((kind, &body)), now)
+        });
+        world.run(500);
+        assert_eq!(world.phones[anna].ops[op].status(), status, "{event}");
+    }
+    world.report("stat/plug/BUTTON", "short");
+    world.run(1_000);
+    let ring = squeezed(&world.phones[anna].subs[0].notifies.last().unwrap().body);
+    assert!(ring.contains("<Value>short</Value><Event>button</Event>"), "{ring}");
+}
