@@ -160,7 +160,10 @@ impl Source for Documents<'_> {
         let package = PACKAGES.get(resource.package).copied().unwrap_or(&appliance::Appliance);
         let domain = &self.config.house.domain;
         let only = watcher_of_2000(watcher.entity);
-        let owner = self.config.owners.iter().any(|owner| owner == watcher.who);
+        let owner = match Subject::of(resource.subject) {
+            Subject::User(user) => self.config.users.get(user).is_some_and(|user| user.name == watcher.who),
+            _ => self.config.owners.iter().any(|owner| owner == watcher.who),
+        };
         let shown: Vec<&Fact> = facts
             .iter()
             .filter(|fact| owner || fact.who == watcher.who)
