@@ -7,6 +7,7 @@ use std::time::Duration;
 use rand::Rng as _;
 
 use super::command::{Asker, Kind, is_sensitive};
+use super::many::of_no;
 use super::request::Request;
 use super::{Gateway, Output};
 use crate::config::DeviceId;
@@ -122,11 +123,7 @@ impl Gateway {
             self.counters.forbidden += 1;
             return Err(Rejection::new(403, "Forbidden"));
         }
-        let order = senml::order(device, text).map_err(|why| Rejection {
-            status: 400,
-            reason: why.into(),
-            fields: String::new(),
-        })?;
+        let order = senml::order(device, &self.config.house.domain, text).map_err(of_no)?;
         let Order::Set { property, value } = &order else {
             return Err(Rejection::new(400, "A Setting Is Needed"));
         };

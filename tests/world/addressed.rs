@@ -146,3 +146,58 @@ fn what_answers_must_say() {
     let (_, told) = answer(&mut world, anna, "OPTIONS", "sip:home@home.example", "", None);
     assert!(told.contains("SUBSCRIBE, NOTIFY, PUBLISH") && !told.contains("QAUTH"), "{told}");
 }
+
+/// Proves: DO-6
+#[test]
+fn senml_about_another_appliance_moves_nothing() {
+    let mut world = World::new(2205);
+    let anna = world.phone("anna");
+    world.report("stat/plug/POWER", "OFF");
+    world.report("stat/lamp/POWER", "OFF");
+    for (to, body, status) in [
+        ("plug", r#"[{"bn":"home.example/lamp/","n":"power","vb":true}]"#, 404),
+        ("plug", r#"[{"n":"home.example/lamp/power","vb":true}]"#, 404),
+        ("d=*", r#"[{"bn":"home.example/nothing/","n":"power","vb":true}]"#, 488),
+        ("plug", r#"[{"n":"power""#, 400),
+        ("plug", r#"[{"n":"power","v":1}]"#, 488),
+    ] {
+        for (method, fields) in [("DO", ""), ("PUBLISH", "Event: appliance\r\nExpires: 60\r\n")] {
+            let body = Some(("application/senml+json", body));
+            let uri = format!("sip:{to}@home.example");
+            let (got, told) = answer(&mut world, anna, method, &uri, fields, body);
+            let due = if method == "PUBLISH" && to != "plug" { 404 } else { status };
+            assert_eq!(got, due, "{told}");
+        }
+    }
+    assert!(world.plug.writes.is_empty());
+    // Names of another kind are the sender's own, and of many that are addressed only the named one moves.
+    for (to, body) in [
+        ("plug", r#"[{"bn":"urn:dev:org:32473-lamp:","n":"power","vb":true}]"#),
+        ("plug", r#"[{"bn":"home.example/plug/","n":"power","vb":false}]"#),
+        ("d=*", r#"[{"bn":"home.example/plug/","n":"power","vb":true}]"#),
+    ] {
+        let body = Some(("application/senml+json", body));
+        let (got, told) = answer(&mut world, anna, "DO", &format!("sip:{to}@home.example"), "", body);
+        assert!(got == 200 && !told.contains("Lamp"), "{told}");
+    }
+    assert_eq!(world.plug.writes.len(), 3);
+}
+
+#[test]
+fn a_do_is_answered_in_what_its_sender_takes() {
+    let mut world = World::new(2206);
+    let anna = world.phone("anna");
+    world.report("stat/plug/POWER", "OFF");
+    for (accept, words, kind) in [
+        ("application/dmp", "on", "\r\nContent-Type: application/dmp\r\n"),
+        ("application/senml+json", "off", "\r\nContent-Type: application/senml+json\r\n"),
+        ("text/plain", "on", "\r\nContent-Type: text/plain;charset=UTF-8\r\n"),
+        ("image/png", "off", "\r\nContent-Length: 0\r\n"),
+    ] {
+        let fields = format!("Accept: {accept}\r\n");
+        let (status, told) =
+            answer(&mut world, anna, "DO", "sip:plug@home.example", &fields, Some(("text/plain", words)));
+        assert!(status == 200 && told.contains(kind), "{accept}: {told}");
+    }
+    assert_eq!(world.plug.writes.len(), 4);
+}
