@@ -108,6 +108,10 @@ fn a_simulated_house_is_watched_asked_and_switched() {
 
     let (code, out, errors) = run(&["watch", &plug, "--once", "--event", "presence"]);
     assert!(code == 0 && out.contains(" plug  open: on"), "{out} {errors}");
+    let (code, out, errors) = run(&["do", &plug, "--user", "guest", "off"]);
+    assert!(code == 0 && out.starts_with("Desk lamp plug: off"), "{out} {errors}");
+    let (code, out, errors) = run(&["send", &demo.of("upstairs"), "off"]);
+    assert!(code == 0 && out.contains("Desk lamp plug: off") && out.contains("Mode off"), "{out} {errors}");
     for (arguments, code, says) in [
         (&["watch", &demo.of("nothing"), "--once"][..], 1, "404"),
         (
@@ -116,6 +120,8 @@ fn a_simulated_house_is_watched_asked_and_switched() {
             "the server has: appliance, presence, dialog, message-summary",
         ),
         (&["watch", &plug, "--password", "wrong"], 1, "wrong user or password for anna"),
+        (&["do", &demo.of("garage"), "--user", "guest", "open"], 1, "404"),
+        (&["do", &demo.of("doorbell"), "--user", "guest", "open"], 1, "403"),
         (&["send", &plug, "--user", "nobody", "on"], 1, "wrong user or password for nobody"),
         (&["do", &plug, "dance"], 1, "dance"),
     ] {

@@ -15,7 +15,7 @@ use sipliance_driver_sim::{Settings, Wire};
 use super::run::{journal, print_faults};
 use super::serve::{Service, serve};
 use crate::config::home::{self, Profiles};
-use crate::config::{Config, LinkId, LinkSettings, Listen, Number, Press, Transport, User, secrets};
+use crate::config::{Config, LinkId, LinkSettings, Listen, Number, Press, Transport, secrets};
 use crate::gateway::Notice;
 use crate::io::control;
 
@@ -25,6 +25,7 @@ use crate::io::control;
 Examples:
   sipliance demo
   sipliance demo --listen 127.0.0.1:5062 --user anna --password tulip
+  sipliance demo --http 127.0.0.1:8080
 
 It prints what a phone needs, and then a line per change. Ctrl-C ends it.")]
 pub struct DemoArgs {
@@ -37,6 +38,9 @@ pub struct DemoArgs {
     /// Its password; by default a fresh one is made and printed.
     #[arg(long)]
     pub password: Option<String>,
+    /// Where to serve lists over HTTP (XCAP); by default that port is closed.
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub http: Option<SocketAddr>,
     /// Where `sipliance status` asks.
     #[arg(long)]
     pub control: Option<std::path::PathBuf>,
@@ -83,20 +87,31 @@ fn house(args: &DemoArgs, password: &str) -> Option<Config> {
         );
         return None;
     }
-    let home = HOUSE.replace("resident", &args.user);
-    // The file wants a secret; the one that counts is set below, however weak it was chosen.
-    let secret = format!("{}: {{password: {}}}", args.user, fresh_password());
+    let guest = guest(&args.user);
+    let home = HOUSE.replace("guest", guest).replace("resident", &args.user);
+    // The file wants secrets; the one that counts is set below, however weak it was chosen.
+    let secret = [args.user.as_str(), guest]
+        .map(|user| format!("{user}: {{password: {}}}\n", fresh_password()))
+        .concat();
     let (config, reports) = home::from_text(Path::new("demo"), &home, &secret, &Profiles::shipped());
     print_faults(&reports, &mut std::io::stderr());
     let mut config = config?;
-    let secret = secrets::ha1(&args.user, &config.house.domain, password);
-    config.users = vec![User { name: args.user.clone(), secret }];
+    let domain = config.house.domain.clone();
+    for user in &mut config.users {
+        user.secret = secrets::ha1(&user.name, &domain, password);
+    }
+    config.http = args.http.into_iter().collect();
     config.listen =
         [Transport::Udp, Transport::Tcp].map(|transport| Listen { transport, addr: args.listen }).to_vec();
     for link in &mut config.links {
         link.settings = LinkSettings::Sim;
     }
     Some(config)
+}
+
+/// Who works the lamp, hears the doorbell, and has to ask to watch anything else.
+fn guest(user: &str) -> &'static str {
+    if user == "guest" { "visitor" } else { "guest" }
 }
 
 /// What hangs on each link of the house.
@@ -161,10 +176,11 @@ impl Banner {
         let ip =
             if listen.addr.ip().is_unspecified() { own_address(listen.addr.ip()) } else { listen.addr.ip() };
         let at = SocketAddr::new(ip, listen.addr.port());
-        let (user, password) = (&self.user, &self.password);
+        let (user, guest, password) = (&self.user, guest(&self.user), &self.password);
         let mut out = std::io::stdout().lock();
         let _ = writeln!(out, "A simulated house listens on {at}, UDP and TCP.\n");
-        let _ = writeln!(out, "  softphone account   sip:{user}@{at}   password {password}\n");
+        let _ = writeln!(out, "  softphone account   sip:{user}@{at}   password {password}");
+        let _ = writeln!(out, "  who has to ask      sip:{guest}@{at}   the same password\n");
         let _ = writeln!(out, "  {:<12} {:<26} dial", "appliance", "");
         for (id, name, numbers) in &self.appliances {
             let _ = writeln!(out, "  {id:<12} {name:<26} {}", numbers.join(", "));
@@ -204,4 +220,29 @@ fn show(notice: &Notice) {
     };
     // Nobody reads the other end of a pipe any more: the house runs on.
     let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::access::Identity;
+
+    #[test]
+    fn the_house_has_an_owner_and_somebody_who_must_ask_whatever_they_are_called() {
+        for (user, other) in [("demo", "guest"), ("anna", "guest"), ("guest", "visitor")] {
+            let args = DemoArgs {
+                listen: ([127, 0, 0, 1], 0).into(),
+                user: user.to_owned(),
+                password: None,
+                http: None,
+                control: None,
+            };
+            let config = house(&args, "tulip").unwrap();
+            let names: Vec<_> = config.users.iter().map(|user| user.name.as_str()).collect();
+            assert_eq!((names, config.owners), (vec![user, other], vec![user.to_owned()]));
+            assert!(config.access.may_see(&Identity::User(user.to_owned()), "garage", None));
+            assert!(!config.access.may_see(&Identity::User(other.to_owned()), "garage", None));
+            assert!(config.http.is_empty(), "no port is open that nobody asked for");
+        }
+    }
 }

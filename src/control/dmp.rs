@@ -294,18 +294,23 @@ fn add((device, view): (&Device, u128), action: &Action, choice: &mut Choice) ->
 }
 
 fn watched((device, seen): (&Device, u128), watch: &Watch) -> Result<u128, No> {
-    let variable = item((device, seen), &watch.variable).ok_or_else(|| nothing(&watch.variable))?;
-    let mut view = if watch.events.is_empty() { variable } else { 0 };
+    // Where its event says enough, a peer may call the variable as it likes.
+    let found = item((device, seen), &watch.variable);
+    let variable = || found.ok_or_else(|| nothing(&watch.variable));
+    let mut view = if watch.events.is_empty() { variable()? } else { 0 };
     for event in &watch.events {
         view |= match Condition::parse(event).map_err(|why| (400, why.to_owned()))? {
             Condition::Named(name) if matches!(plain(&name).as_str(), "change" | "changed" | "update") => {
-                variable
+                variable()?
             }
             // Where the variable is an event itself, its name for it is one more.
             Condition::Named(name) => match item((device, seen), &name) {
-                Some(bit) => bit,
-                None if variable >> EVENTS != 0 => variable,
-                None => return Err(nothing(&name)),
+                Some(bit) if found.is_some() || bit >> EVENTS != 0 => bit,
+                Some(_) => return Err(nothing(&watch.variable)),
+                None => match variable()? {
+                    bit if bit >> EVENTS != 0 => bit,
+                    _ => return Err(nothing(&name)),
+                },
             },
             Condition::Compare(..) => {
                 return Err((488, "comparisons are not watched; watch the variable".to_owned()));

@@ -16,6 +16,9 @@ pub struct CustomList {
     pub name: Option<String>,
     /// For people.
     pub title: String,
+    /// The host by which the watcher calls this gateway, beside its domain: his phone may know it by
+    /// an address of the network only.
+    pub host: String,
     /// What is on it, in the writer's order.
     pub entries: Vec<CustomEntry>,
 }

@@ -1,5 +1,6 @@
-//! `appliance.winfo` and `presence.winfo` (RFC 3857): who watches an appliance, or wants to. Owners are
-//! told of everybody, everybody else of himself. Peers that name the format of 2000 get that one.
+//! `appliance.winfo` and `presence.winfo` (RFC 3857): who watches an appliance or a person, or wants to.
+//! The owners of the house, and a person about himself, are told of everybody, everybody else of himself.
+//! Peers that name the format of 2000 get that one.
 
 use std::time::{Duration, Instant};
 
@@ -55,7 +56,11 @@ impl Package for Winfo {
     }
 
     fn covers(&self, subject: Subject) -> bool {
-        matches!(subject, Subject::Device(_))
+        match subject {
+            Subject::Device(_) => true,
+            Subject::User(_) => self.of == "presence",
+            _ => false,
+        }
     }
 
     /// RFC 3857 §4.9.

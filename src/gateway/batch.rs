@@ -231,11 +231,11 @@ impl Gateway {
         let ends: Vec<(&Item, &Ended)> = batch.items.iter().filter_map(ended).collect();
         let (status, reason) = overall(ends.iter().map(|(_, ended)| &ended.answer));
         let lines: Vec<&str> = ends.iter().map(|(_, ended)| ended.answer.words.as_str()).collect();
-        let form = Message::parse(&batch.asker.request).map_or(0, |request| form_of(&request, batch.dmp));
+        let form = Message::parse(&batch.asker.request).ok().and_then(|asked| form_of(&asked, batch.dmp));
         let text = lines.join("\n");
         let (kind, body) = match form {
-            1 => (dmp::CONTENT_TYPE, dmp::write_response(&replies(&ends))),
-            2 => {
+            Some(1) => (dmp::CONTENT_TYPE, dmp::write_response(&replies(&ends))),
+            Some(2) => {
                 let mut devices: Vec<DeviceId> = Vec::new();
                 for device in ends.iter().filter_map(|(item, _)| item.device) {
                     if !devices.contains(&device) {
@@ -257,7 +257,7 @@ impl Gateway {
                     false => self.reply(asker, &super::wish::cut(&lines), None, now),
                 }
             }
-            false => self.respond(asker, status, reason, Some((kind, &body)), now),
+            false => self.respond(asker, status, reason, form.map(|_| (kind, body.as_str())), now),
         }
     }
 
@@ -302,19 +302,18 @@ fn ended(item: &Item) -> Option<(&Item, &Ended)> {
     }
 }
 
-/// The form in which an answer is written: what was asked for, else that of the question.
-pub(super) fn form_of(request: &Message<'_>, dmp: bool) -> usize {
+/// The form in which an answer is written: what was asked for, else that of the question. `None`: the
+/// peer takes nothing that could be written, and gets the status alone.
+pub(super) fn form_of(request: &Message<'_>, dmp: bool) -> Option<usize> {
     let natural = usize::from(dmp);
     if request.count(Name::Accept) == 0 {
-        return natural;
+        return Some(natural);
     }
     // A range takes the natural form.
     let mut types = FORMS;
     types.swap(0, natural);
-    let best = matrix::best(&Asked::of(request, false), &types);
-    best.and_then(|best| types.get(best))
-        .and_then(|best| FORMS.iter().position(|form| form == best))
-        .unwrap_or(0)
+    let best = matrix::best(&Asked::of(request, false), &types)?;
+    types.get(best).and_then(|best| FORMS.iter().position(|form| form == best))
 }
 
 /// One status for all: good when something was done, since each result says how it went.

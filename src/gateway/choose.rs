@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::Gateway;
 use super::many::of_fault;
 use super::request::Request;
-use crate::body::dmp;
+use crate::body::{dmp, filter};
 use crate::config::Compat;
 use crate::control::dmp::{Choice, choice};
 use crate::event::{self, CHOSEN, PARTIAL, Subject};
@@ -73,7 +73,12 @@ impl Gateway {
         }
         let appliance = event::find("appliance").map(|(package, _)| package);
         if self.config.compat == Compat::Off || appliance != Some(resource.package) {
-            return Err(Rejection::new(415, "Unsupported Media Type"));
+            let takes = if event::PACKAGES.get(resource.package).is_some_and(|package| package.filters()) {
+                filter::CONTENT_TYPE
+            } else {
+                ""
+            };
+            return Err(Rejection::new(415, "Unsupported Media Type").with("Accept", takes));
         }
         let Subject::Device(id) = Subject::of(resource.subject) else {
             return Err(Rejection::new(488, "Choose Of One Appliance"));

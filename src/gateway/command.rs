@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::request::Request;
 use super::wish::{Wish, only_status};
-use super::{Gateway, Output, batch, publish, sequence};
+use super::{Gateway, Output, batch, many, publish, sequence};
 use crate::config::DeviceId;
 use crate::config::access::Identity;
 use crate::control::answer::{self, Answer};
@@ -172,7 +172,16 @@ impl Gateway {
             sequence::check_age(request.message, now)?;
             self.sequence.check(call, cseq)?;
         }
-        let wish = self.wish(&kind, request, target, &who, now)?;
+        let wish = match self.wish(&kind, request, target, &who, now)? {
+            // A result in DMP is written of a batch, be it of one.
+            Wish::Order(id, order)
+                if matches!(kind, Kind::Do) && batch::form_of(request.message, false) == Some(1) =>
+            {
+                let item = self.house.device(id).map(|device| many::one(id, device, order));
+                Wish::Many(item.into_iter().collect(), false)
+            }
+            wish => wish,
+        };
         let acts = wish.orders();
         if !(0..acts).all(|_| self.pace.allows(&who, now)) {
             return Err(Rejection::new(503, "Too Many Commands").with("Retry-After", "2"));
@@ -320,10 +329,11 @@ impl Gateway {
         }
     }
 
-    /// The answer to a DO: words, or the state of the appliance where that is asked for.
+    /// The answer to a DO: words, or the state of the appliance where that is asked for, or nothing where
+    /// neither is taken.
     fn answer_do(&mut self, asker: &Asker, answer: &Answer, device: Option<DeviceId>, now: Now) {
-        let senml = Message::parse(&asker.request).is_ok_and(|request| batch::form_of(&request, false) == 2);
-        match device.filter(|_| senml) {
+        let form = Message::parse(&asker.request).ok().and_then(|asked| batch::form_of(&asked, false));
+        match device.filter(|_| form == Some(2)) {
             Some(device) => {
                 let (who, outside) = (identity_of(&asker.who), self.is_outside(asker.hop));
                 let state = self.state_document(&who, &[device], outside, now);
@@ -331,7 +341,7 @@ impl Gateway {
                 self.respond(asker, answer.status, answer.reason, body, now);
             }
             None => {
-                let body = Some(("text/plain;charset=UTF-8", answer.words.as_str()));
+                let body = (form == Some(0)).then_some(("text/plain;charset=UTF-8", answer.words.as_str()));
                 self.respond(asker, answer.status, answer.reason, body, now);
             }
         }

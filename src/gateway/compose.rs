@@ -134,7 +134,8 @@ impl Gateway {
             }
             (Wish::Remove(tag), None) => {
                 self.published.documents.remove(tag);
-                "Expires: 0\r\n".to_owned()
+                // Each 2xx has a tag (RFC 3903 §6): this one names what is gone.
+                format!("SIP-ETag: {:016x}\r\nExpires: 0\r\n", self.rng.random::<u64>())
             }
             (_, None) => String::new(),
         };

@@ -39,7 +39,8 @@ impl Gateway {
         }
         let unsupported = Rejection::new(415, "Unsupported Media Type");
         if !rules.filters() {
-            return Err(unsupported);
+            // No body is acceptable here (RFC 3261 §21.4.13).
+            return Err(unsupported.with("Accept", ""));
         }
         let known = message.content_type().is_some_and(|kind| kind.eq_ignore_ascii_case(CONTENT_TYPE));
         let coded = message.first(Name::ContentEncoding);

@@ -38,7 +38,7 @@ impl Gateway {
             self.brought_list(request, who)?
         } else {
             match request.uri.user_text().as_deref().and_then(|user| user.strip_prefix(OWN)) {
-                Some(name) => self.kept_list(who, name).ok_or_else(no_list)?,
+                Some(name) => self.kept_list(who, name, request.uri.host).ok_or_else(no_list)?,
                 None => return Ok(None),
             }
         };
@@ -81,7 +81,8 @@ impl Gateway {
             return Err(unsupported());
         };
         let lists = lists.map_err(bad)?;
-        let entries = self.entries(lists.iter().flat_map(List::entries));
+        let host = request.uri.host;
+        let entries = self.entries(lists.iter().flat_map(List::entries), host);
         if entries.is_empty() {
             return Err(Rejection::new(400, "The List Is Empty"));
         }
@@ -89,10 +90,10 @@ impl Gateway {
             return Err(Rejection::new(413, "The List Is Too Long"));
         }
         let title = lists.iter().find_map(|list| list.display.clone()).unwrap_or_default();
-        Ok(CustomList { owner: key_of(who).to_owned(), name: None, title, entries })
+        Ok(CustomList { owner: key_of(who).to_owned(), name: None, title, host: host.to_owned(), entries })
     }
 
-    fn kept_list(&self, who: &Identity, name: &str) -> Option<CustomList> {
+    fn kept_list(&self, who: &Identity, name: &str, host: &str) -> Option<CustomList> {
         let Identity::User(user) = who else { return None };
         let same = |list: &&List| list.name.as_deref() == Some(name);
         let lists = self.kept.lists.get(user)?;
@@ -103,22 +104,25 @@ impl Gateway {
             .or_else(|| {
                 lists.iter().find(|list| list.name.as_ref().is_some_and(|it| it.eq_ignore_ascii_case(name)))
             })?;
-        let entries = self.entries(list.entries().into_iter().take(limits::LIST_ENTRIES));
+        let entries = self.entries(list.entries().into_iter().take(limits::LIST_ENTRIES), host);
         let title = list.display.clone().unwrap_or_else(|| name.to_owned());
-        Some(CustomList { owner: user.clone(), name: list.name.clone(), title, entries })
+        let host = host.to_owned();
+        Some(CustomList { owner: user.clone(), name: list.name.clone(), title, host, entries })
     }
 
     /// Addresses with the appliances behind them, each address once. A room or a list of the house stands
     /// for its appliances, each of which is brought along once; a list that somebody wrote is not looked
     /// into, so that none can hold itself. What of it its watcher may see is not asked here, so nothing
-    /// of how they are counted may show.
-    fn entries<'e>(&self, entries: impl Iterator<Item = &'e Entry>) -> Vec<CustomEntry> {
+    /// of how they are counted may show. `host` is this gateway, as the watcher calls it.
+    fn entries<'e>(&self, entries: impl Iterator<Item = &'e Entry>, host: &str) -> Vec<CustomEntry> {
         let domain = &self.config.house.domain;
         let mut found: Vec<CustomEntry> = Vec::new();
         let (mut written, mut brought) = (HashSet::new(), HashSet::new());
         for entry in entries {
             let uri = Uri::parse(entry.uri.trim()).ok();
-            let ours = uri.is_some_and(|uri| uri.is_sip() && uri.host.eq_ignore_ascii_case(domain));
+            let ours = uri.is_some_and(|uri| {
+                uri.is_sip() && [domain, host].iter().any(|here| uri.host.eq_ignore_ascii_case(here))
+            });
             let target = uri.filter(|_| ours).and_then(|uri| self.names.resolve(&uri));
             let device = target.and_then(Target::device);
             let inside = match target {
@@ -162,7 +166,7 @@ impl Gateway {
         for (index, old) in watched {
             let Some(name) = old.name.clone().filter(|_| old.owner == user) else { continue };
             let code = Subject::Custom(index).code();
-            let Some(new) = self.kept_list(&who, &name).filter(|new| new.name == old.name) else {
+            let Some(new) = self.kept_list(&who, &name, &old.host).filter(|new| new.name == old.name) else {
                 self.notifier.end(End::NoResource, |_, resource| resource.subject == code, now);
                 continue;
             };
@@ -203,7 +207,7 @@ impl Gateway {
                 .filter(|entry| !entry.member)
                 .map(|entry| Entry { uri: entry.uri.clone(), display: entry.title.clone(), added: None })
                 .collect();
-            list.entries = self.entries(entries.iter());
+            list.entries = self.entries(entries.iter(), &list.host);
             self.replace_list(index, list);
         }
         let Self { notifier, config, house, rooms, custom, .. } = self;

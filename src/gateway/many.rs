@@ -60,15 +60,16 @@ impl Gateway {
         }
         let understood = |device: &Device| match words::understand(device, text) {
             Ok(words::Said::Order(order)) => Ok(order),
-            _ => Err(String::new()),
+            _ => Err((488, String::new())),
         };
         Some(self.to_each(target, text, &understood, asking))
     }
 
     /// SenML to an address that means several.
     pub(super) fn senml_to_many(&self, target: Target, text: &str, asking: Asking<'_>) -> Option<Wish> {
+        let domain = &self.config.house.domain;
         matches!(target, Target::All | Target::RoomList(_) | Target::Class(_))
-            .then(|| self.to_each(target, text, &|device| senml::order(device, text), asking))
+            .then(|| self.to_each(target, text, &|device| senml::order(device, domain, text), asking))
     }
 
     /// One item for each member that understands and that `who` may act on.
@@ -76,7 +77,7 @@ impl Gateway {
         &self,
         target: Target,
         text: &str,
-        understood: &dyn Fn(&Device) -> Result<Order, String>,
+        understood: &dyn Fn(&Device) -> Result<Order, No>,
         asking: Asking<'_>,
     ) -> Wish {
         let members = self.members(asking.who, target, asking.outside);
@@ -276,6 +277,11 @@ impl Gateway {
 /// Those who are meant, or why nobody is.
 type Meant<'a> = Result<Vec<(DeviceId, &'a Device)>, No>;
 
+/// An order to one appliance, as the only one.
+pub(super) fn one(id: DeviceId, device: &Device, order: Order) -> Item {
+    item(id, device, order.subject().to_string(), Ok(Task::Order(order)), false)
+}
+
 fn item(id: DeviceId, device: &Device, name: String, task: Result<Task, No>, many: bool) -> Item {
     let state = match task {
         _ if device.isolated() => State::refused(480, format!("{}: isolated", device.name())),
@@ -319,6 +325,11 @@ fn bounded(items: Vec<Item>, dmp: bool) -> Wish {
 /// A body that cannot be used, as an answer.
 pub(super) fn of_fault(fault: &Fault) -> Rejection {
     Rejection { status: fault.status(), reason: fault.to_string().into(), fields: String::new() }
+}
+
+/// What cannot be done, as an answer.
+pub(super) fn of_no((status, why): No) -> Rejection {
+    Rejection { status, reason: why.into(), fields: String::new() }
 }
 
 /// The text and the addresses of a MESSAGE with a list of its own.

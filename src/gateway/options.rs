@@ -91,11 +91,13 @@ impl Gateway {
         match (target.subject(), self.config.compat) {
             (Subject::Alerts, _) if target == Target::House => self.allow(),
             (Subject::Device(_), Compat::Off) => {
-                "OPTIONS, SUBSCRIBE, PUBLISH, MESSAGE, INVITE, ACK, CANCEL, BYE"
+                "OPTIONS, SUBSCRIBE, NOTIFY, PUBLISH, MESSAGE, INVITE, ACK, CANCEL, BYE"
             }
-            (Subject::Device(_), _) => "OPTIONS, SUBSCRIBE, PUBLISH, MESSAGE, DO, INVITE, ACK, CANCEL, BYE",
-            (_, Compat::Off) => "OPTIONS, SUBSCRIBE, MESSAGE, INVITE, ACK, CANCEL, BYE",
-            _ => "OPTIONS, SUBSCRIBE, MESSAGE, DO, INVITE, ACK, CANCEL, BYE",
+            (Subject::Device(_), _) => {
+                "OPTIONS, SUBSCRIBE, NOTIFY, PUBLISH, MESSAGE, DO, INVITE, ACK, CANCEL, BYE"
+            }
+            (_, Compat::Off) => "OPTIONS, SUBSCRIBE, NOTIFY, MESSAGE, INVITE, ACK, CANCEL, BYE",
+            _ => "OPTIONS, SUBSCRIBE, NOTIFY, MESSAGE, DO, INVITE, ACK, CANCEL, BYE",
         }
     }
 

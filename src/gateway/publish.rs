@@ -7,6 +7,7 @@ use std::time::Duration;
 use rand::Rng as _;
 
 use super::command::{Asker, Kind, is_sensitive};
+use super::many::of_no;
 use super::request::Request;
 use super::{Gateway, Output};
 use crate::config::DeviceId;
@@ -103,7 +104,10 @@ impl Gateway {
                     self.give_back(device, lease, now);
                 }
                 let to_tag = self.stateless_tag(request.message);
-                let writer = self.response(request.message, request.hop, 200, "OK", Some(&to_tag));
+                let mut writer = self.response(request.message, request.hop, 200, "OK", Some(&to_tag));
+                // Each 2xx has a tag (RFC 3903 §6): this one names what is gone.
+                writer.field_fmt("SIP-ETag", format_args!("{:016x}", self.rng.random::<u64>()));
+                writer.raw(b"Expires: 0\r\n");
                 self.transactions.answer(key, 200, writer.finish(), now.mono);
                 Ok(())
             }
@@ -132,11 +136,7 @@ impl Gateway {
             self.counters.forbidden += 1;
             return Err(Rejection::new(403, "Forbidden"));
         }
-        let order = senml::order(device, text).map_err(|why| Rejection {
-            status: 400,
-            reason: why.into(),
-            fields: String::new(),
-        })?;
+        let order = senml::order(device, &self.config.house.domain, text).map_err(of_no)?;
         let Order::Set { property, value } = &order else {
             return Err(Rejection::new(400, "A Setting Is Needed"));
         };

@@ -128,7 +128,7 @@ impl Gateway {
         let (Ok(from), Ok(to)) = (request.message.from(), request.message.to()) else {
             return Err(Rejection::new(400, "From And To Are Needed"));
         };
-        let ours = from.uri.host.eq_ignore_ascii_case(&self.config.house.domain);
+        let ours = self.is_us(&from.uri, request);
         let who = match from.uri.user_text().filter(|_| ours) {
             Some(user) => Identity::User(user.into_owned()),
             None => Identity::Asserted(from.uri.address().into_owned()),

@@ -18,9 +18,12 @@ use crate::sip::{Hop, Rejection};
 use crate::timer::Now;
 
 /// What the gateway does, for Allow.
-const ALLOW: &str = "OPTIONS, REGISTER, SUBSCRIBE, PUBLISH, MESSAGE, DO, INVITE, ACK, CANCEL, BYE";
+const ALLOW: &str = "OPTIONS, REGISTER, SUBSCRIBE, NOTIFY, PUBLISH, MESSAGE, DO, INVITE, ACK, CANCEL, BYE";
+/// The same where somebody may ask by QAUTH.
+const ALLOW_AGENTS: &str =
+    "OPTIONS, REGISTER, SUBSCRIBE, NOTIFY, PUBLISH, MESSAGE, DO, QAUTH, INVITE, ACK, CANCEL, BYE";
 /// The same without what is historic.
-const ALLOW_MODERN: &str = "OPTIONS, REGISTER, SUBSCRIBE, PUBLISH, MESSAGE, INVITE, ACK, CANCEL, BYE";
+const ALLOW_MODERN: &str = "OPTIONS, REGISTER, SUBSCRIBE, NOTIFY, PUBLISH, MESSAGE, INVITE, ACK, CANCEL, BYE";
 
 /// A request on its way through the gateway.
 #[derive(Clone, Copy)]
@@ -103,7 +106,11 @@ impl Gateway {
     }
 
     pub(super) fn allow(&self) -> &'static str {
-        if self.config.compat == Compat::Off { ALLOW_MODERN } else { ALLOW }
+        match self.config.compat {
+            Compat::Off => ALLOW_MODERN,
+            _ if self.config.agents.is_empty() => ALLOW,
+            _ => ALLOW_AGENTS,
+        }
     }
 
     /// Who asks. Nobody else than a proven name gets past this.
@@ -276,11 +283,7 @@ impl Gateway {
         tag: Option<&str>,
     ) -> Writer {
         let source = (!hop.transport.is_reliable()).then_some(hop.peer);
-        let mut writer = write::response(message, status, reason, tag, source);
-        if let Some(stamp) = message.first(Name::Timestamp) {
-            writer.echo("Timestamp", stamp);
-        }
-        writer
+        write::response(message, status, reason, tag, source)
     }
 
     /// A To tag that is the same for every repetition of a request, without remembering it.

@@ -4,7 +4,7 @@ use super::Gateway;
 use super::batch::{Item, State};
 use super::command::Kind;
 use super::isolate::{self, Cut};
-use super::many::{Asking, LIST_MESSAGE};
+use super::many::{Asking, LIST_MESSAGE, of_no};
 use super::request::Request;
 use super::requests::Said;
 use crate::config::access::Identity;
@@ -87,11 +87,8 @@ impl Gateway {
                 if !self.config.access.may_act(who, device.id(), device.room()) {
                     return Ok(Wish::Tell(only_status(device)));
                 }
-                senml::order(device, text).map(|order| Wish::Order(id, order)).map_err(|why| Rejection {
-                    status: 488,
-                    reason: why.into(),
-                    fields: String::new(),
-                })
+                let order = senml::order(device, &self.config.house.domain, text);
+                order.map(|order| Wish::Order(id, order)).map_err(of_no)
             }
             (Content::SenMl(text), None) => {
                 self.senml_to_many(target, text, asking).ok_or(Rejection::new(404, "No Such Appliance"))

@@ -121,7 +121,7 @@ impl Gateway {
             Place::Services { xui } => xui.as_ref(),
             Place::Capabilities => None,
         };
-        if xui.is_some_and(|xui| !self.is_own(xui, &user)) {
+        if xui.is_some_and(|xui| !self.is_own(xui, &user, request)) {
             self.counters.forbidden += 1;
             return Answer::text(403, "This is somebody else's");
         }
@@ -174,11 +174,14 @@ impl Gateway {
         }
     }
 
-    /// Whether a user identifier means this user: `sip:anna@home.example` or `anna`.
-    fn is_own(&self, xui: &str, user: &str) -> bool {
+    /// Whether a user identifier means this user: `sip:anna@home.example` or `anna`. A phone that knows
+    /// no domain writes the host that it reaches, and the port of SIP.
+    fn is_own(&self, xui: &str, user: &str, request: &Request) -> bool {
         let (name, domain) = xui.strip_prefix("sip:").unwrap_or(xui).split_once('@').unwrap_or((xui, ""));
-        let here = domain.is_empty() || domain.eq_ignore_ascii_case(&self.config.house.domain);
-        here && name == user
+        let host = without_port(request.field("host").unwrap_or_default());
+        let known = [self.config.house.domain.as_str(), host];
+        let here = known.iter().any(|known| without_port(domain).eq_ignore_ascii_case(known));
+        (domain.is_empty() || here) && name == user
     }
 
     fn own_document(&mut self, request: &Request, key: &Key, node: Option<&Selector>, now: Now) -> Answer {
@@ -379,6 +382,11 @@ fn namespaces(kind: Kind) -> &'static [&'static str] {
 fn covers(covered: &str, target: &str) -> bool {
     let rest = covered.split_once("://").map(|(_, rest)| rest.find('/').and_then(|at| rest.get(at..)));
     covered == target || rest.flatten() == Some(target)
+}
+
+/// A host without its port.
+fn without_port(host: &str) -> &str {
+    host.rsplit_once(':').filter(|(_, port)| port.parse::<u16>().is_ok()).map_or(host, |(host, _)| host)
 }
 
 /// A value as it stands in XML, without its quotes.

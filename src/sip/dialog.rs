@@ -140,7 +140,8 @@ pub fn via(writer: &mut Writer, hop: Hop, branch: &str) {
 /// Our Contact URI on `hop` for the address `user`.
 pub fn contact_uri(user: &str, hop: Hop) -> String {
     let param = hop.transport.uri_param();
-    format!("sip:{user}@{}{param}", hop.local)
+    let at = if user.is_empty() { "" } else { "@" };
+    format!("sip:{user}{at}{}{param}", hop.local)
 }
 
 fn contact_of<'a>(request: &Message<'a>) -> Result<&'a str, DialogFault> {

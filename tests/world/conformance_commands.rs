@@ -129,7 +129,7 @@ fn each_failure_of_a_do_has_its_status() {
     assert_eq!(switch(&mut world, ben, "plug"), 403);
     let edits: [(&str, &str, u16); 3] = [
         ("application/senml+json", "application/x-unknown", 415),
-        ("\"vb\":true", "\"vb\":ture", 488),
+        ("\"vb\":true", "\"vb\":ture", 400),
         ("\"n\":\"power\"", "\"n\":\"pours\"", 488),
     ];
     for (from, to, want) in edits {

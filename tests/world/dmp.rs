@@ -220,13 +220,13 @@ fn the_answer_comes_in_the_form_that_is_asked_for() {
         ("Accept: */*\r\n", "application/dmp", "<ResultCode>0</ResultCode>"),
         ("Accept: text/plain\r\n", "text/plain;charset=UTF-8", "Lamp: on"),
         ("Accept: application/senml+json\r\n", "application/senml+json", r#""n":"power","vb":true"#),
-        ("Accept: application/x-other\r\n", "text/plain;charset=UTF-8", "Lamp: on"),
+        ("Accept: application/x-other\r\n", "", ""),
     ] {
         let (status, got, answer) = ask(&mut world, anna, "DO", "lamp", accept, &body);
         assert_eq!((status, got.as_str()), (200, kind), "{accept}");
         assert!(answer.contains(says), "{accept}: {answer}");
     }
-    // The state also as the answer to words.
+    // What is not taken is not sent. The state also as the answer to words.
     let fields = "Accept: application/senml+json\r\n";
     let op =
         world.at(anna, |phone, now| phone.request("DO", "lamp", fields, Some(("text/plain", "off")), now));
@@ -387,4 +387,27 @@ fn a_subscription_in_dmp_hears_what_it_chose() {
     world.run(500);
     let last = world.phones[anna].subs[power].notifies.last().unwrap();
     assert!(last.state.starts_with("active") && !last.body.contains("watts"), "{last:?}");
+}
+
+/// As in the drafts, where `Bell` rings and the event alone says what is meant.
+#[test]
+fn a_variable_may_have_any_name_where_its_event_says_enough() {
+    let mut world = World::new(2301);
+    let anna = world.phone("anna");
+    for (event, status) in [("doorbell", 200), ("power", 488), ("change", 488)] {
+        let body = format!(
+            "<DMPAction><Device>plug</Device><Subscribe><Variable>Bell</Variable><Event>{event}</Event>\
+             <Duration>600</Duration></Subscribe></DMPAction>"
+        );
+        let kind = dmp::CONTENT_TYPE;
+        let op = world.at(anna, |phone, now| {
+            phone.subscribe_with("plug", "appliance", Some(kind), 600, Some((kind, &body)), now)
+        });
+        world.run(500);
+        assert_eq!(world.phones[anna].ops[op].status(), status, "{event}");
+    }
+    world.report("stat/plug/BUTTON", "short");
+    world.run(1_000);
+    let ring = squeezed(&world.phones[anna].subs[0].notifies.last().unwrap().body);
+    assert!(ring.contains("<Value>short</Value><Event>button</Event>"), "{ring}");
 }

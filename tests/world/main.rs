@@ -13,6 +13,7 @@ mod plug;
 mod provider;
 mod world;
 
+mod addressed;
 mod addresses;
 mod alerts;
 mod announce;

@@ -411,3 +411,46 @@ fn people_stand_on_lists_beside_appliances() {
     world.run(6_000);
     assert_eq!(world.phones[ben].subs[0].notifies.len(), heard, "{:?}", newest(&world).0);
 }
+
+/// Proves: PR-10, WI-3
+#[test]
+fn a_person_is_told_who_watches_and_a_watcher_of_himself() {
+    let mut world = house(2401);
+    let anna = world.phone("anna");
+    let watching = |world: &mut World, phone: usize, form: Option<&'static str>| {
+        let op = world.at(phone, |phone, now| phone.subscribe_as("anna", "presence.winfo", form, 600, now));
+        world.run(500);
+        assert_eq!(world.phones[phone].ops[op].status(), 200);
+    };
+    watching(&mut world, anna, None);
+    let told = |world: &World, phone: usize, sub: usize| {
+        world.phones[phone].subs[sub].notifies.last().unwrap().body.clone()
+    };
+    assert!(
+        told(&world, anna, 0).contains("package=\"presence\"")
+            && !told(&world, anna, 0).contains("<watcher ")
+    );
+    let (ben, status) = watch(&mut world, "ben", "anna");
+    assert_eq!(status, 200);
+    world.run(6_000);
+    let news = told(&world, anna, 0);
+    assert!(news.contains("status=\"active\"") && news.contains("sip:ben@home.example</watcher>"), "{news}");
+    // Anna watches herself; Ben is not told that.
+    let (_, status) = watch(&mut world, "anna", "anna");
+    assert_eq!(status, 200);
+    watching(&mut world, ben, None);
+    let own = told(&world, ben, 1);
+    assert!(own.contains("sip:ben@home.example") && !own.contains("sip:anna@home.example</"), "{own}");
+    watching(&mut world, anna, Some("application/xwatcher+xml"));
+    let of_2000 = told(&world, anna, 1);
+    assert!(of_2000.contains("XWATCHER") && of_2000.contains("uri=\"sip:ben@home.example\""), "{of_2000}");
+    // Whom she does not let watch does not learn that there is anything to ask.
+    let carla = world.phone("carla");
+    let op = world.at(carla, |phone, now| phone.subscribe("anna", "presence.winfo", 600, now));
+    world.run(500);
+    assert_eq!(world.phones[carla].ops[op].status(), 404);
+    // There is no `appliance` of a person.
+    let op = world.at(anna, |phone, now| phone.subscribe("anna", "appliance.winfo", 600, now));
+    world.run(500);
+    assert_eq!(world.phones[anna].ops[op].status(), 489);
+}

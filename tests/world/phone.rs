@@ -226,6 +226,19 @@ impl Phone {
         self.start("OPTIONS", &uri, &uri, "Accept: application/td+json\r\n".to_owned(), None, now)
     }
 
+    /// Any request to a URI, such as a phone writes that knows this house by its address only.
+    pub fn request_to(
+        &mut self,
+        method: &'static str,
+        uri: &str,
+        fields: &str,
+        body: Option<(&'static str, &str)>,
+        now: Instant,
+    ) -> usize {
+        let body = body.map(|(kind, body)| (kind, body.to_owned()));
+        self.start(method, uri, uri, fields.to_owned(), body, now)
+    }
+
     /// PUBLISH of the plug's `power`, with more fields; without a body when `on` is `None`.
     pub fn publish(&mut self, name: &str, on: Option<bool>, fields: &str, now: Instant) -> usize {
         let uri = format!("sip:{name}@{DOMAIN}");

@@ -58,6 +58,7 @@ fn what_cannot_be_framed_is_answered_and_closed() {
         ("Content-Length: 4", "Content-Length: -4", "SIP/2.0 400"),
         ("Content-Length: 4", "Content-Length: 4\r\nl: 5", "SIP/2.0 400"),
         ("Content-Length: 4", "Content-Length: 99999999999999999999", "SIP/2.0 400"),
+        ("Content-Length: 4", "Content-Length: 70000", "SIP/2.0 513"),
         ("Content-Length: 4", "Content-Length: 65537", "SIP/2.0 "),
     ] {
         let phone = world.tcp_phone("carla");

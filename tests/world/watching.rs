@@ -467,6 +467,22 @@ fn two_keys_of_one_phone_may_watch_one_appliance_by_two_numbers() {
     }
 }
 
+#[test]
+fn one_phone_may_watch_one_thing_in_two_formats_and_at_two_rates() {
+    let mut world = World::new(98);
+    let anna = watcher(&mut world, "anna", "presence", 600);
+    for (event, accept) in [("presence", Some("text/lpidf")), ("presence;max-rate=0.1", None)] {
+        world.at(anna, |phone, now| phone.subscribe_as("plug", event, accept, 600, now));
+        world.run(500);
+    }
+    assert_eq!(held(&world), 3);
+    world.report("stat/plug/POWER", "ON");
+    world.run(12_000);
+    for sub in 0..3 {
+        assert_eq!(heard(&world, anna, sub), 2, "{sub}");
+    }
+}
+
 /// Proves: DI-2
 #[test]
 fn the_versions_of_a_dialog_document_rise_by_one_from_zero() {

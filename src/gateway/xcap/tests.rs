@@ -126,6 +126,11 @@ fn nobody_reads_or_writes_unproven_or_as_another() {
         assert_eq!(house.ask("anna", "GET", &target, &[], "").status, 403, "{other}");
     }
     assert_eq!(house.kept.len(), 1);
+    // A phone that knows no domain names the host that it reaches.
+    let target = "/xcap-root/resource-lists/users/sip:anna@192.0.2.1:5060/index";
+    for (host, status) in [("192.0.2.1:8080", 200), ("192.0.2.1", 200), ("192.0.2.9:8080", 403)] {
+        assert_eq!(house.ask("anna", "GET", target, &[("host", host)], "").status, status, "{host}");
+    }
 }
 
 #[test]

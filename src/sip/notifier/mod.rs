@@ -83,8 +83,9 @@ impl Notifier {
     /// Takes an accepted SUBSCRIBE. The 200 must have been handed over before: the first NOTIFY
     /// goes out with the next [`Notifier::flush`].
     ///
-    /// An older subscription of the same user to the same thing from the same Contact is one that
-    /// the phone has forgotten: it is replaced. A fetch replaces nothing.
+    /// An older subscription of the same user to the same thing from the same Contact, in the same
+    /// format and with the same rates, is one that the phone has forgotten: it is
+    /// replaced. A fetch replaces nothing.
     pub fn add(&mut self, wanted: Wanted, now: Now) -> SubscriptionId {
         let twin = twin_of(&wanted);
         let fetch = wanted.expires.is_zero();

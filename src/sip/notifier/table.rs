@@ -14,7 +14,10 @@ impl Notifier {
             && facet_of(&other.resource) == facet_of(&wanted.resource)
             && other.entity == wanted.entity
             && other.dialog.target == wanted.dialog.target
-            && other.event == wanted.event;
+            && other.event == wanted.event
+            && other.resource.form == wanted.resource.form
+            && other.rates == wanted.rates
+            && other.filter.is_some() == wanted.filter.is_some();
         same.then_some(id)
     }
 
@@ -66,7 +69,7 @@ fn facet_of(resource: &Resource) -> (u8, u128) {
 pub(super) fn twin_of(wanted: &Wanted) -> u64 {
     use std::hash::{DefaultHasher, Hash as _, Hasher as _};
     let mut hasher = DefaultHasher::new();
-    (&wanted.who, wanted.resource.subject, wanted.resource.package).hash(&mut hasher);
+    (&wanted.who, wanted.resource.subject, wanted.resource.package, wanted.resource.form).hash(&mut hasher);
     facet_of(&wanted.resource).hash(&mut hasher);
     (&wanted.dialog.target, &wanted.event, &wanted.entity).hash(&mut hasher);
     hasher.finish()

@@ -172,7 +172,8 @@ impl<'a> Message<'a> {
                 None => fault = Some(Fault::bad("Body Is Shorter Than Content-Length")),
             }
         }
-        if self.body.len() > limits::BODY_BYTES {
+        // Of a stream only the head is here then: nobody waits for the rest.
+        if length.unwrap_or(self.body.len()) > limits::BODY_BYTES {
             fault = Some(Fault { status: 513, reason: "Message Too Large" });
         }
         self.fault = self.fault.or(fault);

@@ -175,6 +175,7 @@ fn add_times(line: &mut serde_json::Value, mut times: Vec<Duration>) {
         let place = ((times.len() as f64 * share) as usize).min(times.len().saturating_sub(1));
         times.get(place).map_or(0.0, |time| round(time.as_secs_f64() * 1000.0))
     };
+    line["first_ms"] = ms(0.0).into();
     line["p50_ms"] = ms(0.5).into();
     line["p99_ms"] = ms(0.99).into();
     line["max_ms"] = ms(1.0).into();
