@@ -20,7 +20,7 @@ use sipliance::timer::Now;
 struct Nothing;
 
 impl Source for Nothing {
-    fn tag(&self, _: Resource) -> u64 {
+    fn tag(&self, _: Resource, _: sipliance::sip::notifier::watchers::Standing) -> u64 {
         0
     }
 

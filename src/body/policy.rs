@@ -179,6 +179,14 @@ impl Rule {
         spans.min()
     }
 
+    /// Whether its time is over for good.
+    pub fn is_over(&self, now: Timestamp) -> bool {
+        self.conditions.iter().any(|condition| match condition {
+            Condition::Validity(spans) => spans.iter().all(|(_, until)| *until <= now),
+            _ => false,
+        })
+    }
+
     /// Whether it speaks of somebody.
     pub fn means(&self, identity: Option<&str>) -> bool {
         self.conditions.iter().all(|condition| match condition {

@@ -9,9 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use sipliance_driver_sim::appliances::{
-    Doorbell, Freezer, GarageDoor, Motion, RadiatorValve, SmartMeter, TasmotaPlug,
-};
+use sipliance_driver_sim::appliances::{Freezer, GarageDoor, Input, RadiatorValve, SmartMeter, TasmotaPlug};
 use sipliance_driver_sim::{Settings, Wire};
 
 use super::run::{journal, print_faults};
@@ -120,8 +118,8 @@ fn guest(user: &str) -> &'static str {
 fn wire(link: &str) -> Settings {
     let mut settings = Settings::new(match link {
         "garage" => Wire::lines(vec![Box::new(GarageDoor::new())]),
-        "doorbell" => Wire::lines(vec![Box::new(Doorbell::new(Duration::from_secs(45)))]),
-        "motion" => Wire::lines(vec![Box::new(Motion::new(Duration::from_secs(60)))]),
+        "doorbell" => Wire::lines(vec![Box::new(Input::doorbell(Duration::from_secs(45)))]),
+        "motion" => Wire::lines(vec![Box::new(Input::motion(Duration::from_secs(60)))]),
         _ => Wire::broker(vec![
             Box::new(TasmotaPlug::new("plug", 63.0)),
             Box::new(TasmotaPlug::washer("washer")),

@@ -5,9 +5,10 @@
 //! Sensitive items (a garage door, a heater) are granted by their full name and by nothing wider.
 
 use super::names::same_room;
+use crate::sip::wire::uri::unescape;
 
 /// Somebody whose name was proved, and how.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Identity {
     /// A user of the home file, by digest.
     User(String),
@@ -40,7 +41,7 @@ pub struct Rule {
 }
 
 /// Everybody for whom an upstream vouches, of one domain or of any.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Many {
     /// The domain.
     pub domain: Option<String>,
@@ -51,7 +52,7 @@ pub struct Many {
 }
 
 /// What a rule covers.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Grant {
     /// `"*"`: every appliance.
     Everything,
@@ -89,6 +90,13 @@ impl Access {
     /// Whether `who` may ask the owners to let him watch `device`.
     pub fn may_ask(&self, who: &Identity, device: &str, room: Option<&str>) -> bool {
         self.of(who).any(|rule| rule.ask.iter().any(|grant| grant.touches(device, room)))
+    }
+
+    /// Whether `who` may decide who else watches `device`: by the home file alone, as a grant is nothing to
+    /// grant from.
+    pub fn may_decide(&self, who: &Identity, device: &str, room: Option<&str>) -> bool {
+        let mut rules = self.rules.iter().filter(|rule| rule.speaks_of(who));
+        rules.any(|rule| rule.see.iter().chain(&rule.act).any(|grant| grant.touches(device, room)))
     }
 
     /// Whether `who` may know that `device` exists: something of it is granted.
@@ -135,10 +143,13 @@ impl Access {
 
     /// The rules that speak of `who`.
     fn of<'a>(&'a self, who: &'a Identity) -> impl Iterator<Item = &'a Rule> {
-        let speaks = move |rule: &&Rule| {
-            rule.who.iter().any(|known| known.is(who)) || rule.many.iter().any(|many| many.means(who))
-        };
-        self.rules.iter().chain(&self.granted).filter(speaks)
+        self.rules.iter().chain(&self.granted).filter(|rule| rule.speaks_of(who))
+    }
+}
+
+impl Rule {
+    fn speaks_of(&self, who: &Identity) -> bool {
+        self.who.iter().any(|known| known.is(who)) || self.many.iter().any(|many| many.means(who))
     }
 }
 
@@ -148,7 +159,7 @@ impl Many {
         let host = split_address(address).map(|(_, _, host)| host);
         let inside = |domain: &String| host.is_some_and(|host| host.eq_ignore_ascii_case(domain));
         self.domain.as_ref().is_none_or(inside)
-            && !self.except.iter().any(|except| same_address(except, address))
+            && !self.except.iter().any(|except| same_person(except, address))
             && !self.except_domains.iter().any(inside)
     }
 }
@@ -169,6 +180,16 @@ fn same_address(a: &str, b: &str) -> bool {
     match (split_address(a), split_address(b)) {
         (Some((scheme_a, user_a, host_a)), Some((scheme_b, user_b, host_b))) => {
             scheme_a.eq_ignore_ascii_case(scheme_b) && user_a == user_b && host_a.eq_ignore_ascii_case(host_b)
+        }
+        _ => false,
+    }
+}
+
+/// Whether an exception means somebody: `sip` and `sips` alike, and whatever is escaped, as it takes away.
+fn same_person(except: &str, address: &str) -> bool {
+    match (split_address(except.trim()), split_address(address)) {
+        (Some((_, user_a, host_a)), Some((_, user_b, host_b))) => {
+            unescape(user_a) == unescape(user_b) && host_a.eq_ignore_ascii_case(host_b)
         }
         _ => false,
     }
@@ -291,6 +312,27 @@ mod tests {
         assert!(named.may_watch(&anna(), "ben") && !named.may_watch(&ben, "anna"));
         assert_eq!(row(&named, &anna(), ("ben", None)), "-----", "a person is no appliance");
         assert!(!wide.may_watch(&Identity::Asserted("sip:anna@home.example".into()), "anna"));
+    }
+
+    #[test]
+    fn an_exception_means_somebody_in_every_spelling() {
+        let many = Many {
+            domain: Some("p.example".into()),
+            except: vec!["sip:eve@p.example".into()],
+            except_domains: vec![],
+        };
+        let granted = Rule { many: vec![many], see: vec![Grant::Device("plug".into())], ..Rule::default() };
+        let access = Access::default().with(vec![granted]);
+        for (address, seen) in [
+            ("sip:bob@p.example", true),
+            ("sip:eve@p.example", false),
+            ("sips:eve@P.example", false),
+            ("sip:%65ve@p.example", false),
+            ("sip:bob@q.example", false),
+        ] {
+            assert_eq!(access.may_see(&Identity::Asserted(address.into()), "plug", None), seen, "{address}");
+        }
+        assert!(!access.may_decide(&Identity::Asserted("sip:bob@p.example".into()), "plug", None));
     }
 
     /// Proves: AUTH-1

@@ -20,6 +20,8 @@ pub type No = (u16, String);
 pub enum Task {
     /// Something to do.
     Order(Order),
+    /// The opposite of what is: for one appliance alone.
+    Toggle(Order),
     /// Variables to tell.
     Query(Vec<String>),
     /// A wish to watch these, which only SUBSCRIBE fulfils.
@@ -50,7 +52,7 @@ pub fn fits(label: &str, device: &DeviceConfig) -> bool {
 /// When it has no such action, or the arguments do not fit.
 pub fn task(device: &Device, action: &Action) -> Result<Task, No> {
     match action {
-        Action::Control { action, arguments } => control(device, action, arguments).map(Task::Order),
+        Action::Control { action, arguments } => control(device, action, arguments),
         Action::Query(variables) => Ok(Task::Query(variables.clone())),
         // Nothing is watched for no time at all: that is a question.
         Action::Subscribe(watches) => {
@@ -69,13 +71,11 @@ pub fn mini_task(device: &Device, said: &Mini) -> Result<Task, No> {
         Mini::Query(variable) => Ok(Task::Query(vec![variable.clone()])),
         Mini::Event { name, .. } => Ok(Task::Watch(vec![name.clone()])),
         Mini::Value { name, .. } => Err((488, format!("{name} is an answer and asks for nothing"))),
-        Mini::Command { action, object: None, argument } => {
-            control(device, action, argument.as_slice()).map(Task::Order)
-        }
+        Mini::Command { action, object: None, argument } => control(device, action, argument.as_slice()),
         Mini::Command { action, object: Some(object), argument } => {
             let argument = argument.clone().unwrap_or_else(|| action.clone());
             match settable(device, object) {
-                Some(_) => control(device, "set", &[object.clone(), argument]).map(Task::Order),
+                Some(_) => control(device, "set", &[object.clone(), argument]),
                 None => Err((488, format!("{} has no {} to set", device.name(), shorten(object)))),
             }
         }
@@ -95,7 +95,7 @@ fn is_query(watch: &Watch) -> bool {
 }
 
 /// The order behind an action and its arguments.
-fn control(device: &Device, action: &str, arguments: &[String]) -> Result<Order, No> {
+fn control(device: &Device, action: &str, arguments: &[String]) -> Result<Task, No> {
     let word = plain(action);
     let unknown = || (488, format!("{} does not know {}", device.name(), shorten(action)));
     let own = device.model().actions.iter().find(|own| plain(&own.id) == word || plain(&own.name) == word);
@@ -121,20 +121,23 @@ fn control(device: &Device, action: &str, arguments: &[String]) -> Result<Order,
 }
 
 /// What the words of a person would do.
-fn said(device: &Device, text: &str) -> Result<Order, No> {
+fn said(device: &Device, text: &str) -> Result<Task, No> {
     match words::understand(device, text) {
-        Ok(Said::Order(order)) => Ok(order),
+        Ok(Said::Order(order)) => Ok(Task::Order(order)),
+        Ok(Said::Toggle(order)) => Ok(Task::Toggle(order)),
         Ok(Said::Status | Said::Help) => Err((488, format!("{}: that is no command", device.name()))),
         Err(why) => Err((488, format!("{}: {why}", device.name()))),
     }
 }
 
-fn lock(device: &Device, locked: bool) -> Result<Order, No> {
+fn lock(device: &Device, locked: bool) -> Result<Task, No> {
     let mut locks = device.model().properties.iter().filter(|property| {
         property.write.is_some() && property.kind == Kind::Bool && property.class.as_deref() == Some("lock")
     });
     match (locks.next(), locks.next()) {
-        (Some(only), None) => Ok(Order::Set { property: only.id.clone(), value: Value::Bool(locked) }),
+        (Some(only), None) => {
+            Ok(Task::Order(Order::Set { property: only.id.clone(), value: Value::Bool(locked) }))
+        }
         _ => Err((488, format!("{} has no lock", device.name()))),
     }
 }
@@ -164,10 +167,10 @@ fn settable<'d>(device: &'d Device, name: &str) -> Option<&'d Property> {
     others.next().filter(|_| others.next().is_none())
 }
 
-fn set(device: &Device, property: &Property, text: &str) -> Result<Order, No> {
+fn set(device: &Device, property: &Property, text: &str) -> Result<Task, No> {
     let value = value(property, text)
         .ok_or_else(|| (488, format!("{}: {} cannot be {}", device.name(), property.name, shorten(text))))?;
-    Ok(Order::Set { property: property.id.clone(), value })
+    Ok(Task::Order(Order::Set { property: property.id.clone(), value }))
 }
 
 /// A value as DMP writes it: with a unit, which must be that of the property.
@@ -237,18 +240,19 @@ pub struct Choice {
     pub lifetime: Option<Lifetime>,
 }
 
-/// The variables and events that a SUBSCRIBE with this body wants to hear of.
+/// The variables and events that a SUBSCRIBE with this body wants to hear of, of those in `view`: what is
+/// not in it has no name here.
 ///
 /// # Errors
 /// When it wants something else, or something that the appliance does not have.
-pub fn choice(device: &Device, config: &DeviceConfig, document: &Document) -> Result<Choice, No> {
+pub fn choice(device: &Device, config: &DeviceConfig, document: &Document, view: u128) -> Result<Choice, No> {
     let mut choice = Choice { view: 0, lifetime: None };
     match document {
         Document::Mini(said) => {
             for said in said {
                 choice.view |= match said {
                     Mini::Event { name, .. } | Mini::Query(name) => {
-                        item(device, name).ok_or_else(|| nothing(name))?
+                        item((device, view), name).ok_or_else(|| nothing(name))?
                     }
                     _ => return Err((488, "SUBSCRIBE moves nothing".to_owned())),
                 };
@@ -260,7 +264,7 @@ pub fn choice(device: &Device, config: &DeviceConfig, document: &Document) -> Re
                     return Err((488, format!("this is not {}", shorten(&order.device))));
                 }
                 for action in &order.actions {
-                    add(device, action, &mut choice)?;
+                    add((device, view), action, &mut choice)?;
                 }
             }
         }
@@ -269,17 +273,17 @@ pub fn choice(device: &Device, config: &DeviceConfig, document: &Document) -> Re
     Ok(choice)
 }
 
-fn add(device: &Device, action: &Action, choice: &mut Choice) -> Result<(), No> {
+fn add((device, view): (&Device, u128), action: &Action, choice: &mut Choice) -> Result<(), No> {
     match action {
         Action::Control { .. } => return Err((488, "SUBSCRIBE moves nothing".to_owned())),
         Action::Query(variables) => {
             for name in variables {
-                choice.view |= item(device, name).ok_or_else(|| nothing(name))?;
+                choice.view |= item((device, view), name).ok_or_else(|| nothing(name))?;
             }
         }
         Action::Subscribe(watches) => {
             for watch in watches {
-                choice.view |= watched(device, watch)?;
+                choice.view |= watched((device, view), watch)?;
                 let lifetime = Lifetime::parse(&watch.duration)
                     .ok_or_else(|| (400, format!("{} is no duration", shorten(&watch.duration))))?;
                 choice.lifetime.get_or_insert(lifetime);
@@ -289,9 +293,9 @@ fn add(device: &Device, action: &Action, choice: &mut Choice) -> Result<(), No> 
     Ok(())
 }
 
-fn watched(device: &Device, watch: &Watch) -> Result<u128, No> {
+fn watched((device, seen): (&Device, u128), watch: &Watch) -> Result<u128, No> {
     // Where its event says enough, a peer may call the variable as it likes.
-    let found = item(device, &watch.variable);
+    let found = item((device, seen), &watch.variable);
     let variable = || found.ok_or_else(|| nothing(&watch.variable));
     let mut view = if watch.events.is_empty() { variable()? } else { 0 };
     for event in &watch.events {
@@ -300,7 +304,7 @@ fn watched(device: &Device, watch: &Watch) -> Result<u128, No> {
                 variable()?
             }
             // Where the variable is an event itself, its name for it is one more.
-            Condition::Named(name) => match item(device, &name) {
+            Condition::Named(name) => match item((device, seen), &name) {
                 Some(bit) if found.is_some() || bit >> EVENTS != 0 => bit,
                 Some(_) => return Err(nothing(&watch.variable)),
                 None => match variable()? {
@@ -320,10 +324,11 @@ fn nothing(name: &str) -> No {
     (488, format!("there is no {}", shorten(name)))
 }
 
-/// The bit of a property, or of an event by id, name or class.
-fn item(device: &Device, name: &str) -> Option<u128> {
-    if let Some((index, _)) = property(device, name) {
-        return 1_u128.checked_shl(u32::try_from(index).ok()?);
+/// The bit of a property, or of an event by id, name or class, where it is in `view`.
+fn item((device, view): (&Device, u128), name: &str) -> Option<u128> {
+    let bit = |index: usize| 1_u128.checked_shl(u32::try_from(index).ok()?).filter(|bit| view & bit != 0);
+    if let Some(bit) = property(device, name).and_then(|(index, _)| bit(index)) {
+        return Some(bit);
     }
     let name = plain(name);
     let events = &device.model().events;
@@ -333,5 +338,5 @@ fn item(device: &Device, name: &str) -> Option<u128> {
             || of.class.as_deref().map(plain).as_ref() == Some(&name)
     };
     let index = events.iter().position(named)?;
-    1_u128.checked_shl(u32::try_from(EVENTS + index).ok()?)
+    bit(EVENTS + index)
 }

@@ -18,6 +18,8 @@ pub enum Target {
     Device(DeviceId),
     /// An appliance by one of its numbers: an index into its list of numbers.
     Number(DeviceId, usize),
+    /// An appliance by a pickup code and one of its names: what a blinking key dials.
+    Pickup(DeviceId),
     /// A room as one thing.
     Room(usize),
     /// The appliances of a room.
@@ -36,7 +38,7 @@ impl Target {
     /// What can be subscribed to there.
     pub fn subject(self) -> Subject {
         match self {
-            Self::Device(device) | Self::Number(device, _) => Subject::Device(device),
+            Self::Device(device) | Self::Number(device, _) | Self::Pickup(device) => Subject::Device(device),
             Self::Room(index) => Subject::Room(index),
             Self::RoomList(index) => Subject::RoomList(index),
             Self::All => Subject::All,
@@ -49,7 +51,7 @@ impl Target {
     /// The appliance, where one is meant.
     pub fn device(self) -> Option<DeviceId> {
         match self {
-            Self::Device(device) | Self::Number(device, _) => Some(device),
+            Self::Device(device) | Self::Number(device, _) | Self::Pickup(device) => Some(device),
             Self::House
             | Self::Room(_)
             | Self::RoomList(_)
@@ -87,6 +89,9 @@ pub struct Names {
     keys: Vec<OpaqueKey>,
     domain: String,
 }
+
+/// What phones put before a number to pick its call up.
+const PICKUP: [&str; 3] = ["**", "*97", "*8"];
 
 /// How often a name may be wrapped: encrypted, and that in base64.
 const WRAPPINGS: u8 = 3;
@@ -143,7 +148,10 @@ impl Names {
     /// What a user part names: parameters that dialling adds (`;phone-context=`) are passed over, and
     /// case where nothing matches with it.
     pub fn by_user(&self, user: &str) -> Option<Target> {
-        self.unwrap(user.split(';').next().unwrap_or(user), WRAPPINGS)
+        let user = user.split(';').next().unwrap_or(user);
+        let found = self.unwrap(user, WRAPPINGS);
+        let picked = |code: &str| lookup(&self.names, user.strip_prefix(code)?)?.device();
+        found.or_else(|| PICKUP.into_iter().find_map(picked).map(Target::Pickup))
     }
 
     /// The appliance of that id or nickname.
@@ -224,7 +232,8 @@ pub fn press_of(config: &Config, target: Target) -> Press {
             .and_then(|device| device.numbers.get(nth))
             .map_or(Press::Tell, |number| number.press.clone()),
         Target::Device(_) => Press::Profile,
-        Target::House
+        Target::Pickup(_)
+        | Target::House
         | Target::Room(_)
         | Target::RoomList(_)
         | Target::All

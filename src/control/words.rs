@@ -23,6 +23,8 @@ use crate::limits::WORDS_BYTES;
 pub enum Said {
     /// A command.
     Order(Order),
+    /// The opposite of what is, as a command: said of one appliance, never of several.
+    Toggle(Order),
     /// A question for the state.
     Status,
     /// A question for the words.
@@ -205,7 +207,9 @@ fn toggle(device: &Device, rest: &[&str]) -> Understood {
     };
     let index = device.model().property(&property.id);
     match index.and_then(|index| device.shadow().certain(index)) {
-        Some(Value::Bool(state)) => Ok(order(property, Value::Bool(!state))),
+        Some(Value::Bool(state)) => {
+            Ok(Said::Toggle(Order::Set { property: property.id.clone(), value: Value::Bool(!state) }))
+        }
         _ => {
             let (on, off) = (show(property, &Value::Bool(true)), show(property, &Value::Bool(false)));
             Err(NotUnderstood(format!(

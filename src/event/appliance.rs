@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value as Json, json};
 
-use super::package::{Member, Package, View};
+use super::package::{Member, Package, Sharing, View};
 use crate::body::dmp;
 use crate::control::dmp as actions;
 use crate::device::value::Value;
@@ -38,8 +38,8 @@ impl Package for Appliance {
         true
     }
 
-    fn is_shared(&self) -> bool {
-        true
+    fn sharing(&self) -> Sharing {
+        Sharing::All
     }
 
     fn document(&self, view: &View<'_>) -> String {

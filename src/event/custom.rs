@@ -3,6 +3,7 @@
 
 use slab::Slab;
 
+use super::subject::Subject;
 use crate::config::DeviceId;
 use crate::limits;
 
@@ -35,6 +36,10 @@ pub struct CustomEntry {
     pub device: Option<DeviceId>,
     /// The user behind it, where there is one: an index into [`Config::users`](crate::config::Config::users).
     pub user: Option<usize>,
+    /// The appliances behind it, where it is a place or a list of the house; they follow as members.
+    pub place: Option<Subject>,
+    /// It was not written, and belongs to the place before it.
+    pub member: bool,
 }
 
 impl CustomList {

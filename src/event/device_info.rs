@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::appliance::Appliance;
-use super::package::{Member, Package, View};
+use super::package::{Member, Package, Sharing, View};
 use super::subject::Subject;
 use crate::body::device_profile::{self, DeviceProfile};
 
@@ -34,8 +34,8 @@ impl Package for DeviceInfo {
         Duration::from_secs(5)
     }
 
-    fn is_shared(&self) -> bool {
-        true
+    fn sharing(&self) -> Sharing {
+        Sharing::All
     }
 
     fn document(&self, view: &View<'_>) -> String {

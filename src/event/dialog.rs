@@ -1,6 +1,7 @@
 //! `dialog` (RFC 4235): the appliance as a call, so that a desk phone's key lights.
 //!
-//! Lit is a confirmed dialog, dark a terminated one. There is always exactly one `<dialog>` with the
+//! Lit is a confirmed dialog, dark a terminated one, and while a bell rings there, an early one: keys
+//! blink. There is always exactly one `<dialog>` with the
 //! same id, and always the full state: phones need both. An appliance that cannot be believed is
 //! dark; the display name says why.
 
@@ -22,16 +23,14 @@ impl Package for Dialog {
         &["application/dialog-info+xml"]
     }
 
+    /// RFC 4235 §3.7. The first change after a pause is told at once, so that the key follows the hand.
     fn interval(&self) -> Duration {
-        Duration::from_millis(200)
-    }
-
-    fn is_shared(&self) -> bool {
-        false
+        Duration::from_secs(1)
     }
 
     fn document(&self, view: &View<'_>) -> String {
         let state = match view.lamp() {
+            _ if view.rings => "early",
             Lamp::Lit => "confirmed",
             Lamp::Dark | Lamp::Unknown => "terminated",
         };

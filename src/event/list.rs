@@ -5,9 +5,11 @@
 //! all appliances, with the state of as many as fit, and the others bring the rest as partial state.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use super::custom::CustomEntry;
 use super::package::{Member, Package, View};
+use super::subject::Subject;
 use crate::body::multipart::Part;
 use crate::body::presence::{Note, Presence};
 use crate::body::rlmi::{self, Instance, InstanceState, Resource, Rlmi};
@@ -45,14 +47,22 @@ pub fn written<'d>(
     entries: &[CustomEntry],
     device: impl Fn(DeviceId) -> Option<&'d Device>,
     person: impl Fn(usize) -> Option<(&'d str, &'d Presence)>,
+    shows: impl Fn(Subject) -> bool,
 ) -> Document {
     let mut list = Listed::default();
+    let (mut devices, mut people) = (HashSet::new(), HashSet::new());
     for entry in entries {
         let id = entry.device.and_then(&device).map(Device::id);
         let member = view.members.iter().find(|member| Some(member.device.id()) == id);
         let title = entry.title.as_deref();
         let uri = entry.uri.clone();
         let person = entry.user.and_then(&person);
+        // What is seen stands there once. What is not seen must not show by what it is the same as.
+        let again = member.is_some() && !devices.insert(entry.device)
+            || person.is_some() && !people.insert(entry.user);
+        if again || member.is_none() && entry.member || entry.place.is_some_and(&shows) {
+            continue;
+        }
         match member {
             Some(member) => list.add(package, view, member, uri, title.unwrap_or(member.device.name())),
             None if person.is_some() => list.add_person(package, view, person, uri, title),

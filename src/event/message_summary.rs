@@ -33,10 +33,6 @@ impl Package for MessageSummary {
         Duration::from_secs(1)
     }
 
-    fn is_shared(&self) -> bool {
-        false
-    }
-
     fn document(&self, view: &View<'_>) -> String {
         let counts = view.alerts;
         let count = Count {

@@ -15,16 +15,17 @@ pub mod message_summary;
 pub mod package;
 pub mod people;
 pub mod presence;
+pub mod ringing;
 pub mod subject;
 pub mod winfo;
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::body::filter::FilterSet;
 use crate::body::presence::Presence;
-use crate::config::Config;
 use crate::config::access::{Access, Identity};
+use crate::config::{Config, DeviceId};
 use crate::device::alerts::{Alerts, Counts};
 use crate::device::appliance::Device;
 use crate::device::house::House;
@@ -36,10 +37,11 @@ use crate::timer::Now;
 use self::custom::{CustomList, CustomLists};
 pub use self::filter::Filters;
 use self::filter::{Addresses, Facts, Whose};
-pub use self::package::{EVENTS, Member, Package, View};
+pub use self::package::{EVENTS, Member, Package, Sharing, View};
 pub use self::people::People;
+pub use self::ringing::Ringing;
 pub use self::subject::{Class, Rooms, Subject};
-pub use self::winfo::Watching;
+pub use self::winfo::{Watching, watcher_of_2000};
 
 /// Every package that the gateway serves; the index is [`Resource::package`].
 pub const PACKAGES: [&dyn Package; 7] = [
@@ -60,11 +62,38 @@ pub fn find(name: &str) -> Option<(usize, &'static dyn Package)> {
     PACKAGES.iter().copied().enumerate().find(|(_, package)| package.name().eq_ignore_ascii_case(name))
 }
 
+/// Whether a package is the one of lamp keys.
+pub fn is_dialog(package: usize) -> bool {
+    PACKAGES.get(package).is_some_and(|package| package.name() == "dialog")
+}
+
 /// Documents of the newest state, each made once for all who watch it in the same way.
 #[derive(Debug, Default)]
 pub struct Cache {
-    made: HashMap<Resource, (u64, Document)>,
+    made: HashMap<Resource, Made>,
 }
+
+/// One document that is shared.
+#[derive(Debug)]
+struct Made {
+    version: u64,
+    /// The address that it names; `None` when it names none.
+    entity: Option<String>,
+    at_ms: i64,
+    document: Document,
+}
+
+impl Made {
+    /// Whether it is what such a watcher gets.
+    fn fits(&self, version: u64, watcher: Watcher<'_>, now: Now) -> bool {
+        let recent = || (self.at_ms..self.at_ms + MOMENT_MS).contains(&now.wall_ms);
+        let same = |entity: &String| entity == watcher.entity && recent();
+        self.version == version && self.entity.as_ref().is_none_or(same)
+    }
+}
+
+/// How long a document counts that says how long something is so.
+const MOMENT_MS: i64 = 1000;
 
 /// Documents kept for sharing; when it is full, all are forgotten and made again.
 const CACHED: usize = 256;
@@ -82,6 +111,8 @@ pub struct Documents<'a> {
     pub custom: &'a CustomLists,
     /// What a person should know of.
     pub alerts: &'a Alerts,
+    /// Bells.
+    pub ringing: &'a Ringing,
     /// The people.
     pub people: &'a People,
     /// Shared documents.
@@ -95,10 +126,15 @@ pub struct Documents<'a> {
 }
 
 impl Source for Documents<'_> {
-    fn tag(&self, resource: Resource) -> u64 {
+    fn tag(&self, resource: Resource, standing: Standing) -> u64 {
         use std::hash::{DefaultHasher, Hash as _, Hasher as _};
         let mut hasher = DefaultHasher::new();
         resource.hash(&mut hasher);
+        if standing != Standing::Active {
+            // What is told instead never changes.
+            self.masked_ms.hash(&mut hasher);
+            return hasher.finish();
+        }
         match Subject::of(resource.subject) {
             Subject::Alerts => self.alerts.version().hash(&mut hasher),
             subject if resource.facet & CHOSEN != 0 => {
@@ -112,7 +148,9 @@ impl Source for Documents<'_> {
                 people.for_each(|user| self.people.version(user).hash(&mut hasher));
             }
             Subject::User(user) => self.people.version(user).hash(&mut hasher),
-            subject => self.devices(subject).for_each(|device| device.shadow().version().hash(&mut hasher)),
+            subject => self.devices(subject).for_each(|device| {
+                (device.shadow().version(), self.ringing.has(device.index())).hash(&mut hasher);
+            }),
         }
         hasher.finish()
     }
@@ -128,23 +166,26 @@ impl Source for Documents<'_> {
         }
         let version = match subject {
             Subject::Device(device)
-                if package.is_shared() && moments.is_empty() && watcher.filter.is_none() =>
+                if package.sharing() != Sharing::None && moments.is_empty() && watcher.filter.is_none() =>
             {
                 self.house.device(device).map(|device| device.shadow().version())
             }
             _ => None,
         };
-        if let (Some(version), Some((of, document))) = (version, self.cache.made.get(&resource))
-            && *of == version
+        if let (Some(version), Some(made)) = (version, self.cache.made.get(&resource))
+            && made.fits(version, watcher, self.now)
         {
-            return Some(document.clone());
+            return Some(made.document.clone());
         }
         let document = self.make(subject, package, resource, watcher, moments);
         if let Some(version) = version {
             if self.cache.made.len() >= CACHED {
                 self.cache.made.clear();
             }
-            self.cache.made.insert(resource, (version, document.clone()));
+            let named = package.sharing() == Sharing::Address;
+            let entity = named.then(|| watcher.entity.to_owned());
+            let made = Made { version, entity, at_ms: self.now.wall_ms, document: document.clone() };
+            self.cache.made.insert(resource, made);
         }
         Some(document)
     }
@@ -160,9 +201,15 @@ impl Source for Documents<'_> {
         let package = PACKAGES.get(resource.package).copied().unwrap_or(&appliance::Appliance);
         let domain = &self.config.house.domain;
         let only = watcher_of_2000(watcher.entity);
+        let decides = |device: &Device| {
+            self.config.access.may_decide(&identity_of(watcher.who), device.id(), device.room())
+        };
         let owner = match Subject::of(resource.subject) {
             Subject::User(user) => self.config.users.get(user).is_some_and(|user| user.name == watcher.who),
-            _ => self.config.owners.iter().any(|owner| owner == watcher.who),
+            subject => {
+                let owner = self.config.owners.iter().any(|owner| owner == watcher.who);
+                owner && self.devices(subject).all(decides)
+            }
         };
         let shown: Vec<&Fact> = facts
             .iter()
@@ -200,16 +247,6 @@ fn document_of(package: &dyn Package, form: usize, body: String) -> Document {
     Document { content_type, require: None, body: body.into(), rest: None }
 }
 
-/// The address of 2000 for watcher information (draft-rosenberg-impp-watcherinfo-00 §5): the address of
-/// the watcher and that of what it watches in one user part, each `@` escaped.
-pub fn watcher_of_2000(uri: &str) -> Option<(String, String)> {
-    let uri = Uri::parse(uri).ok()?;
-    let user = uri.user_text()?;
-    let mut parts = user.split('@');
-    let (watcher, domain, subject, home) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-    parts.next().is_none().then(|| (format!("sip:{watcher}@{domain}"), format!("sip:{subject}@{home}")))
-}
-
 impl Documents<'_> {
     fn make(
         &self,
@@ -235,7 +272,10 @@ impl Documents<'_> {
         if let Subject::Custom(index) = subject {
             let entries = self.custom.get(index).map(|list| list.entries.as_slice()).unwrap_or_default();
             let device = |id| self.house.device(id);
-            return list::written(package, &view, entries, device, |user| self.seen(package, &who, user));
+            let shown: HashSet<&str> = members.iter().map(|member| member.device.id()).collect();
+            let shows = |place| self.devices(place).any(|device| shown.contains(device.id()));
+            let person = |user| self.seen(package, &who, user);
+            return list::written(package, &view, entries, device, person, shows);
         }
         if subject.is_list() {
             return list::document(package, &view);
@@ -253,19 +293,12 @@ impl Documents<'_> {
     ) -> Option<Document> {
         let (title, id) = self.name_of(subject);
         let view = View {
-            members: &[],
             title,
             id,
             form,
             nth: watcher.nth,
             entity: watcher.entity,
-            domain: &self.config.house.domain,
-            moments: &[],
-            alerts: Counts::default(),
-            person: None,
-            filter: None,
-            page: watcher.page,
-            now: self.now,
+            ..View::of(&[], &self.config.house.domain, self.now)
         };
         let body = match (watcher.standing, subject) {
             (Standing::Polite, Subject::Device(device)) => {
@@ -309,19 +342,16 @@ impl Documents<'_> {
     ) -> View<'b> {
         let (title, id) = self.name_of(subject);
         View {
-            members,
             title,
             id,
-            form: 0,
             nth: watcher.nth,
             entity: watcher.entity,
-            domain: &self.config.house.domain,
-            moments: &[],
             alerts: self.alerts_for(who, resource.facet & OUTSIDE != 0),
+            rings: members.iter().any(|member| self.ringing.heard_by(member)),
             person: self.person(subject),
             filter: watcher.filter.and_then(|filter| self.filters.get(filter)),
             page: watcher.page,
-            now: self.now,
+            ..View::of(members, &self.config.house.domain, self.now)
         }
     }
 
@@ -357,12 +387,11 @@ impl Documents<'_> {
         let who = identity_of(watcher.who);
         let all = self.members(subject, resource, &who, Watcher { filter: None, ..watcher });
         let words = PACKAGES.get(resource.package).is_some_and(|package| package.name() == "presence");
-        let id_of = |device: &Device| {
-            self.house.devices().find(|(_, other)| other.id() == device.id()).map(|(id, _)| id)
-        };
+        let ids: HashMap<&str, DeviceId> =
+            self.house.devices().map(|(id, device)| (device.id(), id)).collect();
         all.iter()
             .filter_map(|member| {
-                let id = id_of(member.device)?;
+                let id = *ids.get(member.device.id())?;
                 Some((Whose::Device(id), filter::facts(member, self.now, words)))
             })
             .chain(self.users(subject).filter_map(|user| {
@@ -374,14 +403,23 @@ impl Documents<'_> {
     }
 
     /// The first thing that filters name and that is nothing to `who` at `subject`; in words.
-    pub fn unknown_to_filter(&self, set: &FilterSet, resource: Resource, who: &Identity) -> Option<String> {
+    pub fn unknown_to_filter(
+        &self,
+        set: &FilterSet,
+        (resource, standing): (Resource, Standing),
+        who: &Identity,
+    ) -> Option<String> {
+        // Who is blocked politely hears what he would hear were he not.
+        let polite = standing == Standing::Polite;
+        let outside = resource.facet & OUTSIDE != 0;
         let package = PACKAGES.get(resource.package)?.name();
         let exists = |name: &str| {
             self.devices(Subject::of(resource.subject)).any(|device| {
                 let model = device.model();
                 let known = model.properties.iter().any(|property| *property.id == *name)
                     || model.events.iter().any(|event| *event.id == *name);
-                known && self.config.access.may_see_property(who, device.id(), device.room(), name)
+                let sees = || self.config.access.may_see_property(who, device.id(), device.room(), name);
+                known && is_there(device, outside) && (polite || sees())
             })
         };
         filter::unknown(set, package, &exists)

@@ -39,8 +39,10 @@ pub trait Package: Sync {
     fn filters(&self) -> bool {
         false
     }
-    /// Whether every watcher of the same form and view of an appliance gets the same bytes.
-    fn is_shared(&self) -> bool;
+    /// Which watchers of the same form and view of an appliance get the same bytes.
+    fn sharing(&self) -> Sharing {
+        Sharing::None
+    }
     /// The state as a document.
     fn document(&self, view: &View<'_>) -> String;
     /// What is said to somebody over whom nobody has decided yet; `None`: nothing. `view` has no
@@ -58,6 +60,17 @@ pub trait Package: Sync {
         let _ = of;
         String::new()
     }
+}
+
+/// Which watchers get the same bytes, as long as the state is the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// None: each document has a number of its own, or says what happened to whom.
+    None,
+    /// Those who dialled the same address, for a moment: the document says how long something is so.
+    Address,
+    /// All.
+    All,
 }
 
 /// An appliance, and what of it the watcher may see.
@@ -94,6 +107,8 @@ pub struct View<'a> {
     pub moments: &'a [Moment],
     /// The alerts that the watcher may know of.
     pub alerts: Counts,
+    /// Whether a bell rings there that the watcher may hear.
+    pub rings: bool,
     /// The person, where it is about one.
     pub person: Option<&'a Presence>,
     /// What the watcher wants of it.
@@ -134,6 +149,28 @@ impl<'a> Member<'a> {
     /// When the newest value was heard, in milliseconds since 1970.
     pub fn newest_ms(&self) -> Option<i64> {
         self.properties().filter_map(|(index, _)| self.device.shadow().reading(index)?.at_ms).max()
+    }
+}
+
+impl<'a> View<'a> {
+    /// A first document of these appliances, for nobody in particular.
+    pub fn of(members: &'a [Member<'a>], domain: &'a str, now: Now) -> Self {
+        Self {
+            members,
+            title: "",
+            id: "",
+            form: 0,
+            nth: 0,
+            entity: "",
+            domain,
+            moments: &[],
+            alerts: Counts::default(),
+            rings: false,
+            person: None,
+            filter: None,
+            page: Page::WHOLE,
+            now,
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::package::{Member, Package, View};
+use super::package::{Member, Package, Sharing, View};
 use super::subject::Subject;
 use crate::body::filter::{Filter, Part};
 use crate::body::presence as model;
@@ -46,8 +46,8 @@ impl Package for Presence {
         true
     }
 
-    fn is_shared(&self) -> bool {
-        false
+    fn sharing(&self) -> Sharing {
+        Sharing::Address
     }
 
     /// RFC 3856 §6.6.2.

@@ -11,6 +11,7 @@ use super::subject::Subject;
 use crate::body::watcherinfo::{self, Watcher, WatcherEvent, WatcherInfo, WatcherList, WatcherStatus};
 use crate::body::xwatcher;
 use crate::sip::notifier::watchers::{Cause, Fact, Status};
+use crate::sip::wire::Uri;
 use crate::timer::Now;
 
 /// See the module.
@@ -67,10 +68,6 @@ impl Package for Winfo {
         Duration::from_secs(5)
     }
 
-    fn is_shared(&self) -> bool {
-        false
-    }
-
     fn template_of(&self) -> Option<&'static str> {
         Some(self.of)
     }
@@ -90,6 +87,16 @@ impl Package for Winfo {
             _ => xwatcher::write(&list, Timestamp::from_millisecond(of.now.wall_ms).unwrap_or_default()),
         }
     }
+}
+
+/// The address of 2000 for watcher information (draft-rosenberg-impp-watcherinfo-00 §5): the address of
+/// the watcher and that of what it watches in one user part, each `@` escaped.
+pub fn watcher_of_2000(uri: &str) -> Option<(String, String)> {
+    let uri = Uri::parse(uri).ok()?;
+    let user = uri.user_text()?;
+    let mut parts = user.split('@');
+    let (watcher, domain, subject, home) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    parts.next().is_none().then(|| (format!("sip:{watcher}@{domain}"), format!("sip:{subject}@{home}")))
 }
 
 fn watcher(fact: &Fact, of: &Watching<'_>) -> Watcher {

@@ -10,7 +10,6 @@ use super::{ElsewhereStatus, Gateway};
 use crate::config::DeviceId;
 use crate::event::{self, Member, PACKAGES, Package, View};
 use crate::sip::challenge::Login;
-use crate::sip::notifier::Page;
 use crate::sip::publisher::{Identity, Publisher, Standing};
 use crate::sip::registration::{self, Registration, RegistrationId};
 use crate::sip::wire::Message;
@@ -160,19 +159,10 @@ impl Gateway {
         // Who may see it is the server's choice.
         let members = [Member { device, visible: if masked.is_some() { 0 } else { u128::MAX } }];
         let view = View {
-            members: &members,
             title: device.name(),
             id: device.id(),
-            form: 0,
-            nth: 0,
             entity: address,
-            domain: &self.config.house.domain,
-            moments: &[],
-            person: None,
-            filter: None,
-            page: Page::WHOLE,
-            alerts: Default::default(),
-            now,
+            ..View::of(&members, &self.config.house.domain, now)
         };
         Some(package()?.document(&view))
     }

@@ -15,7 +15,7 @@ use crate::device::command::Order;
 use crate::event::matrix::{self, Asked};
 use crate::event::{self, Member, Package as _, View};
 use crate::limits;
-use crate::sip::notifier::{Moment, Page};
+
 use crate::sip::wire::{Message, Name};
 use crate::timer::Now;
 
@@ -275,22 +275,7 @@ impl Gateway {
             Some(Member { device, visible })
         };
         let members: Vec<Member<'_>> = devices.iter().filter_map(member).collect();
-        let moments: [Moment; 0] = [];
-        event::appliance::Appliance.document(&View {
-            members: &members,
-            title: "",
-            id: "",
-            form: 0,
-            nth: 0,
-            entity: "",
-            domain: &self.config.house.domain,
-            moments: &moments,
-            alerts: Default::default(),
-            filter: None,
-            person: None,
-            page: Page::WHOLE,
-            now,
-        })
+        event::appliance::Appliance.document(&View::of(&members, &self.config.house.domain, now))
     }
 }
 

@@ -89,7 +89,7 @@ impl Gateway {
             .zip(self.config.devices.get(id.0))
             .ok_or(Rejection::new(404, "No Such Appliance"))?;
         let document = dmp::read(request.message.body).map_err(|fault| of_fault(&fault))?;
-        let chosen = choice(device, config, &document);
+        let chosen = choice(device, config, &document, resource.view);
         let refused = |(status, words): (u16, String)| Rejection {
             status,
             reason: words.into(),

@@ -7,11 +7,12 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::request::Request;
-use super::wish::Wish;
+use super::wish::{Wish, only_status};
 use super::{Gateway, Output, batch, many, publish, sequence};
 use crate::config::DeviceId;
 use crate::config::access::Identity;
 use crate::control::answer::{self, Answer};
+use crate::control::target::Target;
 use crate::device::appliance::Device;
 use crate::device::command::{CommandId, Order, Outcome};
 use crate::event::{identity_of, key_of};
@@ -154,13 +155,7 @@ impl Gateway {
             Method::Do => Kind::Do,
             _ => Kind::Call,
         };
-        if matches!(kind, Kind::Call)
-            && request.message.content_type().is_some_and(|kind| {
-                !kind.eq_ignore_ascii_case("application/sdp") && !kind.starts_with("multipart/")
-            })
-        {
-            return Err(Rejection::new(415, "Unsupported Media Type").with("Accept", "application/sdp"));
-        }
+        check_call_body(&kind, request.message)?;
         // Before the digest: it covers both branches, and a proxy between would prefer a 401 to what
         // the first branch said, so that the phone asked again and moved it twice.
         let fork = self.fork_hash(request.message);
@@ -168,12 +163,8 @@ impl Gateway {
             return Err(Rejection::new(482, "Merged Request"));
         }
         let who = self.prove(request, Purpose::Control, now)?;
-        let target = self.resolve(&request.uri, request.hop);
         let outside = self.is_outside(request.hop);
-        // People are watched here, and neither called nor written to.
-        let target = target.filter(|target| target.user().is_none() && self.is_there(&who, *target, outside));
-        let target = target.ok_or(Rejection::new(404, "No Such Appliance"))?;
-        let target = self.narrow(&who, target, outside);
+        let target = self.addressed(request, &kind, &who, outside)?;
         check_age(request.message, now)?;
         let call = self.call_hash(request.message, &who);
         let cseq = request.message.cseq().map_or(0, |cseq| cseq.number);
@@ -207,26 +198,48 @@ impl Gateway {
             self.sequence.add(call, cseq);
         }
         let asker = Asker::new(request, key, kind, &who);
+        self.grant(wish, asker, &who, target, outside, now);
+        Ok(())
+    }
+
+    /// What a command is addressed to, as far as it is there for who sent it. People are watched here,
+    /// and neither called nor written to; a pickup code is dialled, and nothing else.
+    fn addressed(
+        &self,
+        request: &Request<'_, '_>,
+        kind: &Kind,
+        who: &Identity,
+        outside: bool,
+    ) -> Result<Target, Rejection> {
+        let calls = matches!(kind, Kind::Call);
+        let target = self.resolve(&request.uri, request.hop);
+        let target = target.filter(|target| calls || !matches!(target, Target::Pickup(_)));
+        let target = target.filter(|target| target.user().is_none() && self.is_there(who, *target, outside));
+        let target = target.ok_or(Rejection::new(404, "No Such Appliance"))?;
+        Ok(self.narrow(who, target, outside))
+    }
+
+    /// Does what is wished, or answers it.
+    fn grant(&mut self, wish: Wish, asker: Asker, who: &Identity, target: Target, outside: bool, now: Now) {
         match wish {
             Wish::Silence => self.answer(&asker, &Answer::new(200, "OK", ""), None, now),
             Wish::Acknowledge(only) => {
-                let answer = self.acknowledge(only, &who, now);
+                let answer = self.acknowledge(only, (who, outside), now);
                 self.answer(&asker, &answer, target.device(), now);
             }
             Wish::Isolate(cut, isolated) => {
-                let answer = self.isolate_by_words(cut, isolated, &who, now);
+                let answer = self.isolate_by_words(cut, isolated, who, now);
                 self.answer(&asker, &answer, target.device(), now);
             }
             Wish::Decide(text) => {
                 let nothing = || Answer::new(404, "Not Found", "there is no such request");
-                let answer = self.decide_by_words(&text, &who, now).unwrap_or_else(nothing);
+                let answer = self.decide_by_words(&text, who, now).unwrap_or_else(nothing);
                 self.answer(&asker, &answer, target.device(), now);
             }
             Wish::Tell(answer) => self.answer(&asker, &answer, target.device(), now),
-            Wish::Order(device, order) => self.order(asker, &who, device, order, now),
-            Wish::Many(items, dmp) => self.begin_batch(asker, &who, outside, (items, dmp), now),
+            Wish::Order(device, order) => self.order(asker, who, device, order, now),
+            Wish::Many(items, dmp) => self.begin_batch(asker, who, outside, (items, dmp), now),
         }
-        Ok(())
     }
 
     /// The caller hung up: the command goes on, the call is over.
@@ -263,7 +276,11 @@ impl Gateway {
         let what = describe(&order);
         let (item, sensitive) = (order.subject(), is_sensitive(device, &order));
         if !self.config.access.may_do(who, device.id(), device.room(), item, sensitive) {
-            let words = format!("{}: you may not do that", device.name());
+            // Who may do nothing does not learn what could be done.
+            let words = match self.config.access.may_act(who, device.id(), device.room()) {
+                true => format!("{}: you may not do that", device.name()),
+                false => only_status(device).words,
+            };
             self.counters.forbidden += 1;
             self.audit(Step::Refused, &asker, id, &what, "no right", now);
             return self.answer(&asker, &Answer::new(403, "Forbidden", words), Some(id), now);
@@ -375,6 +392,17 @@ impl Gateway {
         hasher.write_u32(message.cseq().map_or(0, |cseq| cseq.number));
         hasher.write(message.from().ok().and_then(|from| from.tag()).unwrap_or_default().as_bytes());
         hasher.finish()
+    }
+}
+
+/// A call brings SDP, or nothing.
+fn check_call_body(kind: &Kind, message: &Message<'_>) -> Result<(), Rejection> {
+    let other = |kind: &str| !kind.eq_ignore_ascii_case("application/sdp") && !kind.starts_with("multipart/");
+    match kind {
+        Kind::Call if message.content_type().is_some_and(other) => {
+            Err(Rejection::new(415, "Unsupported Media Type").with("Accept", "application/sdp"))
+        }
+        _ => Ok(()),
     }
 }
 

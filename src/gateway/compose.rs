@@ -90,9 +90,10 @@ impl Gateway {
         &mut self,
         request: &Request<'_, '_>,
         user: usize,
+        purpose: Purpose,
         now: Now,
     ) -> Result<(), Rejection> {
-        let who = self.prove(request, Purpose::Query, now)?;
+        let who = self.prove(request, purpose, now)?;
         let name = self.config.users.get(user).map(|user| user.name.clone()).unwrap_or_default();
         if who != Identity::User(name.clone()) {
             self.counters.forbidden += 1;

@@ -11,6 +11,7 @@ use crate::event::{Package, identity_of};
 use crate::limits;
 use crate::sip::Rejection;
 use crate::sip::notifier::Resource;
+use crate::sip::notifier::watchers::Standing;
 use crate::sip::wire::{Message, Name};
 use crate::timer::Now;
 
@@ -25,7 +26,7 @@ impl Gateway {
         &mut self,
         request: &Request<'_, '_>,
         rules: &dyn Package,
-        resource: Resource,
+        (resource, standing): (Resource, Standing),
         who: &Identity,
         old: Option<usize>,
         now: Now,
@@ -53,7 +54,7 @@ impl Gateway {
             return Err(Rejection::new(413, "Filter Too Large"));
         }
         let newer = filter::read(body).map_err(|fault| refusal(&fault))?;
-        if let Some(what) = self.documents(now).unknown_to_filter(&newer, resource, who) {
+        if let Some(what) = self.documents(now).unknown_to_filter(&newer, (resource, standing), who) {
             let reason = format!("Not Acceptable Here: {what} is not there");
             return Err(Rejection { status: 488, reason: reason.into(), fields: String::new() });
         }

@@ -3,7 +3,7 @@
 
 use super::Gateway;
 use super::request::Request;
-use super::subscribe::Place;
+use super::subscribe::{Place, template_of};
 use crate::event::Package;
 use crate::sip::notifier::rate::Rates;
 use crate::sip::notifier::watchers::Standing;
@@ -58,13 +58,13 @@ impl Gateway {
     pub(super) fn fetch(
         &mut self,
         request: &Request<'_, '_>,
-        resource: Resource,
+        (resource, standing): (Resource, Standing),
         who: &str,
         now: Now,
     ) -> Result<(), Rejection> {
         let key = self.open(request, Weight::Light)?;
         let entity = self.entity(request);
-        let (standing, filter, page) = (Standing::Active, None, Page::WHOLE);
+        let (filter, page) = (None, Page::WHOLE);
         let watcher = Watcher { who, nth: 0, entity: &entity, standing, filter, page };
         let state = self.state_for(resource, watcher, now);
         let tag = self.stateless_tag(request.message);
@@ -101,7 +101,7 @@ impl Gateway {
                 rates: Rates::default(),
                 condition: None,
                 standing: template.standing,
-                template: None,
+                template: template_of(rules, template.resource.form),
                 filter: None,
             };
             self.notifier.add(wanted, now);

@@ -63,6 +63,10 @@ impl Isolation {
             other => Err(format!("`{other}` is neither local nor words")),
         };
         let mut read = Self::default();
+        // What isolates nothing is never written.
+        if text.trim().is_empty() {
+            return Err("it is empty".to_owned());
+        }
         for line in text.lines() {
             match line.split(' ').collect::<Vec<_>>().as_slice() {
                 ["all", word] => read.all = Some(origin(word)?),
@@ -171,17 +175,19 @@ impl Gateway {
                             *entry = origin;
                         }
                     }
-                    // Released one by one, the others stay what they are.
+                    // Released one by one, the others stay what they are, whenever they came.
                     false => {
-                        self.isolation.all = None;
+                        if let Some(all) = self.isolation.all.take() {
+                            for other in ids {
+                                self.isolation.devices.entry(other).or_insert(all);
+                            }
+                        }
                         self.isolation.devices.remove(&id);
                     }
                 }
             }
         }
-        let key = Key { kind: Kind::Isolated, user: self.config.house.user.clone() };
-        let body = self.isolation.write().map(bytes::Bytes::from);
-        self.outputs.push_back(Output::Keep { key, body });
+        self.keep_isolation();
         self.apply_isolation(now);
     }
 
@@ -195,8 +201,18 @@ impl Gateway {
             Err(why) => (all, Err(why)),
         };
         self.isolation = isolation;
+        if said.is_err() {
+            // The damaged document is moved aside: the next start must find this one.
+            self.keep_isolation();
+        }
         self.mark_isolated();
         said
+    }
+
+    fn keep_isolation(&mut self) {
+        let key = Key { kind: Kind::Isolated, user: self.config.house.user.clone() };
+        let body = self.isolation.write().map(bytes::Bytes::from);
+        self.outputs.push_back(Output::Keep { key, body });
     }
 
     /// Marks the appliances, and lets everybody hear who has to.

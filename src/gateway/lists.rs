@@ -1,6 +1,7 @@
 //! Lists that people wrote, as something to subscribe to: those that they keep have the address
 //! `sip:list.NAME@DOMAIN` (RFC 4826 §4), others come with the SUBSCRIBE (RFC 5367).
 
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use crate::config::{Config, DeviceId};
 use crate::control::target::Target;
 use crate::device::house::House;
 use crate::event::custom::{CustomEntry, CustomList, CustomLists};
-use crate::event::{Rooms, Subject, identity_of, key_of, list};
+use crate::event::{OUTSIDE, Rooms, Subject, identity_of, key_of, list};
 use crate::limits;
 use crate::sip::Rejection;
 use crate::sip::notifier::{End, Moment, Resource};
@@ -85,7 +86,7 @@ impl Gateway {
         if entries.is_empty() {
             return Err(Rejection::new(400, "The List Is Empty"));
         }
-        if entries.len() > limits::LIST_ENTRIES {
+        if entries.iter().filter(|entry| !entry.member).count() > limits::LIST_ENTRIES {
             return Err(Rejection::new(413, "The List Is Too Long"));
         }
         let title = lists.iter().find_map(|list| list.display.clone()).unwrap_or_default();
@@ -103,19 +104,20 @@ impl Gateway {
             .or_else(|| {
                 lists.iter().find(|list| list.name.as_ref().is_some_and(|it| it.eq_ignore_ascii_case(name)))
             })?;
-        let mut entries = self.entries(list.entries().into_iter(), host);
-        entries.truncate(limits::LIST_ENTRIES);
+        let entries = self.entries(list.entries().into_iter().take(limits::LIST_ENTRIES), host);
         let title = list.display.clone().unwrap_or_else(|| name.to_owned());
         let host = host.to_owned();
         Some(CustomList { owner: user.clone(), name: list.name.clone(), title, host, entries })
     }
 
-    /// Addresses with the appliances behind them, each once. A room or a list of the house stands for
-    /// its appliances; a list that somebody wrote is not looked into, so that none can hold itself.
-    /// `host` is this gateway, as the watcher calls it.
+    /// Addresses with the appliances behind them, each address once. A room or a list of the house stands
+    /// for its appliances, each of which is brought along once; a list that somebody wrote is not looked
+    /// into, so that none can hold itself. What of it its watcher may see is not asked here, so nothing
+    /// of how they are counted may show. `host` is this gateway, as the watcher calls it.
     fn entries<'e>(&self, entries: impl Iterator<Item = &'e Entry>, host: &str) -> Vec<CustomEntry> {
         let domain = &self.config.house.domain;
         let mut found: Vec<CustomEntry> = Vec::new();
+        let (mut written, mut brought) = (HashSet::new(), HashSet::new());
         for entry in entries {
             let uri = Uri::parse(entry.uri.trim()).ok();
             let ours = uri.is_some_and(|uri| {
@@ -129,31 +131,29 @@ impl Gateway {
                 Some(Target::Class(class)) => Some(Subject::Class(class)),
                 _ => None,
             };
-            let mut add = |new: CustomEntry| {
-                let known = found.iter().any(|known| match new.device {
-                    Some(_) => known.device == new.device,
-                    None => known.uri == new.uri,
-                });
-                if !known && found.len() <= limits::LIST_ENTRIES {
-                    found.push(new);
-                }
-            };
-            match inside {
-                None => {
-                    let title = entry.display.clone();
-                    let user = target.and_then(Target::user);
-                    add(CustomEntry { uri: entry.uri.trim().to_owned(), title, ours, device, user });
-                }
-                Some(subject) => {
-                    for (id, device) in self.house.devices().filter(|(id, _)| match subject {
-                        Subject::RoomList(room) => self.rooms.of_device(*id) == Some(room),
-                        Subject::Class(class) => self.rooms.is_of(class, *id),
-                        _ => true,
-                    }) {
-                        let uri = format!("sip:{}@{domain}", device.id());
-                        add(CustomEntry { uri, title: None, ours, device: Some(id), user: None });
-                    }
-                }
+            let uri = entry.uri.trim();
+            if !written.insert(uri) || written.len() > limits::LIST_ENTRIES + 1 {
+                continue;
+            }
+            found.push(CustomEntry {
+                uri: uri.to_owned(),
+                title: entry.display.clone(),
+                ours,
+                device,
+                user: target.and_then(Target::user),
+                place: inside,
+                member: false,
+            });
+            let Some(subject) = inside else { continue };
+            let within = self.house.devices().filter(|(id, _)| match subject {
+                Subject::RoomList(room) => self.rooms.of_device(*id) == Some(room),
+                Subject::Class(class) => self.rooms.is_of(class, *id),
+                _ => true,
+            });
+            for (id, device) in within.filter(|(id, _)| brought.insert(*id)) {
+                let uri = format!("sip:{}@{domain}", device.id());
+                let device = Some(id);
+                found.push(CustomEntry { uri, ours, device, member: true, ..CustomEntry::default() });
             }
         }
         found
@@ -204,6 +204,7 @@ impl Gateway {
             let entries: Vec<Entry> = list
                 .entries
                 .iter()
+                .filter(|entry| !entry.member)
                 .map(|entry| Entry { uri: entry.uri.clone(), display: entry.title.clone(), added: None })
                 .collect();
             list.entries = self.entries(entries.iter(), &list.host);
@@ -213,7 +214,12 @@ impl Gateway {
         let new = Before { config, house, rooms };
         let old_lists = |index: usize| old.iter().find(|(known, _)| *known == index).map(|(_, list)| list);
         let lists = (&old_lists as &dyn Fn(usize) -> Option<_>, &*custom);
-        notifier.tell(|who, resource| difference(who, resource, (before, &new), lists, now), now);
+        let mut known = HashMap::new();
+        let differs = |who: &str, resource: Resource| {
+            let key = (who.to_owned(), resource.subject, resource.facet);
+            known.entry(key).or_insert_with(|| difference(who, resource, (before, &new), lists, now)).clone()
+        };
+        notifier.tell(differs, now);
         for (index, _) in old {
             notifier.changed(Subject::Custom(index).code(), now);
         }
@@ -225,7 +231,13 @@ impl Gateway {
         let (old, new) = (Before { config: before, house, rooms }, Before { config, house, rooms });
         let same = |index: usize| custom.get(index);
         let lists = (&same as &dyn Fn(usize) -> Option<_>, &*custom);
-        notifier.tell(|who, resource| difference(who, resource, (&old, &new), lists, now), now);
+        // Many watch the same list: each is compared once.
+        let mut known = HashMap::new();
+        let differs = |who: &str, resource: Resource| {
+            let key = (who.to_owned(), resource.subject, resource.facet);
+            known.entry(key).or_insert_with(|| difference(who, resource, (&old, &new), lists, now)).clone()
+        };
+        notifier.tell(differs, now);
     }
 }
 
@@ -242,11 +254,11 @@ fn difference<'l>(
     if !subject.is_list() {
         return None;
     }
-    let who = identity_of(who);
+    let (who, outside) = (identity_of(who), resource.facet & OUTSIDE != 0);
     let index = if let Subject::Custom(index) = subject { Some(index) } else { None };
     let seen = |of: &Before<'_>, list: Option<&CustomList>| -> Vec<String> {
         let on_it = |id: &&str| of.has(subject, list, id);
-        of.visible(&who).filter(on_it).map(ToOwned::to_owned).collect()
+        of.visible(&who, outside).filter(on_it).map(ToOwned::to_owned).collect()
     };
     let before = seen(old, index.and_then(old_list));
     let after = seen(new, index.and_then(|index| custom.get(index)));
@@ -269,9 +281,10 @@ pub(super) struct Before<'b> {
 }
 
 impl Before<'_> {
-    fn visible<'v>(&'v self, who: &'v Identity) -> impl Iterator<Item = &'v str> {
+    fn visible<'v>(&'v self, who: &'v Identity, outside: bool) -> impl Iterator<Item = &'v str> {
         let access = &self.config.access;
         let devices = self.house.devices().map(|(_, device)| device);
+        let devices = devices.filter(move |device| !(outside && device.hidden()));
         devices.filter(|device| access.may_see(who, device.id(), device.room())).map(|device| device.id())
     }
 

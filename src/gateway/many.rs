@@ -29,6 +29,9 @@ use crate::sip::wire::{Name, Uri};
 /// The extension of a MESSAGE to a list of its own (RFC 5365).
 pub(super) const LIST_MESSAGE: &str = "recipient-list-message";
 
+/// Said to whoever wants to toggle several.
+const TOGGLED: &str = "several are not toggled at once; say on or off";
+
 /// Who asks, and from where.
 #[derive(Clone, Copy)]
 pub(super) struct Asking<'a> {
@@ -53,8 +56,7 @@ impl Gateway {
             _ => return None,
         };
         if text.trim().get(..6).is_some_and(|start| start.eq_ignore_ascii_case("toggle")) {
-            let words = "several are not toggled at once; say on or off";
-            return Some(Wish::Tell(Answer::new(488, "Not Acceptable Here", words)));
+            return Some(Wish::Tell(Answer::new(488, "Not Acceptable Here", TOGGLED)));
         }
         let understood = |device: &Device| match words::understand(device, text) {
             Ok(words::Said::Order(order)) => Ok(order),
@@ -250,6 +252,7 @@ impl Gateway {
             let Some(device) = self.house.device(id) else { continue };
             let understood = || match words::understand(device, &text) {
                 Ok(words::Said::Order(order)) => Ok(Task::Order(order)),
+                Ok(words::Said::Toggle(order)) => Ok(Task::Toggle(order)),
                 Ok(words::Said::Status | words::Said::Help) => Ok(Task::Query(Vec::new())),
                 Err(why) => Err((488, format!("{}: {why}", device.name()))),
             };
@@ -282,12 +285,13 @@ pub(super) fn one(id: DeviceId, device: &Device, order: Order) -> Item {
 fn item(id: DeviceId, device: &Device, name: String, task: Result<Task, No>, many: bool) -> Item {
     let state = match task {
         _ if device.isolated() => State::refused(480, format!("{}: isolated", device.name())),
-        Ok(Task::Order(order)) if many && is_sensitive(device, &order) => {
+        Ok(Task::Order(order) | Task::Toggle(order)) if many && is_sensitive(device, &order) => {
             let words =
                 format!("{}: not done: what is sensitive is never done together with others", device.name());
             State::refused(403, words)
         }
-        Ok(Task::Order(order)) => State::Order(order),
+        Ok(Task::Toggle(_)) if many => State::refused(488, format!("{}: {TOGGLED}", device.name())),
+        Ok(Task::Order(order) | Task::Toggle(order)) => State::Order(order),
         Ok(Task::Query(variables)) => State::Query(variables),
         Ok(Task::Watch(variables)) => State::Watch(variables),
         Err((status, words)) => State::refused(status, words),

@@ -54,7 +54,7 @@ use crate::device::alerts::Alerts;
 use crate::device::command::CommandId;
 use crate::device::house::House;
 use crate::event::custom::CustomLists;
-use crate::event::{self, Cache, Documents, Rooms};
+use crate::event::{self, Cache, Documents, Ringing, Rooms};
 use crate::limits;
 use crate::sip::auth::{self, Algorithm};
 use crate::sip::notifier::rate::Rates;
@@ -82,6 +82,7 @@ pub struct Gateway {
     names: Names,
     rooms: Rooms,
     alerts: Alerts,
+    ringing: Ringing,
     secrets: Secrets,
     house: House,
     transactions: Transactions<User>,
@@ -158,6 +159,7 @@ impl Gateway {
             names: Names::new(&config),
             rooms: Rooms::of(&config),
             alerts: Alerts::default(),
+            ringing: Ringing::default(),
             secrets: Secrets::new(&config),
             house: House::new(config.clone(), now),
             transactions: Transactions::new(ChaCha8Rng::from_seed(rng.random())),
@@ -248,10 +250,34 @@ impl Gateway {
         if let Some(transmit) = self.transactions.poll_transmit() {
             return Some(sent(transmit));
         }
-        let Self { config, house, rooms, custom, alerts, people, cache, filters, began_ms, clock, .. } = self;
+        let Self {
+            config,
+            house,
+            rooms,
+            custom,
+            alerts,
+            ringing,
+            people,
+            cache,
+            filters,
+            began_ms,
+            clock,
+            ..
+        } = self;
         let (masked_ms, now) = (*began_ms, *clock);
-        let mut documents =
-            Documents { config, house, rooms, custom, alerts, people, cache, filters, masked_ms, now };
+        let mut documents = Documents {
+            config,
+            house,
+            rooms,
+            custom,
+            alerts,
+            ringing,
+            people,
+            cache,
+            filters,
+            masked_ms,
+            now,
+        };
         self.notifier.send_next(&mut self.transactions, &mut documents, now);
         self.transactions.poll_transmit().map(sent)
     }
@@ -269,6 +295,7 @@ impl Gateway {
             self.house.next_deadline(),
             self.leases.next_deadline(),
             self.batches.next_deadline(),
+            self.ringing.next_deadline(),
             self.published.next_deadline(),
             self.rules_end,
             flows,
@@ -372,6 +399,7 @@ impl Gateway {
         self.on_lease_deadlines(now);
         self.on_batch_deadlines(now);
         self.on_people_deadlines(now);
+        self.on_bells(now);
         self.on_rules_deadline(now);
         let mut late: Vec<FlowId> = self
             .flows

@@ -52,8 +52,13 @@ const RETURNS: u8 = 30;
 impl Gateway {
     /// A PUBLISH, in the order of RFC 3903 §6.
     pub(super) fn publish(&mut self, request: &Request<'_, '_>, now: Now) -> Result<(), Rejection> {
+        // To somebody else's address it is proven like any other, so that how old a proof may be does not
+        // say whether there is such a person.
+        let from = request.message.from().ok().and_then(|from| from.uri.user_text());
+        let own = |user: &usize| self.config.users.get(*user).map(|user| &*user.name) == from.as_deref();
         if let Some(user) = self.resolve(&request.uri, request.hop).and_then(Target::user) {
-            return self.publish_presence(request, user, now);
+            let purpose = if own(&user) { Purpose::Query } else { Purpose::Control };
+            return self.publish_presence(request, user, purpose, now);
         }
         let who = self.prove(request, Purpose::Control, now)?;
         let outside = self.is_outside(request.hop);
@@ -76,6 +81,14 @@ impl Gateway {
             Wish::Modify(tag) => self.begin(request, &who, device, Some(tag), expires, now),
             Wish::Refresh(tag) => {
                 let lease = self.leases.get(tag, device, key_of(&who), now)?.clone();
+                // Who may not set it any more keeps it as long as he has it, and no longer.
+                let of = self.house.device(device);
+                if !of.is_some_and(|of| {
+                    self.config.access.may_do(&who, of.id(), of.room(), &lease.property, false)
+                }) {
+                    self.counters.forbidden += 1;
+                    return Err(Rejection::new(403, "Forbidden"));
+                }
                 let key = self.open(request, Weight::Light)?;
                 let fields = self.keep(device, Wanted { old: Some(tag), lease, expires }, now);
                 let to_tag = self.stateless_tag(request.message);

@@ -34,7 +34,9 @@ impl Gateway {
             .map(|binding| (binding.hop, binding.contact.clone()))
             .collect();
         let open: Vec<u32> = self.requests.open().map(|wanted| wanted.number).collect();
-        for number in open.into_iter().filter(|number| only.is_none_or(|only| only == *number)) {
+        let asked = |number: &u32| only.is_none_or(|only| only == *number) && self.decides(owner, *number);
+        let open: Vec<u32> = open.into_iter().filter(asked).collect();
+        for number in open {
             for (hop, contact) in &phones {
                 self.send_qauth(owner, number, *hop, contact, now);
             }
@@ -42,6 +44,10 @@ impl Gateway {
     }
 
     fn send_qauth(&mut self, owner: &str, number: u32, hop: Hop, contact: &str, now: Now) {
+        // It is thinking about that already.
+        if self.requests.asked.values().any(|asked| asked.number == number && asked.contact == contact) {
+            return;
+        }
         let Some(wanted) = self.requests.get(number) else { return };
         let Some(device) = self.house.device(wanted.device) else { return };
         let house = &self.config.house;
@@ -72,7 +78,10 @@ impl Gateway {
     pub(super) fn on_qauth_answer(&mut self, ticket: u32, response: &Message<'_>, now: Now) {
         let Start::Response { status, .. } = response.start else { return };
         let Some(Asked { owner, contact, number }) = self.requests.asked.remove(&ticket) else { return };
+        // Somebody decided meanwhile: the newer word counts, and a phone that was slow has none.
+        let decided = self.requests.get(number).is_none_or(|wanted| wanted.decided);
         match status {
+            200..300 | 600..700 if decided => {}
             200..300 => {
                 let seconds = response.expires().unwrap_or(LONGEST).min(LONGEST);
                 let span = std::time::Duration::from_secs(u64::from(seconds));
@@ -125,7 +134,9 @@ impl Gateway {
             None => Identity::Asserted(from.uri.address().into_owned()),
         };
         let device = self.resolve(&to.uri, request.hop).and_then(Target::device);
-        let device = device.ok_or(Rejection::new(404, "No Such Appliance"))?;
+        // What is not there is denied like what he may not watch: an agent asks for others, and may not
+        // know of everything himself.
+        let device = device.ok_or(Rejection::new(603, "Decline"))?;
         let standing = self.standing(&who, Subject::Device(device), false, now).map(|(standing, _)| standing);
         let (status, reason) = match standing {
             Some(Standing::Active) => (200, "OK"),

@@ -12,7 +12,8 @@ use crate::control::target::Names;
 use crate::device::command::Outcome;
 use crate::device::house::House;
 use crate::event::{CHOSEN, Cache, Rooms, Subject};
-use crate::sip::notifier::End;
+use crate::sip::notifier::watchers::Fact;
+use crate::sip::notifier::{End, Resource};
 use crate::timer::Now;
 
 impl Gateway {
@@ -29,45 +30,12 @@ impl Gateway {
             let before = old.device(device).map(|device| device.id());
             before.is_some() && before == config.devices.get(device.0).map(|device| device.id.as_str())
         };
-        // What somebody chose is known by its place.
-        let same_items = |device: DeviceId| {
-            let items = |house: &House| {
-                let model = house.device(device)?.model();
-                let ids = model.properties.iter().map(|property| property.id.clone());
-                Some(ids.chain(model.events.iter().map(|event| event.id.clone())).collect::<Vec<_>>())
-            };
-            items(&old) == items(&self.house)
-        };
         let rooms = Rooms::of(&config);
         self.alerts.retain(|alert| stays(alert.device));
+        self.ringing.retain(stays);
         // What ends later would be returned to whatever has that place then.
         self.leases.retain(stays);
-        self.notifier.end(
-            End::NoResource,
-            |_, resource| match Subject::of(resource.subject) {
-                Subject::Device(device) => {
-                    !stays(device) || (resource.facet & CHOSEN != 0 && !same_items(device))
-                }
-                Subject::Room(index) | Subject::RoomList(index) => {
-                    self.rooms.get(index).map(|room| &room.id) != rooms.get(index).map(|room| &room.id)
-                }
-                Subject::Class(class) => self.rooms.parts_of(class) != rooms.parts_of(class),
-                Subject::User(user) => {
-                    let name = |config: &Config| config.users.get(user).map(|user| user.name.clone());
-                    name(&self.config) != name(&config)
-                }
-                // Lists mean the appliances of the new house, once that is in force.
-                Subject::All | Subject::Alerts | Subject::Custom(_) => false,
-            },
-            now,
-        );
-        self.notifier.forget_waiting(
-            |fact| match Subject::of(fact.subject) {
-                Subject::Device(device) => stays(device),
-                _ => true,
-            },
-            now,
-        );
+        self.end_what_is_gone(&old, &config, &rooms, &stays, now);
         self.requests.retain(stays);
         let old_rooms = std::mem::replace(&mut self.rooms, rooms);
         self.names = Names::new(&config);
@@ -82,22 +50,68 @@ impl Gateway {
         self.kept.retain_users(&self.config.clone());
         self.people.truncate(self.config.users.len());
         self.compose_all(now);
-        self.end_unfit_filters(now);
         self.rules_changed(now);
         // Only now: what owners granted is a right again.
+        self.end_unfit_filters(now);
         self.relist(&Before { config: &old_config, house: &old, rooms: &old_rooms }, now);
-        // Of rooms and lists, the members may be others now.
+        self.tell_places(now);
+        self.relocate_remotes();
+        self.announce(None);
+        for link in self.links_up.clone() {
+            self.house.driver(link, driver::Event::Up, now);
+        }
+    }
+
+    /// Ends the subscriptions to what the new configuration has not. The house is the new one already,
+    /// the rooms and the configuration are still the old ones.
+    fn end_what_is_gone(
+        &mut self,
+        old: &House,
+        config: &Config,
+        rooms: &Rooms,
+        stays: &dyn Fn(DeviceId) -> bool,
+        now: Now,
+    ) {
+        // What somebody chose is known by its place.
+        let same_items = |device: DeviceId| {
+            let items = |house: &House| {
+                let model = house.device(device)?.model();
+                let ids = model.properties.iter().map(|property| property.id.clone());
+                Some(ids.chain(model.events.iter().map(|event| event.id.clone())).collect::<Vec<_>>())
+            };
+            items(old) == items(&self.house)
+        };
+        let gone = |_: &str, resource: Resource| match Subject::of(resource.subject) {
+            Subject::Device(device) => {
+                !stays(device) || (resource.facet & CHOSEN != 0 && !same_items(device))
+            }
+            Subject::Room(index) | Subject::RoomList(index) => {
+                self.rooms.get(index).map(|room| &room.id) != rooms.get(index).map(|room| &room.id)
+            }
+            Subject::Class(class) => self.rooms.parts_of(class) != rooms.parts_of(class),
+            Subject::User(user) => {
+                let name = |config: &Config| config.users.get(user).map(|user| user.name.clone());
+                name(&self.config) != name(config)
+            }
+            // Lists mean the appliances of the new house, once that is in force.
+            Subject::All | Subject::Alerts | Subject::Custom(_) => false,
+        };
+        self.notifier.end(End::NoResource, gone, now);
+        let waits_for_what_stays = |fact: &Fact| match Subject::of(fact.subject) {
+            Subject::Device(device) => stays(device),
+            _ => true,
+        };
+        self.notifier.forget_waiting(waits_for_what_stays, now);
+    }
+
+    /// Of rooms, classes and lists, the members may be others now.
+    fn tell_places(&mut self, now: Now) {
         let classes = self.house.devices().flat_map(|(id, _)| self.rooms.classes_of(id)).map(Subject::Class);
         let classes: std::collections::HashSet<Subject> = classes.collect();
         let rooms =
             (0..self.rooms.iter().count()).flat_map(|room| [Subject::Room(room), Subject::RoomList(room)]);
         for subject in rooms.chain([Subject::All, Subject::Alerts]).chain(classes) {
             self.notifier.changed(subject.code(), now);
-        }
-        self.relocate_remotes();
-        self.announce(None);
-        for link in self.links_up.clone() {
-            self.house.driver(link, driver::Event::Up, now);
         }
     }
 

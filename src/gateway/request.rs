@@ -300,11 +300,12 @@ impl Gateway {
 fn check_require(message: &Message<'_>) -> Result<(), Rejection> {
     let mut unknown = String::new();
     let of = |wanted: Method<'_>| message.request().is_some_and(|(method, _)| method == wanted);
-    let (messages, subscribes) = (of(Method::Message), of(Method::Subscribe));
+    let (messages, subscribes, calls) = (of(Method::Message), of(Method::Subscribe), of(Method::Invite));
     let known = |option: &&str| {
         option.eq_ignore_ascii_case(EXTENSION)
             || messages && option.eq_ignore_ascii_case(LIST_MESSAGE)
             || subscribes && option.eq_ignore_ascii_case(RECIPIENT_LIST)
+            || calls && option.eq_ignore_ascii_case("replaces")
     };
     let options = message.list(Name::Require).filter_map(|option| std::str::from_utf8(option).ok());
     for option in options.filter(|option| !known(option)) {

@@ -12,14 +12,16 @@ use rand::Rng as _;
 
 use super::rules::wall;
 use super::{Gateway, Kind, Output};
-use crate::body::limits::RULES;
-use crate::body::policy::{Act, Condition, Rule, Show, Watch, Who};
+use crate::body::policy::{self, Act, Condition, Rule, Ruleset, Show, Watch, Who};
 use crate::config::DeviceId;
 use crate::config::access::Identity;
 use crate::control::answer::Answer;
 use crate::event::{Subject, address_of, identity_of, key_of};
 use crate::limits;
 use crate::timer::Now;
+
+/// Before the number of a rule that a decision made.
+const DECISION: &str = "watch-";
 
 /// Somebody who wants to watch something.
 #[derive(Clone, Debug)]
@@ -171,7 +173,9 @@ impl Gateway {
         let config = self.config.clone();
         let text = format!("{text}. Answer `allow {number}`, `allow {number} for 2h` or `deny {number}`.");
         let sender = format!("sip:{}@{}", config.house.user, config.house.domain);
-        for owner in &config.owners {
+        let deciders: Vec<&String> =
+            config.owners.iter().filter(|owner| self.decides(owner, number)).collect();
+        for owner in deciders {
             self.page_user(owner, &sender, &text, false, now);
             self.ask_authorizers(owner, Some(number), now);
         }
@@ -193,18 +197,27 @@ impl Gateway {
             Err(teach) => return Some(Answer::new(488, "Not Acceptable Here", teach)),
         };
         Some(match said {
-            Said::List => Answer::new(200, "OK", self.list_requests(now)),
+            Said::List => Answer::new(200, "OK", self.list_requests(key_of(who), now)),
             Said::Allow(number, span) => self.decide(key_of(who), number, true, span, now),
             Said::Deny(number) => self.decide(key_of(who), number, false, None, now),
         })
     }
 
-    fn list_requests(&self, now: Now) -> String {
+    /// Whether an owner decides over a request, and so may know of it.
+    pub(super) fn decides(&self, owner: &str, number: u32) -> bool {
+        let wanted = self.requests.get(number);
+        let device = wanted.and_then(|wanted| self.house.device(wanted.device));
+        device.is_some_and(|device| self.deciders(device).any(|other| other == owner))
+    }
+
+    /// Those that an owner decides over.
+    fn list_requests(&self, owner: &str, now: Now) -> String {
         let line = |wanted: &Wanted| {
             let minutes = now.wall_ms.saturating_sub(wanted.at_ms).max(0) / 60_000;
             Some(format!("{}: {}, {minutes} min ago", wanted.number, self.question(wanted)?))
         };
-        let lines: Vec<String> = self.requests.open().filter_map(line).collect();
+        let open = self.requests.open().filter(|wanted| self.decides(owner, wanted.number));
+        let lines: Vec<String> = open.filter_map(line).collect();
         if lines.is_empty() { "nobody waits".to_owned() } else { super::wish::cut(&lines) }
     }
 
@@ -217,24 +230,28 @@ impl Gateway {
         span: Option<Duration>,
         now: Now,
     ) -> Answer {
-        let Some(wanted) = self.requests.get(number).cloned() else {
+        // What somebody may not watch, nobody may on his word; and he hears nothing of it.
+        let wanted = self.requests.get(number).filter(|_| self.decides(owner, number));
+        let Some(wanted) = wanted.cloned() else {
             return Answer::new(404, "Not Found", format!("there is no request {number}"));
         };
         let Some(device) = self.house.device(wanted.device) else {
             return Answer::new(404, "Not Found", "that appliance is gone");
         };
-        let identity = Identity::User(owner.to_owned());
-        if !self.may_see(&identity, wanted.device, false) {
-            return Answer::new(403, "Forbidden", "what you may not watch, nobody may on your word");
-        }
         let name = device.name().to_owned();
         let rule = rule_of(&wanted, device.id(), &self.config.house.domain, allow, span, wall(now));
         let rules = &mut self.kept.rules.entry(owner.to_owned()).or_default().rules;
-        rules.retain(|known| known.id != rule.id);
-        if rules.len() >= RULES {
+        let before = rules.clone();
+        // What has ended only takes up room.
+        let at = wall(now);
+        rules.retain(|known| known.id != rule.id && !(is_decision(known) && known.is_over(at)));
+        rules.push(rule);
+        let set = Ruleset { rules: rules.clone() };
+        // What could not be read again would be lost with the next start, with all that was decided before.
+        if policy::read(policy::write(&set).as_bytes()).is_err() {
+            *rules = before;
             return Answer::new(503, "Too Many Rules", "you have too many rules; delete some first");
         }
-        rules.push(rule);
         self.audit_decision(owner, &wanted, allow, span, now);
         self.save(Kind::Rules, owner);
         if let Some(known) = self.requests.find(&wanted.who, wanted.device) {
@@ -297,7 +314,12 @@ fn rule_of(
     }
     let watch = if allow { Watch::Allow } else { Watch::Block };
     let show = if allow { Show::All } else { Show::default() };
-    Rule { id: format!("watch-{:016x}", hasher.finish()), conditions, watch, act: Act::Block, show }
+    Rule { id: format!("{DECISION}{:016x}", hasher.finish()), conditions, watch, act: Act::Block, show }
+}
+
+/// Whether a rule was made by a decision, and not by hand.
+fn is_decision(rule: &Rule) -> bool {
+    rule.id.starts_with(DECISION)
 }
 
 fn spell(span: Duration) -> String {

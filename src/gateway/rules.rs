@@ -2,6 +2,7 @@
 //! RFC 5025). Decisions add to the rights of the home file; they never open what is sensitive, and
 //! never more than the owner himself may.
 
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use jiff::Timestamp;
 use super::Gateway;
 use crate::body::policy::{self, Act, Except, Ruleset, Show, Watch, Who};
 use crate::config::Config;
-use crate::config::access::{Grant, Identity, Many, Rule};
+use crate::config::access::{Access, Grant, Identity, Many, Rule};
 use crate::device::appliance::Device;
 use crate::device::house::House;
 use crate::event::{self, Subject, address_of, key_of};
@@ -44,11 +45,19 @@ impl Gateway {
         }
     }
 
+    /// The owners who decide over an appliance: for the others it may not be there at all.
+    pub(super) fn deciders<'a>(&'a self, device: &'a Device) -> impl Iterator<Item = &'a String> {
+        self.config.owners.iter().filter(|owner| {
+            let owner = Identity::User((*owner).clone());
+            self.config.access.may_decide(&owner, device.id(), device.room())
+        })
+    }
+
     /// What the owners' rules say; where none speaks of it, whether he may ask.
     fn handling(&self, who: &Identity, device: &Device, now: Now) -> Watch {
         let address = address_of(key_of(who), &self.config.house.domain);
         let at = wall(now);
-        let rules = self.config.owners.iter().filter_map(|owner| self.kept.rules.get(owner));
+        let rules = self.deciders(device).filter_map(|owner| self.kept.rules.get(owner));
         let said = rules.map(|rules| rules.evaluate(Some(&address), device.id(), at));
         let said = said.filter(|said| said.matched).map(|said| said.watch).max();
         let may_ask = || self.config.access.may_ask(who, device.id(), device.room());
@@ -74,7 +83,7 @@ impl Gateway {
     /// Judges every subscription by the rights as they are now.
     pub(super) fn judge(&mut self, now: Now) {
         let mut notifier = std::mem::take(&mut self.notifier);
-        let ruling = |who: &str, resource: crate::sip::notifier::Resource, before: Standing| {
+        let judged = |who: &str, resource: crate::sip::notifier::Resource, before: Standing| {
             let outside = resource.facet & event::OUTSIDE != 0;
             let found = self.standing(&event::identity_of(who), Subject::of(resource.subject), outside, now);
             // Who chose keeps of it what he may still see.
@@ -92,6 +101,11 @@ impl Gateway {
                 (Some((standing, view)), _) => Ruling::Stands(standing, view & chosen),
             }
         };
+        // Many watch the same: each is judged once, however many subscriptions there are.
+        let mut known: HashMap<(String, crate::sip::notifier::Resource, Standing), Ruling> = HashMap::new();
+        let ruling = |who: &str, resource, before| {
+            *known.entry((who.to_owned(), resource, before)).or_insert_with(|| judged(who, resource, before))
+        };
         notifier.judge(ruling, now);
         self.notifier = notifier;
     }
@@ -106,7 +120,7 @@ impl Gateway {
     pub(super) fn granted_until(&self, who: &Identity, device: &Device, now: Now) -> Option<u32> {
         let address = address_of(key_of(who), &self.config.house.domain);
         let at = wall(now);
-        let rules = self.config.owners.iter().filter_map(|owner| self.kept.rules.get(owner));
+        let rules = self.deciders(device).filter_map(|owner| self.kept.rules.get(owner));
         let speaks = |rule: &&policy::Rule| rule.concerns(device.id(), at) && rule.means(Some(&address));
         let ends = rules.flat_map(|rules| &rules.rules).filter(speaks).filter_map(|rule| rule.until(at));
         ends.max().map(|end| u32::try_from(end.as_second() - at.as_second()).unwrap_or(0))
@@ -118,57 +132,94 @@ pub(super) fn wall(now: Now) -> Timestamp {
     Timestamp::from_millisecond(now.wall_ms).unwrap_or_default()
 }
 
-/// The rights that owners grant now.
-fn granted(
-    config: &Config,
-    house: &House,
-    rules: &std::collections::BTreeMap<String, Ruleset>,
-    now: Now,
-) -> Vec<Rule> {
+/// Of whom a rule speaks.
+type People = (Vec<Identity>, Vec<Many>);
+
+/// The rights that owners grant now, the same to the same people once: what is granted as a whole is kept
+/// as one, so that many rules for many appliances stay small.
+fn granted(config: &Config, house: &House, rules: &BTreeMap<String, Ruleset>, now: Now) -> Vec<Rule> {
     let at = wall(now);
-    let mut granted = Vec::new();
+    let mut granted: BTreeMap<People, [BTreeSet<Grant>; 2]> = BTreeMap::new();
     // Of the home file alone: a grant is nothing to grant from.
     let own = config.access.with(Vec::new());
     for owner in &config.owners {
         let Some(rules) = rules.get(owner) else { continue };
         let owner = Identity::User(owner.clone());
+        let owned: Vec<Own<'_>> =
+            house.devices().filter_map(|(_, device)| Own::of(&own, &owner, device)).collect();
+        let whole_house = owned.len() == house.devices().count();
         for rule in rules.rules.iter().filter(|rule| rule.watch == Watch::Allow) {
-            let (who, many) = people(rule, config);
-            let mut right = Rule { who, many, ..Rule::default() };
-            for (_, device) in house.devices().filter(|(_, device)| rule.concerns(device.id(), at)) {
-                let (id, room) = (device.id(), device.room());
-                if own.may_see(&owner, id, room) {
-                    // That it is there, were nothing of it shown.
-                    right.see.push(item(device, ""));
-                    right.see.extend(shown(&rule.show, device, &|item| {
-                        own.may_see_property(&owner, id, room, item)
-                    }));
-                }
-                if rule.act == Act::Allow && own.may_act(&owner, id, room) {
-                    right.act.extend(doable(device, &|item| own.may_do(&owner, id, room, item, false)));
-                }
+            let about = || owned.iter().filter(|own| rule.concerns(own.device.id(), at));
+            let [see, act] = granted.entry(people(rule, config)).or_default();
+            let all = whole_house && about().count() == owned.len();
+            if all && rule.show == Show::All && owned.iter().all(|own| own.sees_all) {
+                see.insert(Grant::Everything);
+            } else {
+                see.extend(about().flat_map(|own| own.shown(&rule.show)));
             }
-            granted.push(right);
+            if rule.act == Act::Allow && all && owned.iter().all(|own| own.does_all) {
+                act.insert(Grant::Everything);
+            } else if rule.act == Act::Allow {
+                act.extend(about().flat_map(Own::doable));
+            }
         }
     }
-    granted
+    let list = |grants: BTreeSet<Grant>| grants.into_iter().collect();
+    let rules = granted.into_iter();
+    rules
+        .map(|((who, many), [see, act])| Rule { who, many, see: list(see), act: list(act), ask: Vec::new() })
+        .collect()
 }
 
-/// What of an appliance is shown: item by item, no more than the owner sees.
-fn shown(show: &Show, device: &Device, may_see: &dyn Fn(&str) -> bool) -> Vec<Grant> {
-    let model = device.model();
-    let properties = model.properties.iter().map(|property| &property.id);
-    let items = properties.chain(model.events.iter().map(|event| &event.id));
-    items.filter(|item| show.has(item) && may_see(item)).map(|id| item(device, id)).collect()
+/// What of an appliance an owner may grant: no more than is his by the home file.
+struct Own<'a> {
+    device: &'a Device,
+    sees: Vec<&'a str>,
+    sees_all: bool,
+    does: Vec<&'a str>,
+    /// Whether nothing but what is sensitive is missing, and something is there.
+    does_all: bool,
 }
 
-/// What may be done: nothing that is sensitive.
-fn doable(device: &Device, may_do: &dyn Fn(&str) -> bool) -> Vec<Grant> {
-    let model = device.model();
-    let settable = model.properties.iter().filter(|property| property.write.is_some() && !property.sensitive);
-    let actions = model.actions.iter().filter(|action| !action.sensitive);
-    let ids = settable.map(|property| &property.id).chain(actions.map(|action| &action.id));
-    ids.filter(|id| may_do(id)).map(|id| item(device, id)).collect()
+impl<'a> Own<'a> {
+    /// `None`: it is not there for him.
+    fn of(own: &Access, owner: &Identity, device: &'a Device) -> Option<Self> {
+        let (id, room, model) = (device.id(), device.room(), device.model());
+        if !own.may_see(owner, id, room) {
+            return None;
+        }
+        let items = model.properties.iter().map(|property| &*property.id);
+        let items: Vec<&str> = items.chain(model.events.iter().map(|event| &*event.id)).collect();
+        let sees: Vec<&str> =
+            items.iter().copied().filter(|item| own.may_see_property(owner, id, room, item)).collect();
+        let settable =
+            model.properties.iter().filter(|property| property.write.is_some() && !property.sensitive);
+        let actions = model.actions.iter().filter(|action| !action.sensitive);
+        let doable = settable.map(|property| &*property.id).chain(actions.map(|action| &*action.id));
+        let doable: Vec<&str> = doable.collect();
+        let does: Vec<&str> =
+            doable.iter().copied().filter(|item| own.may_do(owner, id, room, item, false)).collect();
+        let does_all = !does.is_empty() && does.len() == doable.len();
+        Some(Self { device, sees_all: sees.len() == items.len(), sees, does, does_all })
+    }
+
+    /// What of it is shown.
+    fn shown(&self, show: &Show) -> Vec<Grant> {
+        if *show == Show::All && self.sees_all {
+            return vec![Grant::Device(self.device.id().to_owned())];
+        }
+        let shown = self.sees.iter().filter(|id| show.has(id)).map(|id| item(self.device, id));
+        // That it is there, were nothing of it shown.
+        std::iter::once(item(self.device, "")).chain(shown).collect()
+    }
+
+    /// What of it may be done: nothing that is sensitive.
+    fn doable(&self) -> Vec<Grant> {
+        match self.does_all {
+            true => vec![Grant::Device(self.device.id().to_owned())],
+            false => self.does.iter().map(|id| item(self.device, id)).collect(),
+        }
+    }
 }
 
 fn item(device: &Device, item: &str) -> Grant {
@@ -176,21 +227,26 @@ fn item(device: &Device, item: &str) -> Grant {
 }
 
 /// Of whom a rule speaks: users of this house one by one, others by address or domain.
-fn people(rule: &policy::Rule, config: &Config) -> (Vec<Identity>, Vec<Many>) {
+fn people(rule: &policy::Rule, config: &Config) -> People {
     let domain = &config.house.domain;
     let users = config.users.iter().filter(|user| rule.means(Some(&address_of(&user.name, domain))));
     let mut who: Vec<Identity> = users.map(|user| Identity::User(user.name.clone())).collect();
     let mut many = Vec::new();
-    for condition in &rule.conditions {
-        let policy::Condition::Identity(named) = condition else { continue };
-        for named in named {
-            match named {
-                Who::One(address) if !is_ours(address, domain) => {
-                    who.push(Identity::Asserted(address.clone()));
-                }
-                Who::One(_) => {}
-                Who::Many { domain, except } => many.push(many_of(domain.as_ref(), except)),
+    let identities = rule.conditions.iter().filter_map(|condition| match condition {
+        policy::Condition::Identity(named) => Some(named),
+        _ => None,
+    });
+    let several = identities.clone().count() > 1;
+    for named in identities.flatten() {
+        match named {
+            // All conditions must mean him.
+            Who::One(address) if !is_ours(address, domain) && rule.means(Some(address)) => {
+                who.push(Identity::Asserted(address.clone()));
             }
+            Who::One(_) => {}
+            // Of whom several conditions speak at once is not said here: nobody.
+            Who::Many { .. } if several => {}
+            Who::Many { domain, except } => many.push(many_of(domain.as_ref(), except)),
         }
     }
     (who, many)
@@ -209,4 +265,32 @@ fn many_of(domain: Option<&String>, except: &[Except]) -> Many {
 
 fn is_ours(address: &str, domain: &str) -> bool {
     Uri::parse(address).is_ok_and(|uri| uri.host.eq_ignore_ascii_case(domain))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::home::{Profiles, from_text};
+
+    /// All conditions of a rule must hold, also two of the same kind.
+    #[test]
+    fn who_is_meant_by_one_of_two_conditions_is_not_meant() {
+        let (config, _) = from_text(Path::new("home.yaml"), "format: 1\n", "", &Profiles::new());
+        let one = |address: &str| Who::One(address.to_owned());
+        let anybody = Who::Many { domain: None, except: Vec::new() };
+        let rule = |conditions: Vec<Vec<Who>>| policy::Rule {
+            conditions: conditions.into_iter().map(policy::Condition::Identity).collect(),
+            ..policy::Rule::default()
+        };
+        let config = config.unwrap();
+        let (bob, eve) = ("sip:bob@p.example", "sip:eve@p.example");
+        for first in [vec![one(bob), one(eve)], vec![anybody.clone()]] {
+            let (who, many) = people(&rule(vec![first, vec![one(bob)]]), &config);
+            assert!(who.iter().all(|who| *who == Identity::Asserted(bob.to_owned())), "{who:?}");
+            assert_eq!((who.is_empty(), many.len()), (false, 0));
+        }
+        assert_eq!(people(&rule(vec![vec![anybody]]), &config).1.len(), 1);
+    }
 }

@@ -21,7 +21,7 @@ use crate::sip::notifier::watchers::Standing;
 use crate::sip::notifier::{Condition, Page, Refresh, Resource, Source as _, Template, Wanted, Watcher};
 use crate::sip::transaction::Weight;
 use crate::sip::wire::text::seconds;
-use crate::sip::wire::{Address, Message, Name, Uri, write};
+use crate::sip::wire::{Address, Message, Name, Uri, Writer, write};
 use crate::sip::{Hop, Rejection};
 use crate::timer::Now;
 
@@ -40,15 +40,11 @@ impl Gateway {
             return Err(Rejection::new(403, "Too Many Requests To Watch"));
         }
         let rules = event::PACKAGES.get(resource.package).copied().ok_or_else(bad_event)?;
-        let list = Subject::of(resource.subject).is_list();
-        let knows = |name| request.message.has_option(name, list::EXTENSION);
-        if list && !knows(Name::Supported) && !knows(Name::Require) {
-            return Err(Rejection::new(421, "Extension Required").with("Require", list::EXTENSION));
-        }
-        let filters = self.filters_in(request, rules, resource, &who, None, now)?;
+        check_list(resource, request.message)?;
+        let filters = self.filters_in(request, rules, (resource, standing), &who, None, now)?;
         let who = key_of(&who).to_owned();
         if reading.in_answer && asked.is_fetch() {
-            return self.fetch(request, resource, &who, now);
+            return self.fetch(request, (resource, standing), &who, now);
         }
         let places = places(request.message, reading.each_contact)?;
         if !self.notifier.has_room(&who) {
@@ -76,18 +72,10 @@ impl Gateway {
             template: template_of(rules, resource.form),
             filter: None,
         };
-        let (status, reason) = self.status_for(resource, condition, now);
+        let (status, reason) = self.status_for((resource, standing), condition, now);
         let key = self.open(request, Weight::Light)?;
         wanted.filter = self.keep_filters(None, filters);
-        let mut writer =
-            self.response(request.message, request.hop, status, reason, Some(&wanted.dialog.local_tag));
-        write::copy_record_route(&mut writer, request.message);
-        writer.field("Contact", &["<", &our_contact(request), ">"]);
-        writer.field_fmt("Expires", format_args!("{}", expires.as_secs()));
-        writer.field("Allow-Events", &[ALLOW_EVENTS]);
-        if list {
-            writer.field("Require", &[list::EXTENSION]);
-        }
+        let writer = self.accepted(request, &wanted, status, reason);
         let state = reading.in_answer.then(|| {
             let (who, entity, filter) = (&*wanted.who, &*wanted.entity, wanted.filter);
             let watcher = Watcher { who, nth: 0, entity, standing, filter, page: Page::WHOLE };
@@ -109,6 +97,20 @@ impl Gateway {
         Ok(())
     }
 
+    /// The 2xx to a new subscription, without a body.
+    fn accepted(&self, request: &Request<'_, '_>, wanted: &Wanted, status: u16, reason: &str) -> Writer {
+        let tag = &wanted.dialog.local_tag;
+        let mut writer = self.response(request.message, request.hop, status, reason, Some(tag));
+        write::copy_record_route(&mut writer, request.message);
+        writer.field("Contact", &["<", &our_contact(request), ">"]);
+        writer.field_fmt("Expires", format_args!("{}", wanted.expires.as_secs()));
+        writer.field("Allow-Events", &[ALLOW_EVENTS]);
+        if Subject::of(wanted.resource.subject).is_list() {
+            writer.field("Require", &[list::EXTENSION]);
+        }
+        writer
+    }
+
     /// The dialog of a new subscription with one of the Contacts.
     pub(super) fn dialog(&mut self, request: &Request<'_, '_>, target: &str, hop: Hop) -> Dialog {
         let random = self.rng.random();
@@ -119,20 +121,21 @@ impl Gateway {
     /// 204 when the subscriber knows the state already (RFC 5839 §6.1).
     fn status_for(
         &mut self,
-        resource: Resource,
+        (resource, standing): (Resource, Standing),
         condition: Option<Condition>,
         now: Now,
     ) -> (u16, &'static str) {
         let documents = self.documents(now);
-        let known = condition.is_some_and(|condition| condition.holds(documents.tag(resource)));
+        let known = condition.is_some_and(|condition| condition.holds(documents.tag(resource, standing)));
         if known { (204, "No Notification") } else { (200, "OK") }
     }
 
     /// What documents are written from.
     pub(super) fn documents(&mut self, now: Now) -> Documents<'_> {
-        let Self { config, house, rooms, custom, alerts, people, cache, filters, began_ms, .. } = self;
+        let Self { config, house, rooms, custom, alerts, ringing, people, cache, filters, began_ms, .. } =
+            self;
         let masked_ms = *began_ms;
-        Documents { config, house, rooms, custom, alerts, people, cache, filters, masked_ms, now }
+        Documents { config, house, rooms, custom, alerts, ringing, people, cache, filters, masked_ms, now }
     }
 
     /// A refresh or an unsubscription.
@@ -163,7 +166,8 @@ impl Gateway {
             .map_or_else(|| lifetime(request.message, rules), |place| place.lifetime(request.message, rules));
         self.check_choice(request, resource)?;
         let old = self.notifier.filter_of(id);
-        let filters = self.filters_in(request, rules, resource, &identity, old, now)?;
+        let standing = self.notifier.standing(id);
+        let filters = self.filters_in(request, rules, (resource, standing), &identity, old, now)?;
         // The tag of a state says nothing about how another filter shows it.
         let condition = condition_of(request.message).filter(|_| filters.is_none());
         let rates = rates_of(request.message);
@@ -172,13 +176,14 @@ impl Gateway {
         let filter = self.keep_filters(old, filters);
         self.notifier.set_filter(id, filter);
         // The end of a subscription is always said.
-        let (status, reason) = self.status_for(resource, condition.filter(|_| !expires.is_zero()), now);
+        let (status, reason) =
+            self.status_for((resource, standing), condition.filter(|_| !expires.is_zero()), now);
         let key = self.open(request, Weight::Light)?;
         let mut writer = self.response(request.message, request.hop, status, reason, None);
         writer.field("Contact", &["<", &our_contact(request), ">"]);
         writer.field_fmt("Expires", format_args!("{}", expires.as_secs()));
         let in_answer = matrix::in_answer(&Asked::of(request.message, false), self.config.compat);
-        let (entity, standing) = (self.entity(request), self.notifier.standing(id));
+        let entity = self.entity(request);
         let (who, entity) = (&*who, &*entity);
         let watcher = Watcher { who, nth: 0, entity, standing, filter, page: Page::WHOLE };
         let state = in_answer.then(|| self.state_for(resource, watcher, now)).flatten();
@@ -269,9 +274,18 @@ fn watched_of_2000(request: &Request<'_, '_>) -> Option<String> {
 }
 
 /// For watcher information: of whose watchers it tells. The format of 2000 knows no changes.
-fn template_of(rules: &dyn Package, form: usize) -> Option<Template> {
+pub(super) fn template_of(rules: &dyn Package, form: usize) -> Option<Template> {
     let (package, _) = event::find(rules.template_of()?)?;
     Some(Template { package, whole: form > 0 })
+}
+
+/// Whoever watches a list must be able to read one (RFC 4662 §4.1).
+fn check_list(resource: Resource, message: &Message<'_>) -> Result<(), Rejection> {
+    let knows = |name| message.has_option(name, list::EXTENSION);
+    if Subject::of(resource.subject).is_list() && !knows(Name::Supported) && !knows(Name::Require) {
+        return Err(Rejection::new(421, "Extension Required").with("Require", list::EXTENSION));
+    }
+    Ok(())
 }
 
 fn rates_of(message: &Message<'_>) -> Rates {

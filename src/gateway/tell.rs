@@ -4,12 +4,45 @@ use std::sync::Arc;
 
 use super::{Gateway, Notice, Output};
 use crate::config::DeviceId;
+use crate::config::access::Identity;
 use crate::device::house::Effect;
 use crate::event::{self, Subject};
 use crate::sip::notifier::{Moment, Resource};
 use crate::timer::Now;
 
+/// The class of events that ring.
+const BELL: &str = "doorbell";
+
 impl Gateway {
+    /// Bells that have rung long enough: the keys that blink for them stop.
+    pub(super) fn on_bells(&mut self, now: Now) {
+        while let Some(id) = self.ringing.end(now.mono) {
+            self.stop_blinking(id, now);
+        }
+    }
+
+    /// Somebody has seen to what rings: one appliance, or all with which he may do something.
+    pub(super) fn silence(&mut self, only: Option<DeviceId>, who: &Identity, now: Now) {
+        let access = &self.config.access;
+        let may = |id: &DeviceId| {
+            let device = self.house.device(*id).filter(|_| only.is_none_or(|only| only == *id));
+            device.is_some_and(|device| access.may_act(who, device.id(), device.room()))
+        };
+        let ids: Vec<DeviceId> = self.ringing.all().filter(may).collect();
+        for id in ids {
+            self.ringing.stop(id);
+            self.stop_blinking(id, now);
+        }
+    }
+
+    fn stop_blinking(&mut self, id: DeviceId, now: Now) {
+        let blinks = |_: &str, resource: Resource| event::is_dialog(resource.package);
+        self.notifier.changed_for(Subject::Device(id).code(), blinks, now);
+        if let Some(room) = self.rooms.of_device(id) {
+            self.notifier.changed_for(Subject::Room(room).code(), blinks, now);
+        }
+    }
+
     pub(super) fn on_effect(&mut self, effect: Effect, now: Now) {
         match effect {
             Effect::Drive { link, op } => self.drive(link, op),
@@ -70,6 +103,13 @@ impl Gateway {
             self.notifier.changed_for(Subject::Alerts.code(), may_hear, now);
         }
         let alert = alert.map(|urgent| (urgent, event.clone()));
+        if of.class.as_deref() == Some(BELL) {
+            self.ringing.begin(id, nth, now.mono);
+            if let Some(room) = self.rooms.of_device(id) {
+                let blinks = |_: &str, resource: Resource| event::is_dialog(resource.package);
+                self.notifier.changed_for(Subject::Room(room).code(), blinks, now);
+            }
+        }
         let moment = Moment { name: event, value, at_ms: now.wall_ms };
         self.notifier.happened(Subject::Device(id).code(), event::EVENTS + nth, &moment, now);
         if let Some((urgent, event)) = alert {

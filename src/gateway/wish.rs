@@ -15,7 +15,7 @@ use crate::control::target::{Target, press_of};
 use crate::control::{senml, words};
 use crate::device::appliance::Device;
 use crate::device::command::Order;
-use crate::event::Subject;
+use crate::event::{Subject, is_there};
 use crate::limits;
 use crate::sip::Rejection;
 use crate::sip::wire::Name;
@@ -68,7 +68,8 @@ impl Gateway {
             Kind::Message => body::message(request.message)?,
             Kind::Do => body::action(request.message)?,
             Kind::Call | Kind::Publish(_) | Kind::Part { .. } => {
-                return Ok(self.wish_of_call(target, who, outside, now));
+                let picks = request.message.first(Name::Replaces).is_some();
+                return Ok(self.wish_of_call(target, picks, who, outside, now));
             }
         };
         match (content, target.device()) {
@@ -99,10 +100,14 @@ impl Gateway {
         }
     }
 
-    fn wish_of_call(&self, target: Target, who: &Identity, outside: bool, now: Now) -> Wish {
-        // A call to the mailbox says: seen.
-        if target == Target::Alerts {
-            return Wish::Acknowledge(None);
+    /// `picks`: it wants to take over the call that a blinking key showed (RFC 3891).
+    fn wish_of_call(&self, target: Target, picks: bool, who: &Identity, outside: bool, now: Now) -> Wish {
+        // A call to the mailbox says: seen. So does whoever picks up what rings, and switches nothing.
+        match target {
+            Target::Alerts => return Wish::Acknowledge(None),
+            Target::Pickup(id) => return Wish::Acknowledge(Some(id)),
+            target if picks && target.device().is_some() => return Wish::Acknowledge(target.device()),
+            _ => {}
         }
         let Some(id) = target.device() else {
             return self.understand_place(target, "status", who, outside, now);
@@ -141,7 +146,7 @@ impl Gateway {
             return Wish::Tell(isolated(device));
         }
         match words::understand(device, text) {
-            Ok(words::Said::Order(order)) => Wish::Order(id, order),
+            Ok(words::Said::Order(order) | words::Said::Toggle(order)) => Wish::Order(id, order),
             Ok(words::Said::Status) => Wish::Tell(Answer::new(200, "OK", self.state(who, device, now))),
             Ok(words::Said::Help) if acts => Wish::Tell(Answer::new(200, "OK", words::help(device))),
             Ok(words::Said::Help) => Wish::Tell(Answer::new(200, "OK", "I know: status, help")),
@@ -172,13 +177,21 @@ impl Gateway {
     }
 
     /// Marks alerts as seen, of the appliances that `who` may do something with.
-    pub(super) fn acknowledge(&mut self, only: Option<DeviceId>, who: &Identity, now: Now) -> Answer {
+    pub(super) fn acknowledge(
+        &mut self,
+        only: Option<DeviceId>,
+        (who, outside): (&Identity, bool),
+        now: Now,
+    ) -> Answer {
         let (house, access) = (&self.house, &self.config.access);
         let seen = self.alerts.acknowledge(|alert| {
             let device = house.device(alert.device).filter(|_| only.is_none_or(|only| only == alert.device));
-            device.is_some_and(|device| access.may_act(who, device.id(), device.room()))
+            device.is_some_and(|device| {
+                is_there(device, outside) && access.may_act(who, device.id(), device.room())
+            })
         });
         self.notifier.changed(Subject::Alerts.code(), now);
+        self.silence(only, who, now);
         let words = match seen {
             0 => "no new alerts".to_owned(),
             1 => "1 alert seen".to_owned(),
@@ -252,7 +265,7 @@ impl Gateway {
 }
 
 /// The answer to somebody who may see the appliance, do nothing with it, and said no question.
-fn only_status(device: &Device) -> Answer {
+pub(super) fn only_status(device: &Device) -> Answer {
     Answer::new(403, "Forbidden", format!("{}: you may only ask for its status", device.name()))
 }
 

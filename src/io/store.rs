@@ -76,11 +76,16 @@ impl Store {
                         }
                     }
                     Ok(None) => {}
-                    Err(why) if why.kind() == io::ErrorKind::InvalidData => {
-                        set_aside(&path, &why.to_string())
-                    }
                     Err(why) => {
-                        tracing::error!("{} cannot be read: {why}; it counts as absent", path.display())
+                        if why.kind() == io::ErrorKind::InvalidData {
+                            set_aside(&path, &why.to_string());
+                        } else {
+                            tracing::error!("{} cannot be read: {why}; it counts as absent", path.display());
+                        }
+                        // What a switch says that is there and cannot be read, the gateway decides.
+                        if kind == Kind::Isolated && gateway.restore(key, b"", super::run::now()).is_err() {
+                            tracing::error!("what is isolated is not known: every appliance is");
+                        }
                     }
                 }
             }
@@ -302,6 +307,34 @@ mod tests {
         assert_eq!(fs::read_to_string(lists.join("gone.xml")).unwrap(), "whatever", "nobody's is left alone");
         assert_eq!(gateway.kept_documents(), [key("ben")]);
         fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_switch_that_cannot_be_read_counts_as_pulled() {
+        let local = tokio::task::LocalSet::new();
+        let key = Key { kind: Kind::Isolated, user: "home".to_owned() };
+        for too_long in [true, false] {
+            let folder = folder("switch");
+            if too_long {
+                write(&folder, &key, Some(&vec![b' '; DOCUMENT_BYTES + 1])).unwrap();
+            } else {
+                // A folder of that name can be opened, and not read.
+                fs::create_dir_all(path_of(&folder, &key)).unwrap();
+            }
+            let mut gateway = gateway();
+            let users = gateway.users();
+            local
+                .run_until(async {
+                    Store::open(&folder).load(users.iter().map(String::as_str), &mut gateway);
+                })
+                .await;
+            let kept = std::iter::from_fn(|| gateway.poll()).find_map(|output| match output {
+                crate::gateway::Output::Keep { key: kept, body } if kept.kind == key.kind => body,
+                _ => None,
+            });
+            assert_eq!(kept.as_deref(), Some(&b"all local\n"[..]), "too long: {too_long}");
+            fs::remove_dir_all(&folder).unwrap();
+        }
     }
 
     #[tokio::test]

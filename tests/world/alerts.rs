@@ -1,6 +1,6 @@
 //! The house's mailbox, the alerts that are sent, and rooms as one thing.
 
-use super::world::World;
+use super::world::{Seen, World};
 
 fn body(world: &World, phone: usize, sub: usize) -> String {
     world.phones[phone].subs[sub].notifies.last().expect("a NOTIFY").body.clone()
@@ -83,4 +83,67 @@ fn a_room_is_its_appliances() {
     let op = world.at(ben, |phone, now| phone.subscribe("bedroom", "presence", 600, now));
     world.run(300);
     assert_eq!(world.phones[ben].ops[op].status(), 404, "a room where one may see nothing");
+}
+
+/// Proves: DI-5
+#[test]
+fn a_key_blinks_while_the_bell_rings() {
+    let mut world = World::new(604);
+    let (anna, ben) = (world.phone("anna"), world.phone("ben"));
+    for name in ["plug", "kitchen"] {
+        world.at(anna, |phone, now| phone.subscribe(name, "dialog", 600, now));
+    }
+    // Of the lamp Ben may see nothing, and of its bell he hears nothing either.
+    world.at(ben, |phone, now| phone.subscribe("bedroom", "dialog", 600, now));
+    world.run(2_000);
+    assert!(body(&world, anna, 0).contains("<state>terminated</state>"));
+    world.report("stat/plug/BUTTON", "short");
+    world.run(1_500);
+    for sub in [0, 1] {
+        assert!(body(&world, anna, sub).contains("<state>early</state>"), "{}", body(&world, anna, sub));
+    }
+    // Pressed again, it rings on.
+    world.run(10_000);
+    world.report("stat/plug/BUTTON", "short");
+    world.run(15_000);
+    assert!(body(&world, anna, 0).contains("<state>early</state>"));
+    world.run(6_500);
+    for sub in [0, 1] {
+        assert!(body(&world, anna, sub).contains("<state>terminated</state>"), "{}", body(&world, anna, sub));
+    }
+    let version =
+        |body: &str| body.split("version=\"").nth(2).unwrap().split('"').next().unwrap().parse::<u32>();
+    assert_eq!(
+        version(&body(&world, anna, 0)).unwrap() as usize + 1,
+        world.phones[anna].subs[0].notifies.len()
+    );
+    assert!(world.phones[ben].subs[0].notifies.is_empty());
+}
+
+/// A press on a blinking key picks up: that says seen, and switches nothing.
+#[test]
+fn whoever_picks_up_what_rings_has_seen_it() {
+    for (seed, name, replaces) in [(605, "**21", false), (606, "*8plug", false), (607, "21", true)] {
+        let mut world = World::new(seed);
+        let anna = world.phone("anna");
+        world.at(anna, |phone, now| phone.subscribe("plug", "dialog", 600, now));
+        world.run(2_000);
+        world.report("stat/plug/BUTTON", "short");
+        world.run(1_500);
+        assert!(body(&world, anna, 0).contains("<state>early</state>"));
+        let fields = if replaces { "Require: replaces\r\nReplaces: x;to-tag=1;from-tag=2\r\n" } else { "" };
+        let op = world.at(anna, |phone, now| phone.invite_with(name, fields, now));
+        world.run(2_000);
+        let (_, status, reason, _) = world.phones[anna].ops[op].finals.last().unwrap().clone();
+        assert_eq!((status, reason.as_str()), (486, "1 alert seen"), "{name}");
+        assert!(body(&world, anna, 0).contains("<state>terminated</state>"));
+        let moved = world.seen.iter().any(|(_, seen)| matches!(seen, Seen::Drive(op) if op.id().is_some()));
+        assert!(!moved, "nothing is switched");
+    }
+    // Nothing but a call picks up.
+    let mut world = World::new(608);
+    let anna = world.phone("anna");
+    let op = world.at(anna, |phone, now| phone.message("**21", "on", now));
+    world.run(1_000);
+    assert_eq!(world.phones[anna].ops[op].status(), 404);
 }

@@ -378,3 +378,24 @@ fn a_list_is_full_after_a_refresh_and_many_changes_are_one_notify() {
     let (first, last) = (&lists[0], lists.last().unwrap());
     assert!(first.full && last.full && last.resources.len() == 2);
 }
+
+/// Proves: DI-4
+#[test]
+fn a_lamp_key_hears_once_a_second_and_the_first_change_at_once() {
+    let mut world = World::new(790);
+    let anna = world.phone("anna");
+    world.at(anna, |phone, now| phone.subscribe("plug", "dialog", 600, now));
+    world.run(2_000);
+    let before = world.phones[anna].subs[0].notifies.len();
+    for nth in 0..20 {
+        world.report("stat/plug/POWER", if nth % 2 == 0 { "ON" } else { "OFF" });
+        world.run(200);
+    }
+    world.run(2_000);
+    let heard = &world.phones[anna].subs[0].notifies[before..];
+    assert!((4..=6).contains(&heard.len()), "{}", heard.len());
+    for pair in heard.windows(2) {
+        assert!(pair[1].at - pair[0].at >= std::time::Duration::from_millis(999), "{pair:?}");
+    }
+    assert!(heard[0].body.contains("confirmed") && heard.last().unwrap().body.contains("terminated"));
+}

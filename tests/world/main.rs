@@ -37,6 +37,7 @@ mod rates;
 mod replay;
 mod requests;
 mod scenarios;
+mod secrecy;
 mod strangers;
 mod streams;
 mod two;

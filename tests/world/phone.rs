@@ -262,8 +262,13 @@ impl Phone {
     }
 
     pub fn invite(&mut self, number: &str, now: Instant) -> usize {
+        self.invite_with(number, "", now)
+    }
+
+    /// INVITE with more fields.
+    pub fn invite_with(&mut self, number: &str, fields: &str, now: Instant) -> usize {
         let uri = format!("sip:{number}@{DOMAIN}");
-        let fields = format!("Contact: <{}>\r\n", self.contact());
+        let fields = format!("Contact: <{}>\r\n{fields}", self.contact());
         let sdp = "v=0\r\no=- 1 1 IN IP4 198.51.100.1\r\ns=-\r\nc=IN IP4 198.51.100.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n";
         self.start("INVITE", &uri, &uri, fields, Some(("application/sdp", sdp.to_owned())), now)
     }

@@ -402,3 +402,32 @@ fn who_waits_for_much_is_refused_more() {
     }
     assert_eq!(statuses, [200, 200, 200, 200, 200, 200, 200, 200, 403, 403]);
 }
+
+/// A rule counts while all that it asks for is so, and one that asks for what is not known never does.
+///
+/// Proves: AUTH-4
+#[test]
+fn the_conditions_of_a_rule_decide() {
+    let day =
+        |from: &str, until: &str| format!("<validity><from>{from}</from><until>{until}</until></validity>");
+    let cases = [
+        (day("2020-01-01T00:00:00Z", "2090-01-01T00:00:00Z"), true),
+        (day("2020-01-01T00:00:00Z", "2021-01-01T00:00:00Z"), false),
+        ("<sphere value=\"home\"/>".to_owned(), false),
+        ("<x:moon xmlns:x=\"urn:x\"/>".to_owned(), false),
+        (String::new(), true),
+    ];
+    for (nth, (condition, active)) in cases.into_iter().enumerate() {
+        let mut world = World::with(920 + nth as u64, config());
+        let key = Key { kind: Kind::Rules, user: "anna".to_owned() };
+        let rules = RULES.replace("@WATCH@", "allow").replace("@ACT@", "block");
+        let rules = rules.replace("</identity>", &format!("</identity>{condition}"));
+        let now = world.time();
+        world.gateway.restore(key, rules.as_bytes(), now).unwrap();
+        let ben = world.phone("ben");
+        world.at(ben, |phone, now| phone.subscribe("lamp", "presence", 600, now));
+        world.run(500);
+        let due = if active { "active" } else { "pending" };
+        assert_eq!(states(&world, ben, 0), [due], "{condition}");
+    }
+}

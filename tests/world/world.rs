@@ -100,6 +100,8 @@ pub struct World {
     quiet: bool,
     /// Answers over HTTP.
     pub answers: Vec<Answer>,
+    /// What was handed to the disk.
+    pub kept: Vec<(sipliance::gateway::Key, Option<bytes::Bytes>)>,
 }
 
 /// Where the gateway listens.
@@ -140,6 +142,7 @@ impl World {
             finals: BTreeMap::new(),
             quiet: false,
             answers: Vec::new(),
+            kept: Vec::new(),
         };
         world.drain();
         let events: Vec<_> =
@@ -388,7 +391,8 @@ impl World {
                 self.handle(Input::Closed { flow, why: "we closed it".to_owned() });
             }
             Output::Answer { answer, .. } => self.answers.push(answer),
-            Output::Audit { .. } | Output::Keep { .. } | Output::Tell(_) => {}
+            Output::Keep { key, body } => self.kept.push((key, body)),
+            Output::Audit { .. } | Output::Tell(_) => {}
         }
     }
 

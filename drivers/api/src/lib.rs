@@ -5,18 +5,20 @@
 //! The gateway sends [`Op`]s, the driver answers with [`Event`]s, both over bounded channels.
 //!
 //! Every driver reports through an [`Outbox`], which never waits for the gateway, and comes back
-//! from trouble by a [`Backoff`].
+//! from trouble by a [`Backoff`]; [`keep`] opens a link again that broke.
 
 mod backoff;
 mod checksum;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod frame;
+mod keep;
 mod outbox;
 
 pub use backoff::Backoff;
 pub use checksum::Checksum;
 pub use frame::{Cut, Framer, Framing, Wake, telegram_checksum};
+pub use keep::{Keep, Post, keep};
 pub use outbox::{BACKLOG, BACKLOG_BYTES, Outbox};
 
 use std::fmt;

@@ -21,8 +21,9 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use sipliance_driver::{Backoff, Driver, Event, Exit, Failure, MAX_WAIT, OP_QUEUE, Op, Outbox, Port, Why};
-use tokio::sync::mpsc;
+use sipliance_driver::{
+    Backoff, Driver, Event, Exit, Failure, Keep, MAX_WAIT, OP_QUEUE, Op, Port, Post, Why, keep,
+};
 use tokio::time::{Instant, sleep};
 
 use bus::{Bus, End};
@@ -102,83 +103,52 @@ pub async fn run(settings: Settings, port: Port) -> Exit {
         Line::Rtu { .. } => SERIAL_PAUSE,
         Line::Tcp { .. } => PAUSES.1,
     };
-    let mut link = Link {
-        settings,
-        ops: port.ops,
-        outbox: Outbox::new(port.events),
-        queue: VecDeque::new(),
-        said: None,
-    };
-    let mut backoff = Backoff::new(PAUSES.0, longest);
-    loop {
-        let settings = link.settings.clone();
-        let why = match link.meanwhile(Bus::open(&settings)).await {
-            None => return Exit::Closed,
-            Some(Err(why)) => why,
-            Some(Ok(bus)) => {
-                let began = Instant::now();
-                match link.serve(bus).await {
-                    None => return Exit::Closed,
-                    Some(why) => {
-                        if began.elapsed() >= STABLE {
-                            backoff.reset();
-                        }
-                        link.said = None;
-                        why
-                    }
-                }
-            }
-        };
-        link.down(why);
-        if link.meanwhile(sleep(backoff.pause())).await.is_none() {
-            return Exit::Closed;
-        }
-    }
+    let mut link = Link { settings, post: Post::new(port), queue: VecDeque::new() };
+    keep(&mut link, Backoff::new(PAUSES.0, longest), STABLE).await
 }
 
 /// What outlives an open line.
 struct Link {
     settings: Settings,
-    ops: mpsc::Receiver<Op>,
-    outbox: Outbox,
+    post: Post,
     /// Each with the time at which it came.
     queue: VecDeque<(Instant, Op)>,
-    /// The reason that the gateway has heard last; repeats are not news.
-    said: Option<Why>,
 }
 
-impl Link {
-    /// Waits for `work` without a line: ops fail at once. `None` when the gateway closes its end.
-    async fn meanwhile<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
-        let mut work = std::pin::pin!(work);
-        loop {
-            tokio::select! {
-                done = &mut work => return Some(done),
-                op = self.ops.recv() => if let Some(id) = op?.id() {
-                    self.outbox.done(id, Err(Failure::NotConnected));
-                },
-                () = self.outbox.flush(), if !self.outbox.is_empty() => {}
-            }
-        }
+impl Keep for Link {
+    type Line = Bus;
+    type Settings = Settings;
+
+    fn post(&mut self) -> &mut Post {
+        &mut self.post
     }
 
-    /// Serves an open line until it is lost; `None` when the gateway closes its end.
+    fn settings(&self) -> Settings {
+        self.settings.clone()
+    }
+
+    async fn open(settings: Settings) -> Result<Bus, Why> {
+        Bus::open(&settings).await
+    }
+
     async fn serve(&mut self, mut bus: Bus) -> Option<Why> {
         tracing::info!("{}", self.settings.line.words("open"));
-        self.outbox.push(Event::Up);
+        self.post.outbox.push(Event::Up);
         let end = self.exchange(&mut bus).await;
         for id in self.queue.drain(..).filter_map(|(_, op)| op.id()) {
-            self.outbox.done(id, Err(Failure::NotConnected));
+            self.post.outbox.done(id, Err(Failure::NotConnected));
         }
         end
     }
+}
 
+impl Link {
     async fn exchange(&mut self, bus: &mut Bus) -> Option<Why> {
         loop {
             let Some((since, op)) = self.queue.pop_front() else {
                 tokio::select! {
-                    op = self.ops.recv() => self.queue.push_back((Instant::now(), op?)),
-                    () = self.outbox.flush(), if !self.outbox.is_empty() => {}
+                    op = self.post.ops.recv() => self.queue.push_back((Instant::now(), op?)),
+                    () = self.post.outbox.flush(), if !self.post.outbox.is_empty() => {}
                     () = sleep(LOOK) => if !bus.present() {
                         return Some(Why(self.settings.line.words("it is gone – was the cable pulled?")));
                     },
@@ -187,13 +157,13 @@ impl Link {
             };
             let Some(id) = op.id() else { continue };
             if since.elapsed() > MAX_WAIT {
-                self.outbox.done(id, Err(Failure::Busy));
+                self.post.outbox.done(id, Err(Failure::Busy));
                 continue;
             }
             let (job, patience) = match self.job(&op) {
                 Ok(found) => found,
                 Err(words) => {
-                    self.outbox.done(id, Err(Failure::Refused(words)));
+                    self.post.outbox.done(id, Err(Failure::Refused(words)));
                     continue;
                 }
             };
@@ -202,7 +172,7 @@ impl Link {
                 End::Answer(payload) => {
                     if job.harmless() {
                         let channel = op.channel().clone();
-                        self.outbox.push(Event::Read { channel, payload, retained: false });
+                        self.post.outbox.push(Event::Read { channel, payload, retained: false });
                     }
                     Ok(())
                 }
@@ -210,11 +180,11 @@ impl Link {
                 End::Silent => Err(Failure::Timeout),
                 End::Resting => Err(Failure::NotConnected),
                 End::Lost(why) => {
-                    self.outbox.done(id, Err(Failure::Broken));
+                    self.post.outbox.done(id, Err(Failure::Broken));
                     return Some(Why(self.settings.line.words(&format!("the connection is lost ({why})"))));
                 }
             };
-            self.outbox.done(id, result);
+            self.post.outbox.done(id, result);
         }
     }
 
@@ -234,24 +204,15 @@ impl Link {
         loop {
             tokio::select! {
                 done = &mut work => return Some(done),
-                op = self.ops.recv() => {
+                op = self.post.ops.recv() => {
                     let op = op?;
                     match op.id() {
-                        Some(id) if self.queue.len() >= OP_QUEUE => self.outbox.done(id, Err(Failure::Busy)),
+                        Some(id) if self.queue.len() >= OP_QUEUE => self.post.outbox.done(id, Err(Failure::Busy)),
                         _ => self.queue.push_back((Instant::now(), op)),
                     }
                 }
-                () = self.outbox.flush(), if !self.outbox.is_empty() => {}
+                () = self.post.outbox.flush(), if !self.post.outbox.is_empty() => {}
             }
         }
-    }
-
-    fn down(&mut self, why: Why) {
-        if self.said.as_ref() == Some(&why) {
-            return tracing::debug!("still: {why}");
-        }
-        tracing::warn!("{why}");
-        self.outbox.push(Event::Down(why.clone()));
-        self.said = Some(why);
     }
 }

@@ -27,9 +27,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::SecretString;
-use sipliance_driver::{Backoff, Channel, Driver, Event, Exit, Failure, Op, Outbox, Port, Why};
+use sipliance_driver::{Backoff, Channel, Driver, Event, Exit, Failure, Keep, Op, Port, Post, Why, keep};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use connect::{Connection, Stream};
@@ -128,74 +127,48 @@ const FOLD_LOG: Duration = Duration::from_secs(60);
 
 /// Keeps one broker connected until the port closes.
 pub async fn run(settings: Settings, port: Port) -> Exit {
-    let mut link = Link {
-        settings,
-        ops: port.ops,
-        outbox: Outbox::new(port.events),
-        watches: Vec::new(),
-        said: None,
-        folds_logged: None,
-    };
-    let mut backoff = Backoff::new(PAUSES.0, PAUSES.1);
-    loop {
-        let settings = link.settings.clone();
-        let why = match link.meanwhile(connect::connect(&settings)).await {
-            None => return Exit::Closed,
-            Some(Err(why)) => why,
-            Some(Ok(connection)) => {
-                let began = Instant::now();
-                match link.serve(connection).await {
-                    None => return Exit::Closed,
-                    Some(why) => {
-                        if began.elapsed() >= STABLE {
-                            backoff.reset();
-                        }
-                        link.said = None;
-                        why
-                    }
-                }
-            }
-        };
-        link.down(why);
-        if link.meanwhile(tokio::time::sleep(backoff.pause())).await.is_none() {
-            return Exit::Closed;
-        }
-    }
+    let mut link = Link { settings, post: Post::new(port), watches: Vec::new(), folds_logged: None };
+    keep(&mut link, Backoff::new(PAUSES.0, PAUSES.1), STABLE).await
 }
 
 /// What outlives a connection.
 struct Link {
     settings: Settings,
-    ops: mpsc::Receiver<Op>,
-    outbox: Outbox,
+    post: Post,
     watches: Vec<Channel>,
-    /// The reason that the gateway has heard last; repeats are not news.
-    said: Option<Why>,
     folds_logged: Option<Instant>,
 }
 
-impl Link {
-    /// Waits for `work` while there is no connection: watches are noted, writes fail at once. `None`
-    /// when the port closes.
-    async fn meanwhile<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
-        let mut work = std::pin::pin!(work);
-        loop {
-            tokio::select! {
-                done = &mut work => return Some(done),
-                op = self.ops.recv() => match op? {
-                    Op::Watch { channel } => { self.note(channel); }
-                    op => {
-                        if let Some(id) = op.id() {
-                            self.outbox.done(id, Err(Failure::NotConnected));
-                        }
-                    }
-                },
-                () = self.outbox.flush(), if !self.outbox.is_empty() => {}
+impl Keep for Link {
+    type Line = Connection;
+    type Settings = Settings;
+
+    fn post(&mut self) -> &mut Post {
+        &mut self.post
+    }
+
+    fn settings(&self) -> Settings {
+        self.settings.clone()
+    }
+
+    async fn open(settings: Settings) -> Result<Connection, Why> {
+        connect::connect(&settings).await
+    }
+
+    /// Watches are noted, writes fail at once.
+    fn aside(&mut self, op: Op) {
+        match op {
+            Op::Watch { channel } => {
+                self.note(channel);
+            }
+            op => {
+                if let Some(id) = op.id() {
+                    self.post.outbox.done(id, Err(Failure::NotConnected));
+                }
             }
         }
     }
 
-    /// Serves a connection until it is lost; `None` when the port closes.
     async fn serve(&mut self, connection: Connection) -> Option<Why> {
         let Connection { mut stream, packets } = connection;
         let broker = self.settings.broker();
@@ -204,17 +177,19 @@ impl Link {
         let mut session = Session::new(broker, packets, &self.watches, now);
         session.status(&self.settings.status_topic(), "online", now);
         let end = self.exchange(&mut stream, &mut session).await;
-        session.fail(&mut self.outbox);
+        session.fail(&mut self.post.outbox);
         if end.is_none() {
             session.status(&self.settings.status_topic(), "offline", Instant::now());
             goodbye(stream, session).await;
         }
         end
     }
+}
 
+impl Link {
     async fn exchange(&mut self, stream: &mut Box<dyn Stream>, session: &mut Session) -> Option<Why> {
         let (mut reader, mut writer) = tokio::io::split(stream);
-        if let Err(why) = session.proceed(Instant::now(), &mut self.outbox) {
+        if let Err(why) = session.proceed(Instant::now(), &mut self.post.outbox) {
             return Some(why);
         }
         loop {
@@ -222,10 +197,10 @@ impl Link {
             let (wants_bytes, has_bytes) = (session.wants_bytes(), !session.out.is_empty());
             let deadline = session.deadline();
             let result = tokio::select! {
-                op = self.ops.recv() => { self.op(op?, session); Ok(()) }
+                op = self.post.ops.recv() => { self.op(op?, session); Ok(()) }
                 read = reader.read_buf(&mut session.packets.bytes), if wants_bytes => match read {
                     Ok(0) => Err(self.closed_by_broker()),
-                    Ok(_) => session.received(Instant::now(), &mut self.outbox),
+                    Ok(_) => session.received(Instant::now(), &mut self.post.outbox),
                     Err(error) => Err(self.lost(&error)),
                 },
                 wrote = writer.write_buf(&mut session.out), if has_bytes => match wrote {
@@ -233,8 +208,8 @@ impl Link {
                     Ok(_) => Ok(()),
                     Err(error) => Err(self.lost(&error)),
                 },
-                () = self.outbox.flush(), if !self.outbox.is_empty() => { self.log_folds(); Ok(()) }
-                () = sleep_until(deadline) => session.tick(Instant::now(), &mut self.outbox),
+                () = self.post.outbox.flush(), if !self.post.outbox.is_empty() => { self.log_folds(); Ok(()) }
+                () = sleep_until(deadline) => session.tick(Instant::now(), &mut self.post.outbox),
             };
             if let Err(why) = result {
                 return Some(why);
@@ -250,12 +225,13 @@ impl Link {
                 }
             }
             Op::Write { id, channel, payload } => {
-                session.write(id, &channel, payload, Instant::now(), &mut self.outbox);
+                session.write(id, &channel, payload, Instant::now(), &mut self.post.outbox);
             }
             Op::Ask { id, .. } => self
+                .post
                 .outbox
                 .done(id, Err(refused("MQTT has no question and answer: watch a topic, write another"))),
-            Op::Pulse { id, .. } => self.outbox.done(id, Err(refused("MQTT has no lines to pulse"))),
+            Op::Pulse { id, .. } => self.post.outbox.done(id, Err(refused("MQTT has no lines to pulse"))),
         }
     }
 
@@ -272,17 +248,8 @@ impl Link {
             Ok(()) => format!("one link may watch {MAX_WATCHES} topics"),
             Err(fault) => fault,
         };
-        self.outbox.push(Event::Unwatched { channel, why: Why(fault) });
+        self.post.outbox.push(Event::Unwatched { channel, why: Why(fault) });
         false
-    }
-
-    fn down(&mut self, why: Why) {
-        if self.said.as_ref() == Some(&why) {
-            return tracing::debug!("still: {why}");
-        }
-        tracing::warn!("{why}");
-        self.outbox.push(Event::Down(why.clone()));
-        self.said = Some(why);
     }
 
     fn closed_by_broker(&self) -> Why {
@@ -301,7 +268,7 @@ impl Link {
         if self.folds_logged.is_some_and(|at| at.elapsed() < FOLD_LOG) {
             return;
         }
-        let folded = self.outbox.take_folded();
+        let folded = self.post.outbox.take_folded();
         if folded > 0 {
             self.folds_logged = Some(Instant::now());
             tracing::warn!(

@@ -12,9 +12,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use sipliance_driver::{Backoff, Cut, Driver, Event, Exit, Failure, Framing, Op, Outbox, Port, Wake, Why};
+use sipliance_driver::{Backoff, Cut, Driver, Event, Exit, Framing, Keep, Port, Post, Wake, Why, keep};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tokio_serial::{ClearBuffer, SerialPort, SerialStream};
 
@@ -91,67 +90,45 @@ pub async fn run(settings: Settings, port: Port) -> Exit {
         let why = format!("serial port {}: the profile names no frame end", settings.path.display());
         return Exit::Lost(Why(why));
     }
-    let mut link = Link { settings, ops: port.ops, outbox: Outbox::new(port.events), said: None };
-    let mut backoff = Backoff::new(PAUSES.0, PAUSES.1);
-    loop {
-        let why = match open(&link.settings.path, link.settings.baud, &link.settings.format) {
-            Err(why) => why,
-            Ok(port) => {
-                let began = Instant::now();
-                match link.serve(port).await {
-                    None => return Exit::Closed,
-                    Some(why) => {
-                        if began.elapsed() >= STABLE {
-                            backoff.reset();
-                        }
-                        link.said = None;
-                        why
-                    }
-                }
-            }
-        };
-        link.down(why);
-        if link.pause(Instant::now() + backoff.pause()).await.is_none() {
-            return Exit::Closed;
-        }
-    }
+    let mut link = Link { settings, post: Post::new(port) };
+    keep(&mut link, Backoff::new(PAUSES.0, PAUSES.1), STABLE).await
 }
 
 /// What outlives an open port.
 struct Link {
     settings: Settings,
-    ops: mpsc::Receiver<Op>,
-    outbox: Outbox,
-    /// The reason that the gateway has heard last; repeats are not news.
-    said: Option<Why>,
+    post: Post,
 }
 
-impl Link {
-    /// Answers ops without a port; `None` when the gateway closes its end.
-    async fn pause(&mut self, until: Instant) -> Option<()> {
-        loop {
-            tokio::select! {
-                () = sleep_until(until) => return Some(()),
-                op = self.ops.recv() => if let Some(id) = op?.id() {
-                    self.outbox.done(id, Err(Failure::NotConnected));
-                },
-                () = self.outbox.flush(), if !self.outbox.is_empty() => {}
-            }
-        }
+impl Keep for Link {
+    type Line = SerialStream;
+    type Settings = Settings;
+
+    fn post(&mut self) -> &mut Post {
+        &mut self.post
     }
 
-    /// Serves an open port until it is gone; `None` when the gateway closes its end.
+    fn settings(&self) -> Settings {
+        self.settings.clone()
+    }
+
+    async fn open(settings: Settings) -> Result<SerialStream, Why> {
+        open(&settings.path, settings.baud, &settings.format)
+    }
+
     async fn serve(&mut self, mut port: SerialStream) -> Option<Why> {
         tracing::info!(path = %self.settings.path.display(), baud = self.settings.baud, "serial port open");
-        self.outbox.push(Event::Up);
+        self.post.outbox.push(Event::Up);
         let mut desk = Desk::new(self.settings.clone());
         let end = self.exchange(&mut port, &mut desk).await;
         // What has not left yet must not leave later.
         let _ = port.clear(ClearBuffer::Output);
-        desk.fail(&mut self.outbox);
+        desk.fail(&mut self.post.outbox);
         end
     }
+}
 
+impl Link {
     async fn exchange(&mut self, port: &mut SerialStream, desk: &mut Desk) -> Option<Why> {
         let mut input = BytesMut::new();
         loop {
@@ -160,32 +137,23 @@ impl Link {
             let deadline = desk.deadline();
             let sending = !desk.out.is_empty();
             tokio::select! {
-                op = self.ops.recv() => desk.op(op?, Instant::now(), &mut self.outbox),
+                op = self.post.ops.recv() => desk.op(op?, Instant::now(), &mut self.post.outbox),
                 io = move_bytes(port, &mut input, &mut desk.out, sending) => match io {
                     Ok(Moved::In(0)) => return Some(self.words("it is gone – was the cable pulled?")),
-                    Ok(Moved::In(_)) => desk.received(&input, Instant::now(), &mut self.outbox),
+                    Ok(Moved::In(_)) => desk.received(&input, Instant::now(), &mut self.post.outbox),
                     Ok(Moved::Out) if desk.out.is_empty() => desk.taken(Instant::now()),
                     Ok(Moved::Out) => {}
                     Err(error) => return Some(self.words(&format!("it is gone ({error}) – was the cable pulled?"))),
                 },
-                () = self.outbox.flush(), if !self.outbox.is_empty() => {}
+                () = self.post.outbox.flush(), if !self.post.outbox.is_empty() => {}
                 () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
                     let unsent = port.bytes_to_write().unwrap_or(0) as usize;
-                    if desk.tick(unsent, Instant::now(), &mut self.outbox).is_err() {
+                    if desk.tick(unsent, Instant::now(), &mut self.post.outbox).is_err() {
                         return Some(self.words("it takes no more bytes – is the appliance on, is the flow control right?"));
                     }
                 }
             }
         }
-    }
-
-    fn down(&mut self, why: Why) {
-        if self.said.as_ref() == Some(&why) {
-            return tracing::debug!("still: {why}");
-        }
-        tracing::warn!("{why}");
-        self.outbox.push(Event::Down(why.clone()));
-        self.said = Some(why);
     }
 
     fn words(&self, text: &str) -> Why {

@@ -17,7 +17,7 @@ pub use freezer::Freezer;
 pub use garage::GarageDoor;
 pub use meter::SmartMeter;
 pub use plug::TasmotaPlug;
-pub use switches::{Doorbell, Motion, Relay};
+pub use switches::{Input, Relay};
 pub use valve::RadiatorValve;
 
 /// The payload of a write to `channel`.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde_json::Value;
 use sipliance_driver::{Channel, Event, Failure, Op, OpId};
 use sipliance_driver_sim::appliances::{
-    Doorbell, Freezer, GarageDoor, Motion, RadiatorValve, Relay, SmartMeter, TasmotaPlug,
+    Freezer, GarageDoor, Input, RadiatorValve, Relay, SmartMeter, TasmotaPlug,
 };
 use sipliance_driver_sim::{Appliance, Wire};
 
@@ -172,7 +172,7 @@ fn a_garage_door_opens_halts_and_shuts_by_pulses() {
 #[test]
 fn lines_refuse_what_they_cannot_do() {
     let appliances: Vec<Box<dyn Appliance>> =
-        vec![Box::new(Relay::new("relay")), Box::new(Doorbell::new(Duration::from_secs(30)))];
+        vec![Box::new(Relay::new("relay")), Box::new(Input::doorbell(Duration::from_secs(30)))];
     let mut wire = Wire::lines(appliances);
     let ask = |op: Op, wire: &mut Wire| {
         wire.op(op, Duration::ZERO);
@@ -203,7 +203,7 @@ fn lines_refuse_what_they_cannot_do() {
 fn buttons_and_sensors_are_worked_now_and_then() {
     let every = Duration::from_secs(20);
     let appliances: Vec<Box<dyn Appliance>> =
-        vec![Box::new(Doorbell::new(every)), Box::new(Motion::new(every))];
+        vec![Box::new(Input::doorbell(every)), Box::new(Input::motion(every))];
     let mut bench = Bench::new(Wire::lines(appliances), &["button", "pir"]);
     let said = bench.live(300);
     for (line, least, most) in [("button", 8, 40), ("pir", 8, 30)] {

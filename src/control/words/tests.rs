@@ -59,10 +59,13 @@ fn refused(house: &House, text: &str, words: &[&str]) {
 #[test]
 fn a_plug_is_switched_in_plain_words() {
     let plug = house("tasmota-plug", "{topic: x}", &[("stat/x/POWER", "ON")]);
-    for text in ["off", " OFF ", "power off", "Power  Off", "set power off", "set Power to off", "toggle"] {
+    for text in ["off", " OFF ", "power off", "Power  Off", "set power off", "set Power to off"] {
         assert_eq!(said(&plug, text), set("power", Value::Bool(false)), "{text}");
     }
-    assert_eq!(said(&plug, "toggle power"), set("power", Value::Bool(false)));
+    let toggled = Order::Set { property: "power".into(), value: Value::Bool(false) };
+    for text in ["toggle", "toggle power"] {
+        assert_eq!(said(&plug, text), Ok(Said::Toggle(toggled.clone())), "{text}");
+    }
     assert_eq!(said(&plug, "on"), set("power", Value::Bool(true)));
     for text in ["", "status", " Status", "?", "power"] {
         assert_eq!(said(&plug, text), Ok(Said::Status), "{text}");

@@ -19,17 +19,30 @@ pub(super) fn actions(
     properties: &[Property],
     faults: &mut Faults,
 ) -> Vec<Action> {
+    items(node, path, "actions", faults, |id, node, at, faults| {
+        action(id, node, at, scope, properties, faults)
+    })
+}
+
+/// The named items of a section. One whose name is wrong is read for its other mistakes.
+fn items<T>(
+    node: Option<&Node>,
+    path: &str,
+    what: &str,
+    faults: &mut Faults,
+    mut read: impl FnMut(Arc<str>, &Node, &str, &mut Faults) -> Option<T>,
+) -> Vec<T> {
     let Some(node) = node else { return Vec::new() };
     let entries = node.entries(path, faults).unwrap_or_default();
     if entries.len() > PROFILE_ITEMS {
-        fault(node, path, format!("at most {PROFILE_ITEMS} actions are possible"), faults);
+        fault(node, path, format!("at most {PROFILE_ITEMS} {what} are possible"), faults);
     }
     let mut out = Vec::new();
     for (key, node) in entries.iter().take(PROFILE_ITEMS) {
         let at = format!("{path}.{}", key.text);
         let id = id(&key.text, key.place, &at, faults);
-        let action = action(id.clone().unwrap_or_default(), node, &at, scope, properties, faults);
-        out.extend(action.filter(|_| id.is_some()));
+        let item = read(id.clone().unwrap_or_default(), node, &at, faults);
+        out.extend(item.filter(|_| id.is_some()));
     }
     out
 }
@@ -128,18 +141,7 @@ pub(super) fn events(
     properties: &[Property],
     faults: &mut Faults,
 ) -> Vec<Momentary> {
-    let Some(node) = node else { return Vec::new() };
-    let mut out = Vec::new();
-    let entries = node.entries(path, faults).unwrap_or_default();
-    if entries.len() > PROFILE_ITEMS {
-        fault(node, path, format!("at most {PROFILE_ITEMS} events are possible"), faults);
-    }
-    for (key, node) in entries.iter().take(PROFILE_ITEMS) {
-        let at = format!("{path}.{}", key.text);
-        let Some(id) = id(&key.text, key.place, &at, faults) else { continue };
-        out.extend(event(id, node, &at, scope, properties, faults));
-    }
-    out
+    items(node, path, "events", faults, |id, node, at, faults| event(id, node, at, scope, properties, faults))
 }
 
 fn event(

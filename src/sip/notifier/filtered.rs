@@ -1,5 +1,6 @@
 //! Subscriptions with a filter. What it says is the application's; the notifier keeps its number.
 
+use super::watchers::Standing;
 use super::{End, Notifier, Resource, SubscriptionId};
 use crate::timer::Now;
 
@@ -17,11 +18,12 @@ impl Notifier {
     }
 
     /// Ends every subscription with a filter that `fits` does not hold for: it is given the filter, the
-    /// watcher, and what is watched.
-    pub fn end_unfit(&mut self, fits: impl Fn(usize, &str, Resource) -> bool, now: Now) {
+    /// watcher, what is watched, and how he stands to it.
+    pub fn end_unfit(&mut self, fits: impl Fn(usize, &str, (Resource, Standing)) -> bool, now: Now) {
         let unfit = |id: &SubscriptionId| {
-            self.get(*id)
-                .is_some_and(|it| it.filter.is_some_and(|filter| !fits(filter, &it.who, it.resource)))
+            self.get(*id).is_some_and(|it| {
+                it.filter.is_some_and(|filter| !fits(filter, &it.who, (it.resource, it.standing)))
+            })
         };
         let ids: Vec<SubscriptionId> = self.ids().filter(unfit).collect();
         for id in ids {

@@ -19,11 +19,10 @@ use std::time::{Duration, Instant};
 
 use slab::Slab;
 
-use self::rate::Sent;
 pub use self::subscription::Condition;
-use self::subscription::Subscription;
+use self::subscription::{Place, Subscription};
 use self::table::twin_of;
-use self::watchers::{Cause, Standing, Watchers};
+use self::watchers::{Standing, Watchers};
 pub use self::words::{
     Answered, Document, End, Moment, Page, Refresh, Resource, Ruling, Source, SubscriptionId, Template,
     Wanted, Watcher,
@@ -93,58 +92,21 @@ impl Notifier {
         let forgotten = if fetch { None } else { self.twin(twin, &wanted) };
         self.serial += 1;
         let id = SubscriptionId { index: self.subscriptions.vacant_key(), serial: self.serial };
-        let expires = now.mono + wanted.expires;
-        let topic = (wanted.resource.subject, wanted.template.is_some());
+        let (resource, expires) = (wanted.resource, now.mono + wanted.expires);
+        let topic = (resource.subject, wanted.template.is_some());
         let watchers = self.by_topic.entry(topic).or_default();
-        let slot = Some(watchers.len());
+        let place = Place { serial: self.serial, slot: watchers.len(), twin };
         watchers.push(id);
         // Whoever gave up before anybody decided goes on waiting.
-        let resource = wanted.resource;
         let before = self.watchers.take(|fact| {
             fact.who == wanted.who && fact.subject == resource.subject && fact.package == resource.package
         });
+        let watcher = before.map_or((self.serial, now.mono), |before| (before.id, before.began));
+        *self.by_who.entry(wanted.who.clone()).or_default() += 1;
+        let changed = self.watchers.next();
+        self.subscriptions.insert(Subscription::new(wanted, place, watcher, changed, now));
         if !fetch {
             self.twins.insert(twin, id);
-        }
-        *self.by_who.entry(wanted.who.clone()).or_default() += 1;
-        let end = fetch.then_some(End::Timeout);
-        self.subscriptions.insert(Subscription {
-            serial: self.serial,
-            resource: wanted.resource,
-            who: wanted.who,
-            dialog: wanted.dialog,
-            event: wanted.event,
-            entity: wanted.entity,
-            expires,
-            package_interval: wanted.interval,
-            rates: wanted.rates,
-            condition: wanted.condition,
-            standing: wanted.standing,
-            template: wanted.template,
-            watcher: before.as_ref().map_or(self.serial, |before| before.id),
-            began: before.map_or(now.mono, |before| before.began),
-            cause: Cause::Subscribe,
-            changed: self.watchers.next(),
-            mark: None,
-            replaced: false,
-            filter: wanted.filter,
-            lately: Sent::default(),
-            dirty: true,
-            at_once: true,
-            outstanding: false,
-            queued: true,
-            lost: false,
-            slot,
-            twin,
-            last: None,
-            hold: None,
-            end,
-            sent: 0,
-            moments: VecDeque::new(),
-            moments_sent: 0,
-            next_page: 0,
-        });
-        if end.is_none() {
             self.deadlines.set(expires + GRACE, (id, Wake::Expire));
         }
         self.ready.push_back(id);

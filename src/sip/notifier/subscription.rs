@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::judge::News;
 use super::rate::{Rates, Sent};
 use super::watchers::{Cause, Standing};
-use super::{End, Moment, Page, Resource, Source, SubscriptionId, Template, Watcher};
+use super::{Document, End, Moment, Page, Resource, Source, SubscriptionId, Template, Wanted, Watcher};
 use crate::limits;
 use crate::sip::User;
 use crate::sip::dialog::Dialog;
@@ -67,6 +67,16 @@ pub(super) struct Subscription {
     pub next_page: usize,
 }
 
+/// Where a subscription stands in the tables.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pub serial: u64,
+    /// Among the watchers of its subject.
+    pub slot: usize,
+    /// What makes it the same one to its phone.
+    pub twin: u64,
+}
+
 /// What a subscriber knows already (RFC 5839): while it holds, there is no state to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Condition {
@@ -93,6 +103,48 @@ impl Condition {
 }
 
 impl Subscription {
+    /// A subscription that has been told nothing yet. `watcher` is its number as a watcher and when it
+    /// began, `changed` the number of this change.
+    pub fn new(wanted: Wanted, place: Place, watcher: (u64, Instant), changed: u64, now: Now) -> Self {
+        let fetch = wanted.expires.is_zero();
+        Self {
+            serial: place.serial,
+            resource: wanted.resource,
+            who: wanted.who,
+            dialog: wanted.dialog,
+            event: wanted.event,
+            entity: wanted.entity,
+            expires: now.mono + wanted.expires,
+            package_interval: wanted.interval,
+            rates: wanted.rates,
+            condition: wanted.condition,
+            standing: wanted.standing,
+            template: wanted.template,
+            watcher: watcher.0,
+            began: watcher.1,
+            cause: Cause::Subscribe,
+            changed,
+            mark: None,
+            replaced: false,
+            filter: wanted.filter,
+            lately: Sent::default(),
+            dirty: true,
+            at_once: true,
+            outstanding: false,
+            queued: true,
+            lost: false,
+            slot: Some(place.slot),
+            twin: place.twin,
+            last: None,
+            hold: None,
+            end: fetch.then_some(End::Timeout),
+            sent: 0,
+            moments: VecDeque::new(),
+            moments_sent: 0,
+            next_page: 0,
+        }
+    }
+
     /// Whether there is something to say.
     pub fn has_news(&self) -> bool {
         self.dirty || self.next_page > 0
@@ -135,7 +187,7 @@ impl Subscription {
             return false;
         }
         // The number of watchers' changes begins anew with each run: it is no entity-tag.
-        let tag = self.template.is_none().then(|| source.tag(self.resource));
+        let tag = self.template.is_none().then(|| source.tag(self.resource, self.standing));
         let known = !goes_on
             && self.moments.is_empty()
             && self.condition.zip(tag).is_some_and(|(condition, tag)| condition.holds(tag));
@@ -173,6 +225,21 @@ impl Subscription {
         if let (Some(_), Some(_), Some(tag)) = (&document, self.condition, tag) {
             self.condition = Some(Condition::Tag(tag));
         }
+        // What is not all of the state has no tag, and who has to wait gets none.
+        let tag = tag.filter(|_| self.standing != Standing::Pending && rest.is_none());
+        self.write(id, document.as_ref(), tag, transactions, now);
+        true
+    }
+
+    /// Writes the NOTIFY and hands it over.
+    fn write(
+        &mut self,
+        id: SubscriptionId,
+        document: Option<&Document>,
+        tag: Option<u64>,
+        transactions: &mut Transactions<User>,
+        now: Now,
+    ) {
         let state = self.state(now);
         let (event, dialog) = (&self.event, &mut self.dialog);
         let user = User::Notify(id, dialog.local_seq + 1);
@@ -180,24 +247,19 @@ impl Subscription {
             let mut writer = dialog.request(Method::Notify, branch);
             writer.field("Event", &[event]);
             writer.field("Subscription-State", &[&state]);
-            match &document {
-                Some(document) => {
-                    if let Some(extension) = document.require {
-                        writer.field("Require", &[extension]);
-                    }
-                    if let Some(tag) = tag.filter(|_| self.standing == Standing::Active && rest.is_none()) {
-                        writer.field_fmt("SIP-ETag", format_args!("{tag:016x}"));
-                    }
-                    writer.body(&document.content_type, &document.body)
-                }
-                None => writer.finish(),
+            let Some(document) = document else { return writer.finish() };
+            if let Some(extension) = document.require {
+                writer.field("Require", &[extension]);
             }
+            if let Some(tag) = tag {
+                writer.field_fmt("SIP-ETag", format_args!("{tag:016x}"));
+            }
+            writer.body(&document.content_type, &document.body)
         });
         self.sent += 1;
         self.lately.add(now.mono);
         self.outstanding = true;
         self.last = Some(now.mono);
-        true
     }
 
     /// Whether a watcher with a filter is to hear of the state: after a SUBSCRIBE, when something must be

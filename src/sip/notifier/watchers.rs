@@ -10,7 +10,7 @@ use super::words::End;
 use crate::limits;
 
 /// How a subscription stands with who decides over it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Standing {
     /// It is told everything that it may see.
     #[default]

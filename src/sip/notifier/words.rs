@@ -83,8 +83,9 @@ pub struct Moment {
 
 /// What the notifier asks of the application.
 pub trait Source {
-    /// A number that changes with the state of `resource`, and with nothing else (RFC 5839 §5.1).
-    fn tag(&self, resource: Resource) -> u64;
+    /// A number that changes with what is told of `resource` to one that stands so, and with nothing else
+    /// (RFC 5839 §5.1).
+    fn tag(&self, resource: Resource, standing: Standing) -> u64;
     /// The state of `resource` now, with what happened since the last document of this watcher; `None`
     /// when there is nothing to be said to one that stands so.
     fn document(&mut self, resource: Resource, watcher: Watcher<'_>, moments: &[Moment]) -> Option<Document>;

@@ -80,6 +80,7 @@ names! {
     Warning = "Warning",
     Priority = "Priority",
     ReferTo = "Refer-To" / b"r",
+    Replaces = "Replaces",
     MimeVersion = "MIME-Version",
     Organization = "Organization",
 }

@@ -35,57 +35,37 @@ impl Line {
     }
 }
 
-/// A doorbell button on the line `button`: pressed now and then, sometimes twice.
-pub struct Doorbell {
+/// A line that somebody works now and then.
+pub struct Input {
     line: Line,
     every: Duration,
     random: Random,
+    /// How the line goes when it is worked at a time.
+    worked: fn(&mut Line, Duration, &mut Random),
 }
 
-impl Doorbell {
-    /// A button that is pressed about every `every`.
-    pub fn new(every: Duration) -> Self {
-        Self { line: Line::new("button"), every, random: Random::new("button") }
-    }
-}
-
-impl Appliance for Doorbell {
-    fn handle(&mut self, op: &Op, _now: Duration) -> Vec<Event> {
-        only_reads(op, &self.line.channel)
-    }
-
-    fn tick(&mut self, now: Duration) -> Vec<Event> {
-        let events = self.line.tick(now);
-        if self.line.plan.is_empty() {
-            let at = now + self.random.pause(self.every);
-            self.line.active(at, at + secs(0.2));
-            if self.random.one_in(4) {
-                self.line.active(at + secs(0.35), at + secs(0.5));
+impl Input {
+    /// A doorbell button on the line `button`, pressed about every `every`, sometimes twice.
+    pub fn doorbell(every: Duration) -> Self {
+        Self::new("button", every, |line, at, random| {
+            line.active(at, at + secs(0.2));
+            if random.one_in(4) {
+                line.active(at + secs(0.35), at + secs(0.5));
             }
-        }
-        events
+        })
     }
 
-    fn next(&self) -> Option<Duration> {
-        self.line.plan.front().map(|(at, _)| *at)
+    /// A motion sensor on the line `pir`: somebody passes about every `every`.
+    pub fn motion(every: Duration) -> Self {
+        Self::new("pir", every, |line, at, _| line.active(at, at + secs(3.0)))
     }
-}
 
-/// A motion sensor on the line `pir`.
-pub struct Motion {
-    line: Line,
-    every: Duration,
-    random: Random,
-}
-
-impl Motion {
-    /// Somebody passes about every `every`.
-    pub fn new(every: Duration) -> Self {
-        Self { line: Line::new("pir"), every, random: Random::new("pir") }
+    fn new(name: &str, every: Duration, worked: fn(&mut Line, Duration, &mut Random)) -> Self {
+        Self { line: Line::new(name), every, random: Random::new(name), worked }
     }
 }
 
-impl Appliance for Motion {
+impl Appliance for Input {
     fn handle(&mut self, op: &Op, _now: Duration) -> Vec<Event> {
         only_reads(op, &self.line.channel)
     }
@@ -94,7 +74,7 @@ impl Appliance for Motion {
         let events = self.line.tick(now);
         if self.line.plan.is_empty() {
             let at = now + self.random.pause(self.every);
-            self.line.active(at, at + secs(3.0));
+            (self.worked)(&mut self.line, at, &mut self.random);
         }
         events
     }

@@ -1,0 +1,63 @@
+//! Doorbells that ring now: a moment is over at once, and a key that lights for it needs a while to be
+//! seen.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::package::{EVENTS, Member};
+use crate::config::DeviceId;
+
+/// How long a bell rings after it was pressed last.
+pub const RINGS: Duration = Duration::from_secs(20);
+
+/// Which appliances ring, by which of their events, and until when. One entry for each at most.
+#[derive(Clone, Debug, Default)]
+pub struct Ringing(BTreeMap<DeviceId, (usize, Instant)>);
+
+impl Ringing {
+    /// It was pressed. `event` is the index of the event in the profile.
+    pub fn begin(&mut self, device: DeviceId, event: usize, now: Instant) {
+        self.0.insert(device, (event, now + RINGS));
+    }
+
+    /// Takes out one that has rung long enough.
+    pub fn end(&mut self, now: Instant) -> Option<DeviceId> {
+        let (device, _) = self.0.iter().find(|(_, (_, until))| *until <= now)?;
+        let device = *device;
+        self.0.remove(&device);
+        Some(device)
+    }
+
+    /// Somebody has seen to it.
+    pub fn stop(&mut self, device: DeviceId) {
+        self.0.remove(&device);
+    }
+
+    /// Those that ring.
+    pub fn all(&self) -> impl Iterator<Item = DeviceId> {
+        self.0.keys().copied()
+    }
+
+    /// When the next one has rung long enough.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.0.values().map(|(_, until)| *until).min()
+    }
+
+    /// Whether an appliance rings.
+    pub fn has(&self, device: DeviceId) -> bool {
+        self.0.contains_key(&device)
+    }
+
+    /// Whether a watcher may hear it ring.
+    pub fn heard_by(&self, member: &Member<'_>) -> bool {
+        let bit = |event: usize| EVENTS + event;
+        self.0
+            .get(&member.device.index())
+            .is_some_and(|(event, _)| bit(*event) < 128 && member.visible >> bit(*event) & 1 == 1)
+    }
+
+    /// Forgets those that `keep` does not name.
+    pub fn retain(&mut self, keep: impl Fn(DeviceId) -> bool) {
+        self.0.retain(|device, _| keep(*device));
+    }
+}
