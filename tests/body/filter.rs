@@ -70,6 +70,13 @@ fn what_is_not_supported_is_said_so() {
         assert_eq!(fault.status(), 488, "{selection}: {fault}");
         assert!(fault.to_string().starts_with("line 2: "), "{fault}");
     }
+    let foreign = include("//ap:value").replace("urn:x-sipliance:appliance:1", "urn:x-other:1");
+    let fault = read(foreign.as_bytes()).expect_err("a namespace of somebody else");
+    assert_eq!(
+        (fault.status(), fault.to_string().contains("the namespace \"urn:x-other:1\"")),
+        (488, true),
+        "{fault}"
+    );
     let filter = |inside: &str| set(&format!("<filter id='f'>{inside}</filter>"));
     for other in [
         filter("<what><include type='regex'>a</include></what>"),

@@ -238,7 +238,7 @@ fn step_of<'a>(step: &'a str, bindings: &Bindings, at: At) -> Result<Option<Step
     let kind = match ns {
         pidf::NS => Kind::Pidf,
         pidf::APPLIANCE_NS => Kind::Appliance,
-        _ => return Ok(None),
+        other => return Err(Fault::unsupported(at, format!("the namespace \"{}\"", short(other)))),
     };
     let named = match condition {
         "" => None,

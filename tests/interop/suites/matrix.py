@@ -30,6 +30,9 @@ WATCHED = [
     ("mailbox-immediate", "alerts", ["Event: message-summary;immediate"], "Content-Type: text/plain", "text/plain", "Messages-Waiting: "),
     ("mailbox-immediate-xml", "alerts", ["Event: message-summary;immediate", "Accept: text/xml"], "message_summary", "text/xml", "mailbox_in"),
     ("mailbox-text", "alerts", ["Event: message-summary", "Accept: text/plain"], "Content-Length: 0", "text/plain", "Messages-Waiting: "),
+    ("winfo-own", USER, ["Event: presence.winfo"], "Content-Length: 0", "application/watcherinfo.xml", "package=.presence."),
+    ("group", "upstairs", ["Event: appliance", "Supported: eventlist"], "Require: eventlist", "multipart/related", "fullState"),
+    ("group-of-2000", "group=upstairs", ["Event: appliance", "Supported: eventlist"], "Require: eventlist", "multipart/related", "fullState"),
     ("mailbox-xml", "alerts", ["Event: message-summary", "Accept: text/xml"], "Content-Length: 0", "text/xml", "message_summary"),
 ]
 
