@@ -48,7 +48,7 @@ def run(lab):
         kamailio.kill()
         time.sleep(3)
         kamailio.begin()
-        check(not registered(kamailio), "Kamailio still knows the plug: this proves nothing")
+        # Its memory died with it: what it knows now it was told since, maybe before it could be asked.
         until("plug@example.com to be registered again", lambda: registered(kamailio), BACK, 0.5)
     with lab.case("calls and commands work again"):
         mark = phone.mark()
