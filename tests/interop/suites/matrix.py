@@ -33,6 +33,12 @@ WATCHED = [
     ("winfo-own", USER, ["Event: presence.winfo"], "Content-Length: 0", "application/watcherinfo.xml", "package=.presence."),
     ("group", "upstairs", ["Event: appliance", "Supported: eventlist"], "Require: eventlist", "multipart/related", "fullState"),
     ("group-of-2000", "group=upstairs", ["Event: appliance", "Supported: eventlist"], "Require: eventlist", "multipart/related", "fullState"),
+    ("watchers-of-2000", f"{USER}%40home.local%40plug%40home.local", ["Accept: application/xwatcher+xml"],
+     "Content-Length: 0", "application/xwatcher.xml", "presentity uri"),
+    ("appliance-watchers-of-2000", "plug", ["Event: appliance.winfo", "Accept: application/xwatcher+xml"],
+     "Content-Length: 0", "application/xwatcher.xml", "presentity uri"),
+    ("appliance-dmp", "plug", ["Event: appliance", "Accept: application/dmp"], "Content-Length: 0", "application/dmp", "DMPResponse"),
+    ("device-info", "plug", ["Event: device-info"], "Content-Length: 0", "application/device-profile.xml", "DeviceName"),
     ("mailbox-xml", "alerts", ["Event: message-summary", "Accept: text/xml"], "Content-Length: 0", "text/xml", "message_summary"),
 ]
 
@@ -48,6 +54,19 @@ ANSWERED = [
     ("mailbox-no-contact", "alerts", ["Event: message-summary", "Expires: 60"], 400, ANY),
     ("two-contacts", "plug", [CONTACT, CONTACT, "Event: presence"], 400, ANY),
     ("list-without-eventlist", "all", [CONTACT, "Event: presence"], 421, "Require: eventlist"),
+]
+
+QUERY = "<DMPAction><Device>plug</Device><Query><Variable>Power</Variable></Query></DMPAction>"
+
+# The same for other methods, with a body.
+OTHERS = [
+    ("do-dmp", "plug", ["Content-Type: application/dmp", "Accept: application/dmp"], 200, "DMPResponse", "DO", QUERY),
+    ("do-mini-dmp", "plug", ["Content-Type: application/dmp", "Accept: text/plain"], 200, "Content-Type: text/plain", "DO", "<query>Power</query>"),
+    ("do-text", "plug", ["Content-Type: text/plain"], 200, "Desk lamp plug", "DO", "status"),
+    ("message-dmp", "plug", ["Content-Type: application/dmp"], 200, "Content-Length: 0", "MESSAGE", "<command><turn>Off</turn></command>"),
+    ("options-td", "plug", ["Accept: application/td+json"], 200, "application/td.json", "OPTIONS", ""),
+    ("options-profile", "plug", ["Accept: application/device-profile+xml"], 200, "DeviceName", "OPTIONS", ""),
+    ("qauth", "plug", ["Expires: 600"], 200, "Expires: 600", "QAUTH", ""),
 ]
 
 # The same with `compat: off`.
@@ -66,12 +85,14 @@ def run(lab):
     house = Gateway.demo(lab)
     house.phone()
     for name, target, fields, answer, form, body in WATCHED:
-        # Proves: LP-7, MW-8, NEG-1, NEG-2, NEG-3, NEG-4, NEG-5, NEG-6, NEG-8, NEG-9
+        # Proves: LP-7, MW-8, NEG-1, NEG-2, NEG-3, NEG-4, NEG-5, NEG-6, NEG-8, NEG-9, NEG-10, NEG-11, NEG-21
         with lab.case(f"SUBSCRIBE, {name}"):
             sipp(lab, "row", house.listen, USER, PASSWORD, name=name, target=target, fields="\n    ".join([CONTACT] + fields),
                  answer=answer, form=form, body=body)
     for row in ANSWERED:
         answered(lab, house, *row)
+    for name, target, fields, status, answer, method, content in OTHERS:
+        answered(lab, house, name, target, fields, status, answer, method, None, content)
     strict = home.start(lab, "home.example", ("127.0.0.1", free_port()), name="strict", compat="off")
     for row in OFF:
         answered(lab, strict, *row)
@@ -90,7 +111,7 @@ def run(lab):
 def answered(lab, house, name, target, fields, status, answer, method="SUBSCRIBE", uri=None, content=""):
     where = f"{house.listen[0]}:{house.listen[1]}"
     to = f"sip:{target}@{where}"
-    # Proves: NEG-6, NEG-7, NEG-12, NEG-14
+    # Proves: NEG-6, NEG-7, NEG-12, NEG-13, NEG-14, NEG-17, NEG-18, NEG-19, NEG-20
     with lab.case(f"{method}, {name}: {status}"):
         sipp(lab, "answered", house.listen, USER, PASSWORD, name=name, method=method, uri=uri or to, to=to,
              fields="\n    ".join(fields), content=content, status=str(status), answer=answer)
@@ -104,6 +125,8 @@ def registered(lab, house):
     xpidf = (f'<presence><presentity uri="{aor};method=SUBSCRIBE"/><atom atomid="t1"><address uri="{aor}"><status status="open"/>'
              "</address></atom></presence>")
     lpidf = f"To: {aor}\n    Contact: {aor};q=0.5"
+    fields = [CONTACT, "Expires: 60", "Accept: application/xbuddy+xml"]
+    answered(lab, house, "register-buddies", USER, fields, 200, "buddylist", "REGISTER", f"sip:{where}")
     for kind, body in (("application/pidf+xml", pidf), ("application/xpidf+xml", xpidf), ("text/lpidf", lpidf)):
         fields = [CONTACT + ';q=0.8;methods="SUBSCRIBE"', "Expires: 60", f"Content-Type: {kind}"]
         answered(lab, house, f"register-{kind.split('/')[1]}", USER, fields, 200, 'methods="SUBSCRIBE"', "REGISTER", f"sip:{where}", body)
