@@ -4,7 +4,7 @@
 //! authorizer by QAUTH. What he decides becomes a rule of his ([`super::rules`]), so that it outlives
 //! the subscription and the process.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -75,10 +75,14 @@ impl Requests {
         self.list.iter_mut().find(|wanted| wanted.who == who && wanted.device == device)
     }
 
+    fn is_full(&self) -> bool {
+        self.list.len() >= limits::REQUESTS
+    }
+
     /// Keeps one more. When there are too many, a decided one is forgotten; where there is none, the
     /// new one is not kept, and false.
     fn add(&mut self, wanted: Wanted) -> bool {
-        if self.list.len() >= limits::REQUESTS {
+        if self.is_full() {
             let Some(old) = self.list.iter().position(|wanted| wanted.decided) else { return false };
             self.list.remove(old);
         }
@@ -163,6 +167,14 @@ impl Gateway {
             }
         };
         let wanted = Wanted { number, who: who.to_owned(), device, at_ms: now.wall_ms, decided: false };
+        if self.requests.is_full() {
+            // Nobody waits for these any more, not even for a decision that comes late.
+            let (requests, notifier) = (&mut self.requests, &self.notifier);
+            let waits: HashSet<(&str, u64)> = notifier.undecided().collect();
+            requests.list.retain(|old| {
+                old.decided || waits.contains(&(old.who.as_str(), Subject::Device(old.device).code()))
+            });
+        }
         if self.requests.add(wanted) {
             self.put_to_owners(number, now);
         }

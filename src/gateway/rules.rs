@@ -53,13 +53,21 @@ impl Gateway {
         })
     }
 
-    /// What the owners' rules say; where none speaks of it, whether he may ask.
+    /// What the owners' rules say; where none speaks of it, whether he may ask. The rules of one owner
+    /// combine as RFC 4745 has it. Of several owners, one who allows is enough, and one who refused has
+    /// decided: nobody is asked again because another would be.
     fn handling(&self, who: &Identity, device: &Device, now: Now) -> Watch {
         let address = address_of(key_of(who), &self.config.house.domain);
         let at = wall(now);
         let rules = self.deciders(device).filter_map(|owner| self.kept.rules.get(owner));
         let said = rules.map(|rules| rules.evaluate(Some(&address), device.id(), at));
-        let said = said.filter(|said| said.matched).map(|said| said.watch).max();
+        let rank = |watch: &Watch| match watch {
+            Watch::Confirm => 0,
+            Watch::Block => 1,
+            Watch::PoliteBlock => 2,
+            Watch::Allow => 3,
+        };
+        let said = said.filter(|said| said.matched).map(|said| said.watch).max_by_key(rank);
         let may_ask = || self.config.access.may_ask(who, device.id(), device.room());
         said.unwrap_or_else(|| if may_ask() { Watch::Confirm } else { Watch::Block })
     }

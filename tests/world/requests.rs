@@ -431,3 +431,35 @@ fn the_conditions_of_a_rule_decide() {
         assert_eq!(states(&world, ben, 0), [due], "{condition}");
     }
 }
+
+/// Of two owners, one who refused has decided, and one who allows is enough.
+#[test]
+fn a_refusal_is_not_asked_about_again_because_another_owner_would_be() {
+    let home = || {
+        home::edited(&[
+            ("alerts: {message: [anna]}\n", "alerts: {message: [anna]}\nowners: [anna, carla]\n"),
+            ("  - who: anna\n", "  - who: [anna, carla]\n"),
+        ])
+    };
+    for (anna, carla, due) in [
+        ("confirm", "block", 404),
+        ("confirm", "allow", 200),
+        ("block", "allow", 200),
+        ("block", "block", 404),
+    ] {
+        let mut world = World::with(940, home());
+        for (owner, watch) in [("anna", anna), ("carla", carla)] {
+            let key = Key { kind: Kind::Rules, user: owner.to_owned() };
+            let rules = RULES.replace("@WATCH@", watch).replace("@ACT@", "block");
+            let now = world.time();
+            world.gateway.restore(key, rules.as_bytes(), now).unwrap();
+        }
+        let ben = world.phone("ben");
+        let op = world.at(ben, |phone, now| phone.subscribe("lamp", "presence", 600, now));
+        world.run(500);
+        assert_eq!(world.phones[ben].ops[op].status(), due, "{anna} and {carla}");
+        if due == 200 {
+            assert_eq!(states(&world, ben, 0), ["active"]);
+        }
+    }
+}
