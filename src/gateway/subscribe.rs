@@ -22,7 +22,7 @@ use crate::sip::notifier::{Condition, Page, Refresh, Resource, Source as _, Temp
 use crate::sip::transaction::Weight;
 use crate::sip::wire::text::seconds;
 use crate::sip::wire::{Address, Message, Name, Uri, Writer, write};
-use crate::sip::{Hop, Rejection};
+use crate::sip::{Hop, Rejection, registration};
 use crate::timer::Now;
 
 /// The longest lifetime granted. Less is granted as it is asked for: phones give up for good on 423,
@@ -102,7 +102,7 @@ impl Gateway {
         let tag = &wanted.dialog.local_tag;
         let mut writer = self.response(request.message, request.hop, status, reason, Some(tag));
         write::copy_record_route(&mut writer, request.message);
-        writer.field("Contact", &["<", &our_contact(request), ">"]);
+        writer.field("Contact", &["<", &self.contact_for(request), ">"]);
         writer.field_fmt("Expires", format_args!("{}", wanted.expires.as_secs()));
         writer.field("Allow-Events", &[ALLOW_EVENTS]);
         if Subject::of(wanted.resource.subject).is_list() {
@@ -111,11 +111,24 @@ impl Gateway {
         writer
     }
 
+    /// Our Contact in the dialogs of a request: the GRUU that the registrar granted for that account (RFC
+    /// 7621 §2), else the address that the request came to.
+    fn contact_for(&self, request: &Request<'_, '_>) -> String {
+        let user = request.uri.user.map(ToOwned::to_owned).unwrap_or_default();
+        let upstream = self.upstream_of(request.hop).and_then(|index| self.upstreams.get(index));
+        let registrations = upstream.and_then(|upstream| self.registrations.get(upstream.range.clone()));
+        let names =
+            |identity: &registration::Identity| identity.user == user || identity.contact_user == user;
+        let granted = registrations.unwrap_or_default().iter().find(|it| names(it.identity()));
+        let gruu = granted.and_then(|registration| registration.gruu()).map(ToOwned::to_owned);
+        gruu.unwrap_or_else(|| contact_uri(&user, request.hop))
+    }
+
     /// The dialog of a new subscription with one of the Contacts.
     pub(super) fn dialog(&mut self, request: &Request<'_, '_>, target: &str, hop: Hop) -> Dialog {
         let random = self.rng.random();
         let tag = self.notifier.next_tag(random);
-        Dialog::accept_for(request.message, target, hop, tag, &our_contact(request))
+        Dialog::accept_for(request.message, target, hop, tag, &self.contact_for(request))
     }
 
     /// 204 when the subscriber knows the state already (RFC 5839 §6.1).
@@ -180,7 +193,7 @@ impl Gateway {
             self.status_for((resource, standing), condition.filter(|_| !expires.is_zero()), now);
         let key = self.open(request, Weight::Light)?;
         let mut writer = self.response(request.message, request.hop, status, reason, None);
-        writer.field("Contact", &["<", &our_contact(request), ">"]);
+        writer.field("Contact", &["<", &self.contact_for(request), ">"]);
         writer.field_fmt("Expires", format_args!("{}", expires.as_secs()));
         let in_answer = matrix::in_answer(&Asked::of(request.message, false), self.config.compat);
         let entity = self.entity(request);
@@ -337,11 +350,6 @@ fn places<'a>(message: &Message<'a>, several: bool) -> Result<Vec<Place<'a>>, Re
         Ok(Place { uri, expires })
     };
     contacts.iter().map(place).collect()
-}
-
-fn our_contact(request: &Request<'_, '_>) -> String {
-    let user = request.uri.user.map(ToOwned::to_owned).unwrap_or_default();
-    contact_uri(&user, request.hop)
 }
 
 fn event_field(message: &Message<'_>, rules: &dyn Package) -> String {

@@ -22,7 +22,7 @@ pub(super) struct Upstream {
     /// When to send the next keep-alive.
     keepalive: Option<Instant>,
     /// Its registrations.
-    range: std::ops::Range<usize>,
+    pub(super) range: std::ops::Range<usize>,
 }
 
 impl Upstream {

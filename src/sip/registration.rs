@@ -11,7 +11,7 @@ use super::auth::{self, Login};
 use super::dialog::{contact_uri, via};
 use super::transaction::Transactions;
 use super::wire::text::seconds;
-use super::wire::{Address, Message, Method, Name, Start, Writer};
+use super::wire::{Address, Message, Method, Name, Start, Uri, Writer};
 use super::{Hop, User};
 use crate::limits;
 use crate::timer::Now;
@@ -86,6 +86,10 @@ pub struct Registration {
     leaving: bool,
     /// The way that later requests take (RFC 3608), value by value.
     service_route: Vec<String>,
+    /// Which device this is (RFC 5627 §4.1): the same in every run.
+    instance: String,
+    /// The address of this very device that the registrar gave (RFC 5627), to be our Contact in dialogs.
+    gruu: Option<String>,
     /// The realm that asked for the password.
     realm: Option<String>,
     /// What was last told: registered, or failed.
@@ -123,6 +127,8 @@ impl Registration {
             wake: None,
             leaving: false,
             service_route: Vec::new(),
+            instance: instance_of(&identity),
+            gruu: None,
             realm: None,
             told: None,
             identity,
@@ -166,6 +172,11 @@ impl Registration {
         &self.service_route
     }
 
+    /// The public GRUU of this address, while the registrar grants one.
+    pub fn gruu(&self) -> Option<&str> {
+        self.gruu.as_deref()
+    }
+
     /// The flow that requests for this address travel on, while there is one.
     pub fn hop(&self) -> Option<Hop> {
         self.hop
@@ -182,6 +193,7 @@ impl Registration {
     /// The flow is gone.
     pub fn on_flow_down(&mut self) {
         self.hop = None;
+        self.gruu = None;
         self.wake = None;
         self.since_ms = None;
         self.challenges = 0;
@@ -264,6 +276,7 @@ impl Registration {
         let granted = self.granted(response).unwrap_or(self.expires).max(1);
         let text = |value: &[u8]| String::from_utf8(value.to_vec()).ok();
         self.service_route = response.list(Name::ServiceRoute).filter_map(text).take(ROUTES).collect();
+        self.gruu = self.own(response).and_then(|own| own.params.text("pub-gruu").and_then(usable));
         let since_ms = *self.since_ms.get_or_insert(now.wall_ms);
         self.failures = 0;
         self.challenges = 0;
@@ -276,11 +289,16 @@ impl Registration {
 
     /// The lifetime of our Contact in a 2xx.
     fn granted(&self, response: &Message<'_>) -> Option<u32> {
-        let ours = contact_uri(&self.identity.contact_user, self.hop?);
-        let mut contacts = response.list(Name::Contact).filter_map(|value| Address::parse(value).ok());
-        let own = contacts.find(|contact| contact.uri.address() == ours.as_str() || contact.uri.raw == ours);
+        let own = self.own(response);
         own.and_then(|contact| contact.params.get("expires").flatten().and_then(seconds))
             .or_else(|| response.expires())
+    }
+
+    /// Our Contact in a 2xx.
+    fn own<'m>(&self, response: &Message<'m>) -> Option<Address<'m>> {
+        let ours = contact_uri(&self.identity.contact_user, self.hop?);
+        let mut contacts = response.list(Name::Contact).filter_map(|value| Address::parse(value).ok());
+        contacts.find(|contact| contact.uri.address() == ours.as_str() || contact.uri.raw == ours)
     }
 
     fn challenged(
@@ -339,6 +357,7 @@ impl Registration {
         });
         self.failures = self.failures.saturating_add(1);
         self.since_ms = None;
+        self.gruu = None;
         let again = now.mono + wait;
         self.standing = Standing::Failed { why, again };
         self.wake = (!self.leaving).then_some(again);
@@ -353,7 +372,7 @@ impl Registration {
         }
         let Identity { user, domain, contact_user, .. } = &self.identity;
         let expires = if self.leaving { 0 } else { self.expires };
-        let (tag, call_id, cseq) = (&self.tag, &self.call_id, self.cseq);
+        let (tag, call_id, cseq, instance) = (&self.tag, &self.call_id, self.cseq, &self.instance);
         transactions.send(hop, Method::Register, User::Register(self.id), now.mono, |branch| {
             let mut writer = Writer::request(Method::Register, &format!("sip:{domain}"));
             via(&mut writer, hop, branch);
@@ -362,14 +381,44 @@ impl Registration {
             writer.field_fmt("To", format_args!("<sip:{user}@{domain}>"));
             writer.field("Call-ID", &[call_id]);
             writer.field_fmt("CSeq", format_args!("{cseq} REGISTER"));
-            writer
-                .field_fmt("Contact", format_args!("<{}>;expires={expires}", contact_uri(contact_user, hop)));
+            writer.field_fmt(
+                "Contact",
+                format_args!(
+                    "<{}>;expires={expires};+sip.instance=\"<{instance}>\"",
+                    contact_uri(contact_user, hop)
+                ),
+            );
+            writer.field("Supported", &["gruu"]);
             writer.field_fmt("Expires", format_args!("{expires}"));
             writer.raw(credentials.unwrap_or_default().as_bytes());
             writer.finish()
         });
     }
 }
+
+/// A name of this device that needs no memory: made of what it registers (RFC 4122 §4.3, version 8 of RFC
+/// 9562).
+fn instance_of(identity: &Identity) -> String {
+    use sha2::Digest as _;
+    let Identity { user, domain, contact_user, .. } = identity;
+    let hash = sha2::Sha256::digest(format!("sipliance {contact_user} {user}@{domain}"));
+    let mut bits = hash.iter().take(16).fold(0_u128, |bits, byte| bits << 8 | u128::from(*byte));
+    bits = bits & !(0xf << 76) | 0x8 << 76;
+    bits = bits & !(0x3 << 62) | 0x2 << 62;
+    let part = |from: u32, digits: u32| bits >> from & ((1 << (4 * digits)) - 1);
+    let (a, b, c) = (part(96, 8), part(80, 4), part(64, 4));
+    format!("urn:uuid:{a:08x}-{b:04x}-{c:04x}-{:04x}-{:012x}", part(48, 4), part(0, 12))
+}
+
+/// A GRUU that can be a Contact: one SIP URI with `gr`, and nothing that ends a header field.
+fn usable(gruu: &str) -> Option<String> {
+    let uri = Uri::parse(gruu).ok().filter(|uri| uri.is_sip() && uri.user.is_some())?;
+    let clean = !gruu.contains(['<', '>', '"', ',']) && !gruu.chars().any(char::is_control);
+    (clean && uri.params.get("gr").is_some() && gruu.len() <= GRUU).then(|| gruu.to_owned())
+}
+
+/// Longest GRUU that is taken, in bytes; a longer one is none.
+const GRUU: usize = 256;
 
 fn retry_after(value: &[u8]) -> Option<Duration> {
     let digits = value.split(|byte| !byte.is_ascii_digit()).next()?;

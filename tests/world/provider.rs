@@ -53,6 +53,8 @@ pub struct Provider {
     /// Every PUBLISH, without repetitions: when, and what.
     pub publications: Vec<(Duration, String)>,
     pub pings: u32,
+    /// Who supports it gets a public GRUU.
+    pub gruus: bool,
     /// Requests other than REGISTER get 407.
     pub challenges_others: bool,
     /// In whose name.
@@ -75,6 +77,7 @@ impl Default for Provider {
             others: Vec::new(),
             publications: Vec::new(),
             pings: 0,
+            gruus: false,
             challenges_others: false,
             realm: "provider.example",
             answered: HashMap::new(),
@@ -196,7 +199,11 @@ impl Provider {
                 let contact = String::from_utf8_lossy(request.first(Name::Contact).unwrap()).into_owned();
                 let contact = contact.split(";expires").next().unwrap().to_owned();
                 let asked = request.expires().unwrap_or(*seconds);
-                writer.field_fmt("Contact", format_args!("{contact};expires={}", asked.min(*seconds)));
+                let gruu = match self.gruus && request.has_option(Name::Supported, "gruu") {
+                    true => format!(";pub-gruu=\"{};gr=x\"", request.to().unwrap().uri.address()),
+                    false => String::new(),
+                };
+                writer.field_fmt("Contact", format_args!("{contact}{gruu};expires={}", asked.min(*seconds)));
             }
             Step::TooBrief(least) => {
                 writer.field_fmt("Min-Expires", format_args!("{least}"));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sipliance::gateway::Input;
-use sipliance::sip::wire::Message;
+use sipliance::sip::wire::{Message, Method};
 use sipliance::sip::{FlowId, Transport};
 
 use super::home;
@@ -287,4 +287,55 @@ fn requests_do_not_come_over_a_flow_that_is_gone() {
     assert!(world.plug.writes.is_empty());
     let hop_is_tcp = world.provider.transport == Transport::Tcp;
     assert!(hop_is_tcp);
+}
+
+/// Proves: EV-20, OLD-2, GR-1, GR-2, GR-3, GR-4, GR-5, OB-1
+#[test]
+fn a_gruu_that_the_registrar_grants_is_our_contact() {
+    for granted in [true, false] {
+        let config = home::with_upstream(
+            "udp",
+            "  - who: ben\n    see: [plug]\n",
+            "  - who: sip:carla@provider.example\n    do: [plug]\n",
+        );
+        let mut world = World::with(75, config);
+        world.provider.gruus = granted;
+        world.run(5_000);
+        let flow = world.provider.flow.unwrap();
+        let (local, from) = ("192.0.2.1:40101".parse().unwrap(), world.provider.addr());
+        let more = format!("{PAI}Contact: <sip:carla@203.0.113.9>\r\nEvent: presence\r\nExpires: 600\r\n");
+        let bytes = passed_on("SUBSCRIBE", "plug", &more, "", 1);
+        let bytes = String::from_utf8(bytes.to_vec()).unwrap().replace("Content-Type: text/plain\r\n", "");
+        world.handle(Input::Datagram { flow, local, from, bytes: bytes.as_bytes() });
+        world.run(500);
+        let due = match granted {
+            true => "Contact: <sip:101@provider.example;gr=x>\r\n",
+            false => "Contact: <sip:plug@192.0.2.1:40101>\r\n",
+        };
+        assert!(world.provider.answers.last().unwrap().contains(due), "{:#?}", world.provider.answers);
+        let (_, notify) = world.sent(Method::Notify).pop().expect("a NOTIFY");
+        assert!(String::from_utf8_lossy(&notify).contains(due));
+        // Every REGISTER names the same device, the refresh and that of another run, and no GRUU.
+        world.run(600_000);
+        let contacts: Vec<String> = world
+            .provider
+            .got
+            .iter()
+            .filter(|(_, register)| register.contains("To: <sip:101@"))
+            .map(|(_, register)| {
+                let line = register.lines().find(|line| line.starts_with("Contact: ")).unwrap();
+                line.split("+sip.instance=").nth(1).unwrap().to_owned()
+            })
+            .collect();
+        assert!(contacts.len() > 2 && contacts.iter().all(|contact| *contact == contacts[0]), "{contacts:?}");
+        assert!(contacts[0].starts_with("\"<urn:uuid:") && !contacts[0].contains(";gr="), "{}", contacts[0]);
+        let calls: std::collections::HashSet<&str> = world
+            .provider
+            .got
+            .iter()
+            .filter(|(_, register)| register.contains("To: <sip:101@"))
+            .filter_map(|(_, register)| register.lines().find(|line| line.starts_with("Call-ID: ")))
+            .collect();
+        assert_eq!(calls.len(), 1, "a new Call-ID would end temporary ones");
+    }
 }
