@@ -149,7 +149,7 @@ impl Names {
     /// case where nothing matches with it.
     pub fn by_user(&self, user: &str) -> Option<Target> {
         let user = user.split(';').next().unwrap_or(user);
-        let found = self.unwrap(user, WRAPPINGS);
+        let found = self.open(user, WRAPPINGS);
         let picked = |code: &str| lookup(&self.names, user.strip_prefix(code)?)?.device();
         found.or_else(|| PICKUP.into_iter().find_map(picked).map(Target::Pickup))
     }
@@ -159,7 +159,7 @@ impl Names {
         lookup(&self.devices, name)
     }
 
-    fn unwrap(&self, user: &str, depth: u8) -> Option<Target> {
+    fn open(&self, user: &str, depth: u8) -> Option<Target> {
         if let Some(target) = lookup(&self.names, user) {
             return Some(target);
         }
@@ -169,10 +169,10 @@ impl Names {
         }
         let depth = depth.checked_sub(1)?;
         if bare != user {
-            return self.unwrap(bare, depth);
+            return self.open(bare, depth);
         }
         let inner = opaque::open(&self.keys, &self.domain, user).or_else(|| address::decoded(user))?;
-        self.unwrap(&inner, depth)
+        self.open(&inner, depth)
     }
 
     fn by_attributes(&self, of: &Attributes) -> Option<Target> {

@@ -12,6 +12,7 @@ pub mod command;
 pub mod fixture;
 pub mod house;
 pub mod profile;
+pub mod ringing;
 pub mod shadow;
 pub mod shipped;
 pub mod value;

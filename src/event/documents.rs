@@ -6,8 +6,8 @@ use std::collections::{HashMap, HashSet};
 use super::custom::{CustomList, CustomLists};
 use super::filter::{self, Addresses, Facts, Whose};
 use super::{
-    CHOSEN, EVENTS, Filters, Member, OUTSIDE, PACKAGES, PARTIAL, Package, People, Ringing, Rooms, Sharing,
-    Subject, View, Watching, address_of, identity_of, is_there, view_of, watcher_of_2000,
+    CHOSEN, EVENTS, Filters, Member, OUTSIDE, PACKAGES, PARTIAL, Package, People, Rooms, Sharing, Subject,
+    View, Watching, address_of, identity_of, is_there, view_of, watcher_of_2000,
 };
 use super::{appliance, list, matrix};
 use crate::body::filter::FilterSet;
@@ -17,6 +17,7 @@ use crate::config::{Config, DeviceId};
 use crate::device::alerts::{Alerts, Counts};
 use crate::device::appliance::Device;
 use crate::device::house::House;
+use crate::device::ringing::Ringing;
 use crate::sip::notifier::watchers::{Fact, Standing};
 use crate::sip::notifier::{Document, Moment, Resource, Source, Watcher};
 use crate::sip::wire::Uri;
@@ -96,7 +97,7 @@ impl Source for Documents<'_> {
                 self.devices(subject).for_each(|device| {
                     hash_chosen(device, resource.view, &mut hasher);
                     let member = Member { device, visible: resource.view };
-                    self.ringing.heard_by(&member).hash(&mut hasher);
+                    self.hears(&member).hash(&mut hasher);
                 });
             }
             Subject::Custom(index) => {
@@ -108,7 +109,7 @@ impl Source for Documents<'_> {
             }
             Subject::User(user) => self.people.version(user).hash(&mut hasher),
             subject => self.devices(subject).for_each(|device| {
-                (device.shadow().version(), self.ringing.has(device.index())).hash(&mut hasher);
+                (device.shadow().version(), self.ringing.bell(device.index())).hash(&mut hasher);
             }),
         }
         hasher.finish()
@@ -307,12 +308,18 @@ impl Documents<'_> {
             nth: watcher.nth,
             entity: watcher.entity,
             alerts: self.alerts_for(who, resource.facet & OUTSIDE != 0),
-            rings: members.iter().any(|member| self.ringing.heard_by(member)),
+            rings: members.iter().any(|member| self.hears(member)),
             person: self.person(subject),
             filter: watcher.filter.and_then(|filter| self.filters.get(filter)),
             page: watcher.page,
             ..View::of(members, &self.config.house.domain, self.now)
         }
+    }
+
+    /// Whether a bell rings there that the watcher may hear.
+    fn hears(&self, member: &Member<'_>) -> bool {
+        let bit = self.ringing.bell(member.device.index()).map(|event| EVENTS + event);
+        bit.is_some_and(|bit| bit < 128 && member.visible >> bit & 1 == 1)
     }
 
     /// The people of a subject.

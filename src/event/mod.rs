@@ -16,7 +16,6 @@ pub mod message_summary;
 pub mod package;
 pub mod people;
 pub mod presence;
-pub mod ringing;
 pub mod subject;
 pub mod winfo;
 
@@ -27,7 +26,6 @@ pub use self::documents::{Cache, Documents};
 pub use self::filter::Filters;
 pub use self::package::{EVENTS, Member, Package, Sharing, View, partial};
 pub use self::people::People;
-pub use self::ringing::Ringing;
 pub use self::subject::{Class, Rooms, Subject};
 pub use self::winfo::{Watching, watcher_of_2000};
 

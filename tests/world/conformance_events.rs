@@ -212,16 +212,22 @@ fn a_burst_of_alerts_is_one_notify_a_second() {
     assert!(last.contains("Messages-Waiting: yes"), "{last}");
 }
 
-/// Proves: RC-1
-#[test]
-fn the_answer_to_a_notify_may_change_the_rate() {
-    let mut world = World::new(908);
-    let anna = subscribed(&mut world, "appliance");
+/// A phone that has not answered its last NOTIFY, and that NOTIFY.
+fn unanswered(world: &mut World) -> (usize, bytes::Bytes) {
+    let anna = subscribed(world, "appliance");
     world.run(1_000);
     world.phones[anna].replies.push_back(Reply::Never);
     world.report("stat/plug/POWER", "ON");
     world.run(100);
     let (_, notify) = world.sent(Method::Notify).pop().unwrap();
+    (anna, notify)
+}
+
+/// Proves: RC-1
+#[test]
+fn the_answer_to_a_notify_may_change_the_rate() {
+    let mut world = World::new(908);
+    let (anna, notify) = unanswered(&mut world);
     let message = Message::parse(&notify).unwrap();
     let mut writer = write::response(&message, 200, "OK", None, None);
     writer.field("Event", &["appliance;max-rate=0.1"]);
@@ -244,12 +250,7 @@ fn the_answer_to_a_notify_may_change_the_rate() {
 #[test]
 fn an_answer_whose_from_and_to_are_exchanged_is_an_answer() {
     let mut world = World::new(913);
-    let anna = subscribed(&mut world, "appliance");
-    world.run(1_000);
-    world.phones[anna].replies.push_back(Reply::Never);
-    world.report("stat/plug/POWER", "ON");
-    world.run(100);
-    let (_, notify) = world.sent(Method::Notify).pop().unwrap();
+    let (anna, notify) = unanswered(&mut world);
     let message = Message::parse(&notify).unwrap();
     let answer = String::from_utf8(write::response(&message, 200, "OK", None, None).finish()).unwrap();
     let swapped = answer.replace("From:", "X:").replace("To:", "From:").replace("X:", "To:");

@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::package::{EVENTS, Member};
 use crate::config::DeviceId;
 
 /// How long a bell rings after it was pressed last.
@@ -43,17 +42,9 @@ impl Ringing {
         self.0.values().map(|(_, until)| *until).min()
     }
 
-    /// Whether an appliance rings.
-    pub fn has(&self, device: DeviceId) -> bool {
-        self.0.contains_key(&device)
-    }
-
-    /// Whether a watcher may hear it ring.
-    pub fn heard_by(&self, member: &Member<'_>) -> bool {
-        let bit = |event: usize| EVENTS + event;
-        self.0
-            .get(&member.device.index())
-            .is_some_and(|(event, _)| bit(*event) < 128 && member.visible >> bit(*event) & 1 == 1)
+    /// The event by which an appliance rings: its index in the profile.
+    pub fn bell(&self, device: DeviceId) -> Option<usize> {
+        self.0.get(&device).map(|(event, _)| *event)
     }
 
     /// Forgets those that `keep` does not name.
