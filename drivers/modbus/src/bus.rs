@@ -10,13 +10,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sipliance_driver::{Backoff, Why};
+use sipliance_driver_serial::forget_input;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_modbus::client::{Client as _, Context, rtu, tcp};
 use tokio_modbus::slave::{Slave, SlaveContext as _};
 use tokio_modbus::{Error, ExceptionCode};
-use tokio_serial::{ClearBuffer, SerialPort as _, SerialStream};
+use tokio_serial::SerialStream;
 
 use crate::job::Job;
 use crate::{Line, Settings};
@@ -201,11 +202,7 @@ struct Shared(Arc<Mutex<SerialStream>>);
 impl Shared {
     /// What came without being asked for, or too late, is no answer.
     fn forget_input(&self) {
-        let mut port = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let _ = port.clear(ClearBuffer::Input);
-        // What tokio's readiness still knows of is read away; nothing blocks here.
-        let mut rest = [0; 256];
-        while matches!(port.try_read(&mut rest), Ok(1..)) {}
+        forget_input(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     fn with<T>(&self, act: impl FnOnce(Pin<&mut SerialStream>) -> T) -> T {
@@ -225,8 +222,9 @@ impl AsyncWrite for Shared {
         self.with(|port| port.poll_write(task, bytes))
     }
 
-    fn poll_flush(self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<io::Result<()>> {
-        self.with(|port| port.poll_flush(task))
+    /// A real flush would hold up every driver of this thread until the bits have left.
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Task<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Task<'_>) -> Poll<io::Result<()>> {
