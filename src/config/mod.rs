@@ -202,6 +202,7 @@ impl Link {
             LinkSettings::Serial(_) => format!("serial port {}", self.name),
             LinkSettings::Gpio(_) => format!("GPIO of {}", self.name),
             LinkSettings::Modbus(_) => format!("Modbus gateway {}", self.name),
+            LinkSettings::Meter(_) => format!("meter port {}", self.name),
             LinkSettings::W1 => format!("1-Wire of {}", self.name),
             LinkSettings::Sip(_) => format!("gateway of {}", self.name),
             LinkSettings::Sim => self.name.clone(),
@@ -218,6 +219,8 @@ pub enum LinkSettings {
     Serial(SerialSettings),
     /// Modbus units.
     Modbus(ModbusSettings),
+    /// Meters that are read out.
+    Meter(MeterSettings),
     /// Lines of the Pi.
     Gpio(GpioSettings),
     /// The 1-Wire bus of the Pi.
@@ -286,6 +289,19 @@ pub struct SerialSettings {
     pub echo: bool,
     /// What rouses a sleeping device.
     pub wake: Option<Wake>,
+}
+
+/// How to open the port of meters that are read out by IEC 62056-21.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MeterSettings {
+    /// Device path.
+    pub path: std::path::PathBuf,
+    /// Speed of the sign-on.
+    pub baud: u32,
+    /// `7E1`, …
+    pub format: String,
+    /// Stay at that speed, whatever the meter offers.
+    pub fixed: bool,
 }
 
 /// A Modbus line and how it is used.

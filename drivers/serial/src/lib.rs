@@ -56,7 +56,6 @@ impl Settings {
             wake: None,
         }
     }
-
 }
 
 /// How long so many bytes need on the line, with start, parity and stop bits.

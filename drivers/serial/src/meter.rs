@@ -128,7 +128,10 @@ impl Link {
     }
 
     fn gone(&self, detail: &str) -> Why {
-        Why(format!("serial port {}: it is gone{detail} – was the cable pulled?", self.settings.path.display()))
+        Why(format!(
+            "serial port {}: it is gone{detail} – was the cable pulled?",
+            self.settings.path.display()
+        ))
     }
 
     /// Says once what is wrong; the meter is asked again and again.

@@ -93,7 +93,11 @@ pub(super) fn wires(devices: &[Device], links: usize) -> Vec<Wire> {
                     }
                     routes.entry(channel.clone()).or_default().push(route);
                 }
-                Source::Frame { .. } | Source::Obis { .. } => frames.push(route),
+                Source::Frame { .. } | Source::Obis { read_out: None, .. } => frames.push(route),
+                // Meters on one line are told apart by the question.
+                Source::Obis { read_out: Some((query, _)), .. } => {
+                    routes.entry(query.channel.clone()).or_default().push(route);
+                }
                 Source::Registers(registers) => {
                     routes.entry(registers.query().channel).or_default().push(route);
                 }

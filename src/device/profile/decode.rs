@@ -91,20 +91,12 @@ fn kind(node: &Node, faults: &mut Faults) -> Option<Arc<str>> {
 
 fn driver(node: &Node, faults: &mut Faults) -> Option<DriverKind> {
     let word = node.text("driver", faults)?;
-    const ALL: [DriverKind; 7] = [
-        DriverKind::Mqtt,
-        DriverKind::Serial,
-        DriverKind::Modbus,
-        DriverKind::P1,
-        DriverKind::Gpio,
-        DriverKind::W1,
-        DriverKind::Sip,
-    ];
-    let found = ALL.into_iter().find(|driver| driver.word() == word);
+    let words = || DriverKind::ALL.iter().map(|driver| driver.word());
+    let found = DriverKind::ALL.into_iter().find(|driver| driver.word() == word);
     if found.is_none() {
-        let help = match nearest(&word, ALL.iter().map(|driver| driver.word())) {
+        let help = match nearest(&word, words()) {
             Some(near) => format!("did you mean `{near}`?"),
-            None => "the drivers are mqtt, serial, modbus, p1, gpio, w1 and sip".to_owned(),
+            None => format!("the drivers are {}", words().collect::<Vec<_>>().join(", ")),
         };
         faults.error(Some(node.place), "driver", format!("there is no driver `{word}`"), Some(help));
     }
@@ -178,8 +170,8 @@ fn model(
         _ => &[],
     };
     let hex = matches!(&link, LinkNeeds::Serial(needs) if needs.hex);
-    let Shared { topic, unit, folder } = shared;
-    let scope = Scope { driver, topic, lines, hex, unit, folder };
+    let Shared { topic, unit, folder, read_out } = shared;
+    let scope = Scope { driver, topic, lines, hex, unit, folder, read_out };
     let online = online(map.take("online"), &at("online"), &scope, faults);
     let mut properties = match map.take("properties") {
         Some(node) => properties(node, &at("properties"), &scope, faults),

@@ -41,7 +41,11 @@ fn queries(model: &Model) -> Vec<Said> {
             let hello = needs.hello.iter().map(|ask| ask.to_vec());
             all.extend(hello.chain(wake).map(|bytes| (SERIAL.to_owned(), bytes)));
         }
-        LinkNeeds::Modbus(_) | LinkNeeds::Gpio(_) | LinkNeeds::W1(_) | LinkNeeds::Sip(_) => {}
+        LinkNeeds::Modbus(_)
+        | LinkNeeds::Meter(_)
+        | LinkNeeds::Gpio(_)
+        | LinkNeeds::W1(_)
+        | LinkNeeds::Sip(_) => {}
     }
     all
 }

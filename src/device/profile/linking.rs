@@ -9,7 +9,7 @@ use super::registers::Unit;
 use super::texts::topic;
 use super::transport::Scope;
 use super::typed::fault;
-use super::{DriverKind, LinkNeeds, Online, Source, Target, Template, Watched, Write, serial};
+use super::{DriverKind, LinkNeeds, Online, Query, Source, Target, Template, Watched, Write, serial};
 use crate::config::fault::{Faults, nearest};
 use crate::config::yaml::{MapReader, Node};
 use crate::config::{GpioDirection, GpioLine, Pull};
@@ -32,6 +32,11 @@ pub(super) fn link(
         }
         (DriverKind::P1, node) => {
             Some((LinkNeeds::Serial(Box::new(serial::p1(node, path, faults)?)), shared))
+        }
+        (DriverKind::Iec62056, node) => {
+            let needs = serial::meter(node, path, faults)?;
+            let read_out = Some(needs.query.clone());
+            Some((LinkNeeds::Meter(needs), Shared { read_out, ..shared }))
         }
         (DriverKind::Modbus, node) => {
             let (needs, unit) = serial::modbus(node, path, faults)?;
@@ -85,6 +90,8 @@ pub(super) struct Shared {
     pub(super) topic: Option<Channel>,
     pub(super) unit: Option<Unit>,
     pub(super) folder: Option<Arc<str>>,
+    /// What brings the values of a meter.
+    pub(super) read_out: Option<(Query, Duration)>,
 }
 
 /// `device: 28-01193a44fa5c`: a folder and nothing above it.

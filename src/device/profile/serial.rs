@@ -4,15 +4,18 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
-use sipliance_driver::{Checksum, Cut, Framing, Wake};
+use sipliance_driver::{Channel, Checksum, Cut, Framing, Wake};
 
 use super::registers::{Order, Unit, order};
 use super::typed::{fault, hex_bytes, pattern, wire};
-use super::{ModbusNeeds, SerialNeeds};
-use crate::config::SerialSettings;
+use super::{MeterNeeds, ModbusNeeds, Query, SerialNeeds};
 use crate::config::fault::Faults;
 use crate::config::yaml::{MapReader, Node};
+use crate::config::{MeterSettings, SerialSettings};
 use crate::limits::PROFILE_STEPS;
+
+/// Speed and format of most appliances.
+const USUAL: (u32, &str) = (9600, "8N1");
 
 /// Silence that ends an unfinished frame of known length, where nothing is said.
 const GAP: Duration = Duration::from_millis(100);
@@ -24,7 +27,7 @@ const WAKE_WAIT: Duration = Duration::from_millis(100);
 pub(super) fn serial(node: &Node, path: &str, faults: &mut Faults) -> Option<SerialNeeds> {
     let mut map = MapReader::new(node, path, faults)?;
     let hex = encoding(&mut map, faults);
-    let (baud, format) = line(&mut map, faults);
+    let (baud, format) = line(&mut map, USUAL, faults);
     let frame = map.require("frame", faults).and_then(|node| frame(node, hex, &map.at("frame"), faults));
     let checksum = super::registers::word(&mut map, "checksum", &Checksum::WORDS, faults);
     let trim = bytes_of(&mut map, "trim", hex, faults).unwrap_or_default();
@@ -56,10 +59,10 @@ fn encoding(map: &mut MapReader<'_>, faults: &mut Faults) -> bool {
 }
 
 /// `baud:` and `format:`.
-fn line(map: &mut MapReader<'_>, faults: &mut Faults) -> (u32, String) {
+fn line(map: &mut MapReader<'_>, usual: (u32, &str), faults: &mut Faults) -> (u32, String) {
     let baud = map.int("baud", 50..=4_000_000, faults).and_then(|baud| u32::try_from(baud).ok());
     let format = map.take("format").and_then(|node| format_word(node, &map.at("format"), faults));
-    (baud.unwrap_or(9600), format.unwrap_or_else(|| "8N1".to_owned()))
+    (baud.unwrap_or(usual.0), format.unwrap_or_else(|| usual.1.to_owned()))
 }
 
 /// `8N1`: data bits, parity, stop bits.
@@ -163,15 +166,7 @@ pub(super) fn p1(node: Option<&Node>, path: &str, faults: &mut Faults) -> Option
         let mut map = MapReader::new(node, path, faults)?;
         let words = [("required", true), ("none", false)];
         checked = super::registers::word(&mut map, "checksum", &words, faults).unwrap_or(true);
-        if let Some(node) = map.take("baud") {
-            baud = node
-                .int(50..=4_000_000, &map.at("baud"), faults)
-                .and_then(|baud| u32::try_from(baud).ok())
-                .unwrap_or(baud);
-        }
-        if let Some(node) = map.take("format") {
-            format = format_word(node, &map.at("format"), faults).unwrap_or(format);
-        }
+        (baud, format) = line(&mut map, (baud, &format), faults);
         map.finish(faults);
     }
     let settings = SerialSettings {
@@ -193,6 +188,53 @@ pub(super) fn p1(node: Option<&Node>, path: &str, faults: &mut Faults) -> Option
     Some(SerialNeeds { settings, hello: Vec::new(), fault: None, retries: 0, hex: false })
 }
 
+/// How often a meter is read out where nothing is said, and at most.
+const READ_OUT: (Duration, Duration) = (Duration::from_secs(900), Duration::from_secs(60));
+
+/// `link:` of a meter that is read out.
+pub(super) fn meter(node: Option<&Node>, path: &str, faults: &mut Faults) -> Option<MeterNeeds> {
+    let mut settings =
+        MeterSettings { path: PathBuf::new(), baud: 300, format: "7E1".to_owned(), fixed: false };
+    let (mut address, mut every, mut retries) = (String::new(), READ_OUT.0, 2);
+    if let Some(node) = node {
+        let mut map = MapReader::new(node, path, faults)?;
+        (settings.baud, settings.format) = line(&mut map, (300, "7E1"), faults);
+        let words = [("offered", false), ("fixed", true)];
+        settings.fixed = super::registers::word(&mut map, "speed", &words, faults).unwrap_or(false);
+        if let Some(node) = map.take("address") {
+            address = meter_address(node, &map.at("address"), faults)?;
+        }
+        if let Some(node) = map.take("every") {
+            every = node.duration(&map.at("every"), faults).unwrap_or(every);
+            if every < READ_OUT.1 {
+                let message = "a read-out takes up to a minute: at most one in `1m`";
+                fault(node, &map.at("every"), message, faults);
+            }
+        }
+        let number = map.int("retries", 0..=5, faults).and_then(|n| u32::try_from(n).ok());
+        retries = number.unwrap_or(retries);
+        map.finish(faults);
+    }
+    let channel = Channel::new(&format!("meter/{address}"));
+    let query = Query { channel, payload: Bytes::from(format!("/?{address}!\r\n")) };
+    Some(MeterNeeds { settings, query: (query, every), retries })
+}
+
+/// What tells meters on one line apart; nothing means whoever hears it.
+fn meter_address(node: &Node, path: &str, faults: &mut Faults) -> Option<String> {
+    let text = node.text(path, faults)?;
+    if text == "any" {
+        return Some(String::new());
+    }
+    if text.len() > 32 || !text.chars().all(|c| c.is_ascii_alphanumeric()) {
+        let message =
+            format!("`{text}` is no address of a meter: write at most 32 letters and digits, or any");
+        fault(node, path, message, faults);
+        return None;
+    }
+    Some(text)
+}
+
 /// `link:` of a Modbus unit, and what all its values share.
 pub(super) fn modbus(node: Option<&Node>, path: &str, faults: &mut Faults) -> Option<(ModbusNeeds, Unit)> {
     let Some(node) = node else {
@@ -201,7 +243,7 @@ pub(super) fn modbus(node: Option<&Node>, path: &str, faults: &mut Faults) -> Op
     };
     let mut map = MapReader::new(node, path, faults)?;
     let unit = map.require("unit", faults).and_then(|node| unit_number(node, &map.at("unit"), faults));
-    let (baud, format) = line(&mut map, faults);
+    let (baud, format) = line(&mut map, USUAL, faults);
     let order = order(&mut map, faults).unwrap_or(Order::Abcd);
     let gap = map.duration("gap", faults).unwrap_or(Duration::from_millis(20));
     let timeout = super::transport::wait(&mut map, "timeout", faults).unwrap_or(Duration::from_secs(1));

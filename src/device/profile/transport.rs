@@ -9,7 +9,7 @@ use super::buses::{obis_source, register_target};
 use super::registers::Unit;
 use super::texts::{Holes, body_of, pointer, template, topic};
 use super::typed::{fault, id, map_in, map_out, pattern};
-use super::{DriverKind, Map, Read, Source, Target, Template, Write, registers};
+use super::{DriverKind, Map, Query, Read, Source, Target, Template, Write, registers};
 use crate::config::fault::{Faults, nearest};
 use crate::config::yaml::{Data, MapReader, Node};
 use crate::config::{GpioDirection, GpioLine};
@@ -28,6 +28,8 @@ pub(super) struct Scope<'a> {
     pub(super) unit: Option<Unit>,
     /// The folder of a 1-Wire device.
     pub(super) folder: Option<Arc<str>>,
+    /// What brings the values of a meter that is read out.
+    pub(super) read_out: Option<(Query, Duration)>,
 }
 
 impl Scope<'_> {
@@ -61,7 +63,7 @@ impl Scope<'_> {
             DriverKind::Mqtt => self.topic_source(map, faults),
             DriverKind::Serial => self.frame_source(map, faults),
             DriverKind::Modbus => self.unit.and_then(|unit| registers::source(map, unit, faults)),
-            DriverKind::P1 => obis_source(map, faults),
+            DriverKind::P1 | DriverKind::Iec62056 => obis_source(map, self.read_out.as_ref(), faults),
             DriverKind::Gpio => self.line_source(map, faults),
             DriverKind::W1 => self.file_source(map, faults),
             DriverKind::Sip => item_source(map, faults),
@@ -168,7 +170,7 @@ impl Scope<'_> {
                 let default = reads.first();
                 self.unit.and_then(|unit| register_target(&mut map, unit, kind, default, faults))
             }
-            DriverKind::P1 | DriverKind::W1 => {
+            DriverKind::P1 | DriverKind::Iec62056 | DriverKind::W1 => {
                 let message = format!("nothing can be set over {}", self.driver.word());
                 faults.error(Some(map.place), &map.path, message, None);
                 None
@@ -211,7 +213,7 @@ impl Scope<'_> {
             DriverKind::Serial => self.frame_target(&mut map, holes, faults),
             DriverKind::Sip => say_target(&mut map, holes, faults),
             DriverKind::Gpio => self.pulse(&mut map, faults),
-            DriverKind::Modbus | DriverKind::P1 | DriverKind::W1 => {
+            DriverKind::Modbus | DriverKind::P1 | DriverKind::Iec62056 | DriverKind::W1 => {
                 let message = format!("there are no actions over {}", self.driver.word());
                 let help = Some("a register that can be set is a property with `write:`".to_owned());
                 faults.error(Some(map.place), &map.path, message, help);

@@ -30,8 +30,7 @@ fn with(settings: Settings) -> Bench {
 impl Bench {
     fn ask(&mut self, id: u64, payload: &'static str) {
         let channel = Channel::new("power");
-        let op =
-            Op::Ask { id: OpId(id), channel, payload: payload.into(), timeout: Duration::from_secs(3) };
+        let op = Op::Ask { id: OpId(id), channel, payload: payload.into(), timeout: Duration::from_secs(3) };
         self.desk.op(op, self.now, &mut self.outbox);
     }
 

@@ -165,11 +165,7 @@ async fn more(wire: &mut impl Wire, held: &mut BytesMut, patience: Duration) -> 
     }
 }
 
-async fn identified(
-    wire: &mut impl Wire,
-    held: &mut BytesMut,
-    baud: u32,
-) -> Result<Identification, Trouble> {
+async fn identified(wire: &mut impl Wire, held: &mut BytesMut, baud: u32) -> Result<Identification, Trouble> {
     let (mut came, mut patience) = (0, REACTION);
     loop {
         let before = held.len();

@@ -27,11 +27,7 @@ impl AsyncRead for Cable {
 }
 
 impl AsyncWrite for Cable {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        task: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, task: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.near).poll_write(task, bytes)
     }
 
@@ -177,9 +173,11 @@ async fn a_meter_is_read_at_the_speed_that_it_offers() {
 
 #[tokio::test(start_paused = true)]
 async fn meters_that_wait_for_no_answer_are_given_none() {
-    for (identification, fixed, want) in
-        [("/ABCzOLD\r\n", false, &[300][..]), ("/ABCDMETER\r\n", false, &[300, 4800]), ("/ABCDM\r\n", true, &[300])]
-    {
+    for (identification, fixed, want) in [
+        ("/ABCzOLD\r\n", false, &[300][..]),
+        ("/ABCDMETER\r\n", false, &[300, 4800]),
+        ("/ABCDM\r\n", true, &[300]),
+    ] {
         let (got, told, speeds) = play(Meter::new(identification), fixed).await;
         assert_eq!(got.unwrap(), DATA, "{identification}");
         assert_eq!((told.len(), speeds.as_slice()), (1, want), "{identification}");
