@@ -3,6 +3,7 @@
 mod chance;
 mod commands;
 mod knowledge;
+mod lines;
 mod modbus;
 mod serial;
 

@@ -47,6 +47,8 @@ pub(super) struct Poll {
     pub(super) ask: Query,
     pub(super) every: Option<Duration>,
     pub(super) due: Option<Instant>,
+    /// Its time came while the device did not answer.
+    pub(super) missed: bool,
 }
 
 /// What a payload is about.
@@ -141,7 +143,7 @@ fn polls(wire: &mut Wire, device: usize, model: &Model) {
         .find(|poll| poll.device == device && poll.ask == ask)
     {
         Some(poll) => poll.every = [poll.every, every].into_iter().flatten().min(),
-        None => wire.polls.push(Poll { device, ask, every, due: None }),
+        None => wire.polls.push(Poll { device, ask, every, due: None, missed: false }),
     };
     if let LinkNeeds::Serial(needs) = &model.link {
         let port = || Channel::new(SERIAL);
