@@ -114,6 +114,11 @@ impl Bus {
             }
         }
         let fresh = || Rest { backoff: Backoff::new(RESTS.0, RESTS.1), until: Instant::now() };
+        // A unit that is slow, not dead, may answer yet; on a serial line nothing tells its answer from that of
+        // the next request.
+        if matches!(self.line, Open::Rtu(_)) {
+            self.free = self.free.max(Instant::now() + patience);
+        }
         let rest = self.rests.entry(job.unit).or_insert_with(fresh);
         rest.until = Instant::now() + rest.backoff.pause();
         End::Silent
@@ -159,9 +164,12 @@ fn judge(job: &Job, result: Result<Called, tokio::time::error::Elapsed>) -> End 
         Ok(Ok(Err(ExceptionCode::GatewayPathUnavailable | ExceptionCode::GatewayTargetDevice))) => {
             End::Silent
         }
-        Ok(Ok(Err(exception))) => {
-            End::Refused(format!("unit {} says {exception} (exception {})", job.unit, u8::from(exception)))
-        }
+        Ok(Ok(Err(exception))) => End::Refused(format!(
+            "unit {} {} (exception {})",
+            job.unit,
+            words(exception),
+            u8::from(exception)
+        )),
         // Noise on the line; the line itself works.
         Ok(Err(Error::Transport(error)))
             if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput) =>
@@ -169,6 +177,23 @@ fn judge(job: &Job, result: Result<Called, tokio::time::error::Elapsed>) -> End 
             End::Silent
         }
         Ok(Err(Error::Transport(error))) => End::Lost(error.to_string()),
+    }
+}
+
+/// What a unit means by an exception (application protocol 1.1b3 §7).
+fn words(exception: ExceptionCode) -> &'static str {
+    match exception {
+        ExceptionCode::IllegalFunction => "does not know this function",
+        ExceptionCode::IllegalDataAddress => "has no such register or coil",
+        ExceptionCode::IllegalDataValue => "does not take this value or count",
+        ExceptionCode::ServerDeviceFailure => "failed to do it",
+        ExceptionCode::Acknowledge => "needs longer and has not finished",
+        ExceptionCode::ServerDeviceBusy => "is busy with something else",
+        ExceptionCode::MemoryParityError => "has a fault in its memory",
+        ExceptionCode::GatewayPathUnavailable => "is on no line of its gateway",
+        ExceptionCode::GatewayTargetDevice => "does not answer its gateway",
+        ExceptionCode::Custom(7) => "will not do it (negative acknowledge)",
+        ExceptionCode::Custom(_) => "refuses",
     }
 }
 

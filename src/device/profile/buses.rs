@@ -98,6 +98,24 @@ pub(super) fn obis_source(
     Some(Source::Obis { code, field, read_out: read_out.cloned() })
 }
 
+/// `function: 16` for units that know no other way to write a single register; the end of the channel.
+fn function(map: &mut MapReader<'_>, table: Table, words: u16, faults: &mut Faults) -> Option<&'static str> {
+    let Some(node) = map.take("function") else { return Some("") };
+    let path = map.at("function");
+    match (node.int(0..=255, &path, faults)?, table) {
+        (16, Table::Holding) => Some("/many"),
+        (6, Table::Holding) if words == 1 => Some(""),
+        (6, Table::Holding) => {
+            fault(node, &path, "function 6 writes one register, and the value takes several", faults);
+            None
+        }
+        _ => {
+            fault(node, &path, "a register is written by function 6 or 16, a coil always by 5", faults);
+            None
+        }
+    }
+}
+
 /// A register or coil that is set; what is not said is as in the first `read:`.
 pub(super) fn register_target(
     map: &mut MapReader<'_>,
@@ -131,8 +149,9 @@ pub(super) fn register_target(
         faults.error(Some(map.place), &map.at("scale"), "a scale of 0 loses every value", None);
         return None;
     }
+    let many = function(map, table, form.number.words(), faults)?;
     Some(Target::Register {
-        channel: Channel::new(&format!("{}/{}/{address}", unit.number, table.word())),
+        channel: Channel::new(&format!("{}/{}/{address}{many}", unit.number, table.word())),
         form,
         scale,
         offset: offset.or(read.and_then(|read| read.offset)).unwrap_or(0.0),
