@@ -6,6 +6,7 @@ answer. Every write is printed.
 """
 
 import asyncio
+import logging
 import struct
 import sys
 
@@ -19,6 +20,7 @@ UNIT = SimDevice(id=1, simdata=(
     [SimData(0, count=1024, values=0, datatype=DataType.REGISTERS)],
 ))
 READ_INPUT, WRITES = 4, (5, 6, 15, 16)
+UNIT_AT = {"rtu": 0, "tcp": 6}
 readings = 0
 
 
@@ -33,10 +35,14 @@ def seen(sending, pdu):
 
 
 def main(kind, place):
-    more = {"ignore_missing_devices": True, "trace_pdu": seen}
+    def silent(sending, packet):
+        return b"" if sending and packet[UNIT_AT[kind]] != 1 else packet
+
+    more = {"trace_pdu": seen, "trace_packet": silent}
     if kind == "tcp":
         return StartAsyncTcpServer(context=[UNIT], address=("127.0.0.1", int(place)), **more)
     return StartAsyncSerialServer(context=[UNIT], port=place, baudrate=9600, **more)
 
 
+logging.disable(logging.CRITICAL)     # units that are not there fill the log
 asyncio.run(main(*sys.argv[1:]))

@@ -25,8 +25,9 @@ use crate::{Line, Settings};
 /// How long name and TCP may take together.
 const DIAL: Duration = Duration::from_secs(5);
 
-/// The first and the longest rest of a unit that does not answer.
-const RESTS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// The first and the longest rest of a unit that does not answer. The house asks whoever is offline every 30 s:
+/// by then the rest is over, and the question goes out.
+const RESTS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(24));
 
 /// How a request ended.
 #[derive(Debug, PartialEq)]
@@ -47,7 +48,13 @@ pub(crate) enum End {
 struct Rest {
     backoff: Backoff,
     until: Instant,
+    /// How often in a row it was silent.
+    times: u32,
 }
+
+/// A unit that was silent so often is silent for whoever asks, also while it rests: several appliances may
+/// hang on one unit, and each must learn of it.
+const SURE: u32 = 3;
 
 pub(crate) struct Bus {
     settings: Settings,
@@ -95,9 +102,12 @@ impl Bus {
     /// Asks a unit. A reading is repeated and left out while its unit rests; a write is made exactly
     /// once.
     pub async fn perform(&mut self, job: &Job, patience: Duration) -> End {
-        let resting = self.rests.get(&job.unit).map(|rest| rest.until);
-        if job.harmless() && resting.is_some_and(|until| until > Instant::now()) {
-            return End::Resting;
+        let resting = self.rests.get(&job.unit).map(|rest| (rest.until, rest.times));
+        if let Some((until, times)) = resting
+            && job.harmless()
+            && until > Instant::now()
+        {
+            return if times < SURE { End::Resting } else { End::Silent };
         }
         let tries = if job.harmless() && resting.is_none() { 1 + self.settings.retries } else { 1 };
         for attempt in 0..tries {
@@ -113,7 +123,7 @@ impl Bus {
                 }
             }
         }
-        let fresh = || Rest { backoff: Backoff::new(RESTS.0, RESTS.1), until: Instant::now() };
+        let fresh = || Rest { backoff: Backoff::new(RESTS.0, RESTS.1), until: Instant::now(), times: 0 };
         // A unit that is slow, not dead, may answer yet; on a serial line nothing tells its answer from that of
         // the next request.
         if matches!(self.line, Open::Rtu(_)) {
@@ -121,6 +131,7 @@ impl Bus {
         }
         let rest = self.rests.entry(job.unit).or_insert_with(fresh);
         rest.until = Instant::now() + rest.backoff.pause();
+        rest.times = rest.times.saturating_add(1);
         End::Silent
     }
 

@@ -10,7 +10,7 @@
 //! one first, or one byte per bit. An [`Op::Write`] on `unit/table/address` writes a coil (one byte) or
 //! holding registers (two bytes each), and is done when the unit says so.
 //!
-//! A unit that does not answer rests, longer each time up to 30 s: its readings are answered
+//! A unit that does not answer rests, longer each time up to 24 s: its readings are answered
 //! `NotConnected` at once, so that the other units of the line are asked in time. A write is always
 //! tried, and never repeated: nobody knows whether the first one acted.
 

@@ -90,6 +90,28 @@ async fn a_late_answer_of_one_unit_is_not_that_of_the_next() {
     assert!(began.elapsed() < Duration::from_millis(150), "{:?}", began.elapsed());
 }
 
+/// Two appliances may hang on one unit: the second must learn of its silence, too.
+#[tokio::test]
+async fn a_unit_that_was_silent_three_times_is_silent_for_all_who_ask() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    let slave = Terminal::speaking(Arc::new(move |_: &[u8]| {
+        count.fetch_add(1, Ordering::Relaxed);
+        Vec::new()
+    }));
+    let mut client = client(&slave, 0).await;
+    let mut ends = Vec::new();
+    while asked.load(Ordering::Relaxed) < 3 {
+        ends.push(client.read("5/input/0/2").await);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(ends.contains(&Err(Failure::NotConnected)), "it rests");
+    for _ in 0..3 {
+        assert_eq!(client.read("5/coil/0/1").await, Err(Failure::Timeout));
+    }
+    assert_eq!(asked.load(Ordering::Relaxed), 3, "nothing was sent");
+}
+
 #[tokio::test]
 async fn exceptions_are_told_in_words() {
     let slave = Terminal::start(Arc::new(|pdu: &[u8]| Some(vec![pdu[0], pdu[1] | 0x80, pdu[3]])));

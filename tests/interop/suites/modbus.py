@@ -1,6 +1,7 @@
 """Two Modbus units behind pymodbus, one of them dead, over a serial line and over TCP; the server is killed and started again."""
 
 import os
+import re
 import socket
 import subprocess
 import time
@@ -60,7 +61,8 @@ class Units:
             return probe.connect_ex(("127.0.0.1", self.place)) == 0
 
     def writes(self):
-        return [line for line in self.program.output().splitlines() if line.startswith("write ")]
+        """Those to the living unit."""
+        return [line for line in self.program.output().splitlines() if re.fullmatch(r"write \d+ 1", line)]
 
 
 def start(lab, name, line):
@@ -84,7 +86,7 @@ def one_alive_one_dead(lab, over, house, units):
         watch["presence"].wait("open", lambda n: "<basic>open" in n.text)
     with lab.case(f"the dead unit is told as out of reach, over {over}"):
         watch["dead"] = phone.subscribe(phone.uri("dead-relay"), "presence", PIDF, 600)
-        watch["dead"].wait("closed", lambda n: "<basic>closed" in n.text, timeout=40)
+        watch["dead"].wait("out of reach", lambda n: "<basic>closed" in n.text and "offline" in n.text, timeout=60)
         answer = phone.message(phone.uri("dead-relay"), "on")
         check(answer.status in (480, 503), f"MESSAGE to the dead unit: {answer.start}")
     with lab.case(f"twenty commands to the living unit, each proved in time, over {over}"):
