@@ -114,3 +114,59 @@ class Board:
     def close(self):
         self.ended.set()
         self.thread.join(3)
+
+
+class Meter:
+    """A meter with an optical port (IEC 62056-21, mode C): sign-on, identification, acknowledge, block with its check character.
+
+    `damaged` blocks come with a wrong check character first.
+    """
+
+    def __init__(self, path, values):
+        self.path, self.values, self.damaged, self.told = path, values, 0, []
+        self.ended = threading.Event()
+        self.thread = threading.Thread(target=self._live, daemon=True)
+        self.thread.start()
+
+    def _block(self):
+        data = "".join(f"{code}({value})\r\n" for code, value in self.values.items()).encode() + b"!\r\n\x03"
+        check = 0
+        for byte in data:
+            check ^= byte
+        if self.damaged:
+            self.damaged -= 1
+            check ^= 1
+        return b"\x02" + data + bytes([check])
+
+    def _live(self):
+        while not self.ended.is_set():
+            with contextlib.suppress(OSError):
+                file = os.open(self.path, os.O_RDWR | os.O_NOCTTY)
+                try:
+                    tty.setraw(file)
+                    self._talk(file)
+                finally:
+                    os.close(file)
+            self.ended.wait(0.1)
+
+    def _talk(self, file):
+        held = b""
+        while not self.ended.is_set():
+            if not select.select([file], [], [], 0.2)[0]:
+                continue
+            chunk = os.read(file, 64)
+            if not chunk:
+                return
+            os.write(file, chunk)       # the head echoes
+            held += chunk
+            answers = {b"/?!\r\n": b"/TST5METER\r\n", b"\x06050\r\n": None, b"\x15": None}
+            for word, answer in answers.items():
+                if held.endswith(word):
+                    self.told.append(word)
+                    held = b""
+                    time.sleep(0.2)
+                    os.write(file, answer or self._block())
+
+    def close(self):
+        self.ended.set()
+        self.thread.join(3)

@@ -7,7 +7,7 @@ import threading
 import time
 
 import home
-from cable import Board, Cable
+from cable import Board, Cable, Meter
 from lab import check, equal, power, record, until
 
 SENML, PIDF = "application/senml+json", "application/pidf+xml"
@@ -17,10 +17,14 @@ QUICK = 2.5     # how long a command may take to be refused while the port is aw
 def run(lab):
     cable = Cable(lab)
     board = Board(cable.theirs)
-    lab.closers.append(board.close)
+    optical = Cable(lab, "optical")
+    meter = Meter(optical.theirs, {"F.F": "00", "1.8.0": "001234.567*kWh"})
+    meter.damaged = 1
+    lab.closers += [board.close, meter.close]
     relays = {f"relay{n}": {"name": f"Relay {n}", "profile": "serial-relay-board", "port": "bus", "numbers": f"3{n}", "params": {
         "relay": str(n), "switch_on": f"A0 0{n} 01 A{1 + n}", "switch_off": f"A0 0{n} 00 A{n}"}} for n in (1, 2)}
-    house = home.start(lab, "home.local", None, devices=relays, serial={"bus": {"port": str(cable.ours)}})
+    house = home.start(lab, "home.local", None, serial={"bus": {"port": str(cable.ours)}, "optical": {"port": str(optical.ours)}},
+                       devices={**relays, "meter": {"name": "Meter", "profile": "iec62056-meter", "port": "optical", "params": {"every": "1m"}}})
     phone = house.phone(domain="home.local")
     watch = {}
     with lab.case("the board's relays are two appliances on one port"):
@@ -37,10 +41,17 @@ def run(lab):
     with lab.case("somebody switches at the board: the watcher hears it"):
         board.relays[1] = True
         watch["relay2"].wait("power on", lambda n: record(n, "power") is True, timeout=12)
+    with lab.case("a meter is read out; the block that was damaged was asked for again"):
+        watch["meter"] = phone.subscribe(phone.uri("meter"), "appliance", SENML, 600)
+        watch["meter"].wait("the energy", lambda n: record(n, "imported") == 1234.567, timeout=20)
+        equal(meter.told[:3], [b"/?!\r\n", b"\x06050\r\n", b"\x15"], "what the meter was told")
     pulled(lab, cable, board, phone, watch)
     in_the_middle(lab, cable, board, phone, watch)
     occupied(lab, house, cable, phone, watch)
     flooded(lab, house, board, phone)
+    with lab.case("the meter is read again after its time"):
+        meter.values["1.8.0"] = "001235.000*kWh"
+        watch["meter"].wait("the energy", lambda n: record(n, "imported") == 1235, timeout=70)
     with lab.case("the gateway still runs"):
         house.alive()
 
