@@ -130,7 +130,7 @@ async fn exceptions_are_told_in_words() {
         let Err(Failure::Refused(got)) = client.read(&format!("1/input/{code}/1")).await else {
             panic!("{code}")
         };
-        assert_eq!(got.contains(words), true, "{got}");
+        assert!(got.contains(words), "{got}");
         assert!(got.contains("unit 1 ") && got.contains(&format!("(exception {code})")), "{got}");
     }
     // Words of a gateway about a unit that is not there.
