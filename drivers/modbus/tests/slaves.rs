@@ -45,6 +45,13 @@ async fn a_dead_unit_holds_nobody_up_and_a_write_to_it_is_tried_once() {
     assert_eq!(client.next().await, Event::Up);
     assert_eq!(client.read("2/input/0/1").await, Err(Failure::Timeout));
     assert_eq!(written.lock().unwrap().len(), 2, "a reading is tried again");
+    let first = Instant::now();
+    assert!(client.read("1/input/0/1").await.is_ok());
+    assert!(
+        first.elapsed() < Duration::from_millis(700),
+        "a late answer is waited for once: {:?}",
+        first.elapsed()
+    );
     let began = Instant::now();
     for _ in 0..20 {
         assert_eq!(client.read("2/input/0/1").await, Err(Failure::NotConnected), "it rests");

@@ -17,7 +17,7 @@ use std::time::Duration;
 use sipliance_driver::{Backoff, Event, Exit, Failure, Keep, Op, OpId, Port, Post, Tally, Why, keep};
 use tokio::io::AsyncReadExt;
 use tokio::time::{Instant, sleep_until, timeout};
-use tokio_serial::{SerialPort, SerialStream};
+use tokio_serial::{ClearBuffer, SerialPort, SerialStream};
 
 use crate::open::open;
 use crate::{PAUSES, STABLE, forget_input};
@@ -77,6 +77,8 @@ impl Keep for Link {
         tracing::info!(path = %self.settings.path.display(), baud = self.settings.baud, "meter port open");
         self.post.outbox.push(Event::Up);
         let end = self.exchange(&mut port).await;
+        // What has not left yet must not leave later.
+        let _ = port.clear(ClearBuffer::Output);
         self.post.turn_away();
         end
     }
