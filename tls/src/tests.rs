@@ -100,7 +100,7 @@ async fn meet(server: &Server, client: &Client) -> Result<(), String> {
     result
 }
 
-/// Proves: SEC-2
+/// Proves: SEC-2, SEC-3
 #[tokio::test]
 async fn a_server_is_believed_for_its_domain_alone() {
     let folder = Folder::new("domain");
