@@ -120,6 +120,10 @@ impl Gateway {
             upstream.retry = Some(now.mono + wait);
         }
         let name = self.config.upstreams.get(index).map(|upstream| upstream.name.clone()).unwrap_or_default();
+        let range = self.upstreams.get(index).map(|upstream| upstream.range.clone()).unwrap_or_default();
+        for registration in self.registrations.get_mut(range).unwrap_or_default() {
+            registration.on_no_way(why);
+        }
         let standing = format!("no way to it: {why}");
         self.outputs.push_back(Output::Tell(Notice::Registration { address: name, standing, good: false }));
         self.on_remote_flow_lost(index, why, now);
