@@ -141,7 +141,7 @@ pub fn needs_restart(old: &Config, new: &Config) -> Option<&'static str> {
         (old.listen != new.listen, "`listen:`"),
         (old.audit != new.audit, "`audit:`"),
         (old.state != new.state, "`state:`"),
-        (old.http != new.http, "`http:`"),
+        (old.http != new.http || old.https != new.https, "`http:`"),
         (old.house.domain != new.house.domain || old.house.user != new.house.user, "`house:`"),
     ]
     .into_iter()

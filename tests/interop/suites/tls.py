@@ -26,8 +26,9 @@ def run(lab):
     check(plug.online.wait(10), "the plug did not connect")
     ca, other = Authority(lab), Authority(lab, "other")
     ca.sign("gateway", f"IP:{HOST}", f"DNS:{DOMAIN}")
-    house, secure, web = start(lab, broker)
+    house, secure, web, https = start(lab, broker)
     come_in(lab, house, secure, web, ca, other)
+    documents(lab, house, ca, https)
     knock(lab, house, secure)
     renew(lab, house, secure, ca)
     go_out(lab, broker, ca, other)
@@ -37,12 +38,27 @@ def run(lab):
 
 
 def start(lab, broker):
-    """A house on every transport; its ports for TLS, and for WebSockets without and with TLS."""
-    secure, web = free_port(), (free_port(), free_port())
+    """A house on every transport; its ports for TLS, for WebSockets without and with TLS, and for HTTPS."""
+    secure, web, https = free_port(), (free_port(), free_port()), free_port()
     ports = free_port()
     listen = [f"udp:{HOST}:{ports}", f"tcp:{HOST}:{ports}", f"tls:{HOST}:{secure}", f"ws:{HOST}:{web[0]}", f"wss:{HOST}:{web[1]}"]
-    _, arguments = home.write(lab, DOMAIN, broker.address, listen=listen, tls={"certificate": "gateway.pem", "key": "gateway.key"})
-    return Gateway(lab, arguments, (HOST, ports), name="gateway-home"), secure, web
+    _, arguments = home.write(lab, DOMAIN, broker.address, listen=listen, tls={"certificate": "gateway.pem", "key": "gateway.key"},
+                              http={"listen": [f"{HOST}:{https}"], "tls": True})
+    return Gateway(lab, arguments, (HOST, ports), name="gateway-home"), secure, web, https
+
+
+def documents(lab, house, ca, port):
+    with lab.case("documents are read and written over HTTPS"):
+        lab.need("curl")
+        url = f"https://{HOST}:{port}/xcap-root/resource-lists/users/{USER}/index"
+        curl = ["curl", "-sS", "--digest", "-u", f"{USER}:{PASSWORD}", "--cacert", str(ca.file), "-o", "/dev/null", "-w", "%{http_code}"]
+        text = '<resource-lists xmlns="urn:ietf:params:xml:ns:resource-lists"><list name="a"/></resource-lists>'
+        put = [*curl, "-X", "PUT", "-H", "Content-Type: application/resource-lists+xml", "-d", text, url]
+        for arguments, due in ((put, "201"), ([*curl, url], "200")):
+            done = subprocess.run(arguments, capture_output=True, text=True, timeout=20)
+            equal(done.stdout, due, f"curl: {done.stderr}")
+        done = subprocess.run([*curl, url.replace("https", "http")], capture_output=True, text=True, timeout=20)
+        check(done.stdout not in ("200", "401"), f"plain HTTP was answered {done.stdout}")
 
 
 def link(broker, name):
