@@ -132,8 +132,8 @@ pub enum Output {
         /// One JSON object.
         line: String,
         /// Something sensitive follows: when the line cannot be kept, no [`Output::Drive`] or
-        /// [`Output::Relay`] with an id
-        /// that is polled after it may be carried out.
+        /// [`Output::Relay`] of an op that [acts](driver::Op::acts) and is polled after it may be carried
+        /// out.
         sensitive: bool,
     },
     /// Keep a document for the next run, or forget it.

@@ -79,8 +79,24 @@ fn unreadable(path: &Path, error: &dyn std::fmt::Display, what: &str) -> String 
     format!("{}: no {what} in PEM can be read ({error})", path.display())
 }
 
+/// What the broker says against us in a TLS alert.
+pub(crate) fn refusal(error: &io::Error) -> Option<String> {
+    use rustls::{AlertDescription as Alert, Error};
+    let Error::AlertReceived(alert) = error.get_ref()?.downcast_ref::<Error>()? else { return None };
+    Some(match alert {
+        Alert::CertificateRequired | Alert::HandshakeFailure => {
+            "it wants a client certificate – give `tls: {cert: …, key: …}`".to_owned()
+        }
+        Alert::CertificateExpired => "our client certificate has expired – renew it".to_owned(),
+        Alert::UnknownCA | Alert::BadCertificate | Alert::CertificateUnknown => {
+            format!("it does not believe our client certificate ({alert:?}) – does it know its authority?")
+        }
+        alert => format!("it refuses our certificate or TLS ({alert:?})"),
+    })
+}
+
 fn words(error: &io::Error, host: &str) -> String {
-    use rustls::{AlertDescription as Alert, CertificateError as Certificate, Error};
+    use rustls::{CertificateError as Certificate, Error};
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
     match inner {
         Some(Error::InvalidCertificate(Certificate::UnknownIssuer)) => {
@@ -90,15 +106,12 @@ fn words(error: &io::Error, host: &str) -> String {
             Certificate::NotValidForName | Certificate::NotValidForNameContext { .. },
         )) => format!("its certificate is not made for {host:?} – write the name that is in it"),
         Some(Error::InvalidCertificate(Certificate::Expired | Certificate::ExpiredContext { .. })) => {
-            "its certificate has expired".to_owned()
+            "its certificate has expired – renew it on the broker; is our clock right?".to_owned()
         }
         Some(Error::InvalidCertificate(
             Certificate::NotValidYet | Certificate::NotValidYetContext { .. },
         )) => "its certificate is not valid yet – is our clock right?".to_owned(),
-        Some(Error::AlertReceived(Alert::CertificateRequired | Alert::HandshakeFailure)) => {
-            "it wants a client certificate – give `tls: {cert: …, key: …}`".to_owned()
-        }
-        Some(Error::AlertReceived(alert)) => format!("it refuses our certificate or TLS ({alert:?})"),
+        Some(Error::AlertReceived(_)) => refusal(error).unwrap_or_default(),
         Some(other) => format!("TLS does not come about: {other}"),
         None => format!("TLS does not come about ({error}) – does this port speak TLS?"),
     }
