@@ -198,6 +198,13 @@ pub enum Notice {
         /// What became of it.
         what: &'static str,
     },
+    /// Something on a link does not work as it should.
+    Trouble {
+        /// The link's name.
+        link: String,
+        /// What, and why.
+        why: String,
+    },
     /// A link changed.
     Link {
         /// Its name.
