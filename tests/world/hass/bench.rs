@@ -15,7 +15,7 @@ use sipliance_driver::{Channel, Event, Failure, Op};
 pub const HOUSE: &str = "main";
 pub const TREE: &str = "sipliance/home.example";
 
-const HOME: &str = r#"
+pub const HOME: &str = r#"
 format: 1
 house: {user: home, domain: home.example}
 secrets: secrets.yaml
@@ -68,10 +68,18 @@ pub fn house(changes: &[(&str, &str)]) -> Arc<Config> {
     parse(&text)
 }
 
+/// What is wrong with a house of this text.
+pub fn faults(text: &str) -> String {
+    let (config, reports) = from_text(Path::new("home.yaml"), text, SECRETS, &Profiles::shipped());
+    assert!(config.is_none(), "it must not be taken");
+    reports.iter().flat_map(|report| &report.faults).map(|fault| format!("{fault:?}\n")).collect()
+}
+
+const SECRETS: &str = "hass: correct horse\nanna: battery staple\n";
+
 /// A house of this text.
 pub fn parse(text: &str) -> Arc<Config> {
-    let secrets = "hass: correct horse\nanna: battery staple\n";
-    let (config, reports) = from_text(Path::new("home.yaml"), text, secrets, &Profiles::shipped());
+    let (config, reports) = from_text(Path::new("home.yaml"), text, SECRETS, &Profiles::shipped());
     Arc::new(config.unwrap_or_else(|| panic!("{reports:#?}")))
 }
 
