@@ -39,8 +39,7 @@ pub(super) fn status(map: &mut MapReader<'_>, house: &HouseName, build: &mut Bui
     let path = map.at("status");
     match map.take("status") {
         None => usual(),
-        Some(Node { data: Data::Text { text, quoted: false }, .. }) if text == "false" => None,
-        Some(Node { data: Data::Text { text, quoted: false }, .. }) if text == "true" => usual(),
+        Some(Node { data: Data::Bool(wanted), .. }) => usual().filter(|_| *wanted),
         Some(node) => {
             let text = node.text(&path, &mut build.faults)?;
             good_topic(&text, node.place, &path, build).then_some(text)
@@ -169,6 +168,10 @@ fn no_loops(tree: &str, devices: &[DeviceConfig], build: &mut Build<'_>) {
 
 /// Two entries that lead to one broker would contradict each other about the gateway.
 pub(super) fn check_status(brokers: &[Named<Broker>], build: &mut Build<'_>) {
+    // An entry with a fault of its own may not be what it looks like.
+    if build.faults.fatal() {
+        return;
+    }
     for (index, broker) in brokers.iter().enumerate() {
         let settings = &broker.what.settings;
         let same = |other: &&Named<Broker>| {
