@@ -245,13 +245,14 @@ impl Gateway {
         let topics = Topics::new(&broker.config, device.id());
         let told = broker.told.get_mut(of)?;
         let topic = topics.of(what);
-        let described = document::description(&scope, &topics, &broker.config.status, &told.components);
-        let Some(described) = described else {
+        if !scope.shows_anything() {
             // Where nothing was told there is nothing to take back.
             return told.sent.get(what as usize)?.is_some().then_some((topic, None));
-        };
+        }
         let text = match what {
             What::Description => {
+                let status = &broker.config.status;
+                let described = document::description(&scope, &topics, status, &told.components);
                 told.components = described.components;
                 described.text
             }

@@ -6,7 +6,7 @@
 
 use serde_json::{Map, Value as Json, json};
 
-use super::{Scope, Topics};
+use super::topics::{Scope, Topics, is_button};
 use crate::control::words::possible;
 use crate::device::appliance::Device;
 use crate::device::profile::{Action, Category, Momentary, Property};
@@ -211,7 +211,7 @@ impl Make<'_> {
 
     /// An action that needs nothing said with it.
     fn button(&self, action: &Action) -> Option<Component> {
-        if !action.args.iter().all(|arg| arg.default.is_some()) {
+        if !is_button(action) {
             return None;
         }
         let mut component = self.begin(&action.id, "button", &action.name);

@@ -15,17 +15,14 @@ pub(super) struct Description {
 }
 
 /// `<prefix>/device/<id>/config`, for all components at once. `before` are those of the last one: what is
-/// not there any more has to be said. `None`: there is nothing to see.
+/// not there any more has to be said.
 pub(super) fn description(
     scope: &Scope<'_>,
     topics: &Topics<'_>,
     status: &str,
     before: &[(String, &'static str)],
-) -> Option<Description> {
+) -> Description {
     let now = components(scope, topics);
-    if now.is_empty() {
-        return None;
-    }
     let ids = now.iter().map(|component| (component.id.clone(), component.platform)).collect();
     let mut all: Map<String, Json> = Map::new();
     for (id, platform) in before {
@@ -49,7 +46,7 @@ pub(super) fn description(
         "avty_mode": "all",
         "cmps": all,
     });
-    Some(Description { text: text.to_string(), components: ids })
+    Description { text: text.to_string(), components: ids }
 }
 
 /// All properties that may be seen: the value, null where none can be believed now, and when it was heard.

@@ -4,6 +4,7 @@ use super::broker::{ALL, What};
 use crate::config::HomeAssistant;
 use crate::config::access::{Access, Identity};
 use crate::device::appliance::Device;
+use crate::device::profile::Action;
 
 /// Whose eyes and hands Home Assistant has, on one appliance.
 pub(super) struct Scope<'a> {
@@ -17,6 +18,14 @@ impl Scope<'_> {
     pub fn sees(&self, item: &str) -> bool {
         let (id, room) = (self.device.id(), self.device.room());
         self.who.is_none_or(|who| self.access.may_see_property(who, id, room, item))
+    }
+
+    /// Whether there is anything to tell: a state, an event, or an action that is a button.
+    pub fn shows_anything(&self) -> bool {
+        let model = self.device.model();
+        model.properties.iter().any(|property| self.sees(&property.id))
+            || model.events.iter().any(|event| self.sees(&event.id))
+            || model.actions.iter().any(|action| is_button(action) && self.does(&action.id, action.sensitive))
     }
 
     pub fn does(&self, item: &str, sensitive: bool) -> bool {
@@ -82,6 +91,11 @@ fn plain(name: &str) -> String {
         }
     }
     out
+}
+
+/// Whether an action can be pressed: it needs nothing said with it.
+pub(super) fn is_button(action: &Action) -> bool {
+    action.args.iter().all(|arg| arg.default.is_some())
 }
 
 /// Every topic where something of a device may be retained.

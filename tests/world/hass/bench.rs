@@ -230,8 +230,7 @@ impl Bench {
     /// Runs for so many milliseconds.
     pub fn run(&mut self, ms: u64) {
         let until = self.ms + ms;
-        loop {
-            let Some(at) = self.gateway.next_deadline() else { break };
+        while let Some(at) = self.gateway.next_deadline() {
             let at =
                 u64::try_from(at.saturating_duration_since(self.began).as_micros().div_ceil(1000)).unwrap();
             if at > until {
