@@ -290,7 +290,7 @@ fn a_clean_stop_leaves_everything_offline() {
 fn an_appliance_that_hears_the_gateway_itself_is_a_fault_of_the_home_file() {
     let text =
         bench::HOME.replace("params: {topic: plug1}", "params: {id: \"sipliance/home.example/relay\"}");
-    let text = text.replace("profile: tasmota-plug", "profile: shelly-gen1-relay");
+    let text = text.replace("profile: tasmota-plug", "profile: shelly-gen2-relay");
     let words = bench::faults(&text);
     assert!(words.contains("lies where the gateway itself speaks"), "{words}");
 }

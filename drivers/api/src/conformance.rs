@@ -42,9 +42,9 @@ pub async fn check(rig: &mut impl Rig) -> Result<(), String> {
     bench.until("Up after the start", |e| *e == Event::Up).await?;
 
     bench.write_all(rig, 20, |result| result.is_ok()).await.map_err(|e| format!("while up: {e}"))?;
-    bench.publish(rig).await?;
     rig.speak().await;
     bench.until_read(&channel).await?;
+    bench.publish(rig).await?;
 
     rig.cut().await;
     bench.until("Down after the far end was cut", |e| matches!(e, Event::Down(_))).await?;
