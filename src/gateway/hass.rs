@@ -34,7 +34,7 @@ use crate::timer::Now;
 
 pub(super) use self::broker::Broker;
 pub use self::broker::Counts;
-use self::broker::{ALL, Sent, What};
+use self::broker::{ALL, Sent, What, id_of};
 use self::topics::{Scope, Topics, topics_of};
 
 /// How long Home Assistant is left alone after it said that it lives: it is not listening yet, and
@@ -66,39 +66,27 @@ impl Gateway {
     /// A new configuration: what stays is told only where it changed, what is gone is taken back.
     pub(super) fn reload_hass(&mut self, old_config: &Config) {
         let old = std::mem::take(&mut self.hass);
-        let name =
-            |config: &Config, device: &DeviceId| config.devices.get(device.0).map(|device| device.id.clone());
         self.hass = self.config.home_assistant.iter().cloned().map(Broker::new).collect();
         for mut before in old {
-            let at = self.hass.iter().position(|broker| broker.config.link == before.config.link);
-            let next = at
-                .and_then(|at| self.hass.get_mut(at))
-                .filter(|next| next.config.prefix == before.config.prefix);
-            let Some(next) = next else {
-                // Nobody announces there any more; the old one stays as long as it has to clear up.
-                let ids: Vec<String> =
-                    before.config.devices.iter().filter_map(|id| name(old_config, id)).collect();
-                let topics = ids.iter().flat_map(|id| topics_of(&before.config, id)).collect::<Vec<_>>();
-                before.clear(topics);
-                (before.config.devices, before.told, before.config.user) = (Vec::new(), Vec::new(), None);
-                before.todo.clear();
-                before.open.clear();
-                before.again_at = None;
-                self.hass.push(before);
-                continue;
-            };
-            next.up = before.up;
-            (next.counts, next.last_birth, next.again_at) =
-                (before.counts, before.last_birth, before.again_at);
-            next.clear(std::mem::take(&mut before.clearing));
-            for (id, told) in before.config.devices.iter().zip(before.told) {
-                let Some(id) = name(old_config, id) else { continue };
-                let stays =
-                    next.config.devices.iter().position(|now| name(&self.config, now).as_ref() == Some(&id));
-                match stays.and_then(|at| next.told.get_mut(at)) {
-                    Some(slot) => *slot = told,
-                    None => next.clear(topics_of(&before.config, &id)),
+            before.forget_open();
+            let link = |config: &Config, id: LinkId| config.links.get(id.0).map(Link::title);
+            let name = link(old_config, before.config.link);
+            let next = self.hass.iter_mut().find(|next| link(&self.config, next.config.link) == name);
+            match next {
+                Some(next) => {
+                    next.up = self.links_up.contains(&next.config.link);
+                    next.inherit(before, old_config, &self.config);
                 }
+                // Nobody announces there any more; it stays as long as it has something to take back.
+                None if link(&self.config, before.config.link) == name => {
+                    let ids: Vec<_> =
+                        before.config.devices.iter().filter_map(|id| id_of(old_config, *id)).collect();
+                    let topics: Vec<_> = ids.iter().flat_map(|id| topics_of(&before.config, id)).collect();
+                    before.clear(topics);
+                    before.retire();
+                    self.hass.extend((!before.clearing.is_empty()).then_some(before));
+                }
+                None => {}
             }
         }
         self.watch_hass();
@@ -288,10 +276,7 @@ impl Gateway {
         }
         match sent {
             Sent::Document(of, what) => {
-                if let Some(slot) = broker.told.get_mut(of).and_then(|told| told.sent.get_mut(what as usize))
-                {
-                    *slot = None;
-                }
+                broker.unsay(of, what);
                 broker.todo.insert((of, what));
             }
             Sent::Clearing(topic) => broker.clearing.push_front(topic),

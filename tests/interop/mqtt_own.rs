@@ -140,6 +140,9 @@ async fn a_broker_that_acknowledges_nothing_holds_thirty_two_writes_and_no_more(
     let Some(broker) = Broker::start(ANYBODY) else { return };
     let mut client = Client::start(broker.settings("gw"), &[]);
     client.up().await;
+    // What was said before this one, the birth, is acknowledged with it.
+    client.write(100, "cmnd/plug", "OFF");
+    assert_eq!(client.done(100).await, Ok(()));
     broker.signal("-STOP");
     let began = Instant::now();
     (0..60).for_each(|id| client.write(id, "cmnd/plug", "ON"));

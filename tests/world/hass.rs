@@ -235,6 +235,14 @@ fn a_reload_tells_what_is_new_and_takes_back_what_is_gone() {
     gone.sort_unstable();
     let config = "homeassistant/device/sipliance_home_-example_relay/config";
     assert_eq!(gone, [config, &format!("{PLUG}/availability"), &format!("{PLUG}/state")]);
+    // Another prefix: the description moves, and state and availability stay where they are.
+    bench.told.clear();
+    bench.reload(house(&[("devices: \"*\"", "prefix: ha, devices: [bell, garage, probe]")]));
+    bench.run(1_000);
+    let gone = bench.told.iter().filter(|told| told.payload.is_empty());
+    assert!(gone.clone().all(|told| told.topic.starts_with("homeassistant/device/")), "{:#?}", bench.told);
+    assert_eq!(gone.count(), 3);
+    assert!(bench.last("ha/device/sipliance_home_-example_bell/config")["cmps"]["ring"].is_object());
     // And none is told any more at all: everything is taken back.
     bench.told.clear();
     bench.reload(house(&[("home_assistant: {devices: \"*\", as: hass}", "version: 3.1.1")]));

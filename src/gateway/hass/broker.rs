@@ -6,7 +6,8 @@ use std::time::Instant;
 use serde::Serialize;
 use sipliance_driver::OpId;
 
-use crate::config::{DeviceId, HomeAssistant};
+use super::topics::topics_of;
+use crate::config::{Config, DeviceId, HomeAssistant};
 use crate::limits::CLEARING;
 
 /// One broker over which Home Assistant is told.
@@ -99,6 +100,49 @@ impl Broker {
         !self.up || self.todo.is_empty() && self.open.is_empty()
     }
 
+    /// What is with the broker now is told again: nobody hears its end.
+    pub(super) fn forget_open(&mut self) {
+        for sent in std::mem::take(&mut self.open).into_values() {
+            match sent {
+                Sent::Document(of, what) => self.unsay(of, what),
+                Sent::Clearing(topic) => self.clear([topic]),
+                Sent::Moment => {}
+            }
+        }
+    }
+
+    /// A document is not there as far as is known.
+    pub(super) fn unsay(&mut self, of: usize, what: What) {
+        let slot = self.told.get_mut(of).and_then(|told| told.sent.get_mut(what as usize));
+        if let Some(slot) = slot {
+            *slot = None;
+        }
+    }
+
+    /// Takes over what was told by the configuration before.
+    pub(super) fn inherit(&mut self, before: Self, old: &Config, new: &Config) {
+        (self.counts, self.last_birth, self.again_at) = (before.counts, before.last_birth, before.again_at);
+        self.clear(before.clearing);
+        for (id, told) in before.config.devices.iter().zip(before.told) {
+            let Some(id) = id_of(old, *id) else { continue };
+            let stays = self.config.devices.iter().position(|now| id_of(new, *now) == Some(id));
+            let same_prefix = self.config.prefix == before.config.prefix;
+            match stays.and_then(|at| self.told.get_mut(at)) {
+                Some(slot) if same_prefix => *slot = told,
+                // State and availability stay where they are, the description moves.
+                Some(_) => self.clear(topics_of(&before.config, id).into_iter().take(1)),
+                None => self.clear(topics_of(&before.config, id)),
+            }
+        }
+    }
+
+    /// Tells nothing more; what it has to take back, it does.
+    pub(super) fn retire(&mut self) {
+        (self.config.devices, self.told, self.config.user) = (Vec::new(), Vec::new(), None);
+        self.todo.clear();
+        self.again_at = None;
+    }
+
     /// Everything is to be told, whether it was before or not.
     pub(super) fn anew(&mut self) {
         self.told.iter_mut().for_each(|told| told.sent = [None; 3]);
@@ -131,4 +175,9 @@ impl Broker {
         let commands = user.iter().flat_map(|_| [format!("{tree}/+/set/+"), format!("{tree}/+/do")]);
         [format!("{prefix}/status"), format!("{tree}/+/availability")].into_iter().chain(commands).collect()
     }
+}
+
+/// The id of a device in the home file.
+pub(super) fn id_of(config: &Config, device: DeviceId) -> Option<&str> {
+    config.devices.get(device.0).map(|device| device.id.as_str())
 }
