@@ -135,11 +135,13 @@ fn sections(mut map: MapReader<'_>, library: &mut Library<'_>, build: &mut Build
     let compat = house::compat(map.take("compat"), build);
     let users_node = map.take("users");
     let users = users::users(users_node, &house, digest.md5, build);
-    let mut links = links::Links::read(map.take("mqtt"), map.take("serial"), map.take("modbus"), build);
+    let mut links =
+        links::Links::read(map.take("mqtt"), map.take("serial"), map.take("modbus"), &house, build);
     let devices_node = map.take("devices");
     let (upstream_node, peers_node) = (map.take("upstream"), map.take("peers"));
     let mut ways = elsewhere::Ways::of(upstream_node, peers_node, &house);
     let devices = devices::devices(devices_node, library, &mut links, &mut ways, build);
+    let home_assistant = links.announced(&house, &devices, &users, build);
     let groups = groups::groups(map.take("groups"), &devices, build);
     let opaque = groups::opaque(map.take("opaque_names"), build);
     let kill_switch = groups::kill_switch(map.take("isolate"), &users, build);
@@ -183,6 +185,7 @@ fn sections(mut map: MapReader<'_>, library: &mut Library<'_>, build: &mut Build
         agents,
         upstreams,
         links,
+        home_assistant,
         devices,
         groups,
         opaque,

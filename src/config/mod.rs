@@ -50,6 +50,8 @@ pub struct Config {
     pub upstreams: Vec<Upstream>,
     /// Brokers, ports and line sets that drivers own. The index is the [`LinkId`].
     pub links: Vec<Link>,
+    /// Brokers over which Home Assistant is told of appliances.
+    pub home_assistant: Vec<HomeAssistant>,
     /// The appliances.
     pub devices: Vec<DeviceConfig>,
     /// Appliances that are one address together.
@@ -290,6 +292,25 @@ pub struct MqttSettings {
     pub tls: Option<MqttTls>,
     /// MQTT 5 rather than 3.1.1.
     pub five: bool,
+    /// Where the gateway says whether it lives; `None`: nowhere.
+    pub status: Option<String>,
+}
+
+/// What Home Assistant is told over a broker, and who it is in this house.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HomeAssistant {
+    /// The broker.
+    pub link: LinkId,
+    /// What Home Assistant's discovery topics begin with.
+    pub prefix: String,
+    /// What the topics of the house begin with: `sipliance/home.example`.
+    pub tree: String,
+    /// Where the gateway says whether it lives.
+    pub status: String,
+    /// The appliances that are announced.
+    pub devices: Vec<DeviceId>,
+    /// The user whose rights it has; `None`: it is told, and commands nothing.
+    pub user: Option<String>,
 }
 
 /// Certificate files of an MQTT connection, PEM.

@@ -56,6 +56,7 @@ impl Gateway {
         self.relist(&Before { config: &old_config, house: &old, rooms: &old_rooms }, now);
         self.tell_places(now);
         self.relocate_remotes();
+        self.reload_hass(&old_config);
         self.announce(None);
         for link in self.links_up.clone() {
             self.house.driver(link, driver::Event::Up, now);

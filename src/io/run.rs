@@ -232,7 +232,7 @@ impl Shell {
                 Output::Close { flow } => {
                     self.streams.remove(&flow);
                 }
-                Output::Drive { link, op } | Output::Relay { link, op } if stopped && op.id().is_some() => {
+                Output::Drive { link, op } | Output::Relay { link, op } if stopped && op.acts() => {
                     let failure = driver::Failure::Refused("the audit file cannot be written".to_owned());
                     let id = op.id().unwrap_or(driver::OpId(0));
                     let event = driver::Event::Done { id, result: Err(failure) };
