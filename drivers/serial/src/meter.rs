@@ -65,7 +65,7 @@ impl Keep for Link {
         &mut self.post
     }
 
-    fn settings(&self) -> Settings {
+    fn settings(&mut self) -> Settings {
         self.settings.clone()
     }
 
@@ -100,7 +100,9 @@ impl Link {
             let refuse = |id, words: &str| (id, Err(Failure::Refused(words.to_owned())));
             let (id, result) = match op {
                 Op::Watch { .. } => continue, // a meter says nothing unasked
-                Op::Write { id, .. } | Op::Pulse { id, .. } => refuse(id, "a meter is only read"),
+                Op::Write { id, .. } | Op::Publish { id, .. } | Op::Pulse { id, .. } => {
+                    refuse(id, "a meter is only read")
+                }
                 Op::Ask { id, channel, payload, timeout: patience } => {
                     self.post.during(sleep_until(self.free)).await?;
                     let reading = timeout(patience, read_out(port, &payload, &self.settings));
