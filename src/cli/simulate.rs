@@ -97,11 +97,17 @@ pub fn run(args: &SimulateArgs) -> ExitCode {
 fn house(args: &SimulateArgs) -> Option<(Config, Option<String>)> {
     let profiles = Profiles::shipped();
     let (config, reports) = home::load(&args.file, &profiles);
-    print_faults(&reports, &mut std::io::stderr());
     let (mut config, password) = match config {
-        Some(config) => (config, None),
+        Some(config) => {
+            print_faults(&reports, &mut std::io::stderr());
+            (config, None)
+        }
         None => {
-            let (config, _) = home::load_without_secrets(&args.file, &"5a".repeat(32), &profiles);
+            // A key of opaque names has to be one.
+            let secret = "5a".repeat(32);
+            let (config, others) = home::load_without_secrets(&args.file, &secret, &profiles);
+            let told = if config.is_some() { &others } else { &reports };
+            print_faults(told, &mut std::io::stderr());
             let mut config = config?;
             let password = fresh_password();
             let domain = config.house.domain.clone();

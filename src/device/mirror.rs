@@ -113,6 +113,7 @@ impl Mirror {
             unsaid: Vec::new(),
         };
         mirror.begin();
+        mirror.drift();
         mirror.plan(Duration::ZERO, Plan::Begin);
         mirror.plan(START, Plan::Report);
         if lively {

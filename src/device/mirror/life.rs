@@ -39,7 +39,11 @@ pub(super) fn later(
 ) -> Option<Value> {
     let now = known.number().filter(|_| property.write.is_none())?;
     let next = match property.class.as_deref() {
-        Some("energy" | "gas" | "water") => now + if off { 0.0 } else { rng.random_range(0.0..0.004) },
+        // As many digits as it has, so that something is seen to grow.
+        Some("energy" | "gas" | "water") => {
+            let least = 10_f64.powi(-i32::from(property.decimals.unwrap_or(1)));
+            now + if off || rng.random_range(0..4) > 0 { 0.0 } else { least }
+        }
         Some("power" | "current") if off => 0.0,
         Some("battery" | "mailbox") => return None,
         Some("temperature" | "humidity" | "power" | "current" | "voltage" | "frequency" | "illuminance") => {
@@ -60,6 +64,7 @@ fn middle(model: &Model, property: &Property) -> f64 {
     let usual = match property.class.as_deref() {
         Some("temperature") => 21.0,
         Some("humidity") => 48.0,
+        Some("power") if given_back(property) => 0.0,
         Some("power") => 60.0,
         Some("current") => 0.3,
         Some("voltage") => 230.0,
@@ -76,6 +81,11 @@ fn middle(model: &Model, property: &Property) -> f64 {
     }
 }
 
+/// Nobody draws power and gives it back at the same time.
+fn given_back(property: &Property) -> bool {
+    ["_out", "export", "return"].iter().any(|part| property.id.contains(part))
+}
+
 /// The limit of a bool that reads the same number.
 fn warned_above(model: &Model, property: &Property) -> Option<f64> {
     let mine = property.reads.first()?;
@@ -90,6 +100,12 @@ pub(super) fn same_place(a: &Source, b: &Source) -> bool {
             (a, at_a) == (b, at_b)
         }
         (Source::Registers(a), Source::Registers(b)) => a == b,
+        (Source::Frame { pattern: a, .. }, Source::Frame { pattern: b, .. }) => a.as_str() == b.as_str(),
+        (Source::Obis { code: a, field: at_a }, Source::Obis { code: b, field: at_b }) => {
+            (a, at_a) == (b, at_b)
+        }
+        (Source::File { channel: a, .. }, Source::File { channel: b, .. })
+        | (Source::Line { channel: a, .. }, Source::Line { channel: b, .. }) => a == b,
         _ => false,
     }
 }
@@ -106,7 +122,7 @@ fn number(property: &Property, number: f64) -> Value {
     match &property.kind {
         Kind::Int => Value::Int(number.round() as i64),
         _ => {
-            let digits = 10_f64.powi(i32::from(property.decimals.unwrap_or(2).max(2)));
+            let digits = 10_f64.powi(i32::from(property.decimals.unwrap_or(1)));
             Value::Float((number * digits).round() / digits)
         }
     }
