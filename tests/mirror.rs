@@ -301,66 +301,80 @@ fn is_told(bench: &Bench, fault: Fault, own_link: bool, checked: bool) {
 }
 
 #[test]
-fn no_fault_makes_a_status_lie_and_everything_comes_back() {
-    let faults = [
-        Fault::Silent,
-        Fault::Garbled,
-        Fault::Unplugged,
-        Fault::Late(4 * SECOND),
-        Fault::Flapping(3 * SECOND),
-    ];
+fn a_silent_appliance_is_not_believed_and_comes_back() {
+    nothing_lies_under(Fault::Silent);
+}
+
+#[test]
+fn what_is_garbled_changes_nothing_and_comes_back() {
+    nothing_lies_under(Fault::Garbled);
+}
+
+#[test]
+fn an_unplugged_appliance_is_known_to_be_so_and_comes_back() {
+    nothing_lies_under(Fault::Unplugged);
+}
+
+#[test]
+fn a_late_appliance_moves_nothing_and_comes_back() {
+    nothing_lies_under(Fault::Late(4 * SECOND));
+}
+
+#[test]
+fn a_flapping_appliance_moves_nothing_and_comes_back() {
+    nothing_lies_under(Fault::Flapping(3 * SECOND));
+}
+
+fn nothing_lies_under(fault: Fault) {
     for profile in profiles() {
-        for fault in faults {
-            let mut bench = Bench::new(&profile);
-            bench.pass(2 * MINUTE);
-            let (own_link, checked) = match &bench.model.link {
-                LinkNeeds::Mqtt { .. } | LinkNeeds::Sip(_) => (false, false),
-                LinkNeeds::Gpio(_) => (true, false),
-                LinkNeeds::Modbus(_) | LinkNeeds::W1(_) => (true, true),
-                LinkNeeds::Serial(needs) => (true, needs.settings.framing.checksum.is_some()),
-            };
-            let before = bench.values();
-            let now = bench.now;
-            bench.wire.fault(Some(0), Some(fault), now);
-            bench.pass(SECOND);
-            let model = bench.model.clone();
-            if matches!(fault, Fault::Silent | Fault::Garbled | Fault::Unplugged) {
-                for property in &model.properties {
-                    let known = bench.values();
-                    let index = model.property(&property.id).expect("it has it");
-                    let other = |value: &Value| known[index].as_ref() != Some(value);
-                    let Some(value) = settable(property).into_iter().find(other) else { continue };
-                    match bench.order(set(property, &value)) {
-                        Err(_) => {}
-                        // What a broker took is delivered, and that is all that is said.
-                        Ok(Outcome::Accepted) => assert!(!proved(property), "{}", profile.id),
-                        Ok(Outcome::Failed(_) | Outcome::Unknown(_) | Outcome::Started) => {}
-                        Ok(Outcome::Done) => panic!("{}.{} is done: {fault:?}", profile.id, property.id),
-                    }
+        let mut bench = Bench::new(&profile);
+        bench.pass(2 * MINUTE);
+        let (own_link, checked) = match &bench.model.link {
+            LinkNeeds::Mqtt { .. } | LinkNeeds::Sip(_) => (false, false),
+            LinkNeeds::Gpio(_) => (true, false),
+            LinkNeeds::Modbus(_) | LinkNeeds::W1(_) => (true, true),
+            LinkNeeds::Serial(needs) => (true, needs.settings.framing.checksum.is_some()),
+        };
+        let before = bench.values();
+        let now = bench.now;
+        bench.wire.fault(Some(0), Some(fault), now);
+        bench.pass(SECOND);
+        let model = bench.model.clone();
+        if matches!(fault, Fault::Silent | Fault::Garbled | Fault::Unplugged) {
+            for property in &model.properties {
+                let known = bench.values();
+                let index = model.property(&property.id).expect("it has it");
+                let other = |value: &Value| known[index].as_ref() != Some(value);
+                let Some(value) = settable(property).into_iter().find(other) else { continue };
+                match bench.order(set(property, &value)) {
+                    Err(_) => {}
+                    // What a broker took is delivered, and that is all that is said.
+                    Ok(Outcome::Accepted) => assert!(!proved(property), "{}", profile.id),
+                    Ok(Outcome::Failed(_) | Outcome::Unknown(_) | Outcome::Started) => {}
+                    Ok(Outcome::Done) => panic!("{}.{} is done: {fault:?}", profile.id, property.id),
                 }
-                bench.pass(20 * MINUTE);
-                is_told(&bench, fault, own_link, checked);
-                for (index, (old, new)) in before.iter().zip(bench.values()).enumerate() {
-                    let property = &model.properties[index];
-                    // A contact that was held is let go.
-                    let held = property.reads.iter().any(|read| read.hold.is_some());
-                    let same = *old == new || held;
-                    assert!(same, "{}.{}: {old:?} became {new:?}: {fault:?}", profile.id, property.id);
-                }
-            } else {
-                bench.pass(5 * MINUTE);
             }
-            bench.moved_nothing("while it was broken");
-            let now = bench.now;
-            bench.wire.fault(Some(0), None, now);
-            bench.pass(4 * MINUTE);
-            bench.is_well(&format!("after {fault:?}"));
-            bench.moved_nothing("after it was mended");
-            let last = model.properties.iter().find(|of| of.write.is_some() && proved(of));
-            if let Some((property, value)) = last.and_then(|of| Some((of, settable(of).into_iter().next()?)))
-            {
-                assert_eq!(bench.order(set(property, &value)), Ok(Outcome::Done), "{} {fault:?}", profile.id);
+            bench.pass(20 * MINUTE);
+            is_told(&bench, fault, own_link, checked);
+            for (index, (old, new)) in before.iter().zip(bench.values()).enumerate() {
+                let property = &model.properties[index];
+                // A contact that was held is let go.
+                let held = property.reads.iter().any(|read| read.hold.is_some());
+                let same = *old == new || held;
+                assert!(same, "{}.{}: {old:?} became {new:?}: {fault:?}", profile.id, property.id);
             }
+        } else {
+            bench.pass(5 * MINUTE);
+        }
+        bench.moved_nothing("while it was broken");
+        let now = bench.now;
+        bench.wire.fault(Some(0), None, now);
+        bench.pass(4 * MINUTE);
+        bench.is_well(&format!("after {fault:?}"));
+        bench.moved_nothing("after it was mended");
+        let last = model.properties.iter().find(|of| of.write.is_some() && proved(of));
+        if let Some((property, value)) = last.and_then(|of| Some((of, settable(of).into_iter().next()?))) {
+            assert_eq!(bench.order(set(property, &value)), Ok(Outcome::Done), "{} {fault:?}", profile.id);
         }
     }
 }

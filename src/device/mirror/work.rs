@@ -137,7 +137,8 @@ impl Mirror {
             };
             all.extend(bells.filter(|(_, of)| rung(of)).map(|(at, _)| (index, Whim::Event(at))));
             let seen = part.model.properties.iter().enumerate().filter(|(_, of)| {
-                matches!(of.class.as_deref(), Some("motion" | "occupancy" | "presence")) && of.write.is_none()
+                let class = of.class.as_deref();
+                matches!(class, Some("motion" | "occupancy" | "presence" | "running")) && of.write.is_none()
             });
             all.extend(seen.map(|(at, _)| (index, Whim::Motion(at))));
         }
