@@ -52,10 +52,19 @@ impl Report {
 /// directories come first. The reports name every file that has a fault, and warnings may come with
 /// a configuration.
 pub fn load(path: &Path, shipped: &Profiles) -> (Option<Config>, Vec<Report>) {
+    load_with(path, None, shipped)
+}
+
+/// The same without the secrets file: every secret is `secret`.
+pub fn load_without_secrets(path: &Path, secret: &str, shipped: &Profiles) -> (Option<Config>, Vec<Report>) {
+    load_with(path, Some(secret), shipped)
+}
+
+fn load_with(path: &Path, secret: Option<&str>, shipped: &Profiles) -> (Option<Config>, Vec<Report>) {
     match open_text(path) {
         Ok(Opened { text, exposed }) => {
             let base = path.parent().unwrap_or(Path::new("")).to_owned();
-            read(path, &text, Around::Disk { base, exposed }, shipped)
+            read(path, &text, Around::Disk { base, exposed, secret }, shipped)
         }
         Err(why) => {
             let mut faults = Faults::default();
@@ -85,6 +94,8 @@ pub(crate) enum Around<'a> {
         base: PathBuf,
         /// The mode of the home file, when others may read it.
         exposed: Option<u32>,
+        /// Stands for every secret, and the secrets file is not read.
+        secret: Option<&'a str>,
     },
     /// Given as text.
     Texts {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use sipliance_driver::{Failure, Op, OpId};
 
 use super::running::Fate;
+use super::wiring::PROBE;
 use super::{Due, House, Owner};
 use crate::device::codec::{Delivery, Outgoing, Payload};
 use crate::device::command::{CommandId, Outcome};
@@ -51,7 +52,7 @@ impl House {
         if due > now.mono {
             return;
         }
-        let next = now.mono + if gone { every.max(OFFLINE_EVERY) } else { every };
+        let next = now.mono + if gone { every.min(PROBE).max(OFFLINE_EVERY) } else { every };
         poll.due = Some(next);
         self.deadlines.set(next, Due::Poll(wire, index));
         self.enqueue(wire, index, now);
@@ -210,7 +211,15 @@ impl House {
                 let Some(device) = self.devices.get_mut(index) else { return };
                 device.session.trouble = true;
                 device.session.fails = device.session.fails.saturating_add(1);
-                if limit.is_some_and(|limit| device.session.fails >= limit) {
+                let (fails, soon) = (device.session.fails, now.mono + PROBE);
+                // Who is asked every hour is not out of reach for hours.
+                if let Some(of) = state.polls.get_mut(poll)
+                    && of.due.is_some_and(|due| due > soon)
+                {
+                    of.due = Some(soon);
+                    self.deadlines.set(soon, Due::Poll(wire, poll));
+                }
+                if limit.is_some_and(|limit| fails >= limit) {
                     self.health(index, Health::Offline, now);
                 }
             }

@@ -14,7 +14,7 @@ use crate::device::codec::SERIAL;
 use crate::device::profile::{LinkNeeds, Model, Online, Query, Source};
 
 /// How often a device is asked whether it is there, when its profile asks nothing regularly.
-const PROBE: Duration = Duration::from_secs(60);
+pub(super) const PROBE: Duration = Duration::from_secs(60);
 
 /// One link: where its payloads go, and the one-at-a-time dialogue on a serial port.
 #[derive(Debug, Default)]

@@ -11,7 +11,7 @@ use super::{Body, DriverKind, Form, LinkNeeds, Map, Query, Registers, Template};
 use crate::device::value::{Kind, Value};
 
 /// A profile made concrete for one device.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Model {
     /// Id of the profile.
     pub profile: Arc<str>,

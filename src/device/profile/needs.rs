@@ -118,6 +118,7 @@ impl LinkNeeds {
         match self {
             Self::Serial(needs) => Some(needs.settings.timeout),
             Self::Modbus(needs) => Some(needs.timeout),
+            Self::Meter(needs) if needs.settings.fixed => Some(SLOW_READ_OUT),
             Self::Meter(_) => Some(READ_OUT),
             Self::W1(_) => Some(W1_TIMEOUT),
             Self::Mqtt { .. } | Self::Gpio(_) | Self::Sip(_) => None,
@@ -137,8 +138,10 @@ impl LinkNeeds {
 /// A probe converts for 0.75 s, and the bus may be long.
 const W1_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// 4 kB need 140 s at 300 baud, and may be sent three times.
-const READ_OUT: Duration = Duration::from_secs(300);
+/// 4 kB need 17 s at 2400 baud, and may be sent three times.
+const READ_OUT: Duration = Duration::from_secs(60);
+/// 4 kB need 140 s at 300 baud.
+const SLOW_READ_OUT: Duration = Duration::from_secs(300);
 
 /// How a meter is read out.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -195,7 +195,7 @@ const READ_OUT: (Duration, Duration) = (Duration::from_secs(900), Duration::from
 pub(super) fn meter(node: Option<&Node>, path: &str, faults: &mut Faults) -> Option<MeterNeeds> {
     let mut settings =
         MeterSettings { path: PathBuf::new(), baud: 300, format: "7E1".to_owned(), fixed: false };
-    let (mut address, mut every, mut retries) = (String::new(), READ_OUT.0, 2);
+    let (mut address, mut every, mut retries) = (String::new(), READ_OUT.0, 1);
     if let Some(node) = node {
         let mut map = MapReader::new(node, path, faults)?;
         (settings.baud, settings.format) = line(&mut map, (300, "7E1"), faults);

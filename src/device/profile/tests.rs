@@ -162,7 +162,7 @@ fn faults_of_meters_and_probes_are_told() {
     tells(READ_OUT, "every: <every>", "every: 30s", &["at most one in `1m`"]);
     tells(READ_OUT, "address: <address>", "address: \"12!\"", &["`12!` is no address of a meter"]);
     tells(READ_OUT, "speed: <speed>", "speed: fast", &["`fast` is unknown here"]);
-    tells(READ_OUT, "retries: 2", "gap: 20ms", &["gap"]);
+    tells(READ_OUT, "retries: 1", "gap: 20ms", &["gap"]);
     tells(
         READ_OUT,
         "read: {obis: \"F.F\"}",

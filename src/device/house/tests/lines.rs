@@ -107,3 +107,16 @@ fn meters_on_one_line_are_told_apart_by_the_question() {
     room.pass(secs(2));
     assert_eq!(room.ops.len(), 1);
 }
+
+#[test]
+fn who_is_asked_seldom_is_soon_told_as_gone_and_soon_found_again() {
+    let mut room = Room::one("iec62056-meter", "{}");
+    room.event(Event::Up);
+    let block = "1.8.0(000001.0*kWh)\r\n!\r\n";
+    play(&mut room, |_| Some((0, block)), secs(60));
+    // The read-out after a quarter of an hour, its repeat, and both once more a minute later.
+    play(&mut room, |_| None, secs(900 + 4 * 61 + 60));
+    assert_eq!(room.device().shadow().health(), Health::Offline);
+    play(&mut room, |_| Some((0, block)), secs(121));
+    assert_eq!(room.device().shadow().health(), Health::Online);
+}
