@@ -8,6 +8,7 @@ pub mod demo;
 pub mod isolate;
 pub mod passwd;
 pub mod run;
+pub mod schema;
 pub mod send;
 pub mod serve;
 pub mod status;
@@ -42,6 +43,12 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Print the JSON Schema of a file format, for editors.
+    Schema {
+        /// Which format.
+        #[arg(value_enum)]
+        format: schema::Format,
+    },
     /// Print the lines of the secrets file for a user; the password is read from standard input.
     #[command(after_help = PASSWD_HELP)]
     Passwd {
@@ -72,6 +79,10 @@ Examples:
   sipliance check /etc/sipliance/home.yaml
   sipliance check my-profile.yaml
 
+With --json, each mistake is one line: {file, line, column, end_column, path, severity, message, help}; lines
+and columns count from 1, and where the whole file is meant they are null. The last line counts: {files,
+errors, warnings, tests}.
+
 Exit codes: 0 usable (warnings do not count), 1 mistakes, 2 a file cannot be read.";
 
 const PASSWD_HELP: &str = "\
@@ -89,6 +100,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Check { files, json } => check::run(&files, json),
+        Command::Schema { format } => schema::run(format),
         Command::Passwd { user, domain } => passwd::run(&user, &domain),
         Command::Status(args) => status::run(&args),
         Command::Isolate(args) => isolate::run(&args, true),

@@ -7,6 +7,7 @@ pub mod access;
 pub mod fault;
 pub mod home;
 pub mod names;
+pub mod schema;
 pub mod secrets;
 pub mod yaml;
 
