@@ -303,18 +303,6 @@ fn another_reader_of_yaml_agrees() {
     }
 }
 
-#[test]
-fn the_profile_in_the_documentation_works() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/profiles.md");
-    let text = std::fs::read_to_string(path).expect("the documentation is there");
-    let example =
-        text.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("an example");
-    let profile = profile("docs/profiles.md", example);
-    for result in fixture::run(&profile, now()) {
-        assert_eq!(result.outcome, Ok(()), "{}", result.title);
-    }
-}
-
 /// Shipped profiles with lines lost, doubled, cut and swapped: whatever comes of it, it is a fault or a
 /// profile, and a profile can be run.
 #[test]

@@ -9,8 +9,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use sipliance::cli::check::{Form, check};
 use sipliance::cli::schema::{Format, text};
-use sipliance::config::fault::Faults;
+use sipliance::config::fault::{Faults, Style};
+use sipliance::config::home::{Profiles, from_text};
 use sipliance::config::yaml::words::{Block, Takes, Word};
 use sipliance::config::yaml::{self, Data, Node};
 use sipliance::device::fixture;
@@ -49,11 +51,50 @@ fn files(folder: &str) -> Vec<PathBuf> {
     files
 }
 
-/// The `yaml` blocks of the document that are whole profiles.
-fn documented() -> Vec<String> {
+/// The blocks of a language in the document.
+fn blocks_of(language: &str) -> Vec<String> {
     let text = fs::read_to_string(root().join("docs/profiles.md")).unwrap();
-    let blocks = text.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap().to_owned());
-    blocks.filter(|block| block.contains("format: 1")).collect()
+    let fence = format!("```{language}\n");
+    text.split(&fence).skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
+}
+
+/// The profiles of the document. The first grows block by block until its tests.
+fn documented() -> Vec<String> {
+    let mut whole: Vec<String> = Vec::new();
+    let mut open = false;
+    for block in blocks_of("yaml") {
+        match whole.last_mut() {
+            Some(growing) if open => growing.push_str(&block),
+            _ if block.starts_with("format: 1") => whole.push(block.clone()),
+            _ => continue,
+        }
+        open = !block.contains("tests:\n");
+    }
+    assert!(whole.len() >= 4 && !open, "{} profiles", whole.len());
+    whole
+}
+
+/// What the document says of a mistake, and of a home that has the device.
+#[test]
+fn the_tutorial_is_true() {
+    let pump = documented().remove(0);
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tutorial");
+    fs::create_dir_all(&folder).unwrap();
+    let file = folder.join("pool-pump.yaml");
+    assert_eq!(pump.matches("    type: bool").count(), 1);
+    fs::write(&file, pump.replace("    type: bool", "    tpye: bool")).unwrap();
+    let mut out = Vec::new();
+    let plain = Form::Text(Style { colour: false });
+    check(&[file], plain, &Profiles::shipped(), &mut out).unwrap();
+    let out = String::from_utf8(out).unwrap().replace(&format!("{}/", folder.display()), "");
+    assert_eq!(blocks_of("console")[0], format!("$ sipliance check pool-pump.yaml\n{out}"));
+
+    let home = blocks_of("yaml").into_iter().find(|block| block.contains("devices:")).unwrap();
+    let home = format!("format: 1\n{}", home.replace("profiles: [profiles]\n", ""));
+    let mut profiles = Profiles::new();
+    profiles.add("pool-pump", "pool-pump.yaml", pump);
+    let (config, reports) = from_text(Path::new("home.yaml"), &home, "", &profiles);
+    assert!(config.is_some() && reports.is_empty(), "{reports:#?}");
 }
 
 fn good() -> Vec<(String, String)> {

@@ -12,6 +12,8 @@ use crate::config::fault::{Faults, Place, nearest};
 
 /// Longest text for a header or a screen, in characters.
 const LINE_CHARS: usize = 128;
+/// Unknown keys of one map that are compared with the known ones; for more, nothing is proposed.
+const GUESSES: usize = 64;
 
 /// Takes keys out of a map one by one; [`MapReader::finish`] reports those that nobody took, with a
 /// suggestion out of those that were asked for.
@@ -23,6 +25,8 @@ pub struct MapReader<'a> {
     entries: Vec<(&'a Key, &'a Node, bool)>,
     asked: Vec<&'static str>,
     block: Option<&'static Block>,
+    /// Values of keys that no block has, and the words that were probably meant.
+    mistyped: Vec<(&'a Node, &'static str)>,
 }
 
 impl<'a> MapReader<'a> {
@@ -35,6 +39,7 @@ impl<'a> MapReader<'a> {
                 entries: entries.iter().map(|(key, value)| (key, value, false)).collect(),
                 asked: Vec::new(),
                 block: None,
+                mistyped: Vec::new(),
             }),
             _ => {
                 faults.error(
@@ -50,7 +55,18 @@ impl<'a> MapReader<'a> {
 
     /// A reader over a block of a format whose words are known. A key that the block lacks cannot be read.
     pub fn of(block: &'static Block, node: &'a Node, path: &str, faults: &mut Faults) -> Option<Self> {
-        Some(Self { block: Some(block), ..Self::new(node, path, faults)? })
+        let plain = Self::new(node, path, faults)?;
+        let unknown = plain.entries.iter().filter(|(key, _, _)| block.word(&key.text).is_none());
+        let meant = |(key, value, _): &(&Key, &'a Node, bool)| {
+            // The very word of another block is no mistyped word of this one.
+            let word = nearest(&key.text, block.all().map(|word| word.key))?;
+            block.elsewhere(&key.text).is_empty().then_some((*value, word))
+        };
+        let mistyped = match block.others {
+            None => unknown.take(GUESSES).filter_map(meant).collect(),
+            Some(_) => Vec::new(),
+        };
+        Some(Self { block: Some(block), mistyped, ..plain })
     }
 
     /// What is missing in it is told where its key stands.
@@ -70,11 +86,7 @@ impl<'a> MapReader<'a> {
             entry.2 = true;
             return Some(entry.1);
         }
-        let block = self.block.filter(|block| block.others.is_none())?;
-        let words = || block.all().map(|word| word.key);
-        let mistyped = |name: &str| block.word(name).is_none() && block.elsewhere(name).is_empty();
-        let meant = |name: &str| mistyped(name) && nearest(name, words()) == Some(key);
-        self.entries.iter().find(|(name, _, _)| meant(&name.text)).map(|(_, value, _)| *value)
+        self.mistyped.iter().find(|(_, word)| *word == key).map(|(value, _)| *value)
     }
 
     /// Whether the map has no keys at all.
@@ -150,14 +162,15 @@ impl<'a> MapReader<'a> {
 
     /// Reports every key that was not taken.
     pub fn finish(self, faults: &mut Faults) {
-        for (key, _, _) in self.entries.iter().filter(|(_, _, taken)| !taken) {
+        for (index, (key, _, _)) in self.entries.iter().filter(|(_, _, taken)| !taken).enumerate() {
             let known = self.block.is_some_and(|block| block.word(&key.text).is_some());
             let message = if known {
                 format!("`{}` means nothing here", key.text)
             } else {
                 format!("unknown key `{}`", key.text)
             };
-            faults.error(Some(key.place), &self.at(&key.text), message, Some(self.meant(&key.text)));
+            let help = (index < GUESSES).then(|| self.meant(&key.text));
+            faults.error(Some(key.place), &self.at(&key.text), message, help);
         }
     }
 

@@ -118,7 +118,14 @@ pub(super) fn cases(node: &Node, model: &Model, faults: &mut Faults) -> Vec<Case
     if items.len() > PROFILE_TESTS {
         fault(node, "tests", format!("at most {PROFILE_TESTS} tests are possible"), faults);
     }
-    items.iter().take(PROFILE_TESTS).filter_map(|(path, node)| case(node, path, model, faults)).collect()
+    let cases: Vec<Case> =
+        items.iter().take(PROFILE_TESTS).filter_map(|(path, node)| case(node, path, model, faults)).collect();
+    let passes: Duration = cases.iter().map(|case| case.until).sum();
+    if passes > TEST_TIME {
+        let message = format!("the tests let more than {} pass, all together", super::spell(TEST_TIME));
+        fault(node, "tests", message, faults);
+    }
+    cases
 }
 
 fn case(node: &Node, path: &str, model: &Model, faults: &mut Faults) -> Option<Case> {
@@ -129,9 +136,6 @@ fn case(node: &Node, path: &str, model: &Model, faults: &mut Faults) -> Option<C
         .unwrap_or_default();
     let after = map.text("after", faults);
     let until = map.duration("until", faults);
-    if until.is_some_and(|until| until > TEST_TIME) {
-        map.wrong("until", format!("a test lets at most {} pass", super::spell(TEST_TIME)), None, faults);
-    }
     let stimulus = stimulus(&mut map, model, faults);
     let expect = map.take("expect").map(|node| expect(node, &map.at("expect"), model, faults));
     let sends = map.take("sends").and_then(|node| sends(node, &map.at("sends"), faults));

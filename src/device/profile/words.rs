@@ -269,7 +269,11 @@ pub(super) static ARG: Block = block(
 pub(super) static PROOF: Block = block(
     "proof",
     "`expect:` of an action",
-    &[&[Word::must("within", Takes::Time, "How long it may take.")]],
+    &[&[Word::must(
+        "within",
+        Takes::Time,
+        "How long it may take. Beside it stands one property with its value.",
+    )]],
     Some(Takes::Text),
 );
 

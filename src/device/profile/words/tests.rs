@@ -41,7 +41,11 @@ static TEST_WORDS: [Word; 20] = [
     Word::may("do", Takes::Text, "Happens: this action is commanded."),
     Word::may("args", Takes::Each(&Takes::Text), "Arguments of the action."),
     Word::may("start", Takes::Bool, "Happens: the gateway starts."),
-    Word::may("until", Takes::Time, "When to look, counted from what happens."),
+    Word::may(
+        "until",
+        Takes::Time,
+        "When to look, counted from what happens. All tests together let 6 h pass at most.",
+    ),
     Word::may("expect", Takes::Block(&EXPECTED), "What must be known then; `{}`: nothing may have changed."),
     Word::may(
         "sends",
