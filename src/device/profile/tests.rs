@@ -195,7 +195,7 @@ fn what_could_move_a_relay_by_itself_is_refused() {
 #[test]
 fn one_name_means_one_thing() {
     let told = broken(GARAGE, "actions:\n  open:\n", "actions:\n  door:\n");
-    let words = "29: actions.door: `door` is a name under `properties:` already, at line 21";
+    let words = "30: actions.door: `door` is a name under `properties:` already, at line 22";
     assert!(told.starts_with(words), "{told}");
 }
 
