@@ -7,6 +7,7 @@ pub mod client;
 pub mod demo;
 pub mod isolate;
 pub mod passwd;
+pub mod reload;
 pub mod run;
 pub mod send;
 pub mod serve;
@@ -53,6 +54,8 @@ enum Command {
     },
     /// Ask the running gateway how everything stands.
     Status(status::StatusArgs),
+    /// Have the running gateway read its files again; only what changed starts anew.
+    Reload(reload::ReloadArgs),
     /// Cut appliances off: nobody watches, asks or moves them until they are released.
     Isolate(isolate::IsolateArgs),
     /// Join appliances again that were cut off.
@@ -91,6 +94,7 @@ pub fn main() -> ExitCode {
         Command::Check { files, json } => check::run(&files, json),
         Command::Passwd { user, domain } => passwd::run(&user, &domain),
         Command::Status(args) => status::run(&args),
+        Command::Reload(args) => reload::run(&args),
         Command::Isolate(args) => isolate::run(&args, true),
         Command::Release(args) => isolate::run(&args, false),
         Command::Watch(args) => watch::run(args),

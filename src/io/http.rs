@@ -17,6 +17,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::AbortHandle;
 
 use crate::gateway::xcap::{Answer, Request};
 use crate::limits;
@@ -56,15 +57,12 @@ const BODY_DEADLINE: Duration = Duration::from_secs(10);
 /// How long a connection lasts, whatever happens on it.
 const LONGEST: Duration = Duration::from_secs(120);
 
-/// Connections by address.
-type Open = Rc<RefCell<HashMap<IpAddr, usize>>>;
+/// Connections by address, of all listeners.
+pub type Open = Rc<RefCell<HashMap<IpAddr, usize>>>;
 
-/// Accepts until the loop is gone, on each of the listeners.
-pub fn serve(listeners: Vec<TcpListener>, to: &mpsc::Sender<Asked>) {
-    let open = Open::default();
-    for listener in listeners {
-        tokio::task::spawn_local(accept(listener, open.clone(), to.clone()));
-    }
+/// Accepts on a listener until the loop is gone, or this is aborted; what is connected then stays.
+pub fn serve(listener: TcpListener, open: &Open, to: &mpsc::Sender<Asked>) -> AbortHandle {
+    tokio::task::spawn_local(accept(listener, open.clone(), to.clone())).abort_handle()
 }
 
 async fn accept(listener: TcpListener, open: Open, to: mpsc::Sender<Asked>) {
