@@ -34,6 +34,7 @@ mod order;
 mod people;
 mod publish;
 mod rates;
+mod reload;
 mod replay;
 mod requests;
 mod scenarios;
