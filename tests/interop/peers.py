@@ -132,10 +132,10 @@ def sipp(lab, scenario, server, user, password, name=None, transport="u1", timeo
 class Mosquitto:
     """A broker without persistence: what it did not deliver before its death, it never will."""
 
-    def __init__(self, lab, name="mosquitto"):
+    def __init__(self, lab, name="mosquitto", more=""):
         lab.need("mosquitto")
         self.lab, self.name, self.address = lab, name, ("127.0.0.1", free_port())
-        self.config = lab.write(f"{name}.conf", f"listener {self.address[1]} 127.0.0.1\nallow_anonymous true\npersistence false\n")
+        self.config = lab.write(f"{name}.conf", f"listener {self.address[1]} 127.0.0.1\nallow_anonymous true\npersistence false\n{more}")
         self.program = None
         self.begin()
 

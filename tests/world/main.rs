@@ -41,6 +41,7 @@ mod scenarios;
 mod secrecy;
 mod strangers;
 mod streams;
+mod truth;
 mod two;
 mod upstream;
 mod views;
