@@ -35,7 +35,7 @@ struct Mover {
 
 fn movers() -> Vec<Mover> {
     let reads = |(id, text): &(&'static str, &str)| {
-        let profile = fixture::read(text, &mut Faults::default()).expect("a shipped profile");
+        let profile = fixture::read(text, &mut Faults::default())?;
         let model = profile.example.clone();
         let moves =
             model.properties.iter().any(|property| property.write.is_some()) || !model.actions.is_empty();
@@ -131,12 +131,12 @@ fn config(movers: &[Mover], order: &[usize]) -> Arc<Config> {
     let text = "format: 1\nlisten: [udp:192.0.2.1:5060]\nmqtt: {main: {host: localhost}}\n\
         devices: {x: {profile: tasmota-plug, params: {topic: x}}}\n";
     let (config, reports) = from_text(std::path::Path::new("home.yaml"), text, "", &Profiles::shipped());
-    let mut config = config.unwrap_or_else(|| panic!("{reports:#?}"));
-    let all = order.iter().filter_map(|at| movers.get(*at)).enumerate();
+    assert!(config.is_some(), "{reports:#?}");
+    let mut config = config.unwrap_or_else(|| unreachable!());
+    let all = order.iter().filter_map(|at| movers.get(*at));
     config.devices =
-        all.clone().map(|(link, mover)| device(mover.id, &mover.profile.example, link)).collect();
-    config.links =
-        all.map(|(_, mover)| Link { name: mover.id.to_owned(), settings: LinkSettings::Sim }).collect();
+        all.clone().enumerate().map(|(link, mover)| device(mover.id, &mover.profile.example, link)).collect();
+    config.links = all.map(|mover| Link { name: mover.id.to_owned(), settings: LinkSettings::Sim }).collect();
     Arc::new(config)
 }
 
@@ -166,7 +166,8 @@ impl<'m> Life<'m> {
     }
 
     fn mover(&self, link: LinkId) -> &'m Mover {
-        &self.movers[self.order[link.0]]
+        let mover = self.order.get(link.0).and_then(|at| self.movers.get(*at));
+        mover.unwrap_or_else(|| unreachable!("there are as many links"))
     }
 
     /// What the gateway wants of its drivers: to watch, to ask what its profile asks, and nothing else.
@@ -233,7 +234,8 @@ impl<'m> Life<'m> {
         known.extend(
             mover.queries.iter().map(|(channel, _)| (channel.clone(), Bytes::from_static(&[0xff; 64]))),
         );
-        let (channel, payload) = known.choose(&mut self.random).cloned().expect("something to say");
+        let nothing = || (Channel::new("nothing"), Bytes::new());
+        let (channel, payload) = known.choose(&mut self.random).cloned().unwrap_or_else(nothing);
         match self.random.random_range(0..6) {
             0 => (channel, Bytes::from_static(b"ON")),
             1 => (channel, Bytes::from_static(&[0xff; 250])),
@@ -305,8 +307,8 @@ impl<'m> Life<'m> {
         let config = config(self.movers, &order);
         self.order = order;
         let place = |link: LinkId| {
-            let mover = before[link.0];
-            self.order.iter().position(|other| *other == mover).map(LinkId)
+            let mover = before.get(link.0)?;
+            self.order.iter().position(|other| other == mover).map(LinkId)
         };
         self.open = std::mem::take(&mut self.open)
             .into_iter()

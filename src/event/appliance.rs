@@ -160,7 +160,7 @@ fn words(view: &View<'_>) -> String {
             text.push_str("link: down\r\n");
         }
         for (index, property) in member.properties() {
-            let Some(told) = member.device.told(index) else { continue };
+            let told = member.device.told(index).unwrap_or_else(|| "not known".to_owned());
             text.push_str(&format!("{}: {told}\r\n", property.id));
         }
     }

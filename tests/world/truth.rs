@@ -27,7 +27,7 @@ properties:
     @STALE@
   heat: {type: float, name: Heat, unit: °C, read: {topic: g/heat}, stale_after: 10m}
 actions:
-  open: {name: Open, send: {topic: g/open, payload: "1"}, only_if: {power: true}}
+  open: {name: Open, do: [{send: {topic: g/open, payload: "1"}}], only_if: {power: true}}
 phone: {lamp: power, press: toggle power}
 tests:
   - mqtt: {topic: g/power, payload: "ON"}
@@ -49,7 +49,7 @@ access: [{who: anna, see: "*", do: "*"}]
 fn house(stale: bool) -> Arc<Config> {
     let stale = if stale { "stale_after: 10m" } else { "confirm: 3s" };
     let mut profiles = Profiles::new();
-    profiles.add("gate", "gate.yaml", &GATE.replace("@STALE@", stale));
+    profiles.add("gate", "gate.yaml", GATE.replace("@STALE@", stale));
     let (config, reports) =
         from_text(std::path::Path::new("home.yaml"), HOME, "anna: correct horse\n", &profiles);
     Arc::new(config.unwrap_or_else(|| panic!("{reports:#?}")))
@@ -115,7 +115,7 @@ fn places(world: &mut World) -> Vec<(&'static str, String)> {
     let forms: [(&str, &str, &str, Option<&'static str>); 9] = [
         ("SenML", "gate", "appliance", None),
         ("text", "gate", "appliance", Some("text/plain")),
-        ("DMP", "gate", "appliance", Some("application/dmp+xml")),
+        ("DMP", "gate", "appliance", Some("application/dmp")),
         ("PIDF", "gate", "presence", None),
         ("LPIDF", "gate", "presence", Some("text/lpidf")),
         ("the key", "gate", "dialog", None),
@@ -239,6 +239,11 @@ fn what_is_not_certain_lights_nothing_and_opens_nothing() {
         }
         let marks = ["was", "old", "not known", "unknown", "not heard", "nothing", "asleep"];
         for place in ["text", "status", "a call to its number", "sipliance status"] {
+            // Of what was never heard, a line says nothing.
+            if name == "never heard" && ["status", "a call to its number"].contains(&place) {
+                assert!(!told[place].contains("on,") && !told[place].contains("°C"), "{}", told[place]);
+                continue;
+            }
             let marked = marks.iter().any(|mark| told[place].contains(mark));
             assert_eq!(marked, !certain, "{name}, {place}: {}", told[place]);
         }

@@ -2,6 +2,7 @@
 gateway is killed, stopped and reloaded, brokers die, ports are pulled out; stored states and stored commands come back. Whatever is sent that the
 profile does not ask is a failure."""
 
+import json
 import os
 import pathlib
 import re
@@ -53,8 +54,7 @@ def run(lab):
         equal(len(orders), 1, "orders")
         board = next(wire for wire in wires if wire.profile.name == "serial-relay-board")
         phone.message(phone.uri("serial-relay-board"), "on")
-        until("the relay board to be told", lambda: board.sent(), 5)
-        check(board.moved(), f"the recorder takes {board.sent()!r} for a question")
+        until("the relay board to be told what is no question", board.moved, 5)
 
 
 class Still:
@@ -62,6 +62,8 @@ class Still:
         self.lab, self.broker, self.mqtt, self.wires, self.voice, self.gateway = lab, broker, mqtt, wires, voice, gateway
         plug = Profile(ROOT / "device-profiles" / "tasmota-plug.yaml", {"topic": "plug1"})
         self.asks = {ask for profile in [*mqtt, plug] for ask in profile.hello}
+        # What the gateway says of itself.
+        self.asks |= {("sipliance/sipliance-main/status", len(word)) for word in ("online", "offline")}
         check(voice.online.wait(10), "the voice did not connect")
 
     def while_(self, what, act):
@@ -100,19 +102,13 @@ class Still:
         rest = {name: of for name, of in devices.items() if name not in names}
         ports = {name: of for name, of in serial.items() if name in rest}
         secrets = (self.lab.folder / "home-secrets.yaml").read_text()
-        home.write(self.lab, DOMAIN, self.broker.address, devices=rest, serial=ports, listen=self.listens(whole))
+        home.write(self.lab, DOMAIN, self.broker.address, devices=rest, serial=ports, listen=json.loads(whole)["listen"])
         self.lab.write("home-secrets.yaml", secrets, 0o600)
         os.kill(self.gateway.program.pid, signal.SIGHUP)
         self.gateway.program.see(r"read again: devices: [^\n]*\d+ gone", 10)
         path.write_text(whole)
         os.kill(self.gateway.program.pid, signal.SIGHUP)
         self.gateway.program.see(r"read again: devices: [^\n]*\d+ new", 10)
-
-    @staticmethod
-    def listens(text):
-        import json
-        return json.loads(text)["listen"]
-
 
 class Profile:
     """What the suite needs of a shipped profile: its wire, what it asks, and every topic that it knows."""
@@ -122,6 +118,7 @@ class Profile:
         self.name = pathlib.Path(path).stem
         self.driver = re.search(r"^driver: (\w+)", text, re.M).group(1)
         body = text.split("\ntests:")[0]
+        self.hex = "encoding: hex" in body
         self.moves = bool(re.search(r"^\s+write:|^actions:", body, re.M))
         block = re.search(r"^params:\n((?:  .*\n)+)", text, re.M)
         found = re.findall(r"^  (\w+): \{.*?(?:example|default): (\"[^\"]*\"|[^,}]+)", block.group(1) if block else "", re.M)
@@ -198,5 +195,8 @@ class Wire:
         if self.profile.driver == "modbus":
             # A request to read is eight bytes; what writes shows by its function code.
             return [data[at:at + 8] for at in range(0, len(data), 8) if data[at + 1:at + 2] and data[at + 1] not in READING]
+        if self.profile.hex:
+            # Its only question is one byte, again and again.
+            return [] if set(data) <= {int(ask, 16) for ask in self.profile.asks} else [data]
         known = {ask.strip().encode() for ask in self.profile.asks}
         return [frame for frame in re.split(rb"[\r\n]+", data) if frame.strip() and frame.strip() not in known]
