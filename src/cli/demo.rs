@@ -211,6 +211,7 @@ fn show(notice: &Notice) {
         Notice::State { device, summary } => format!("{now}  {device:<12} {summary}"),
         Notice::Happened { device, what } => format!("{now}  {device:<12} * {what}"),
         Notice::Registration { address, standing, .. } => format!("{now}  {address} {standing}"),
+        Notice::Trouble { link, why } => format!("{now}  {link}: {why}"),
         Notice::Link { link, down: Some(why) } => format!("{now}  link {link} is down: {why}"),
         Notice::Unwatched { link, channel, .. } => {
             format!("{now}  link {link}: nothing is heard of {channel}")

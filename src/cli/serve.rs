@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use crate::config::{Config, LinkId, Listen};
 use crate::gateway::{Gateway, Notice};
 use crate::io::control;
+use crate::io::door::Doors;
 use crate::io::drivers::Supervisor;
 use crate::io::ports::Ports;
 use crate::io::run::{Parts, Read, Shell, Signal, now};
@@ -52,6 +53,7 @@ async fn serve_local(service: Service) -> Result<(), String> {
         tracing::info!("listening for HTTP on {addr}");
     }
     let listening = ports.listening().to_vec();
+    let doors = Doors::new(&config)?;
     let drivers = Supervisor::start(&config.links, service.wires)
         .map_err(|why| format!("cannot start the drivers: {why}"))?;
     let (signals_to, signals) = mpsc::channel(4);
@@ -63,7 +65,7 @@ async fn serve_local(service: Service) -> Result<(), String> {
         store.load(kept.iter().map(String::as_str), &mut gateway);
     }
     let (notices, read, audit) = (service.notices, service.read, config.audit.clone());
-    let parts = Parts { gateway, config, read, drivers, ports, signals, questions, notices, store };
+    let parts = Parts { gateway, config, read, drivers, ports, doors, signals, questions, notices, store };
     let shell = Shell::new(parts).map_err(|why| cannot("open the audit file", audit.as_deref(), &why))?;
     let mut control = service.control;
     if let Some(path) = &control

@@ -131,6 +131,10 @@ pub fn needs_restart(old: &Config, new: &Config) -> Option<&'static str> {
             "`audit:` changed: what is on record must stand in one file from the start of a run to its end",
         ),
         (
+            old.https != new.https,
+            "`http:` changed between plain and TLS: those who come to a port that stays would hear another thing in the middle",
+        ),
+        (
             old.state != new.state,
             "`state:` changed: documents of people, and who is isolated, would be left behind in the old folder",
         ),
@@ -146,6 +150,7 @@ fn same_flow(old: &Upstream, new: &Upstream) -> bool {
     };
     old.name == new.name
         && (&old.server, old.transport, &old.domain) == (&new.server, new.transport, &new.domain)
+        && alike(&old.dial, &new.dial)
         && peer(old) == peer(new)
 }
 

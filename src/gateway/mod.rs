@@ -13,6 +13,7 @@ mod compose;
 mod drive;
 mod filters;
 mod flow;
+mod hass;
 mod heard;
 mod historic;
 mod isolate;
@@ -40,7 +41,7 @@ mod upstream;
 mod wish;
 pub mod xcap;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -49,7 +50,7 @@ use rand_chacha::ChaCha8Rng;
 use secrecy::ExposeSecret as _;
 use sipliance_driver as driver;
 
-use crate::config::{Config, DeviceId};
+use crate::config::{Config, DeviceId, LinkId};
 use crate::control::target::Names;
 use crate::device::alerts::Alerts;
 use crate::device::command::CommandId;
@@ -72,9 +73,10 @@ use crate::sip::{FlowId, Hop, Transport, User};
 use crate::timer::Now;
 
 use self::flow::Flow;
+pub use self::hass::{Counts as HassCounts, HassStatus};
 pub use self::kept::{Key, Kind};
 use self::keyed::Keyed;
-pub use self::status::{DeviceStatus, ElsewhereStatus, RegistrationStatus, Status};
+pub use self::status::{DeviceStatus, ElsewhereStatus, LinkStatus, RegistrationStatus, Status};
 pub use self::surface::{Counters, Input, Notice, Output};
 
 /// See the module.
@@ -94,6 +96,10 @@ pub struct Gateway {
     registrations: Keyed<Registration>,
     upstreams: Keyed<upstream::Upstream>,
     flows: HashMap<FlowId, Flow>,
+    /// Links that work now.
+    links_up: BTreeSet<LinkId>,
+    /// Those that do not, and why.
+    links_down: BTreeMap<LinkId, LinkStatus>,
     pending: HashMap<CommandId, command::Pending>,
     batches: batch::Batches,
     leases: Publications<DeviceId, publish::Lease>,
@@ -101,6 +107,8 @@ pub struct Gateway {
     remotes: Keyed<remote::Remote>,
     orders: HashMap<driver::OpId, remote::Order>,
     announcements: Keyed<announce::Announcement>,
+    /// Brokers over which Home Assistant is told.
+    hass: Vec<hass::Broker>,
     kept: kept::Kept,
     isolation: isolate::Isolation,
     /// When what owners decided has to be looked at again.
@@ -169,12 +177,15 @@ impl Gateway {
             registrations: Keyed::default(),
             upstreams: Keyed::default(),
             flows: HashMap::new(),
+            links_up: BTreeSet::new(),
+            links_down: BTreeMap::new(),
             pending: HashMap::new(),
             batches: batch::Batches::default(),
             leases: Publications::default(),
             remotes: Keyed::default(),
             orders: HashMap::new(),
             announcements: Keyed::default(),
+            hass: Vec::new(),
             kept: kept::Kept::default(),
             isolation: isolate::Isolation::default(),
             rules_end: None,
@@ -200,6 +211,7 @@ impl Gateway {
         gateway.compose_all(now);
         gateway.start_remotes(now);
         gateway.start_announcements();
+        gateway.start_hass();
         gateway.settle(now);
         gateway
     }
@@ -213,6 +225,7 @@ impl Gateway {
                 let hop = Hop { flow, transport: Transport::Udp, local, peer: from };
                 self.on_packet(hop, bytes, now);
             }
+            Input::Frame { flow, bytes } => self.on_frame(flow, bytes, now),
             Input::Stream { flow, bytes } => self.on_stream(flow, bytes, now),
             Input::Opened { flow, transport, local, peer, upstream } => {
                 let hop = Hop { flow, transport, local, peer };
@@ -288,6 +301,7 @@ impl Gateway {
         let upstreams = self.upstreams.values().filter_map(upstream::Upstream::next_deadline).min();
         let announcements =
             self.announcements.values().filter_map(announce::Announcement::next_deadline).min();
+        let hass = self.hass.iter().filter_map(hass::Broker::next_deadline).min();
         let remotes = self.remotes.values().filter_map(remote::Remote::next_deadline).min();
         [
             self.transactions.next_deadline(),
@@ -303,6 +317,7 @@ impl Gateway {
             upstreams,
             remotes,
             announcements,
+            hass,
         ]
         .into_iter()
         .flatten()
@@ -312,6 +327,7 @@ impl Gateway {
     /// Whether nothing more has to be said before the process may end.
     pub fn is_quiet(&self) -> bool {
         self.notifier.is_empty()
+            && self.hass.iter().all(hass::Broker::is_quiet)
             && self.remotes.values().all(remote::Remote::is_over)
             && !self.announcements.values().any(announce::Announcement::is_leaving)
             && self.registrations.values().all(|registration| !registration.is_leaving())
@@ -423,6 +439,7 @@ impl Gateway {
             self.on_effect(effect, now);
         }
         self.on_announcement_deadlines(now);
+        self.on_hass_deadlines(now);
         self.flush_transmits();
         self.forget_filters();
     }
@@ -441,6 +458,7 @@ impl Gateway {
         }
         self.leave_remotes(now);
         self.leave_announcements();
+        self.leave_hass();
     }
 }
 

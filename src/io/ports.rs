@@ -31,10 +31,13 @@ impl Ports {
         let mut ports = Self::default();
         for wanted in listen {
             let mut listen = *wanted;
-            if let Some(first) = ports.listening.first().filter(|_| wanted.addr.port() == 0) {
+            // TCP is looked for where UDP is; what else is over TCP needs a port of its own.
+            let twin = ports.listening.first().filter(|first| first.transport != wanted.transport);
+            let plain = matches!(wanted.transport, Transport::Udp | Transport::Tcp);
+            if let Some(first) = twin.filter(|_| plain && wanted.addr.port() == 0) {
                 listen.addr.set_port(first.addr.port());
             }
-            let transport = listen.transport.via().to_lowercase();
+            let transport = listen.transport.word();
             let bound = ports.bind(*wanted, &mut listen).await;
             bound.map_err(|why| {
                 format!("cannot listen on {transport}:{}: {why}{}", listen.addr, hint(&why))
@@ -69,7 +72,7 @@ impl Ports {
                 listen.addr = socket.local();
                 self.sockets.push((wanted, socket));
             }
-            Transport::Tcp => {
+            _ => {
                 let listener = TcpListener::bind(listen.addr).await?;
                 listen.addr = listener.local_addr()?;
                 self.listeners.push((wanted, listener));

@@ -73,6 +73,9 @@ impl Wire {
             (Some(id), Op::Pulse { .. }) if self.kind != Kind::Lines => {
                 self.done(id, Err(Failure::Refused("only lines can be pulsed".into())), now);
             }
+            (Some(id), Op::Publish { .. }) if self.kind != Kind::Broker => {
+                self.done(id, Err(Failure::Refused("nobody listens to what is told here".into())), now);
+            }
             (Some(id), Op::Ask { .. }) if self.kind != Kind::Serial => {
                 self.done(id, Err(Failure::Refused("only a serial port can be asked".into())), now);
             }

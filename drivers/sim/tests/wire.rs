@@ -162,6 +162,10 @@ impl Rig for Demo {
         Bytes::from_static(b"{}")
     }
 
+    fn publishes(&self) -> bool {
+        true
+    }
+
     async fn speak(&mut self) {} // it does by itself
 
     async fn cut(&mut self) {

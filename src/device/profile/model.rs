@@ -41,6 +41,31 @@ impl Model {
         self.properties.iter().position(|property| &*property.id == id)
     }
 
+    /// Every MQTT topic that it is heard on or written to.
+    pub fn topics(&self) -> impl Iterator<Item = &Channel> {
+        let online = match &self.online {
+            Online::Topic(read) => Some(&**read),
+            Online::Link | Online::Silent(_) | Online::Fails(_) => None,
+        };
+        let reads = self.properties.iter().flat_map(|of| of.reads.iter().chain(&of.target));
+        let reads = reads.chain(online).chain(self.events.iter().map(|event| &event.from));
+        let writes = self.properties.iter().filter_map(|of| of.write.as_ref());
+        let writes = writes.chain(self.actions.iter().flat_map(|action| &action.steps));
+        let hello = match &self.link {
+            LinkNeeds::Mqtt { hello } => hello.as_slice(),
+            _ => &[],
+        };
+        let heard = reads.filter_map(|read| match &read.source {
+            Source::Topic { channel, .. } => Some(channel),
+            _ => None,
+        });
+        let written = writes.chain(hello).filter_map(|write| match &write.target {
+            Target::Topic(channel, _) | Target::Json(channel, _) => Some(channel),
+            _ => None,
+        });
+        heard.chain(written)
+    }
+
     /// The property that a phone works with: the lamp's, else the first that is settable, else the first.
     pub fn main(&self) -> Option<&Property> {
         let lamp = self.phone.lamp.as_ref().and_then(|lamp| self.properties.get(lamp.property));

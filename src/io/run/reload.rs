@@ -12,16 +12,16 @@ use crate::config::change::{Change, needs_restart};
 use crate::config::{Config, Listen};
 use crate::gateway::Input;
 use crate::io::control::{self, Question};
+use crate::io::door::Certificate;
 use crate::io::http::{self, Asked};
 use crate::io::ports::Ports;
-use crate::io::tcp;
 use crate::sip::FlowId;
 
 /// Reads and checks the files of a configuration; what is wrong with them, in words.
 pub type Read = Box<dyn Fn() -> Result<Config, String>>;
 
 /// Where phones come in, by what the home file says of each.
-pub(super) struct Doors {
+pub(super) struct Ways {
     udp: Vec<(Listen, FlowId)>,
     tcp: Vec<(Listen, AbortHandle)>,
     http: Vec<(SocketAddr, AbortHandle)>,
@@ -29,7 +29,7 @@ pub(super) struct Doors {
     asked: mpsc::Sender<Asked>,
 }
 
-impl Doors {
+impl Ways {
     pub fn new(asked: mpsc::Sender<Asked>) -> Self {
         let (udp, tcp, http, connected) = Default::default();
         Self { udp, tcp, http, connected, asked }
@@ -68,11 +68,13 @@ impl Shell {
             return Err(format!("{what}. That needs a restart"));
         }
         self.drivers.can_change().map_err(ToOwned::to_owned)?;
+        let certificate = Certificate::read(&config)?;
         let ports = self.prepare(&config).await?;
         // From here on nothing can fail.
         let change = Change::between(&self.config, &config);
         let words = change.words(&self.config, &config);
         let before = self.gateway.users();
+        self.doors.renew(&config, certificate);
         let gone = self.close_doors(&config);
         self.open(ports);
         self.gateway.handle(Input::Reload(config.clone()), now());
@@ -104,7 +106,7 @@ impl Shell {
                 // One cannot be opened beside the other.
                 Some(own) => format!(
                     "{why}. The gateway itself has that port, at {}:{}, and gives it up with a restart alone",
-                    own.transport.via().to_lowercase(),
+                    own.transport.word(),
                     own.addr
                 ),
                 None => why,
@@ -116,16 +118,17 @@ impl Shell {
     pub(super) fn open(&mut self, ports: Ports) {
         for (listen, mut socket) in ports.sockets {
             socket.flow = self.new_flow();
-            self.doors.udp.push((listen, socket.flow));
+            self.ways.udp.push((listen, socket.flow));
             self.sockets.push(socket);
         }
         for (listen, listener) in ports.listeners {
-            let task = tokio::task::spawn_local(tcp::accept(listener, self.report_to.clone()));
-            self.doors.tcp.push((listen, task.abort_handle()));
+            let task = self.doors.open(listener, listen.transport, self.report_to.clone());
+            self.ways.tcp.push((listen, task));
         }
         for (addr, listener) in ports.http {
-            let task = http::serve(listener, &self.doors.connected, &self.doors.asked);
-            self.doors.http.push((addr, task));
+            let doors = self.config.https.then_some(&self.doors);
+            let task = http::serve(listener, doors, &self.ways.connected, &self.ways.asked);
+            self.ways.http.push((addr, task));
         }
     }
 
@@ -134,7 +137,7 @@ impl Shell {
     fn close_doors(&mut self, config: &Config) -> Vec<FlowId> {
         let stays = |listen: &Listen| config.listen.contains(listen);
         let mut gone = Vec::new();
-        self.doors.udp.retain(|(listen, flow)| {
+        self.ways.udp.retain(|(listen, flow)| {
             if !stays(listen) {
                 gone.push(*flow);
             }
@@ -147,8 +150,8 @@ impl Shell {
             }
             stays
         };
-        self.doors.tcp.retain(|(listen, task)| close(stays(listen), task));
-        self.doors.http.retain(|(addr, task)| close(config.http.contains(addr), task));
+        self.ways.tcp.retain(|(listen, task)| close(stays(listen), task));
+        self.ways.http.retain(|(addr, task)| close(config.http.contains(addr), task));
         gone
     }
 }
