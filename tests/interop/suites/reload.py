@@ -33,7 +33,7 @@ def run(lab):
     refused(lab, house, phone, watch)
     doors(lab, house, phone)
     with lab.case("of all this, the broker that nothing was changed of saw one connection, and the plug's watcher one subscription"):
-        equal(quiet.connects("sipliance-quiet"), 1, "CONNECTs")
+        equal(quiet.connects(f"sipliance-{DOMAIN}-quiet"), 1, "CONNECTs")
         check(watch.refresh().status in (200, 202), "the subscription is gone")
         count = len(watch.notifies)
         plug.press()
@@ -47,9 +47,9 @@ def untouched(lab, house, quiet, other, plug, lamp, phone, watch):
         house.secrets["broker"] = {"password": "another word"}
         words = house.reload()
         check("started broker other" in words and "quiet" not in words, words)
-        until("the other broker to see another connection", lambda: other.connects("sipliance-other") == 2, 10)
+        until("the other broker to see another connection", lambda: other.connects(f"sipliance-{DOMAIN}-other") == 2, 10)
         phone.pump(1)
-        equal(quiet.connects("sipliance-quiet"), 1, "CONNECTs at the broker that was left alone")
+        equal(quiet.connects(f"sipliance-{DOMAIN}-quiet"), 1, "CONNECTs at the broker that was left alone")
         equal(len(plug.commands), asked, "questions to the plug")
         equal(len(watch.notifies), told, "NOTIFYs about the plug")
     with lab.case("a command that is under way goes on over a reload"):

@@ -63,7 +63,7 @@ class Still:
         plug = Profile(ROOT / "device-profiles" / "tasmota-plug.yaml", {"topic": "plug1"})
         self.asks = {ask for profile in [*mqtt, plug] for ask in profile.hello}
         # What the gateway says of itself.
-        self.asks |= {("sipliance/sipliance-main/status", len(word)) for word in ("online", "offline")}
+        self.asks |= {(f"sipliance/{DOMAIN}/status", len(word)) for word in ("online", "offline")}
         check(voice.online.wait(10), "the voice did not connect")
 
     def while_(self, what, act):
@@ -79,7 +79,7 @@ class Still:
 
     def published(self):
         """Topic and length of everything that the gateway has published."""
-        found = re.findall(r"Received PUBLISH from sipliance-main \(.*?, '([^']*)', \.\.\. \((\d+) bytes\)\)", self.broker.program.output())
+        found = re.findall(r"Received PUBLISH from sipliance-home.local-main \(.*?, '([^']*)', \.\.\. \((\d+) bytes\)\)", self.broker.program.output())
         return [(topic, int(size)) for topic, size in found]
 
     def replay(self, retain):
