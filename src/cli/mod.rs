@@ -7,6 +7,7 @@ pub mod client;
 pub mod demo;
 pub mod isolate;
 pub mod passwd;
+pub mod reload;
 pub mod run;
 pub mod schema;
 pub mod send;
@@ -63,6 +64,8 @@ enum Command {
     },
     /// Ask the running gateway how everything stands.
     Status(status::StatusArgs),
+    /// Have the running gateway read its files again; only what changed starts anew.
+    Reload(reload::ReloadArgs),
     /// Cut appliances off: nobody watches, asks or moves them until they are released.
     Isolate(isolate::IsolateArgs),
     /// Join appliances again that were cut off.
@@ -107,6 +110,7 @@ pub fn main() -> ExitCode {
         Command::Schema { format } => schema::run(format),
         Command::Passwd { user, domain } => passwd::run(&user, &domain),
         Command::Status(args) => status::run(&args),
+        Command::Reload(args) => reload::run(&args),
         Command::Isolate(args) => isolate::run(&args, true),
         Command::Release(args) => isolate::run(&args, false),
         Command::Watch(args) => watch::run(args),
