@@ -5,6 +5,7 @@ pub mod address;
 pub mod check;
 pub mod client;
 pub mod demo;
+pub mod discover;
 pub mod isolate;
 pub mod passwd;
 pub mod run;
@@ -51,6 +52,8 @@ enum Command {
         #[arg(long, default_value = "home.local")]
         domain: String,
     },
+    /// Listen to a broker and propose what it tells of for the home file. Nothing is added, nothing published.
+    Discover(discover::DiscoverArgs),
     /// Ask the running gateway how everything stands.
     Status(status::StatusArgs),
     /// Cut appliances off: nobody watches, asks or moves them until they are released.
@@ -90,6 +93,7 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Check { files, json } => check::run(&files, json),
         Command::Passwd { user, domain } => passwd::run(&user, &domain),
+        Command::Discover(args) => discover::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Isolate(args) => isolate::run(&args, true),
         Command::Release(args) => isolate::run(&args, false),

@@ -11,6 +11,7 @@
 //! each driver then keeps the newest payload per channel.
 
 mod keeper;
+mod listen;
 mod start;
 
 use std::io;
@@ -24,6 +25,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::config::{Link, LinkId};
 use keeper::Keeper;
+pub use listen::listen;
 use start::Start;
 
 /// How many watches one link may have; one more is answered [`Event::Unwatched`].

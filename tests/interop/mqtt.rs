@@ -96,6 +96,7 @@ impl Broker {
             client_id: client_id.into(),
             tls: None,
             version: self.version,
+            listen_only: false,
         }
     }
 

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use crate::five;
 use crate::packets::{MAX_PACKET, Next, Packets};
 use crate::tls;
-use crate::{Settings, Version};
+use crate::{LISTENER_PACKET, Settings, Version};
 
 /// How long name, TCP and login may take together.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -96,7 +96,7 @@ async fn login(settings: &Settings, mut stream: Box<dyn Stream>) -> Result<Conne
     stream.write_all_buf(&mut hello).await.map_err(lost)?;
     stream.flush().await.map_err(lost)?;
 
-    let mut packets = Packets::of(settings.version);
+    let mut packets = Packets::of(settings.version, max_packet(settings));
     loop {
         match verdict(settings, &mut packets) {
             Verdict::Welcome => return Ok(Connection { stream, packets }),
@@ -154,9 +154,9 @@ fn write_hello(settings: &Settings, out: &mut BytesMut) -> Result<(), String> {
     let hello = five::Hello {
         client_id: &settings.client_id,
         keep_alive: KEEP_ALIVE_SECS,
-        status_topic: &settings.status_topic(),
+        status_topic: (!settings.listen_only).then(|| settings.status_topic()),
         login: settings.user.as_deref().map(|user| (user, password)),
-        max_packet: MAX_PACKET,
+        max_packet: max_packet(settings),
     };
     five::hello(&hello, out)
 }
@@ -178,6 +178,11 @@ fn refusal_of_five(settings: &Settings, code: v5::ConnectReturnCode) -> String {
     }
 }
 
+/// The largest packet that is kept.
+fn max_packet(settings: &Settings) -> usize {
+    if settings.listen_only { LISTENER_PACKET } else { MAX_PACKET }
+}
+
 fn login_words(settings: &Settings) -> String {
     match &settings.user {
         Some(user) => format!("login refused for user {user:?} – check user and password"),
@@ -190,7 +195,9 @@ fn hello_packet(settings: &Settings) -> Connect {
     let mut hello = Connect::new(settings.client_id.as_str());
     hello.keep_alive = KEEP_ALIVE_SECS;
     hello.clean_session = true;
-    hello.last_will = Some(LastWill::new(settings.status_topic(), "offline", QoS::AtLeastOnce, true));
+    if !settings.listen_only {
+        hello.last_will = Some(LastWill::new(settings.status_topic(), "offline", QoS::AtLeastOnce, true));
+    }
     if let Some(user) = &settings.user {
         let password = settings.password.as_ref().map(ExposeSecret::expose_secret).unwrap_or_default();
         hello.login = Some(Login::new(user.as_str(), password));
@@ -223,6 +230,7 @@ mod tests {
             client_id: "test".into(),
             tls: None,
             version: Version::Three,
+            listen_only: false,
         }
     }
 

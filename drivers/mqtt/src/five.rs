@@ -132,7 +132,8 @@ fn command(publish: &Publish) -> v5::Publish {
 pub(crate) struct Hello<'a> {
     pub client_id: &'a str,
     pub keep_alive: u16,
-    pub status_topic: &'a str,
+    /// Where the last will says that we are gone; `None`: there is none.
+    pub status_topic: Option<String>,
     pub login: Option<(&'a str, &'a str)>,
     pub max_packet: usize,
 }
@@ -151,15 +152,15 @@ pub(crate) fn hello(hello: &Hello<'_>, out: &mut BytesMut) -> Result<(), String>
         clean_start: true,
         properties: Some(properties),
     };
-    let will = v5::LastWill {
-        topic: Bytes::copy_from_slice(hello.status_topic.as_bytes()),
+    let will = hello.status_topic.as_ref().map(|topic| v5::LastWill {
+        topic: Bytes::copy_from_slice(topic.as_bytes()),
         message: Bytes::from_static(b"offline"),
         qos: QoS::AtLeastOnce,
         retain: true,
         properties: None,
-    };
+    });
     let login = hello.login.map(|(user, password)| v5::Login::new(user, password));
-    v5::Packet::Connect(connect, Some(will), login).write(out, None).map(drop).map_err(|e| e.to_string())
+    v5::Packet::Connect(connect, will, login).write(out, None).map(drop).map_err(|e| e.to_string())
 }
 
 /// The CONNACK's verdict; `None`: it is not here yet.

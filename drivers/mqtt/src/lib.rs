@@ -51,6 +51,9 @@ pub struct Settings {
     pub tls: Option<Tls>,
     /// Which MQTT.
     pub version: Version,
+    /// Only listen: nothing is published, not even that we are there, and writes are refused. Messages may
+    /// be [`LISTENER_PACKET`] long.
+    pub listen_only: bool,
 }
 
 /// Whom to believe, and how to prove who we are. The files are PEM.
@@ -99,6 +102,10 @@ impl Settings {
 
 /// How many filters one link may watch; one more is refused in words.
 pub const MAX_WATCHES: usize = 1024;
+
+/// The largest message that is kept by a link that only listens: descriptions of whole networks of
+/// devices are longer than any state.
+pub const LISTENER_PACKET: usize = 4 * 1024 * 1024;
 
 /// The driver of `mqtt` links.
 #[derive(Debug)]
@@ -175,11 +182,11 @@ impl Keep for Link {
         tracing::info!(broker, watches = self.watches.len(), "connected to the broker");
         let now = Instant::now();
         let mut session = Session::new(broker, packets, &self.watches, now);
-        session.status(&self.settings.status_topic(), "online", now);
+        self.tell(&mut session, "online", now);
         let end = self.exchange(&mut stream, &mut session).await;
         session.fail(&mut self.post.outbox);
         if end.is_none() {
-            session.status(&self.settings.status_topic(), "offline", Instant::now());
+            self.tell(&mut session, "offline", Instant::now());
             goodbye(stream, session).await;
         }
         end
@@ -187,6 +194,13 @@ impl Keep for Link {
 }
 
 impl Link {
+    /// Tells the house about the gateway.
+    fn tell(&self, session: &mut Session, word: &'static str, now: Instant) {
+        if !self.settings.listen_only {
+            session.status(&self.settings.status_topic(), word, now);
+        }
+    }
+
     async fn exchange(&mut self, stream: &mut Box<dyn Stream>, session: &mut Session) -> Option<Why> {
         let (mut reader, mut writer) = tokio::io::split(stream);
         if let Err(why) = session.proceed(Instant::now(), &mut self.post.outbox) {
@@ -223,6 +237,9 @@ impl Link {
                 if self.note(channel.clone()) {
                     session.watch(channel, Instant::now());
                 }
+            }
+            Op::Write { id, .. } if self.settings.listen_only => {
+                self.post.outbox.done(id, Err(refused("this connection only listens")));
             }
             Op::Write { id, channel, payload } => {
                 session.write(id, &channel, payload, Instant::now(), &mut self.post.outbox);
