@@ -62,7 +62,7 @@ fn proposed(heard: Heard) -> Proposals {
 }
 
 fn text(proposals: &Proposals) -> String {
-    let listened = "broker main (127.0.0.1:1883) in 10s".to_owned();
+    let listened = "broker main (127.0.0.1:1883) in 10 s".to_owned();
     proposals.text(&About { listened, home: Some("home.yaml".to_owned()), folder: None })
 }
 

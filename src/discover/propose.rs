@@ -164,9 +164,20 @@ const LOOKED_AT: usize = 2 * MOST_DEVICES;
 
 /// One candidate for each device: what says most about it, and by name where two say as much.
 fn candidates(finds: Vec<Find>, tally: &mut Tally) -> Vec<Candidate> {
+    let mut devices: BTreeMap<Vec<String>, Vec<Find>> = BTreeMap::new();
+    for find in once_each(finds) {
+        let mut values: Vec<String> = find.params.values().cloned().collect();
+        values.sort();
+        devices.entry(values).or_default().push(find);
+    }
+    tally.more += devices.len().saturating_sub(LOOKED_AT);
+    devices.into_values().take(LOOKED_AT).flat_map(of_one_name).collect()
+}
+
+/// Each profile with the same params once, with the strongest of its signs.
+fn once_each(finds: Vec<Find>) -> impl Iterator<Item = Find> {
     let mut best: BTreeMap<(String, Params), Find> = BTreeMap::new();
-    for find in finds {
-        let mut find = find;
+    for mut find in finds {
         // What is as usual need not be said.
         find.params.retain(|name, value| !is_default(&find.profile, name, value));
         let key = (find.profile.id.to_string(), find.params.clone());
@@ -181,26 +192,21 @@ fn candidates(finds: Vec<Find>, tally: &mut Tally) -> Vec<Candidate> {
             }
         }
     }
-    let mut groups: BTreeMap<(Option<String>, Vec<String>), Vec<(Find, Model)>> = BTreeMap::new();
-    let mut devices: BTreeMap<Vec<String>, Vec<Find>> = BTreeMap::new();
-    for find in best.into_values() {
-        let mut values: Vec<String> = find.params.values().cloned().collect();
-        values.sort();
-        devices.entry(values).or_default().push(find);
-    }
-    tally.more += devices.len().saturating_sub(LOOKED_AT);
-    let looked_at = devices.into_iter().take(LOOKED_AT);
-    for (values, find) in
-        looked_at.flat_map(|(values, finds)| finds.into_iter().map(move |find| (values.clone(), find)))
-    {
+    best.into_values()
+}
+
+/// Devices whose params are the same may still be several: each is there or not by a topic of its own.
+fn of_one_name(finds: Vec<Find>) -> Vec<Candidate> {
+    let mut groups: BTreeMap<Option<String>, Vec<(Find, Model)>> = BTreeMap::new();
+    for find in finds {
         let Some(model) = concrete(&find) else { continue };
         let online = match &model.online {
             Online::Topic(read) => topic(&read.source),
             _ => None,
         };
-        groups.entry((online, values)).or_default().push((find, model));
+        groups.entry(online).or_default().push((find, model));
     }
-    groups.into_iter().filter_map(|((online, _), group)| chosen(online, group)).collect()
+    groups.into_iter().filter_map(|(online, group)| chosen(online, group)).collect()
 }
 
 fn chosen(online: Option<String>, mut group: Vec<(Find, Model)>) -> Option<Candidate> {

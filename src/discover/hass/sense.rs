@@ -113,7 +113,7 @@ impl Entity {
         let payload =
             self.config.text("payload").ok_or("it has no payload, so that any message would count")?;
         let parts = ["type", "subtype"].iter().filter_map(|key| self.config.text(key)).collect::<Vec<_>>();
-        let word = words(&[payload.clone()]).or_else(|| words(&[parts.join(" ")]));
+        let word = words(std::slice::from_ref(&payload)).or_else(|| words(&[parts.join(" ")]));
         let word = word.and_then(|words| words.into_iter().next()).ok_or("its payload is no word")?.1;
         let id = draft.id_for("press", "press");
         let event = Event {

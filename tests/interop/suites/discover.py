@@ -5,7 +5,7 @@ import re
 import subprocess
 
 import home
-from lab import GATEWAY, check, equal
+from lab import GATEWAY, check, equal, until
 from peers import Mosquitto
 
 STORED = {
@@ -30,14 +30,21 @@ def discover(arguments, stdin=""):
 
 
 class Spy:
-    """Everything that is published at the broker while it listens."""
+    """Everything that is published at the broker while it listens; what is stored already does not count."""
 
-    def __init__(self, lab, broker):
-        self.program = lab.start("spy", ["mosquitto_sub", "-h", broker[0], "-p", str(broker[1]), "-R", "-t", "#", "-t", "$SYS/broker/clients/#", "-F", "%r %t %p"])
+    def __init__(self, lab, where):
+        self.where = where
+        self.program = lab.start("spy", ["mosquitto_sub", *where, "-R", "-t", "#", "-F", "%t"])
+        until("the spy to hear", lambda: self._mark("spy/begin"))
+
+    def _mark(self, topic):
+        subprocess.run(["mosquitto_pub", *self.where, "-t", topic, "-m", "x"], check=True, timeout=10)
+        return topic in self.program.output()
 
     def published(self):
-        lines = self.program.output().splitlines()
-        return [line for line in lines if " $SYS/" not in line]
+        """What was published until now; its own last mark shows that nothing is still on its way."""
+        until("the spy to hear the end", lambda: self._mark("spy/end"))
+        return [line for line in self.program.output().splitlines() if not line.startswith("spy/")]
 
 
 def run(lab):
@@ -49,7 +56,7 @@ def run(lab):
         subprocess.run(["mosquitto_pub", *where, "-r", "-t", topic, "-m", payload], check=True, timeout=10)
     home.write(lab, "home.local", broker.address)
     file, made = lab.folder / "home.yaml", lab.folder / "made"
-    spy = Spy(lab, broker.address)
+    spy = Spy(lab, where)
     found = {}
     with lab.case("what describes itself is found, and what the house has is not found again"):
         run = discover(["--config", str(file), "--for", "2s", "--profiles", str(made)])
@@ -60,6 +67,11 @@ def run(lab):
         check("plug1" not in run.stdout, "what the house has is proposed again")
         check("\x1b" not in run.stdout, "a control character of a name comes through")
         check("sensitive: true" in (made / "hass-gate-31m-north.yaml").read_text(), "a gate is not sensitive")
+    with lab.case("the same over MQTT 5"):
+        main = {"host": broker.address[0], "port": broker.address[1], "version": "5"}
+        home.write(lab, "home.local", broker.address, name="five", mqtt={"main": main})
+        run = discover(["--config", str(lab.folder / "five.yaml"), "--for", "2s", "--profiles", str(made)])
+        equal(run.stdout.replace("five.yaml", "home.yaml"), found["text"], "what is found")
     with lab.case("nothing was published, by no will and by no goodbye"):
         equal(spy.published(), [], "messages")
     with lab.case("the proposal passes the check as it is, and so does each profile"):

@@ -4,6 +4,7 @@ use rumqttc::{PubAck, SubAck};
 use tokio::sync::mpsc;
 
 use super::*;
+use crate::Version;
 
 struct Bench {
     session: Session,
