@@ -159,6 +159,14 @@ struct Candidate {
     others: Vec<String>,
 }
 
+impl Candidate {
+    /// The values of its params, in the order of the profile.
+    fn told(&self) -> String {
+        let values = self.profile.params.iter().filter_map(|param| self.params.get(&param.name));
+        values.map(String::as_str).collect::<Vec<_>>().join(" ")
+    }
+}
+
 /// Devices that profiles are tried on; some of them are the house's already.
 const LOOKED_AT: usize = 2 * MOST_DEVICES;
 
@@ -171,7 +179,12 @@ fn candidates(finds: Vec<Find>, tally: &mut Tally) -> Vec<Candidate> {
         devices.entry(values).or_default().push(find);
     }
     tally.more += devices.len().saturating_sub(LOOKED_AT);
-    devices.into_values().take(LOOKED_AT).flat_map(of_one_name).collect()
+    let mut found: Vec<Candidate> = devices.into_values().take(LOOKED_AT).flat_map(of_one_name).collect();
+    found.sort_by_cached_key(|candidate| {
+        let told = candidate.told();
+        (slug(candidate.name.as_deref().unwrap_or(&told)), told)
+    });
+    found
 }
 
 /// Each profile with the same params once, with the strongest of its signs.
@@ -345,8 +358,7 @@ impl Adding<'_> {
 
     fn candidate(&mut self, candidate: Candidate) {
         let profile = &candidate.profile;
-        let values = profile.params.iter().filter_map(|param| candidate.params.get(&param.name));
-        let params = values.map(String::as_str).collect::<Vec<_>>().join(" ");
+        let params = candidate.told();
         let name = candidate.name.as_deref().and_then(shown);
         let id = self.id(name.as_deref(), &params);
         let mut comments = vec![profile.name.to_string()];
