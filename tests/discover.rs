@@ -115,6 +115,25 @@ fn tasmota_devices_are_told_apart_by_what_they_say_of_themselves() {
 }
 
 #[test]
+fn the_documented_example_is_what_is_printed() {
+    let hall = r#"{"dn":"Hall plug","t":"hall-plug","ft":"%prefix%/%topic%/","rl":[1,0]}"#;
+    let roof = r#"{"dev":{"ids":["roof"],"name":"Roof weather"},"cmps":{"t":{"p":"sensor","stat_t":"roof/t","unit_of_meas":"°C"}}}"#;
+    let proposals = proposed(heard(&format!(
+        "tele/coffee1/LWT = Online\ntasmota/discovery/A0/config = {hall}\n\
+         tele/hall-plug/SENSOR = {{\"ENERGY\":{{\"Power\":3}}}}\nhomeassistant/device/0AFFD2/config = {roof}"
+    )));
+    let told = proposals.text(&About {
+        listened: "broker main (192.168.1.10:1883) in 10 s".to_owned(),
+        home: Some("home.yaml".to_owned()),
+        folder: Some("profiles".to_owned()),
+    });
+    let document = include_str!("../docs/home.md");
+    // The document's house has no user of the plug's name.
+    let told = told.replace("hall-plug-2:", "hall-plug:");
+    assert!(document.contains(&told), "{told}");
+}
+
+#[test]
 fn shellies_are_told_apart_by_model_topic_and_id() {
     assert!(golden("shelly").0.generated.is_empty());
 }

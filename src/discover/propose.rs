@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::draft::Draft;
+use super::draft::{Draft, guards};
 use super::names::{free, shown, slug};
 use super::signs::{Find, Params, is_default, look};
 use super::{Heard, MOST_DEVICES, Tally, hass, homie};
@@ -367,6 +367,15 @@ impl Adding<'_> {
         }
         if !candidate.others.is_empty() {
             comments.push(format!("could also be {}", candidate.others.join(", ")));
+        }
+        let open = profile.example.properties.iter().find(|one| one.write.is_some() && !one.sensitive);
+        if let Some(open) = open
+            && guards(name.as_deref().unwrap_or(&params))
+        {
+            comments.push(format!(
+                "it may let somebody in; then add properties: {{{}: {{sensitive: true}}}}",
+                open.id
+            ));
         }
         comments.extend(profile.about.as_ref().map(|about| about.to_string()));
         self.out.devices.push(Proposal {
