@@ -172,7 +172,7 @@ fn by_address(args: &DiscoverArgs, address: &str, client_id: String) -> Result<M
     let server = server.ok_or_else(|| (2, format!("`{rest}` is no host with a port; a login is --user")))?;
     let password = if args.user.is_some() { Some(password()?.into()) } else { None };
     let tls = secure.then(|| MqttTls { ca: args.ca.clone(), ..MqttTls::default() });
-    Ok(MqttSettings { server, user: args.user.clone(), password, client_id, tls, five: false })
+    Ok(MqttSettings { server, user: args.user.clone(), password, client_id, tls, five: false, status: None })
 }
 
 /// The password, from a terminal without showing it, or the first line of the standard input.

@@ -13,6 +13,7 @@ mod numbers;
 mod profiles;
 mod state;
 mod survey;
+mod tls;
 mod upstream;
 mod users;
 
@@ -53,10 +54,19 @@ impl Report {
 /// directories come first. The reports name every file that has a fault, and warnings may come with
 /// a configuration.
 pub fn load(path: &Path, shipped: &Profiles) -> (Option<Config>, Vec<Report>) {
+    load_with(path, None, shipped)
+}
+
+/// The same without the secrets file: every secret is `secret`.
+pub fn load_without_secrets(path: &Path, secret: &str, shipped: &Profiles) -> (Option<Config>, Vec<Report>) {
+    load_with(path, Some(secret), shipped)
+}
+
+fn load_with(path: &Path, secret: Option<&str>, shipped: &Profiles) -> (Option<Config>, Vec<Report>) {
     match open_text(path) {
         Ok(Opened { text, exposed }) => {
             let base = path.parent().unwrap_or(Path::new("")).to_owned();
-            read(path, &text, Around::Disk { base, exposed }, shipped, None)
+            read(path, &text, Around::Disk { base, exposed, secret }, shipped, None)
         }
         Err(why) => {
             let mut faults = Faults::default();
@@ -86,6 +96,8 @@ pub(crate) enum Around<'a> {
         base: PathBuf,
         /// The mode of the home file, when others may read it.
         exposed: Option<u32>,
+        /// Stands for every secret, and the secrets file is not read.
+        secret: Option<&'a str>,
     },
     /// Given as text.
     Texts {
@@ -141,15 +153,19 @@ fn sections(
     let house = house::name(map.take("house"), build);
     let listen_node = map.take("listen");
     let listen = house::listen(listen_node, build);
+    let tls = tls::server(map.take("tls"), listen_node, &listen, build);
+    let origins = tls::origins(map.take("websocket"), &listen, build);
     let digest = house::digest(map.take("digest"), build);
     let compat = house::compat(map.take("compat"), build);
     let users_node = map.take("users");
     let users = users::users(users_node, &house, digest.md5, build);
-    let mut links = links::Links::read(map.take("mqtt"), map.take("serial"), map.take("modbus"), build);
+    let mut links =
+        links::Links::read(map.take("mqtt"), map.take("serial"), map.take("modbus"), &house, build);
     let devices_node = map.take("devices");
     let (upstream_node, peers_node) = (map.take("upstream"), map.take("peers"));
     let mut ways = elsewhere::Ways::of(upstream_node, peers_node, &house);
     let devices = devices::devices(devices_node, library, &mut links, &mut ways, build);
+    let home_assistant = links.announced(&house, &devices, &users, build);
     let groups = groups::groups(map.take("groups"), &devices, build);
     let opaque = groups::opaque(map.take("opaque_names"), build);
     let kill_switch = groups::kill_switch(map.take("isolate"), &users, build);
@@ -164,7 +180,7 @@ fn sections(
     let audit = map.text("audit", &mut build.faults).map(|path| build.resolve(&path));
     let state = state::state(&mut map, build);
     let http_node = map.take("http");
-    let http = http::http(http_node, build);
+    let (http, https) = http::http(http_node, tls.is_some(), build);
     http::check_kept(http_node, &http, state.is_some(), build);
     map.finish(&mut build.faults);
     if let Some(besides) = besides {
@@ -185,6 +201,8 @@ fn sections(
     Some(Config {
         house,
         listen,
+        tls,
+        origins,
         digest,
         compat,
         users,
@@ -194,6 +212,7 @@ fn sections(
         agents,
         upstreams,
         links,
+        home_assistant,
         devices,
         groups,
         opaque,
@@ -201,6 +220,7 @@ fn sections(
         audit,
         state,
         http,
+        https,
     })
 }
 

@@ -28,6 +28,10 @@ pub struct Config {
     pub house: HouseName,
     /// Where phones may reach the gateway directly. Empty: no port is opened.
     pub listen: Vec<Listen>,
+    /// What is shown to those who come over TLS; `None`: nobody can.
+    pub tls: Option<ServerTls>,
+    /// Web pages that may come over WebSockets, beside those of the gateway's own host: `https://host`.
+    pub origins: Vec<String>,
     /// Digest rules of the gateway as a server.
     pub digest: DigestPolicy,
     /// Whether forms of the years 2000 to 2003 are served.
@@ -46,6 +50,8 @@ pub struct Config {
     pub upstreams: Vec<Upstream>,
     /// Brokers, ports and line sets that drivers own. The index is the [`LinkId`].
     pub links: Vec<Link>,
+    /// Brokers over which Home Assistant is told of appliances.
+    pub home_assistant: Vec<HomeAssistant>,
     /// The appliances.
     pub devices: Vec<DeviceConfig>,
     /// Appliances that are one address together.
@@ -60,6 +66,8 @@ pub struct Config {
     pub state: Option<std::path::PathBuf>,
     /// Where clients read and write those documents over HTTP. Empty: nowhere.
     pub http: Vec<SocketAddr>,
+    /// Whether that is HTTPS.
+    pub https: bool,
 }
 
 /// What the gateway calls itself.
@@ -80,6 +88,34 @@ pub struct Listen {
     pub transport: Transport,
     /// The local address.
     pub addr: SocketAddr,
+}
+
+/// The certificate of the gateway; PEM files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerTls {
+    /// The certificate, with what stands between it and its authority.
+    pub certificate: std::path::PathBuf,
+    /// Its private key.
+    pub key: std::path::PathBuf,
+    /// Only clients with a certificate of this authority come in; `None`: everybody.
+    pub client_ca: Option<std::path::PathBuf>,
+}
+
+/// How a server is spoken to over TLS and WebSockets; without meaning over UDP and TCP.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Dial {
+    /// The names for one of which its certificate must be made.
+    pub names: Vec<String>,
+    /// The authority that signed the certificate; `None`: those of the system.
+    pub ca: Option<std::path::PathBuf>,
+    /// Our own certificate.
+    pub certificate: Option<std::path::PathBuf>,
+    /// Its private key.
+    pub key: Option<std::path::PathBuf>,
+    /// SHA-256 of the certificate to believe, whoever signed it.
+    pub pin: Option<[u8; 32]>,
+    /// Path of the WebSocket.
+    pub path: String,
 }
 
 /// Digest rules.
@@ -132,6 +168,8 @@ pub struct Upstream {
     pub server: HostPort,
     /// How.
     pub transport: Transport,
+    /// What TLS and WebSockets need to know besides.
+    pub dial: Dial,
     /// The registrar's domain: Request-URI of REGISTER.
     pub domain: String,
     /// Wanted lifetime of a binding.
@@ -254,6 +292,25 @@ pub struct MqttSettings {
     pub tls: Option<MqttTls>,
     /// MQTT 5 rather than 3.1.1.
     pub five: bool,
+    /// Where the gateway says whether it lives; `None`: nowhere.
+    pub status: Option<String>,
+}
+
+/// What Home Assistant is told over a broker, and who it is in this house.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HomeAssistant {
+    /// The broker.
+    pub link: LinkId,
+    /// What Home Assistant's discovery topics begin with.
+    pub prefix: String,
+    /// What the topics of the house begin with: `sipliance/home.example`.
+    pub tree: String,
+    /// Where the gateway says whether it lives.
+    pub status: String,
+    /// The appliances that are announced.
+    pub devices: Vec<DeviceId>,
+    /// The user whose rights it has; `None`: it is told, and commands nothing.
+    pub user: Option<String>,
 }
 
 /// Certificate files of an MQTT connection, PEM.

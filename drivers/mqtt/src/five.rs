@@ -19,6 +19,8 @@ pub(crate) enum Incoming {
     Refused(u16, &'static str),
     /// The broker ends the connection, for this reason.
     Bye(String),
+    /// The broker ends it because another client came with our id.
+    Taken,
 }
 
 /// Takes one packet out of the bytes.
@@ -54,6 +56,9 @@ pub(crate) fn read(bytes: &mut BytesMut, max: usize) -> Result<Incoming, rumqttc
             Incoming::Packet(Packet::SubAck(SubAck::new(ack.pkid, codes.collect())))
         }
         v5::Packet::PingResp(_) => Incoming::Packet(Packet::PingResp),
+        v5::Packet::Disconnect(bye) if bye.reason_code == v5::DisconnectReasonCode::SessionTakenOver => {
+            Incoming::Taken
+        }
         v5::Packet::Disconnect(bye) => {
             let told = bye.properties.and_then(|properties| properties.reason_string);
             Incoming::Bye(told.unwrap_or_else(|| format!("{:?}", bye.reason_code)))
@@ -132,8 +137,7 @@ fn command(publish: &Publish) -> v5::Publish {
 pub(crate) struct Hello<'a> {
     pub client_id: &'a str,
     pub keep_alive: u16,
-    /// Where the last will says that we are gone; `None`: there is none.
-    pub status_topic: Option<String>,
+    pub status_topic: Option<&'a str>,
     pub login: Option<(&'a str, &'a str)>,
     pub max_packet: usize,
 }
@@ -152,7 +156,7 @@ pub(crate) fn hello(hello: &Hello<'_>, out: &mut BytesMut) -> Result<(), String>
         clean_start: true,
         properties: Some(properties),
     };
-    let will = hello.status_topic.as_ref().map(|topic| v5::LastWill {
+    let will = hello.status_topic.map(|topic| v5::LastWill {
         topic: Bytes::copy_from_slice(topic.as_bytes()),
         message: Bytes::from_static(b"offline"),
         qos: QoS::AtLeastOnce,
@@ -218,6 +222,7 @@ mod tests {
                             got.push("bye".into());
                             break;
                         }
+                        Ok(Incoming::Taken) => panic!("nobody took it"),
                         Ok(Incoming::Packet(other)) => panic!("{other:?}"),
                         Err(rumqttc::Error::InsufficientBytes(_)) => break,
                         Err(error) => panic!("{error}"),

@@ -32,7 +32,8 @@ pub fn survey(path: &Path, shipped: &Profiles) -> (Option<Survey>, Vec<Report>) 
     };
     let base = path.parent().unwrap_or(Path::new("")).to_owned();
     let mut besides = Besides::default();
-    let (config, reports) = read(path, &text, Around::Disk { base, exposed }, shipped, Some(&mut besides));
+    let (config, reports) =
+        read(path, &text, Around::Disk { base, exposed, secret: None }, shipped, Some(&mut besides));
     let Besides { brokers, profiles } = besides;
     (config.map(|config| Survey { config, brokers, profiles }), reports)
 }

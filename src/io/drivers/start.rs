@@ -149,6 +149,7 @@ pub(super) fn mqtt(settings: &MqttSettings) -> sipliance_driver_mqtt::Settings {
             false => sipliance_driver_mqtt::Version::Three,
         },
         listen_only: false,
+        status_topic: settings.status.clone(),
     }
 }
 
