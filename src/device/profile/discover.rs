@@ -187,7 +187,7 @@ fn holes_in(level: &str) -> usize {
 
 /// `{topic, each, take, has, where, starts, name, maybe}`
 fn mapping(node: &Node, path: &str, faults: &mut Faults) -> Option<Sign> {
-    let mut map = MapReader::new(node, path, faults)?;
+    let mut map = MapReader::of(&super::words::SIGN, node, path, faults)?;
     let topic = map.require("topic", faults).and_then(|node| node.text(&map.at("topic"), faults));
     let each = map.take("each").and_then(|node| pointer(node, &map.at("each"), faults));
     let (take, starts) = (map.take("take"), map.take("starts"));
