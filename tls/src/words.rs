@@ -34,7 +34,7 @@ pub fn refusal(error: &io::Error) -> Option<String> {
 fn alerted(alert: Alert) -> String {
     match alert {
         Alert::CertificateRequired | Alert::HandshakeFailure => {
-            "it wants a client certificate – give it one, with its key".to_owned()
+            "it wants a client certificate – give `certificate:` and `key:`, to a broker `tls: {cert: …, key: …}`".to_owned()
         }
         Alert::CertificateExpired => "our client certificate has expired – renew it".to_owned(),
         Alert::UnknownCA | Alert::BadCertificate | Alert::CertificateUnknown => {
@@ -59,9 +59,9 @@ fn certificate(why: &Certificate) -> String {
         }
         Certificate::NotValidForName => "the certificate is for somebody else".to_owned(),
         Certificate::ExpiredContext { not_after, .. } => {
-            or_clock(&format!("the certificate expired on {}", day(*not_after)))
+            or_clock(&format!("the certificate has expired, on {} – renew it there", day(*not_after)))
         }
-        Certificate::Expired => or_clock("the certificate has expired"),
+        Certificate::Expired => or_clock("the certificate has expired – renew it there"),
         Certificate::NotValidYetContext { not_before, .. } => {
             or_clock(&format!("the certificate is valid from {} on – is our clock right?", day(*not_before)))
         }

@@ -57,9 +57,21 @@ fn possible(property: &Property, write: &Write, payload: &Bytes) -> Vec<Value> {
         Kind::Int | Kind::Float | Kind::Text | Kind::Time => {
             let Some(text) = filled_in(write, payload) else { return Vec::new() };
             let mapped = write.maps.iter().filter_map(|(_, map)| map.value(&text)).cloned();
-            mapped.chain(numbers(&property.kind, &text)).collect()
+            let scaled = scaled(write, &text).map(|text| numbers(&property.kind, &text)).unwrap_or_default();
+            mapped.chain(scaled).chain(numbers(&property.kind, &text)).collect()
         }
     }
+}
+
+/// A number on the wire as the gateway had it before it was scaled; a register's was taken back already.
+fn scaled(write: &Write, text: &str) -> Option<String> {
+    if write.scale.is_none() && write.offset.is_none() || matches!(write.target, Target::Register { .. }) {
+        return None;
+    }
+    let real: Option<f64> = text.trim().parse().ok();
+    let raw = real.or_else(|| i64::from_str_radix(text.trim(), 16).ok().map(|hex| hex as f64))?;
+    let number = raw * write.scale.unwrap_or(1.0) + write.offset.unwrap_or(0.0);
+    Some(((number * 1e9).round() / 1e9).to_string())
 }
 
 fn numbers(kind: &Kind, text: &str) -> Vec<Value> {
@@ -84,8 +96,9 @@ fn filled_in(write: &Write, payload: &Bytes) -> Option<String> {
             between(template, text()?)
         }
         Target::Hex(template) => between(template, &codec::hex(payload)),
-        Target::Register { form, scale, offset, .. } => {
-            Store::meant(form, *scale, *offset, payload).map(|number| {
+        Target::Register { form, .. } => {
+            let (scale, offset) = (write.scale.unwrap_or(1.0), write.offset.unwrap_or(0.0));
+            Store::meant(form, scale, offset, payload).map(|number| {
                 // Decimal factors leave dust.
                 ((number * 1e9).round() / 1e9).to_string()
             })

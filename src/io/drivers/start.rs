@@ -7,6 +7,9 @@ use std::sync::Arc;
 use sipliance_driver::{Event, Exit, Failure, Outbox, Port, Why};
 use sipliance_driver_sim as sim;
 
+use super::Wires;
+#[cfg(feature = "gpio")]
+use super::lines;
 #[cfg(feature = "mqtt")]
 use crate::config::MqttSettings;
 #[cfg(feature = "gpio")]
@@ -21,8 +24,13 @@ use crate::config::{MeterSettings, SerialSettings};
 pub(super) struct Start {
     /// The kind of driver, for people.
     pub kind: &'static str,
+    /// Tells a driver that runs what its link is now, where it can take that without being started anew.
+    pub alter: Option<Alter>,
     run: Box<dyn FnMut(Port) -> Running + Send>,
 }
+
+/// See [`Start::alter`].
+pub(super) type Alter = Arc<dyn Fn(&Link) + Send + Sync>;
 
 /// A running driver.
 pub(super) type Running = Pin<Box<dyn Future<Output = Exit> + Send>>;
@@ -33,15 +41,11 @@ impl Start {
         kind: &'static str,
         mut run: impl FnMut(Port) -> F + Send + 'static,
     ) -> Self {
-        Self { kind, run: Box::new(move |port| Box::pin(run(port))) }
+        Self { kind, alter: None, run: Box::new(move |port| Box::pin(run(port))) }
     }
 
     /// The driver of a configured link.
-    pub fn of(
-        id: LinkId,
-        link: &Link,
-        wires: &Arc<impl Fn(LinkId) -> sim::Settings + Send + Sync + 'static>,
-    ) -> Self {
+    pub fn of(id: LinkId, link: &Link, wires: &Arc<Wires>) -> Self {
         match &link.settings {
             #[cfg(feature = "mqtt")]
             LinkSettings::Mqtt(settings) => {
@@ -62,8 +66,14 @@ impl Start {
             }
             #[cfg(feature = "gpio")]
             LinkSettings::Gpio(settings) => {
-                let settings = gpio(&link.name, settings);
-                Self::new("gpio", move |port| sipliance_driver_gpio::run(settings.clone(), port))
+                let (tell, wanted) = tokio::sync::watch::channel(gpio(&link.name, settings));
+                let alter = move |link: &Link| {
+                    if let LinkSettings::Gpio(settings) = &link.settings {
+                        tell.send_replace(gpio(&link.name, settings));
+                    }
+                };
+                let start = Self::new("gpio", move |port| lines::run(wanted.clone(), port));
+                Self { alter: Some(Arc::new(alter)), ..start }
             }
             #[cfg(feature = "modbus")]
             LinkSettings::Modbus(settings) => {
@@ -121,7 +131,7 @@ async fn idle(mut port: Port) -> Exit {
     Exit::Closed
 }
 
-async fn absent(why: Why, port: Port) -> Exit {
+pub(super) async fn absent(why: Why, port: Port) -> Exit {
     let Port { mut ops, events } = port;
     let mut outbox = Outbox::new(events);
     outbox.push(Event::Down(why.clone()));
@@ -139,7 +149,7 @@ async fn absent(why: Why, port: Port) -> Exit {
 }
 
 #[cfg(feature = "mqtt")]
-fn mqtt(settings: &MqttSettings) -> sipliance_driver_mqtt::Settings {
+pub(super) fn mqtt(settings: &MqttSettings) -> sipliance_driver_mqtt::Settings {
     sipliance_driver_mqtt::Settings {
         host: settings.server.host.clone(),
         port: settings.server.port,
@@ -155,6 +165,7 @@ fn mqtt(settings: &MqttSettings) -> sipliance_driver_mqtt::Settings {
             true => sipliance_driver_mqtt::Version::Five,
             false => sipliance_driver_mqtt::Version::Three,
         },
+        listen_only: false,
         status_topic: settings.status.clone(),
     }
 }
