@@ -28,7 +28,7 @@ impl Gateway {
                     why: why.to_string(),
                 }));
             }
-            driver::Event::Read { .. } | driver::Event::Done { .. } => {}
+            driver::Event::Read { .. } | driver::Event::Edge { .. } | driver::Event::Done { .. } => {}
         }
         self.house.driver(link, event, now);
     }

@@ -91,7 +91,9 @@ class Case:
     @property
     def notes(self):
         """What a case wants to be read even when it passes."""
-        return [line[6:] for line in self.output if line.startswith("note: ")]
+        # The first one stands behind what the test harness has written already.
+        found = (re.match(r"(?:test \S+ \.\.\. )?note: (.*)", line) for line in self.output)
+        return [note.group(1) for note in found if note]
 
 
 class Machine:

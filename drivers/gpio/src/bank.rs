@@ -15,8 +15,21 @@ pub(crate) trait Lines: Send + Sync {
     fn high(&self, line: usize) -> Result<bool, String>;
     /// Drives an output.
     fn drive(&mut self, line: usize, high: bool) -> Result<(), String>;
-    /// The next edge of an input, and whether it went high. May be dropped without losing an edge.
-    fn edge(&mut self) -> impl Future<Output = Result<(usize, bool), String>> + Send;
+    /// Whether an edge waits to be taken.
+    fn pending(&self) -> bool;
+    /// The next edge of an input. May be dropped without losing an edge.
+    fn edge(&mut self) -> impl Future<Output = Result<Edge, String>> + Send;
+}
+
+/// A line changed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Edge {
+    /// Which line.
+    pub line: usize,
+    /// Its level after it: high from [`Lines`], active from [`Bank`].
+    pub level: bool,
+    /// When, by the kernel's clock.
+    pub at: std::time::Instant,
 }
 
 /// Why an op did not happen.
@@ -60,13 +73,18 @@ impl<'a, L: Lines> Bank<'a, L> {
         Ok(self.lines.high(line)? != self.active_low(line))
     }
 
-    /// The next edge of an input, and whether it became active.
+    /// Whether an edge waits to be taken.
+    pub fn pending(&self) -> bool {
+        self.lines.pending()
+    }
+
+    /// The next edge of an input.
     ///
     /// # Errors
     /// The lines are lost.
-    pub async fn edge(&mut self) -> Result<(usize, bool), String> {
-        let (line, high) = self.lines.edge().await?;
-        Ok((line, high != self.active_low(line)))
+    pub async fn edge(&mut self) -> Result<Edge, String> {
+        let edge = self.lines.edge().await?;
+        Ok(Edge { level: edge.level != self.active_low(edge.line), ..edge })
     }
 
     /// Does a write or begins a pulse; which line has which level now.

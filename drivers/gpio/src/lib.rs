@@ -14,11 +14,12 @@ mod chip;
 
 use std::time::Duration;
 
-use sipliance_driver::{Backoff, Driver, Event, Exit, Failure, Op, Outbox, Port, Why};
+use bytes::Bytes;
+use sipliance_driver::{Backoff, Channel, Driver, Event, Exit, Failure, Op, Outbox, Port, Why};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-use bank::{Bank, Lines};
+use bank::{Bank, Edge, Lines};
 
 /// Lines that one device owns.
 #[derive(Clone, Debug)]
@@ -89,6 +90,9 @@ impl Driver for Gpio {
 /// The first and the longest pause between two requests for the lines.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 
+/// So long after the last edge the levels are read again: the kernel's queue of edges has an end.
+const CALM: Duration = Duration::from_millis(100);
+
 /// Holds the lines until the gateway closes its end.
 pub async fn run(settings: Settings, port: Port) -> Exit {
     run_on(settings, port, chip::request).await
@@ -103,6 +107,7 @@ async fn run_on<L: Lines>(
         ops: port.ops,
         outbox: Outbox::new(port.events),
         watched: vec![false; settings.lines.len()],
+        told: vec![None; settings.lines.len()],
         said: None,
     };
     let mut backoff = Backoff::new(PAUSES.0, PAUSES.1);
@@ -132,6 +137,8 @@ struct Link {
     outbox: Outbox,
     /// Which lines are watched, in the order of the settings.
     watched: Vec<bool>,
+    /// The levels that the gateway has heard last.
+    told: Vec<Option<bool>>,
     /// The reason that the gateway has heard last; repeats are not news.
     said: Option<Why>,
 }
@@ -161,16 +168,25 @@ impl Link {
                 return Some(words);
             }
         }
+        let mut look = None;
         loop {
             let release = bank.next_release();
             let result = tokio::select! {
                 op = self.ops.recv() => self.op(op?, &mut bank),
-                edge = bank.edge() => edge.and_then(|(line, active)| self.seen(&bank, line, active)),
+                edge = bank.edge() => edge.map(|edge| {
+                    look = Some(Instant::now() + CALM);
+                    self.edge(&bank, edge);
+                }),
                 () = self.outbox.flush(), if !self.outbox.is_empty() => Ok(()),
                 () = sleep_until(release.unwrap_or_else(Instant::now)), if release.is_some() => {
                     bank.release(Instant::now()).map(|lines| {
                         lines.into_iter().for_each(|line| self.report(&bank, line, false));
                     })
+                }
+                () = sleep_until(look.unwrap_or_else(Instant::now)), if look.is_some() => {
+                    // Edges that wait come first, or they would seem lost.
+                    look = bank.pending().then(|| Instant::now() + CALM);
+                    if look.is_none() { self.look(&bank) } else { Ok(()) }
                 }
             };
             if let Err(words) = result {
@@ -221,23 +237,40 @@ impl Link {
         Ok(())
     }
 
-    /// Reports an edge, and the level where the line has moved on meanwhile.
-    fn seen<L: Lines>(&mut self, bank: &Bank<'_, L>, line: usize, active: bool) -> Result<(), String> {
-        self.report(bank, line, active);
-        let now = bank.level(line)?;
-        if now != active {
-            self.report(bank, line, now);
+    /// Reports an edge of a watched line.
+    fn edge<L: Lines>(&mut self, bank: &Bank<'_, L>, edge: Edge) {
+        if let Some(channel) = self.heard_on(bank, edge.line, edge.level) {
+            self.outbox.push(Event::Edge { channel, payload: payload(edge.level), at: edge.at });
+        }
+    }
+
+    /// Nothing moves any more: do the levels say what the edges said?
+    fn look<L: Lines>(&mut self, bank: &Bank<'_, L>) -> Result<(), String> {
+        for line in 0..self.watched.len() {
+            let level = bank.level(line)?;
+            if self.told.get(line).copied().flatten().is_some_and(|told| told != level) {
+                tracing::warn!(line = ?bank.channel(line), "edges were lost; the level was read again");
+                self.report(bank, line, level);
+            }
         }
         Ok(())
     }
 
     fn report<L: Lines>(&mut self, bank: &Bank<'_, L>, line: usize, active: bool) {
-        if self.watched.get(line) == Some(&true)
-            && let Some(channel) = bank.channel(line)
-        {
-            let payload = if active { "1" } else { "0" }.into();
-            self.outbox.push(Event::Read { channel, payload, retained: false });
+        if let Some(channel) = self.heard_on(bank, line, active) {
+            self.outbox.push(Event::Read { channel, payload: payload(active), retained: false });
         }
+    }
+
+    /// The channel of a watched line; notes what the gateway hears of it.
+    fn heard_on<L: Lines>(&mut self, bank: &Bank<'_, L>, line: usize, active: bool) -> Option<Channel> {
+        if self.watched.get(line) != Some(&true) {
+            return None;
+        }
+        if let Some(told) = self.told.get_mut(line) {
+            *told = Some(active);
+        }
+        bank.channel(line)
     }
 
     fn down(&mut self, why: Why) {
@@ -248,6 +281,10 @@ impl Link {
         self.outbox.push(Event::Down(why.clone()));
         self.said = Some(why);
     }
+}
+
+fn payload(active: bool) -> Bytes {
+    Bytes::from_static(if active { b"1" } else { b"0" })
 }
 
 #[cfg(test)]

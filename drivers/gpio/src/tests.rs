@@ -20,7 +20,7 @@ struct State {
     busy: bool,
     lost: bool,
     high: [bool; 2],
-    edges: VecDeque<(usize, bool)>,
+    edges: VecDeque<Edge>,
     /// Every level that the relay had electrically, from the request on, with the time in ms.
     relay: Vec<(bool, u128)>,
     began: Option<Instant>,
@@ -48,7 +48,7 @@ impl Board {
     fn edge(&self, high: bool) {
         let mut state = self.state();
         state.high[1] = high;
-        state.edges.push_back((1, high));
+        state.edges.push_back(Edge { line: 1, level: high, at: Instant::now().into_std() });
         self.0.1.notify_one();
     }
 
@@ -84,7 +84,11 @@ impl Lines for FakeLines {
         Ok(())
     }
 
-    async fn edge(&mut self) -> Result<(usize, bool), String> {
+    fn pending(&self) -> bool {
+        !self.0.state().edges.is_empty()
+    }
+
+    async fn edge(&mut self) -> Result<Edge, String> {
         loop {
             let notified = self.0.0.1.notified();
             {
@@ -136,6 +140,10 @@ fn read(channel: &str, payload: &'static str) -> Event {
     Event::Read { channel: Channel::new(channel), payload: payload.into(), retained: false }
 }
 
+fn edge(channel: &str, payload: &'static str, at: Instant) -> Event {
+    Event::Edge { channel: Channel::new(channel), payload: payload.into(), at: at.into_std() }
+}
+
 fn done(id: u64, result: Result<(), Failure>) -> Event {
     Event::Done { id: OpId(id), result }
 }
@@ -156,7 +164,7 @@ async fn a_start_moves_no_relay_and_tells_the_levels_after_up() {
     assert_eq!(next(&mut link).await, read("relay", "0"));
     assert_eq!(next(&mut link).await, read("reed", "1"));
     board.edge(true);
-    assert_eq!(next(&mut link).await, read("reed", "0"));
+    assert_eq!(next(&mut link).await, edge("reed", "0", Instant::now()));
     drop(link);
     assert_eq!(task.await.unwrap(), Exit::Closed);
     assert_eq!(board.relay(), [(true, 0)], "one level, from the request on");
@@ -215,8 +223,23 @@ async fn a_short_press_is_seen_whole_even_when_it_is_over_already() {
     assert_eq!([next(&mut link).await, next(&mut link).await], [Event::Up, read("reed", "0")]);
     board.edge(false);
     board.edge(true);
+    let now = Instant::now();
     let levels = [next(&mut link).await, next(&mut link).await];
-    assert_eq!(levels, [read("reed", "1"), read("reed", "0")]);
+    assert_eq!(levels, [edge("reed", "1", now), edge("reed", "0", now)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_level_that_no_edge_told_is_read_when_it_is_calm() {
+    let board = Board::default();
+    let (mut link, _task) = start(&board, None);
+    link.ops.send(Op::Watch { channel: Channel::new("reed") }).await.unwrap();
+    assert_eq!([next(&mut link).await, next(&mut link).await], [Event::Up, read("reed", "1")]);
+    board.edge(true);
+    board.state().high[1] = false; // the edge back was lost
+    let began = Instant::now();
+    assert_eq!(next(&mut link).await, edge("reed", "0", began));
+    assert_eq!(next(&mut link).await, read("reed", "1"));
+    assert_eq!(began.elapsed(), CALM);
 }
 
 #[tokio::test(start_paused = true)]
