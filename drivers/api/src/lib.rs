@@ -11,12 +11,14 @@ mod backoff;
 mod checksum;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod duty;
 mod frame;
 mod keep;
 mod outbox;
 
 pub use backoff::Backoff;
 pub use checksum::Checksum;
+pub use duty::Duty;
 pub use frame::{Cut, Framer, Framing, Wake, telegram_checksum};
 pub use keep::{Keep, Post, keep};
 pub use outbox::{BACKLOG, BACKLOG_BYTES, Outbox};

@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 use gpiocdev::line::{Bias, EdgeDetection, EdgeKind, Offset, Value};
 use gpiocdev::tokio::AsyncRequest;
 use gpiocdev::{Chip, FoundLine, Request};
+use sipliance_driver::Duty;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::bank::{Edge, Lines};
-use crate::{Direction, Line, Pull, Settings};
+use crate::{Direction, Line, Pull, Settings, pwm};
 
 /// How many edges may wait; then they wait in the kernel.
 const EDGES: usize = 64;
@@ -28,9 +29,14 @@ const NAMES: usize = 64;
 /// One request per line, so that a busy line can be named. An output is waited for as well, though it
 /// never has an edge: it tells when its chip is gone.
 pub(crate) struct KernelLines {
-    lines: Vec<(Offset, Arc<AsyncRequest>)>,
+    lines: Vec<Held>,
     edges: mpsc::Receiver<Result<Edge, String>>,
     _watchers: JoinSet<()>,
+}
+
+enum Held {
+    Line(Offset, Arc<AsyncRequest>),
+    Pwm(pwm::Channel<pwm::Sysfs>),
 }
 
 /// Finds and requests every line; outputs get their initial level in the same step.
@@ -42,12 +48,19 @@ pub(crate) fn request(settings: &Settings) -> Result<KernelLines, String> {
     let clock = Clock::new();
     let mut held = Vec::new();
     for line in &settings.lines {
-        let found = find(line)?;
-        held.push((found.info.offset, hold(line, &found, &settings.consumer)?));
+        held.push(match &line.direction {
+            Direction::Pwm(of) => Held::Pwm(pwm::Channel::open(pwm::Sysfs, &settings.pwm, line, of)?),
+            _ => {
+                let found = find(line)?;
+                Held::Line(found.info.offset, hold(line, &found, &settings.consumer)?)
+            }
+        });
     }
     let mut watchers = JoinSet::new();
-    for (n, (_, request)) in held.iter().enumerate() {
-        watchers.spawn(watch(n, Arc::clone(request), clock, tx.clone()));
+    for (n, line) in held.iter().enumerate() {
+        if let Held::Line(_, request) = line {
+            watchers.spawn(watch(n, Arc::clone(request), clock, tx.clone()));
+        }
     }
     Ok(KernelLines { lines: held, edges, _watchers: watchers })
 }
@@ -116,6 +129,7 @@ fn hold(line: &Line, found: &FoundLine, consumer: &str) -> Result<Arc<AsyncReque
         Direction::Out { initial, .. } => {
             builder.as_output(value(initial != line.active_low));
         }
+        Direction::Pwm(_) => return Err(format!("{} is no line", line.pin)),
     }
     let request = builder.request().map_err(|error| refused(line, found, &error))?;
     Ok(Arc::new(AsyncRequest::new(request)))
@@ -219,22 +233,48 @@ fn lost(error: &gpiocdev::Error) -> String {
     format!("the lines are lost: {error} – was the chip unplugged?")
 }
 
+impl KernelLines {
+    fn line(&self, line: usize) -> Result<(Offset, &Request), String> {
+        match self.lines.get(line) {
+            Some(Held::Line(offset, request)) => Ok((*offset, (**request).as_ref())),
+            _ => Err("no such line".to_owned()),
+        }
+    }
+}
+
 impl Lines for KernelLines {
     fn high(&self, line: usize) -> Result<bool, String> {
-        let (offset, held) = self.lines.get(line).ok_or("no such line")?;
-        let value = (**held).as_ref().value(*offset).map_err(|e| lost(&e))?;
+        let (offset, request) = self.line(line)?;
+        let value = request.value(offset).map_err(|e| lost(&e))?;
         Ok(value == Value::Active)
     }
 
     fn drive(&mut self, line: usize, high: bool) -> Result<(), String> {
-        let (offset, held) = self.lines.get(line).ok_or("no such line")?;
-        (**held).as_ref().set_value(*offset, value(high)).map_err(|e| lost(&e))
+        let (offset, request) = self.line(line)?;
+        request.set_value(offset, value(high)).map_err(|e| lost(&e))
+    }
+
+    fn duty(&self, line: usize) -> Result<Duty, String> {
+        match self.lines.get(line) {
+            Some(Held::Pwm(channel)) => channel.duty(),
+            _ => Err("no such channel".to_owned()),
+        }
+    }
+
+    fn dim(&mut self, line: usize, duty: Duty) -> Result<(), String> {
+        match self.lines.get_mut(line) {
+            Some(Held::Pwm(channel)) => channel.dim(duty),
+            _ => Err("no such channel".to_owned()),
+        }
     }
 
     fn pending(&self) -> bool {
         // What cannot be asked has an error waiting, which its watcher will take.
-        let waits = |request: &AsyncRequest| request.as_ref().has_edge_event().unwrap_or(true);
-        !self.edges.is_empty() || self.lines.iter().any(|(_, request)| waits(request))
+        let waits = |line: &Held| match line {
+            Held::Line(_, request) => (**request).as_ref().has_edge_event().unwrap_or(true),
+            Held::Pwm(_) => false,
+        };
+        !self.edges.is_empty() || self.lines.iter().any(waits)
     }
 
     async fn edge(&mut self) -> Result<Edge, String> {

@@ -23,6 +23,8 @@ struct State {
     edges: VecDeque<Edge>,
     /// Every level that the relay had electrically, from the request on, with the time in ms.
     relay: Vec<(bool, u128)>,
+    /// Every duty that the lamp had.
+    lamp: Vec<String>,
     began: Option<Instant>,
 }
 
@@ -84,6 +86,16 @@ impl Lines for FakeLines {
         Ok(())
     }
 
+    fn duty(&self, _: usize) -> Result<Duty, String> {
+        Ok(self.0.state().lamp.last().and_then(|text| Duty::parse(text)).unwrap_or_default())
+    }
+
+    fn dim(&mut self, line: usize, duty: Duty) -> Result<(), String> {
+        assert_eq!(line, 2, "only the lamp is dimmed");
+        self.0.state().lamp.push(duty.to_string());
+        Ok(())
+    }
+
     fn pending(&self) -> bool {
         !self.0.state().edges.is_empty()
     }
@@ -119,6 +131,7 @@ fn settings(at_exit: Option<bool>) -> Settings {
             line("reed", "GPIO27", Direction::In { pull: Pull::Up, debounce }),
         ],
         consumer: "sipliance".into(),
+        pwm: PWM_CHIPS.into(),
     }
 }
 
@@ -269,6 +282,32 @@ async fn what_a_line_cannot_do_is_refused_in_words() {
         }
     }
     assert_eq!(board.relay(), [(true, 0)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lamp_is_dimmed_read_back_and_left_as_it_should_be() {
+    let board = Board::default();
+    let (mut link, port) = pair();
+    let mut settings = settings(None);
+    let dimmed =
+        PwmSettings { period: Duration::from_millis(1), initial: Duty::OFF, at_exit: Some(Duty::OFF) };
+    let direction = Direction::Pwm(dimmed);
+    settings.lines.push(Line { name: "lamp".into(), pin: "a/0".into(), active_low: false, direction });
+    let lines = board.clone();
+    let task = tokio::spawn(run_on(settings, port, move |settings: &Settings| lines.request(settings)));
+    link.ops.send(Op::Watch { channel: Channel::new("lamp") }).await.unwrap();
+    assert_eq!([next(&mut link).await, next(&mut link).await], [Event::Up, read("lamp", "0")]);
+    link.ops.send(write(1, "lamp", "37.5")).await.unwrap();
+    assert_eq!([next(&mut link).await, next(&mut link).await], [done(1, Ok(())), read("lamp", "37.5")]);
+    let on = Duration::from_secs(1);
+    let pulse = Op::Pulse { id: OpId(4), channel: Channel::new("lamp"), on };
+    for op in [write(2, "lamp", "101"), write(3, "lamp", "on"), pulse] {
+        link.ops.send(op).await.unwrap();
+        assert!(matches!(next(&mut link).await, Event::Done { result: Err(Failure::Refused(_)), .. }));
+    }
+    drop(link);
+    task.await.unwrap();
+    assert_eq!(board.state().lamp, ["37.5", "0"]);
 }
 
 impl Rig for Board {

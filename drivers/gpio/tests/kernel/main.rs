@@ -14,7 +14,7 @@ use bytes::Bytes;
 use sim::SimChip;
 use sipliance_driver::conformance::{self, Rig};
 use sipliance_driver::{Channel, Event, Exit, Link, Op, OpId, pair};
-use sipliance_driver_gpio::{Direction, Line, Pull, Settings, run};
+use sipliance_driver_gpio::{Direction, Line, PWM_CHIPS, Pull, Settings, run};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
@@ -37,7 +37,10 @@ fn start(lines: Vec<Line>) -> (Link, JoinHandle<Exit>) {
     for line in &lines {
         link.ops.try_send(Op::Watch { channel: Channel::new(&line.name) }).unwrap();
     }
-    (link, tokio::spawn(run(Settings { lines, consumer: "sipliance test".into() }, port)))
+    (
+        link,
+        tokio::spawn(run(Settings { lines, consumer: "sipliance test".into(), pwm: PWM_CHIPS.into() }, port)),
+    )
 }
 
 async fn next(link: &mut Link) -> Event {
