@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::{SecretBox, SecretString};
-use sipliance_driver::{Framing, Wake};
+use sipliance_driver::{Duty, Framing, Wake};
 
 use crate::device::profile::{Model, Watched};
 pub use crate::sip::Transport;
@@ -329,7 +329,7 @@ pub struct GpioSettings {
 pub struct GpioLine {
     /// The profile's name; also the channel.
     pub name: String,
-    /// Line name over all chips (`GPIO17`).
+    /// Line name over all chips (`GPIO17`); of a dimmed line chip and channel (`fe20c000.pwm/0`).
     pub pin: String,
     /// Low is active.
     pub active_low: bool,
@@ -353,6 +353,15 @@ pub enum GpioDirection {
         initial: bool,
         /// Level at exit, where it is to be changed.
         at_exit: Option<bool>,
+    },
+    /// Driven, on for a share of the time.
+    Pwm {
+        /// One turn of on and off.
+        period: Duration,
+        /// Duty at start; there is no default on purpose.
+        initial: Duty,
+        /// Duty at exit, where it is to be changed.
+        at_exit: Option<Duty>,
     },
 }
 

@@ -25,7 +25,7 @@ mod typed;
 
 use std::sync::Arc;
 
-pub use cases::{Case, Drive, Expect, Given, Level, Sends, Stimulus};
+pub use cases::{Case, Drive, Expect, Given, Level, Sends, Stimulus, Wire};
 pub use duration::spell;
 pub use map::Map;
 pub use model::{

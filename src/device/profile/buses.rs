@@ -108,7 +108,7 @@ pub(super) fn register_target(
     if let Some(like) = like.filter(|_| !spelled) {
         form = like;
     }
-    let (scale, offset) = (map.float("scale", faults), map.float("offset", faults));
+    let scaling = scaling(map, read, faults);
     if form.bit.is_some() {
         let message = "a single bit of a register cannot be written: the others would be guessed";
         faults.error(Some(map.place), &map.path, message, None);
@@ -119,15 +119,26 @@ pub(super) fn register_target(
         faults.error(Some(map.place), &map.path, message, None);
         return None;
     }
+    let (scale, offset) = scaling?;
+    Some(Target::Register {
+        channel: Channel::new(&format!("{}/{}/{address}", unit.number, table.word())),
+        form,
+        scale,
+        offset,
+    })
+}
+
+/// `scale:` and `offset:` of a write; what is not said is as in the first read.
+pub(super) fn scaling(
+    map: &mut MapReader<'_>,
+    read: Option<&Read>,
+    faults: &mut Faults,
+) -> Option<(f64, f64)> {
+    let (scale, offset) = (map.float("scale", faults), map.float("offset", faults));
     let scale = scale.or(read.and_then(|read| read.scale)).unwrap_or(1.0);
     if scale == 0.0 {
         faults.error(Some(map.place), &map.at("scale"), "a scale of 0 loses every value", None);
         return None;
     }
-    Some(Target::Register {
-        channel: Channel::new(&format!("{}/{}/{address}", unit.number, table.word())),
-        form,
-        scale,
-        offset: offset.or(read.and_then(|read| read.offset)).unwrap_or(0.0),
-    })
+    Some((scale, offset.or(read.and_then(|read| read.offset)).unwrap_or(0.0)))
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sipliance_driver::Channel;
+use sipliance_driver::{Channel, Duty};
 
 use super::registers::Unit;
 use super::texts::topic;
@@ -168,14 +168,28 @@ fn line(name: &str, node: &Node, path: &str, faults: &mut Faults) -> Option<Gpio
     {
         Some("in") => input(&mut map, faults),
         Some("out") => output(&mut map, faults),
+        Some("pwm") => dimmed(&mut map, faults),
         Some(other) => {
-            fault(node, &map.at("direction"), format!("`{other}` is no direction; write in or out"), faults);
+            fault(
+                node,
+                &map.at("direction"),
+                format!("`{other}` is no direction; write in, out or pwm"),
+                faults,
+            );
             return None;
         }
         None => return None,
     };
+    let pin_at = map.at("pin");
     map.finish(faults);
-    Some(GpioLine { name: name.to_owned(), pin: pin?, active_low, direction: direction? })
+    let (pin, direction) = (pin?, direction?);
+    if matches!(direction, GpioDirection::Pwm { .. }) && !is_pwm_channel(&pin) {
+        let help =
+            Some("chip and channel, as in fe20c000.pwm/0; `ls -l /sys/class/pwm` tells the chips".to_owned());
+        faults.error(Some(node.place), &pin_at, format!("`{pin}` is no channel of a PWM chip"), help);
+        return None;
+    }
+    Some(GpioLine { name: name.to_owned(), pin, active_low, direction })
 }
 
 fn input(map: &mut MapReader<'_>, faults: &mut Faults) -> Option<GpioDirection> {
@@ -204,6 +218,44 @@ fn output(map: &mut MapReader<'_>, faults: &mut Faults) -> Option<GpioDirection>
     let initial = level(initial, &map.at("initial"), faults);
     let at_exit = map.take("at_exit").map(|node| level(node, &map.at("at_exit"), faults));
     Some(GpioDirection::Out { initial: initial?, at_exit: at_exit.flatten() })
+}
+
+/// `fe20c000.pwm/0`
+fn is_pwm_channel(pin: &str) -> bool {
+    pin.rsplit_once('/').is_some_and(|(chip, channel)| {
+        let plain = |c: char| c.is_ascii_alphanumeric() || ".-_:@".contains(c);
+        !chip.is_empty() && chip.chars().all(plain) && channel.parse::<u32>().is_ok_and(|n| n < 64)
+    })
+}
+
+/// The shortest and the longest turn of on and off.
+const PERIODS: (Duration, Duration) = (Duration::from_micros(1), Duration::from_secs(1));
+
+fn dimmed(map: &mut MapReader<'_>, faults: &mut Faults) -> Option<GpioDirection> {
+    let node = map.require("period", faults);
+    let period = node.and_then(|node| node.duration(&map.at("period"), faults));
+    if let (Some(node), Some(period)) = (node, period)
+        && !(PERIODS.0..=PERIODS.1).contains(&period)
+    {
+        fault(node, &map.at("period"), "a period lasts at most 1 s; 1ms suits lamps", faults);
+    }
+    let Some(initial) = map.take("initial") else {
+        let help =
+            "write `initial: 0`: so many percent of the time it is on when the gateway starts".to_owned();
+        faults.error(Some(map.place), &map.path, "a dimmed output needs `initial:`", Some(help));
+        return None;
+    };
+    let initial = share(initial, &map.at("initial"), faults);
+    let at_exit = map.take("at_exit").map(|node| share(node, &map.at("at_exit"), faults));
+    Some(GpioDirection::Pwm { period: period?, initial: initial?, at_exit: at_exit.flatten() })
+}
+
+fn share(node: &Node, path: &str, faults: &mut Faults) -> Option<Duty> {
+    let share = Duty::percent(node.float(path, faults)?);
+    if share.is_none() {
+        fault(node, path, "a share is between 0 and 100 percent", faults);
+    }
+    share
 }
 
 fn level(node: &Node, path: &str, faults: &mut Faults) -> Option<bool> {

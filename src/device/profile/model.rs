@@ -190,6 +190,8 @@ pub enum Source {
         /// Its level at start (active is true), for an output. The driver reads outputs back.
         output: Option<bool>,
     },
+    /// A dimmed GPIO line: its share of the time in percent. The driver reads it back.
+    Duty(Channel),
     /// Another property of the device, for an event that is a change of state.
     Property(usize),
     /// An item of what is told elsewhere: the name of a value, or of an event.
@@ -197,6 +199,11 @@ pub enum Source {
 }
 
 impl Source {
+    /// An output of ours, which the driver reads back.
+    pub fn is_driven(&self) -> bool {
+        matches!(self, Self::Line { output: Some(_), .. } | Self::Duty(_))
+    }
+
     /// What is asked to learn the value, and how often; `None` where the device speaks up by itself.
     pub fn query(&self) -> Option<(Query, Option<Duration>)> {
         match self {
@@ -208,6 +215,7 @@ impl Source {
             Self::Topic { .. }
             | Self::Obis { .. }
             | Self::Line { .. }
+            | Self::Duty(_)
             | Self::Property(_)
             | Self::Item(_) => None,
         }
@@ -251,6 +259,15 @@ pub enum Target {
     },
     /// A level on a GPIO line.
     Line(Channel),
+    /// A share of the time of a dimmed GPIO line, in percent.
+    Duty {
+        /// The line.
+        channel: Channel,
+        /// The value is divided by this.
+        scale: f64,
+        /// After this was taken off.
+        offset: f64,
+    },
     /// A pulse on a GPIO line.
     Pulse(Channel, Duration),
     /// Words to what is elsewhere.

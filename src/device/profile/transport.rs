@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sipliance_driver::{Channel, MAX_PULSE};
 
-use super::buses::{obis_source, register_target};
+use super::buses::{obis_source, register_target, scaling};
 use super::registers::Unit;
 use super::texts::{Holes, body_of, pointer, template, topic};
 use super::typed::{fault, id, map_in, map_out, pattern};
@@ -13,6 +13,7 @@ use super::{DriverKind, Map, Read, Source, Target, Template, Write, registers};
 use crate::config::fault::{Faults, nearest};
 use crate::config::yaml::{Data, MapReader, Node};
 use crate::config::{GpioDirection, GpioLine};
+use crate::device::codec::compose;
 use crate::device::value::Kind;
 use crate::limits::{PROFILE_STEPS, PROFILE_WAIT};
 
@@ -119,11 +120,12 @@ impl Scope<'_> {
         let node = map.require("line", faults);
         let line = self.line(node?, &map.at("line"), faults);
         let line = line?;
-        let output = match line.direction {
-            GpioDirection::Out { initial, .. } => Some(initial),
-            GpioDirection::In { .. } => None,
-        };
-        Some(Source::Line { channel: Channel::new(&line.name), output })
+        let channel = Channel::new(&line.name);
+        Some(match line.direction {
+            GpioDirection::Out { initial, .. } => Source::Line { channel, output: Some(initial) },
+            GpioDirection::In { .. } => Source::Line { channel, output: None },
+            GpioDirection::Pwm { .. } => Source::Duty(channel),
+        })
     }
 
     fn line(&self, node: &Node, path: &str, faults: &mut Faults) -> Option<&GpioLine> {
@@ -140,13 +142,36 @@ impl Scope<'_> {
         found
     }
 
-    fn output_line(&self, node: &Node, path: &str, faults: &mut Faults) -> Option<Channel> {
+    fn output_line(&self, node: &Node, path: &str, faults: &mut Faults) -> Option<&GpioLine> {
         let line = self.line(node, path, faults)?;
         if matches!(line.direction, GpioDirection::In { .. }) {
             fault(node, path, format!("`{}` is an input and cannot be driven", line.name), faults);
             return None;
         }
-        Some(Channel::new(&line.name))
+        Some(line)
+    }
+
+    /// `write: {line: …}`: a level, or a share of the time.
+    fn line_target(
+        &self,
+        map: &mut MapReader<'_>,
+        kind: &Kind,
+        read: Option<&Read>,
+        faults: &mut Faults,
+    ) -> Option<Target> {
+        let node = map.require("line", faults)?;
+        let at = map.at("line");
+        let line = self.output_line(node, &at, faults)?;
+        let channel = Channel::new(&line.name);
+        if !matches!(line.direction, GpioDirection::Pwm { .. }) {
+            if *kind != Kind::Bool {
+                fault(node, &at, format!("a line takes a bool, not {}", kind.word()), faults);
+            }
+            return Some(Target::Line(channel));
+        }
+        let like = read.filter(|read| matches!(&read.source, Source::Duty(of) if *of == channel));
+        let (scale, offset) = scaling(map, like, faults)?;
+        Some(Target::Duty { channel, scale, offset })
     }
 
     /// `write:` of a property.
@@ -173,23 +198,15 @@ impl Scope<'_> {
                 faults.error(Some(map.place), &map.path, message, None);
                 None
             }
-            DriverKind::Gpio => {
-                let node = map.require("line", faults)?;
-                if *kind != Kind::Bool {
-                    fault(node, &map.at("line"), format!("a line takes a bool, not {}", kind.word()), faults);
-                }
-                self.output_line(node, &map.at("line"), faults).map(Target::Line)
-            }
+            DriverKind::Gpio => self.line_target(&mut map, kind, reads.first(), faults),
         };
         let out = map.take("map").and_then(|node| map_out(node, kind, &map.at("map"), faults));
         let (timeout, done) = reply(self.driver, &mut map, faults);
         map.finish(faults);
-        Some(Write {
-            target: target?,
-            maps: out.map(|out| (Arc::from("value"), out)).into_iter().collect(),
-            timeout,
-            done,
-        })
+        let maps = out.map(|out| (Arc::from("value"), out)).into_iter().collect();
+        let write = Write { target: target?, maps, timeout, done };
+        shares(&write, kind, node, path, faults);
+        Some(write)
     }
 
     /// One step of `do:`.
@@ -226,8 +243,14 @@ impl Scope<'_> {
     }
 
     fn pulse(&self, map: &mut MapReader<'_>, faults: &mut Faults) -> Option<Target> {
-        let line =
-            map.require("pulse", faults).and_then(|node| self.output_line(node, &map.at("pulse"), faults));
+        let line = map.require("pulse", faults).and_then(|node| {
+            let line = self.output_line(node, &map.at("pulse"), faults)?;
+            if matches!(line.direction, GpioDirection::Pwm { .. }) {
+                fault(node, &map.at("pulse"), format!("`{}` is dimmed and has no pulses", line.name), faults);
+                return None;
+            }
+            Some(Channel::new(&line.name))
+        });
         let node = map.require("for", faults)?;
         let on = node.duration(&map.at("for"), faults)?;
         if on.is_zero() || on > MAX_PULSE {
@@ -273,6 +296,28 @@ impl Scope<'_> {
                     None
                 }
             },
+        }
+    }
+}
+
+/// Whether every word for a dimmed line is a share of the time.
+fn shares(write: &Write, kind: &Kind, node: &Node, path: &str, faults: &mut Faults) {
+    if !matches!(write.target, Target::Duty { .. }) {
+        return;
+    }
+    match write.maps.first() {
+        Some((name, map)) => {
+            let wrong =
+                map.values().find_map(|value| compose(write, &[(name.clone(), value.clone())], None).err());
+            if let Some(why) = wrong {
+                fault(node, &format!("{path}.map"), why, faults);
+            }
+        }
+        None if matches!(kind, Kind::Int | Kind::Float) => {}
+        None => {
+            let message = format!("how much of the time is a line on for each value of {}?", kind.word());
+            let help = Some("give a `map:` to percent, as in {\"true\": 100, \"false\": 0}".to_owned());
+            faults.error(Some(node.place), path, message, help);
         }
     }
 }
