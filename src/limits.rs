@@ -114,6 +114,16 @@ pub const CUSTOM_LISTS: usize = 1024;
 pub const CUSTOM_LISTS_PER_USER: usize = 64;
 /// Documents that people wrote, in bytes, all together; what would be more is refused with 507.
 pub const KEPT_BYTES: usize = 4 * 1024 * 1024;
+/// Appliances that are announced to Home Assistant over one broker; one more is a fault of the home file.
+pub const ANNOUNCED: usize = 256;
+/// Publications of them that wait for the broker's answer; the next is made when one has it.
+pub const TELLING: usize = 8;
+/// Events of appliances that wait for it beside them; one more is lost to Home Assistant, and counted.
+pub const TELLING_EVENTS: usize = 8;
+/// Longest payload of a command from Home Assistant in bytes; a longer one is dropped and counted.
+pub const HASS_PAYLOAD: usize = 512;
+/// Topics of appliances that are gone and wait to be cleared; when it is full, the rest stays until a restart.
+pub const CLEARING: usize = 1024;
 /// Longest state of a list in one NOTIFY, in bytes; more comes in several, each of which fits a datagram
 /// of IPv4 with its header fields, and peers that take no body over 64 KB.
 pub const LIST_STATE: usize = 60_000;

@@ -339,6 +339,8 @@ fn the_table_of_keys_is_complete() {
         ("", probe.to_owned()),
         ("house.", format!("house: {{{}}}\n", probe.trim())),
         ("http.", format!("http: {{{}}}\n", probe.trim())),
+        ("tls.", format!("tls: {{{}}}\n", probe.trim())),
+        ("websocket.", format!("websocket: {{{}}}\n", probe.trim())),
         ("digest.", format!("digest: {{{}}}\n", probe.trim())),
         ("mqtt.NAME.", format!("mqtt: {{a: {{{}}}}}\n", probe.trim())),
         ("modbus.NAME.", format!("modbus: {{a: {{{}}}}}\n", probe.trim())),
@@ -494,6 +496,11 @@ fn tls_and_the_version_of_a_broker() {
     assert_eq!(broker("version: 3.1.1").unwrap().server.port, 1883);
     assert!(broker("tls: {cert: gw.pem}").is_err());
     assert!(broker("version: 4").is_err());
+    let status = |keys: &str| broker(keys).unwrap().status;
+    assert_eq!(status("port: 1883").as_deref(), Some("sipliance/home.local/status"));
+    assert_eq!(status("status: house/gateway").as_deref(), Some("house/gateway"));
+    assert_eq!(status("status: false"), None);
+    assert_eq!(broker("port: 1883").unwrap().client_id, "sipliance-home.local-main");
 }
 
 /// An HA1 logs in as the password does, so that its file is as secret.

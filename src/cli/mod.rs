@@ -10,6 +10,7 @@ pub mod passwd;
 pub mod run;
 pub mod send;
 pub mod serve;
+pub mod simulate;
 pub mod status;
 pub mod watch;
 
@@ -32,6 +33,8 @@ enum Command {
     Run(run::RunArgs),
     /// Run a simulated house: no hardware, no server, no configuration.
     Demo(demo::DemoArgs),
+    /// Run the gateway of a home file with every appliance simulated: nothing is wired, nothing contacted.
+    Simulate(simulate::SimulateArgs),
     /// Find every mistake in home files and device profiles, and run the profiles' own tests.
     #[command(after_help = CHECK_HELP)]
     Check {
@@ -88,6 +91,7 @@ pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(args) => run::run(&args),
         Command::Demo(args) => demo::run(&args),
+        Command::Simulate(args) => simulate::run(&args),
         Command::Check { files, json } => check::run(&files, json),
         Command::Passwd { user, domain } => passwd::run(&user, &domain),
         Command::Status(args) => status::run(&args),

@@ -119,6 +119,7 @@ fn tell(notice: &Notice) {
             tracing::warn!("{link}: nothing is heard of {channel}: {why}")
         }
         Notice::Document { user, kind, what } => tracing::info!("{kind} of {user}: {what}"),
+        Notice::Trouble { link, why } => tracing::warn!("{link}: {why}"),
         Notice::Link { link, down: None } => tracing::info!("{link} is up"),
         Notice::Link { link, down: Some(why) } => tracing::warn!("{link} is down: {why}"),
     }

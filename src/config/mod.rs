@@ -6,6 +6,7 @@
 pub mod access;
 pub mod fault;
 pub mod home;
+mod lines;
 pub mod names;
 pub mod secrets;
 pub mod yaml;
@@ -15,10 +16,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::{SecretBox, SecretString};
-use sipliance_driver::{Duty, Framing, Wake};
+use sipliance_driver::{Framing, Wake};
 
 use crate::device::profile::{Model, Watched};
 pub use crate::sip::Transport;
+pub use lines::{GpioDirection, GpioLine, GpioSettings, Pull};
 
 /// A whole checked configuration: what `run` works with. Never changed in place; a reload makes a
 /// new one.
@@ -28,6 +30,10 @@ pub struct Config {
     pub house: HouseName,
     /// Where phones may reach the gateway directly. Empty: no port is opened.
     pub listen: Vec<Listen>,
+    /// What is shown to those who come over TLS; `None`: nobody can.
+    pub tls: Option<ServerTls>,
+    /// Web pages that may come over WebSockets, beside those of the gateway's own host: `https://host`.
+    pub origins: Vec<String>,
     /// Digest rules of the gateway as a server.
     pub digest: DigestPolicy,
     /// Whether forms of the years 2000 to 2003 are served.
@@ -46,6 +52,8 @@ pub struct Config {
     pub upstreams: Vec<Upstream>,
     /// Brokers, ports and line sets that drivers own. The index is the [`LinkId`].
     pub links: Vec<Link>,
+    /// Brokers over which Home Assistant is told of appliances.
+    pub home_assistant: Vec<HomeAssistant>,
     /// The appliances.
     pub devices: Vec<DeviceConfig>,
     /// Appliances that are one address together.
@@ -60,6 +68,8 @@ pub struct Config {
     pub state: Option<std::path::PathBuf>,
     /// Where clients read and write those documents over HTTP. Empty: nowhere.
     pub http: Vec<SocketAddr>,
+    /// Whether that is HTTPS.
+    pub https: bool,
 }
 
 /// What the gateway calls itself.
@@ -80,6 +90,34 @@ pub struct Listen {
     pub transport: Transport,
     /// The local address.
     pub addr: SocketAddr,
+}
+
+/// The certificate of the gateway; PEM files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerTls {
+    /// The certificate, with what stands between it and its authority.
+    pub certificate: std::path::PathBuf,
+    /// Its private key.
+    pub key: std::path::PathBuf,
+    /// Only clients with a certificate of this authority come in; `None`: everybody.
+    pub client_ca: Option<std::path::PathBuf>,
+}
+
+/// How a server is spoken to over TLS and WebSockets; without meaning over UDP and TCP.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Dial {
+    /// The names for one of which its certificate must be made.
+    pub names: Vec<String>,
+    /// The authority that signed the certificate; `None`: those of the system.
+    pub ca: Option<std::path::PathBuf>,
+    /// Our own certificate.
+    pub certificate: Option<std::path::PathBuf>,
+    /// Its private key.
+    pub key: Option<std::path::PathBuf>,
+    /// SHA-256 of the certificate to believe, whoever signed it.
+    pub pin: Option<[u8; 32]>,
+    /// Path of the WebSocket.
+    pub path: String,
 }
 
 /// Digest rules.
@@ -132,6 +170,8 @@ pub struct Upstream {
     pub server: HostPort,
     /// How.
     pub transport: Transport,
+    /// What TLS and WebSockets need to know besides.
+    pub dial: Dial,
     /// The registrar's domain: Request-URI of REGISTER.
     pub domain: String,
     /// Wanted lifetime of a binding.
@@ -254,6 +294,25 @@ pub struct MqttSettings {
     pub tls: Option<MqttTls>,
     /// MQTT 5 rather than 3.1.1.
     pub five: bool,
+    /// Where the gateway says whether it lives; `None`: nowhere.
+    pub status: Option<String>,
+}
+
+/// What Home Assistant is told over a broker, and who it is in this house.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HomeAssistant {
+    /// The broker.
+    pub link: LinkId,
+    /// What Home Assistant's discovery topics begin with.
+    pub prefix: String,
+    /// What the topics of the house begin with: `sipliance/home.example`.
+    pub tree: String,
+    /// Where the gateway says whether it lives.
+    pub status: String,
+    /// The appliances that are announced.
+    pub devices: Vec<DeviceId>,
+    /// The user whose rights it has; `None`: it is told, and commands nothing.
+    pub user: Option<String>,
 }
 
 /// Certificate files of an MQTT connection, PEM.
@@ -315,65 +374,6 @@ pub enum ModbusLine {
     },
     /// Behind a network address (Modbus TCP).
     Tcp(HostPort),
-}
-
-/// Lines that one device owns.
-#[derive(Clone, Debug)]
-pub struct GpioSettings {
-    /// The lines by the profile's name for them.
-    pub lines: Vec<GpioLine>,
-}
-
-/// One line.
-#[derive(Clone, Debug)]
-pub struct GpioLine {
-    /// The profile's name; also the channel.
-    pub name: String,
-    /// Line name over all chips (`GPIO17`); of a dimmed line chip and channel (`fe20c000.pwm/0`).
-    pub pin: String,
-    /// Low is active.
-    pub active_low: bool,
-    /// Input or output, with what only that needs.
-    pub direction: GpioDirection,
-}
-
-/// Direction of a line.
-#[derive(Clone, Debug)]
-pub enum GpioDirection {
-    /// Read.
-    In {
-        /// Pull resistor.
-        pull: Pull,
-        /// The level must be stable this long.
-        debounce: Duration,
-    },
-    /// Driven.
-    Out {
-        /// Level at start; there is no default on purpose.
-        initial: bool,
-        /// Level at exit, where it is to be changed.
-        at_exit: Option<bool>,
-    },
-    /// Driven, on for a share of the time.
-    Pwm {
-        /// One turn of on and off.
-        period: Duration,
-        /// Duty at start; there is no default on purpose.
-        initial: Duty,
-        /// Duty at exit, where it is to be changed.
-        at_exit: Option<Duty>,
-    },
-}
-
-/// Pull resistor of an input.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pull {
-    /// To the supply.
-    Up,
-    /// To ground.
-    Down,
-    /// Off.
-    None,
 }
 
 /// One appliance of the house.

@@ -13,6 +13,7 @@ mod compose;
 mod drive;
 mod filters;
 mod flow;
+mod hass;
 mod heard;
 mod historic;
 mod isolate;
@@ -39,7 +40,7 @@ mod upstream;
 mod wish;
 pub mod xcap;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -71,9 +72,10 @@ use crate::sip::{FlowId, Hop, Transport, User};
 use crate::timer::Now;
 
 use self::flow::Flow;
+pub use self::hass::{Counts as HassCounts, HassStatus};
 pub use self::kept::{Key, Kind};
 pub use self::reload::needs_restart;
-pub use self::status::{DeviceStatus, ElsewhereStatus, RegistrationStatus, Status};
+pub use self::status::{DeviceStatus, ElsewhereStatus, LinkStatus, RegistrationStatus, Status};
 pub use self::surface::{Counters, Input, Notice, Output};
 
 /// See the module.
@@ -95,6 +97,8 @@ pub struct Gateway {
     flows: HashMap<FlowId, Flow>,
     /// Links that work now.
     links_up: BTreeSet<LinkId>,
+    /// Those that do not, and why.
+    links_down: BTreeMap<LinkId, LinkStatus>,
     pending: HashMap<CommandId, command::Pending>,
     batches: batch::Batches,
     leases: Publications<DeviceId, publish::Lease>,
@@ -102,6 +106,8 @@ pub struct Gateway {
     remotes: Vec<remote::Remote>,
     orders: HashMap<driver::OpId, remote::Order>,
     announcements: Vec<announce::Announcement>,
+    /// Brokers over which Home Assistant is told.
+    hass: Vec<hass::Broker>,
     kept: kept::Kept,
     isolation: isolate::Isolation,
     /// When what owners decided has to be looked at again.
@@ -171,12 +177,14 @@ impl Gateway {
             upstreams: Vec::new(),
             flows: HashMap::new(),
             links_up: BTreeSet::new(),
+            links_down: BTreeMap::new(),
             pending: HashMap::new(),
             batches: batch::Batches::default(),
             leases: Publications::default(),
             remotes: Vec::new(),
             orders: HashMap::new(),
             announcements: Vec::new(),
+            hass: Vec::new(),
             kept: kept::Kept::default(),
             isolation: isolate::Isolation::default(),
             rules_end: None,
@@ -202,6 +210,7 @@ impl Gateway {
         gateway.compose_all(now);
         gateway.start_remotes(now);
         gateway.start_announcements();
+        gateway.start_hass();
         gateway.settle(now);
         gateway
     }
@@ -215,6 +224,7 @@ impl Gateway {
                 let hop = Hop { flow, transport: Transport::Udp, local, peer: from };
                 self.on_packet(hop, bytes, now);
             }
+            Input::Frame { flow, bytes } => self.on_frame(flow, bytes, now),
             Input::Stream { flow, bytes } => self.on_stream(flow, bytes, now),
             Input::Opened { flow, transport, local, peer, upstream } => {
                 let hop = Hop { flow, transport, local, peer };
@@ -289,6 +299,7 @@ impl Gateway {
         let registrations = self.registrations.iter().filter_map(Registration::next_deadline).min();
         let upstreams = self.upstreams.iter().filter_map(upstream::Upstream::next_deadline).min();
         let announcements = self.announcements.iter().filter_map(announce::Announcement::next_deadline).min();
+        let hass = self.hass.iter().filter_map(hass::Broker::next_deadline).min();
         let remotes = self.remotes.iter().filter_map(remote::Remote::next_deadline).min();
         [
             self.transactions.next_deadline(),
@@ -304,6 +315,7 @@ impl Gateway {
             upstreams,
             remotes,
             announcements,
+            hass,
         ]
         .into_iter()
         .flatten()
@@ -313,6 +325,7 @@ impl Gateway {
     /// Whether nothing more has to be said before the process may end.
     pub fn is_quiet(&self) -> bool {
         self.notifier.is_empty()
+            && self.hass.iter().all(hass::Broker::is_quiet)
             && self.remotes.iter().all(remote::Remote::is_over)
             && !self.announcements.iter().any(announce::Announcement::is_leaving)
             && self.registrations.iter().all(|registration| !registration.is_leaving())
@@ -424,6 +437,7 @@ impl Gateway {
             self.on_effect(effect, now);
         }
         self.on_announcement_deadlines(now);
+        self.on_hass_deadlines(now);
         self.flush_transmits();
         self.forget_filters();
     }
@@ -442,6 +456,7 @@ impl Gateway {
         }
         self.leave_remotes(now);
         self.leave_announcements();
+        self.leave_hass();
     }
 }
 

@@ -56,6 +56,7 @@ impl Gateway {
         self.relist(&Before { config: &old_config, house: &old, rooms: &old_rooms }, now);
         self.tell_places(now);
         self.relocate_remotes();
+        self.reload_hass(&old_config);
         self.announce(None);
         for link in self.links_up.clone() {
             self.house.driver(link, driver::Event::Up, now);
@@ -141,7 +142,7 @@ pub fn needs_restart(old: &Config, new: &Config) -> Option<&'static str> {
         (old.listen != new.listen, "`listen:`"),
         (old.audit != new.audit, "`audit:`"),
         (old.state != new.state, "`state:`"),
-        (old.http != new.http, "`http:`"),
+        (old.http != new.http || old.https != new.https, "`http:`"),
         (old.house.domain != new.house.domain || old.house.user != new.house.user, "`house:`"),
     ]
     .into_iter()

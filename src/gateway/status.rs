@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::Gateway;
+use super::{Gateway, HassStatus};
 use crate::sip::registration::Standing;
 use crate::timer::Now;
 
@@ -17,6 +17,10 @@ pub struct Status {
     pub remotes: Vec<ElsewhereStatus>,
     /// What is published elsewhere.
     pub publications: Vec<ElsewhereStatus>,
+    /// What Home Assistant is told, by broker.
+    pub home_assistant: Vec<HassStatus>,
+    /// Links that are down, and why.
+    pub down: Vec<LinkStatus>,
     /// Subscriptions that are held.
     pub subscriptions: usize,
     /// Contacts of phones at home.
@@ -27,6 +31,15 @@ pub struct Status {
     pub commands: u64,
     /// Packets that were no SIP, malformed requests, challenges and refusals since the start.
     pub refused: [u64; 4],
+}
+
+/// A link that is down.
+#[derive(Clone, Debug, Serialize)]
+pub struct LinkStatus {
+    /// What people call it.
+    pub link: String,
+    /// Why it is down, and what to do.
+    pub words: String,
 }
 
 /// One appliance.
@@ -87,6 +100,8 @@ impl Gateway {
                 .collect(),
             remotes: self.remote_status(),
             publications: self.publication_status(now),
+            home_assistant: self.hass_status(),
+            down: self.links_down.values().cloned().collect(),
             subscriptions: self.notifier.len(),
             contacts: self.registrar.len(),
             transactions: self.transactions.counts(),
@@ -141,7 +156,10 @@ fn registration_status(
 ) -> RegistrationStatus {
     let left = |at: std::time::Instant| at.saturating_duration_since(now.mono).as_secs();
     let (state, words) = match registration.standing() {
-        Standing::NoFlow => ("no flow", "no way to the registrar now; trying again".to_owned()),
+        Standing::NoFlow => match registration.no_way() {
+            Some(why) => ("no flow", format!("no way to it: {why}; trying again")),
+            None => ("no flow", "no way to the registrar now; trying again".to_owned()),
+        },
         Standing::Trying => ("trying", "asked, no answer yet".to_owned()),
         Standing::Registered { since_ms, until } => {
             let since =

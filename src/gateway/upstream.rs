@@ -66,7 +66,8 @@ impl Gateway {
     fn connect(&mut self, index: usize, _now: Now) {
         let Some(upstream) = self.config.upstreams.get(index) else { return };
         let (server, transport) = (upstream.server.clone(), upstream.transport);
-        self.outputs.push_back(Output::Connect { upstream: index, server, transport });
+        let dial = upstream.dial.clone();
+        self.outputs.push_back(Output::Connect { upstream: index, server, transport, dial });
     }
 
     pub(super) fn on_upstream_open(&mut self, index: usize, hop: Hop, now: Now) {
@@ -119,6 +120,10 @@ impl Gateway {
             upstream.retry = Some(now.mono + wait);
         }
         let name = self.config.upstreams.get(index).map(|upstream| upstream.name.clone()).unwrap_or_default();
+        let range = self.upstreams.get(index).map(|upstream| upstream.range.clone()).unwrap_or_default();
+        for registration in self.registrations.get_mut(range).unwrap_or_default() {
+            registration.on_no_way(why);
+        }
         let standing = format!("no way to it: {why}");
         self.outputs.push_back(Output::Tell(Notice::Registration { address: name, standing, good: false }));
         self.on_remote_flow_lost(index, why, now);
@@ -150,11 +155,10 @@ impl Gateway {
         }
     }
 
-    /// RFC 5626 §4.4: 24 to 29 s over UDP, 95 to 120 s over TCP.
     fn set_keepalive(&mut self, index: usize, now: Now) {
         let Some(upstream) = self.upstreams.get_mut(index) else { return };
         let Some(hop) = upstream.flow else { return };
-        let seconds = if hop.transport.is_reliable() { 95.0..120.0 } else { 24.0..29.0 };
+        let seconds = hop.transport.keepalive();
         upstream.keepalive = Some(now.mono + Duration::from_secs_f64(self.rng.random_range(seconds)));
     }
 

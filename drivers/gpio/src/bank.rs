@@ -162,6 +162,7 @@ impl<'a, L: Lines> Bank<'a, L> {
             Op::Pulse { on, .. } if *on == Duration::ZERO => refused("a pulse needs a time"),
             Op::Pulse { on, .. } => Ok((true, Some(now + *on))),
             Op::Ask { .. } | Op::Watch { .. } => refused("a line cannot be asked; watch it"),
+            Op::Publish { .. } => refused("nobody listens to what is told to a line"),
         }
     }
 
@@ -201,6 +202,7 @@ fn share(op: &Op) -> Result<Duty, Failure> {
             .ok_or_else(|| refused("a dimmed line takes 0 to 100 percent")),
         Op::Pulse { .. } => Err(refused("a dimmed line has no pulses")),
         Op::Ask { .. } | Op::Watch { .. } => Err(refused("a line cannot be asked; watch it")),
+        Op::Publish { .. } => Err(refused("nobody listens to what is told to a line")),
     }
 }
 

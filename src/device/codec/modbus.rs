@@ -46,8 +46,17 @@ pub(super) fn decode(form: &Form, wire: &[u8]) -> Result<Found, Dropped> {
     })
 }
 
+/// The number that bytes stand for.
+pub(crate) fn number(form: &Form, wire: &[u8]) -> Option<f64> {
+    match decode(form, wire).ok()? {
+        Found::Bool(bit) => Some(f64::from(u8::from(bit))),
+        Found::Whole(whole) => Some(whole as f64),
+        Found::Real(real) => Some(real),
+    }
+}
+
 /// The bytes that a value is written with; the error is for a person.
-pub(super) fn encode(form: &Form, scale: f64, offset: f64, value: &Value) -> Result<Bytes, String> {
+pub(crate) fn encode(form: &Form, scale: f64, offset: f64, value: &Value) -> Result<Bytes, String> {
     let number = match value {
         Value::Bool(value) => f64::from(u8::from(*value)),
         other => other.number().ok_or_else(|| format!("{} is no number", other.plain()))?,

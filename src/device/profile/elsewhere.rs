@@ -3,8 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use sipliance_driver::Channel;
+
 use super::{Action, DriverKind, LinkNeeds, Map, Model, Online, Property, Read, Source, Target};
 use super::{Template, Watched, Write};
+use crate::device::codec::ELSEWHERE;
 use crate::device::command::ANSWER;
 
 /// What the way to the other gateway and back may take beyond what the appliance takes there: as long
@@ -34,6 +37,32 @@ impl Model {
             event.quiet = None;
         }
         model
+    }
+}
+
+impl Model {
+    /// What hangs elsewhere as if it hung on a broker here: each item has a topic of its name, and
+    /// words go to a topic. A model that has a wire stays as it is.
+    #[must_use]
+    pub fn at_hand(mut self) -> Self {
+        if !matches!(self.link, LinkNeeds::Sip(_)) {
+            return self;
+        }
+        self.driver = DriverKind::Mqtt;
+        self.link = LinkNeeds::Mqtt { hello: Vec::new() };
+        let reads = self.properties.iter_mut().flat_map(|of| of.reads.iter_mut().chain(&mut of.target));
+        for read in reads.chain(self.events.iter_mut().map(|event| &mut event.from)) {
+            if let Source::Item(name) = &read.source {
+                read.source = Source::Topic { channel: Channel::new(name), pointer: None };
+            }
+        }
+        let writes = self.properties.iter_mut().filter_map(|of| of.write.as_mut());
+        for write in writes.chain(self.actions.iter_mut().flat_map(|action| &mut action.steps)) {
+            if let Target::Say(words) = &write.target {
+                write.target = Target::Topic(Channel::new(ELSEWHERE), words.clone());
+            }
+        }
+        self
     }
 }
 

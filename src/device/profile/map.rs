@@ -26,6 +26,11 @@ impl Map {
         self.pairs.iter().find(|(_, candidate)| candidate == value).map(|(text, _)| text)
     }
 
+    /// Every wire text with its value.
+    pub fn pairs(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.pairs.iter().map(|(text, value)| (&**text, value))
+    }
+
     /// The values that have a wire text.
     pub fn values(&self) -> impl Iterator<Item = &Value> {
         self.pairs.iter().map(|(_, value)| value)

@@ -11,7 +11,7 @@ use super::{Body, DriverKind, Form, LinkNeeds, Map, Query, Registers, Template};
 use crate::device::value::{Kind, Value};
 
 /// A profile made concrete for one device.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Model {
     /// Id of the profile.
     pub profile: Arc<str>,
@@ -39,6 +39,31 @@ impl Model {
     /// The index of a property.
     pub fn property(&self, id: &str) -> Option<usize> {
         self.properties.iter().position(|property| &*property.id == id)
+    }
+
+    /// Every MQTT topic that it is heard on or written to.
+    pub fn topics(&self) -> impl Iterator<Item = &Channel> {
+        let online = match &self.online {
+            Online::Topic(read) => Some(&**read),
+            Online::Link | Online::Silent(_) | Online::Fails(_) => None,
+        };
+        let reads = self.properties.iter().flat_map(|of| of.reads.iter().chain(&of.target));
+        let reads = reads.chain(online).chain(self.events.iter().map(|event| &event.from));
+        let writes = self.properties.iter().filter_map(|of| of.write.as_ref());
+        let writes = writes.chain(self.actions.iter().flat_map(|action| &action.steps));
+        let hello = match &self.link {
+            LinkNeeds::Mqtt { hello } => hello.as_slice(),
+            _ => &[],
+        };
+        let heard = reads.filter_map(|read| match &read.source {
+            Source::Topic { channel, .. } => Some(channel),
+            _ => None,
+        });
+        let written = writes.chain(hello).filter_map(|write| match &write.target {
+            Target::Topic(channel, _) | Target::Json(channel, _) => Some(channel),
+            _ => None,
+        });
+        heard.chain(written)
     }
 
     /// The property that a phone works with: the lamp's, else the first that is settable, else the first.

@@ -148,6 +148,7 @@ fn mqtt(settings: &MqttSettings) -> sipliance_driver_mqtt::Settings {
             true => sipliance_driver_mqtt::Version::Five,
             false => sipliance_driver_mqtt::Version::Three,
         },
+        status_topic: settings.status.clone(),
     }
 }
 
