@@ -76,6 +76,12 @@ pub const PROFILE_ITEMS: usize = 64;
 pub const PROFILE_STEPS: usize = 16;
 /// Longest `confirm`, `within`, `timeout`; longer is a fault.
 pub const PROFILE_WAIT: std::time::Duration = std::time::Duration::from_secs(600);
+/// Largest compiled pattern of a profile in bytes; a larger one is a fault.
+pub const PATTERN_BYTES: usize = 256 * 1024;
+/// Most tests in one profile; more is a fault.
+pub const PROFILE_TESTS: usize = 256;
+/// How much time the tests of a profile may let pass, all together; more is a fault.
+pub const TEST_TIME: std::time::Duration = std::time::Duration::from_secs(6 * 3600);
 /// Queries that wait for one serial port; one more is left out, it comes again with its period.
 pub const QUERIES: usize = 64;
 /// Longest text that is looked at as a command in bytes; a longer one is none.

@@ -61,7 +61,7 @@ pub fn run(args: &DemoArgs) -> ExitCode {
     let service = Service {
         config: Arc::new(config),
         wires: Box::new(move |link| stage.wire(link)),
-        reload: None,
+        read: None,
         control: args.control.clone().or_else(control::default_path),
         notices: Box::new(show),
         ready: Box::new(move |listening| banner.print(listening)),

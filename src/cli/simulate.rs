@@ -76,7 +76,7 @@ pub fn run(args: &SimulateArgs) -> ExitCode {
     let service = Service {
         config: Arc::new(config),
         wires: Box::new(move |link| stage.wire(link)),
-        reload: None,
+        read: None,
         control: args.control.clone(),
         notices: Box::new(move |notice| show(notice, &known)),
         ready: Box::new(move |listening| {

@@ -4,10 +4,13 @@
 //! into a [`Config`], and a device profile is decoded by [`crate::device::profile`].
 
 pub mod access;
+pub mod change;
 pub mod fault;
 pub mod home;
 mod lines;
 pub mod names;
+mod number;
+pub mod schema;
 pub mod secrets;
 pub mod yaml;
 
@@ -21,6 +24,7 @@ use sipliance_driver::{Framing, Wake};
 use crate::device::profile::{Model, Watched};
 pub use crate::sip::Transport;
 pub use lines::{GpioDirection, GpioLine, GpioSettings, Pull};
+pub use number::{Number, Press};
 
 /// A whole checked configuration: what `run` works with. Never changed in place; a reload makes a
 /// new one.
@@ -440,24 +444,4 @@ pub struct KillSwitch {
     pub who: Vec<String>,
     /// Users who may also release what was isolated at the gateway itself.
     pub release_local: Vec<String>,
-}
-
-/// A number that can be dialled.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Number {
-    /// The digits.
-    pub digits: String,
-    /// What a call to it does.
-    pub press: Press,
-}
-
-/// What dialling a number does.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Press {
-    /// The profile's `phone: press`.
-    Profile,
-    /// Nothing: the answer tells the state.
-    Tell,
-    /// A command in the words of a MESSAGE (`on`, `set target 21`).
-    Words(String),
 }

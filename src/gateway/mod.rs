@@ -18,6 +18,7 @@ mod heard;
 mod historic;
 mod isolate;
 mod kept;
+mod keyed;
 mod lists;
 mod many;
 mod options;
@@ -74,7 +75,7 @@ use crate::timer::Now;
 use self::flow::Flow;
 pub use self::hass::{Counts as HassCounts, HassStatus};
 pub use self::kept::{Key, Kind};
-pub use self::reload::needs_restart;
+use self::keyed::Keyed;
 pub use self::status::{DeviceStatus, ElsewhereStatus, LinkStatus, RegistrationStatus, Status};
 pub use self::surface::{Counters, Input, Notice, Output};
 
@@ -92,8 +93,8 @@ pub struct Gateway {
     notifier: Notifier,
     registrar: Registrar,
     auth: auth::Server,
-    registrations: Vec<Registration>,
-    upstreams: Vec<upstream::Upstream>,
+    registrations: Keyed<Registration>,
+    upstreams: Keyed<upstream::Upstream>,
     flows: HashMap<FlowId, Flow>,
     /// Links that work now.
     links_up: BTreeSet<LinkId>,
@@ -103,9 +104,9 @@ pub struct Gateway {
     batches: batch::Batches,
     leases: Publications<DeviceId, publish::Lease>,
     /// Devices that hang elsewhere, and commands on their way there.
-    remotes: Vec<remote::Remote>,
+    remotes: Keyed<remote::Remote>,
     orders: HashMap<driver::OpId, remote::Order>,
-    announcements: Vec<announce::Announcement>,
+    announcements: Keyed<announce::Announcement>,
     /// Brokers over which Home Assistant is told.
     hass: Vec<hass::Broker>,
     kept: kept::Kept,
@@ -173,17 +174,17 @@ impl Gateway {
             notifier: Notifier::default(),
             registrar: Registrar::default(),
             auth,
-            registrations: Vec::new(),
-            upstreams: Vec::new(),
+            registrations: Keyed::default(),
+            upstreams: Keyed::default(),
             flows: HashMap::new(),
             links_up: BTreeSet::new(),
             links_down: BTreeMap::new(),
             pending: HashMap::new(),
             batches: batch::Batches::default(),
             leases: Publications::default(),
-            remotes: Vec::new(),
+            remotes: Keyed::default(),
             orders: HashMap::new(),
-            announcements: Vec::new(),
+            announcements: Keyed::default(),
             hass: Vec::new(),
             kept: kept::Kept::default(),
             isolation: isolate::Isolation::default(),
@@ -296,11 +297,12 @@ impl Gateway {
     /// When to call [`Gateway::handle`] with [`Input::Deadline`].
     pub fn next_deadline(&self) -> Option<Instant> {
         let flows = self.flows.values().filter_map(Flow::deadline).min();
-        let registrations = self.registrations.iter().filter_map(Registration::next_deadline).min();
-        let upstreams = self.upstreams.iter().filter_map(upstream::Upstream::next_deadline).min();
-        let announcements = self.announcements.iter().filter_map(announce::Announcement::next_deadline).min();
+        let registrations = self.registrations.values().filter_map(Registration::next_deadline).min();
+        let upstreams = self.upstreams.values().filter_map(upstream::Upstream::next_deadline).min();
+        let announcements =
+            self.announcements.values().filter_map(announce::Announcement::next_deadline).min();
         let hass = self.hass.iter().filter_map(hass::Broker::next_deadline).min();
-        let remotes = self.remotes.iter().filter_map(remote::Remote::next_deadline).min();
+        let remotes = self.remotes.values().filter_map(remote::Remote::next_deadline).min();
         [
             self.transactions.next_deadline(),
             self.notifier.next_deadline(),
@@ -326,9 +328,9 @@ impl Gateway {
     pub fn is_quiet(&self) -> bool {
         self.notifier.is_empty()
             && self.hass.iter().all(hass::Broker::is_quiet)
-            && self.remotes.iter().all(remote::Remote::is_over)
-            && !self.announcements.iter().any(announce::Announcement::is_leaving)
-            && self.registrations.iter().all(|registration| !registration.is_leaving())
+            && self.remotes.values().all(remote::Remote::is_over)
+            && !self.announcements.values().any(announce::Announcement::is_leaving)
+            && self.registrations.values().all(|registration| !registration.is_leaving())
     }
 
     /// The appliances.
@@ -405,7 +407,7 @@ impl Gateway {
         if self.house.next_deadline().is_some_and(|at| at <= now.mono) {
             self.house.tick(now);
         }
-        for registration in &mut self.registrations {
+        for registration in self.registrations.values_mut() {
             registration.on_deadline(&mut self.transactions, now);
         }
         self.on_upstream_deadlines(now);
@@ -451,7 +453,7 @@ impl Gateway {
     fn shut_down(&mut self, now: Now) {
         self.leaving = true;
         self.notifier.end(End::Deactivated, |_, _| true, now);
-        for registration in &mut self.registrations {
+        for registration in self.registrations.values_mut() {
             registration.leave(&mut self.transactions, now);
         }
         self.leave_remotes(now);

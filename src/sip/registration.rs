@@ -16,7 +16,7 @@ use super::{Hop, User};
 use crate::limits;
 use crate::timer::Now;
 
-/// Place in the list of registrations.
+/// Names a registration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RegistrationId(pub usize);
 
@@ -35,6 +35,21 @@ pub struct Identity {
     pub contact_user: String,
     /// The lifetime to ask for.
     pub expires: Duration,
+}
+
+impl Identity {
+    /// Whether it binds the same Contact to the same address: one replaces the other.
+    pub fn is_address_of(&self, other: &Self) -> bool {
+        (&self.user, &self.domain, &self.contact_user) == (&other.user, &other.domain, &other.contact_user)
+    }
+
+    /// Whether nothing differs.
+    pub fn is_same(&self, other: &Self) -> bool {
+        use secrecy::ExposeSecret as _;
+        self.is_address_of(other)
+            && (&self.auth_user, self.expires) == (&other.auth_user, other.expires)
+            && self.password.expose_secret() == other.password.expose_secret()
+    }
 }
 
 /// How a registration stands.
@@ -236,9 +251,11 @@ impl Registration {
         self.wake
     }
 
-    /// Takes the binding back: the gateway stops.
+    /// Takes the binding back, also one that is just being made: the gateway stops, or the address is
+    /// not its own any more.
     pub fn leave(&mut self, transactions: &mut Transactions<User>, now: Now) {
-        if matches!(self.standing, Standing::Registered { .. }) {
+        let asked = self.standing == Standing::Trying && self.cseq > 0;
+        if !self.leaving && (asked || matches!(self.standing, Standing::Registered { .. })) {
             self.leaving = true;
             self.challenges = 0;
             self.wake = None;

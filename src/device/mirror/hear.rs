@@ -43,7 +43,7 @@ fn channel_of(write: &Write) -> Channel {
         | Target::Json(channel, _)
         | Target::Register { channel, .. }
         | Target::Line(channel)
-        | Target::Duty { channel, .. }
+        | Target::Duty(channel)
         | Target::Pulse(channel, _) => channel.clone(),
         Target::Frame(_) | Target::Hex(_) => Channel::new(SERIAL),
         Target::Say(_) => Channel::new(ELSEWHERE),
@@ -58,9 +58,21 @@ fn possible(property: &Property, write: &Write, payload: &Bytes) -> Vec<Value> {
         Kind::Int | Kind::Float | Kind::Text | Kind::Time => {
             let Some(text) = filled_in(write, payload) else { return Vec::new() };
             let mapped = write.maps.iter().filter_map(|(_, map)| map.value(&text)).cloned();
-            mapped.chain(numbers(&property.kind, &text)).collect()
+            let scaled = scaled(write, &text).map(|text| numbers(&property.kind, &text)).unwrap_or_default();
+            mapped.chain(scaled).chain(numbers(&property.kind, &text)).collect()
         }
     }
+}
+
+/// A number on the wire as the gateway had it before it was scaled; a register's was taken back already.
+fn scaled(write: &Write, text: &str) -> Option<String> {
+    if write.scale.is_none() && write.offset.is_none() || matches!(write.target, Target::Register { .. }) {
+        return None;
+    }
+    let real: Option<f64> = text.trim().parse().ok();
+    let raw = real.or_else(|| i64::from_str_radix(text.trim(), 16).ok().map(|hex| hex as f64))?;
+    let number = raw * write.scale.unwrap_or(1.0) + write.offset.unwrap_or(0.0);
+    Some(((number * 1e9).round() / 1e9).to_string())
 }
 
 fn numbers(kind: &Kind, text: &str) -> Vec<Value> {
@@ -85,8 +97,9 @@ fn filled_in(write: &Write, payload: &Bytes) -> Option<String> {
             between(template, text()?)
         }
         Target::Hex(template) => between(template, &codec::hex(payload)),
-        Target::Register { form, scale, offset, .. } => {
-            Store::meant(form, *scale, *offset, payload).map(|number| {
+        Target::Register { form, .. } => {
+            let (scale, offset) = (write.scale.unwrap_or(1.0), write.offset.unwrap_or(0.0));
+            Store::meant(form, scale, offset, payload).map(|number| {
                 // Decimal factors leave dust.
                 ((number * 1e9).round() / 1e9).to_string()
             })
@@ -97,10 +110,7 @@ fn filled_in(write: &Write, payload: &Bytes) -> Option<String> {
             let document = serde_json::from_slice(payload).ok()?;
             in_document(&shape, &document)
         }
-        Target::Duty { scale, offset, .. } => {
-            let share: f64 = text()?.parse().ok()?;
-            Some((((share * scale + offset) * 1e9).round() / 1e9).to_string())
-        }
+        Target::Duty(_) => text().map(str::to_owned),
         Target::Line(_) | Target::Pulse(..) => None,
     }
 }
@@ -162,7 +172,7 @@ fn is_step(write: &Write, op: &Op) -> bool {
             let values: [(Arc<str>, Value); 1] = [("value".into(), Value::Float(*number))];
             compose(write, &values, None).is_ok_and(|sent| sent.payload == *payload)
         }),
-        Target::Line(_) | Target::Duty { .. } | Target::Pulse(..) => false,
+        Target::Line(_) | Target::Duty(_) | Target::Pulse(..) => false,
     }
 }
 

@@ -147,7 +147,7 @@ impl Store {
             self.words.write(of.unit, of.table, of.address, &bytes);
             return true;
         }
-        let bytes = number_words(&of.form, 1.0, 0.0, &Value::Float(number));
+        let bytes = number_words(&of.form, &Value::Float(number));
         bytes.is_ok_and(|bytes| {
             self.words.write(of.unit, of.table, of.address, &bytes);
             true

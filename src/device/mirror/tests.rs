@@ -95,7 +95,7 @@ fn every_write_is_understood_as_what_it_means() {
                 let op = Op::Write { id: OpId(1), channel: sent.channel, payload: sent.payload };
                 let mut heard = hear::set(model, &op);
                 // Power and brightness of a dimmed line are one share: who says the one says the other.
-                if let (Target::Duty { .. }, Some((other, meant))) = (&write.target, &heard)
+                if let (Target::Duty(_), Some((other, meant))) = (&write.target, &heard)
                     && *other != index
                 {
                     let twin = model.properties[*other].write.as_ref().expect("can be set");

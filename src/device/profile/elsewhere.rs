@@ -82,7 +82,7 @@ fn move_property(property: &mut Property) {
 fn move_action(action: &mut Action) {
     let maps = action.steps.iter().flat_map(|step| step.maps.clone()).collect();
     let args: String = action.args.iter().map(|arg| format!(" {0}=<{0}>", arg.id)).collect();
-    let all = Write { target: Target::Say(Template::fixed("")), maps, timeout: None, done: None };
+    let all = Write { maps, ..Write::plain(Target::Say(Template::fixed(""))) };
     action.steps = vec![words(&all, &format!("{}{args}", action.id))];
     if let Some((_, _, within)) = &mut action.expect {
         *within += WAY;
@@ -96,18 +96,9 @@ fn words(old: &Write, text: &str) -> Write {
     };
     let maps = old.maps.iter().map(|(name, map)| (name.clone(), same(map))).collect();
     let template = Template::read(text).unwrap_or_else(|_| Template::fixed(text));
-    Write { target: Target::Say(template), maps, timeout: None, done: None }
+    Write { maps, ..Write::plain(Target::Say(template)) }
 }
 
 fn item(name: &Arc<str>) -> Read {
-    Read {
-        source: Source::Item(name.clone()),
-        map: None,
-        scale: None,
-        offset: None,
-        invalid: Vec::new(),
-        above: None,
-        hold: None,
-        retained: true,
-    }
+    Read::plain(Source::Item(name.clone()))
 }

@@ -7,6 +7,9 @@ use std::sync::Arc;
 use sipliance_driver::{Event, Exit, Failure, Outbox, Port, Why};
 use sipliance_driver_sim as sim;
 
+use super::Wires;
+#[cfg(feature = "gpio")]
+use super::lines;
 #[cfg(feature = "mqtt")]
 use crate::config::MqttSettings;
 #[cfg(feature = "serial")]
@@ -21,8 +24,13 @@ use crate::config::{Link, LinkId, LinkSettings};
 pub(super) struct Start {
     /// The kind of driver, for people.
     pub kind: &'static str,
+    /// Tells a driver that runs what its link is now, where it can take that without being started anew.
+    pub alter: Option<Alter>,
     run: Box<dyn FnMut(Port) -> Running + Send>,
 }
+
+/// See [`Start::alter`].
+pub(super) type Alter = Arc<dyn Fn(&Link) + Send + Sync>;
 
 /// A running driver.
 pub(super) type Running = Pin<Box<dyn Future<Output = Exit> + Send>>;
@@ -33,15 +41,11 @@ impl Start {
         kind: &'static str,
         mut run: impl FnMut(Port) -> F + Send + 'static,
     ) -> Self {
-        Self { kind, run: Box::new(move |port| Box::pin(run(port))) }
+        Self { kind, alter: None, run: Box::new(move |port| Box::pin(run(port))) }
     }
 
     /// The driver of a configured link.
-    pub fn of(
-        id: LinkId,
-        link: &Link,
-        wires: &Arc<impl Fn(LinkId) -> sim::Settings + Send + Sync + 'static>,
-    ) -> Self {
+    pub fn of(id: LinkId, link: &Link, wires: &Arc<Wires>) -> Self {
         match &link.settings {
             #[cfg(feature = "mqtt")]
             LinkSettings::Mqtt(settings) => {
@@ -55,8 +59,14 @@ impl Start {
             }
             #[cfg(feature = "gpio")]
             LinkSettings::Gpio(settings) => {
-                let settings = gpio(&link.name, settings);
-                Self::new("gpio", move |port| sipliance_driver_gpio::run(settings.clone(), port))
+                let (tell, wanted) = tokio::sync::watch::channel(gpio(&link.name, settings));
+                let alter = move |link: &Link| {
+                    if let LinkSettings::Gpio(settings) = &link.settings {
+                        tell.send_replace(gpio(&link.name, settings));
+                    }
+                };
+                let start = Self::new("gpio", move |port| lines::run(wanted.clone(), port));
+                Self { alter: Some(Arc::new(alter)), ..start }
             }
             #[cfg(feature = "modbus")]
             LinkSettings::Modbus(settings) => {
