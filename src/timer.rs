@@ -13,6 +13,15 @@ pub struct Now {
     pub wall_ms: i64,
 }
 
+impl Now {
+    /// An earlier moment, on both clocks; a later one is this one.
+    pub fn back_to(self, at: Instant) -> Self {
+        let ago = self.mono.saturating_duration_since(at);
+        let ms = i64::try_from(ago.as_millis()).unwrap_or(i64::MAX);
+        Self { mono: at.min(self.mono), wall_ms: self.wall_ms.saturating_sub(ms) }
+    }
+}
+
 /// Deadlines of many owners, earliest first; equal deadlines in the order in which they were set.
 ///
 /// An entry is never removed early: its owner checks, when it fires, whether it still means

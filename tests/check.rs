@@ -94,6 +94,7 @@ fn a_good_home_becomes_a_configuration() {
         faults,
         [
             "over TCP anybody on the way to this server can claim to be anybody",
+            "`relay` is on from power-up until the gateway runs: a Raspberry Pi pulls GPIO17 down, and low is active",
             "`023` without quotes is read as an octal number by YAML 1.1 tools"
         ]
     );
@@ -453,6 +454,45 @@ fn devices_on_one_bus_share_its_link() {
     assert!(
         matches!(&roof.line, ModbusLine::Tcp(host) if (host.host.as_str(), host.port) == ("192.168.1.30", 1502))
     );
+}
+
+/// Until the gateway runs, the pulls of the board decide.
+#[test]
+fn a_relay_that_is_on_at_power_up_is_warned_of() {
+    let mut profiles = Profiles::shipped();
+    profiles.add(
+        "mine",
+        "mine.yaml",
+        "format: 1
+profile: mine
+name: Mine
+driver: gpio
+params: {pin: {about: Line, example: GPIO17}}
+link: {lines: {relay: {pin: <pin>, direction: out, initial: inactive}}}
+properties: {power: {type: bool, read: {line: relay}, write: {line: relay}}}
+tests: [{start: true, drives: {relay: \"0@0ms\"}}]
+",
+    );
+    for (profile, pin, words) in [
+        ("gpio-relay", "GPIO17", "write `gpio=17=pu`"),
+        ("gpio-relay", "GPIO8", ""),
+        ("gpio-relay", "relay-1", ""),
+        ("mine", "GPIO8", "write `gpio=8=pd`"),
+        ("mine", "GPIO9", ""),
+    ] {
+        let home = format!("format: 1\ndevices:\n  a: {{profile: {profile}, params: {{pin: {pin}}}}}\n");
+        let (config, reports) = from_text(Path::new("home.yaml"), &home, "", &profiles);
+        assert!(config.is_some(), "{reports:#?}");
+        let helps: Vec<_> =
+            reports.iter().flat_map(|report| &report.faults).map(|fault| &fault.help).collect();
+        match words {
+            "" => assert!(helps.is_empty(), "{profile} {pin}: {helps:?}"),
+            words => {
+                let [Some(help)] = &helps[..] else { panic!("{profile} {pin}: {helps:?}") };
+                assert!(help.contains(words), "{help}");
+            }
+        }
+    }
 }
 
 #[test]

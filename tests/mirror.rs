@@ -12,7 +12,7 @@ use sipliance::config::{Config, DeviceId, LinkId};
 use sipliance::device::command::{Order, Outcome, Refusal};
 use sipliance::device::fixture;
 use sipliance::device::house::{Effect, House};
-use sipliance::device::profile::{Arg, LinkNeeds, Model, Online, Profile, Property, Source, Target};
+use sipliance::device::profile::{Arg, LinkNeeds, Model, Online, Profile, Property, Target};
 use sipliance::device::shadow::Health;
 use sipliance::device::shipped::SHIPPED;
 use sipliance::device::value::{Kind, Value};
@@ -214,8 +214,7 @@ fn settable(property: &Property) -> Vec<Value> {
 
 /// Whether a reading is to prove a change of this property.
 fn proved(property: &Property) -> bool {
-    let line = |source: &Source| matches!(source, Source::Line { output: Some(_), .. });
-    property.confirm.is_some() || property.reads.first().is_some_and(|read| line(&read.source))
+    property.confirm.is_some() || property.reads.first().is_some_and(|read| read.source.is_driven())
 }
 
 fn set(property: &Property, value: &Value) -> Order {

@@ -7,6 +7,7 @@ pub mod access;
 pub mod change;
 pub mod fault;
 pub mod home;
+mod lines;
 mod links;
 pub mod names;
 mod number;
@@ -22,9 +23,10 @@ use secrecy::{SecretBox, SecretString};
 
 use crate::device::profile::Model;
 pub use crate::sip::Transport;
+pub use lines::{GpioDirection, GpioLine, GpioSettings, Pull};
 pub use links::{
-    GpioDirection, GpioLine, GpioSettings, HomeAssistant, Link, LinkSettings, MeterSettings, ModbusLine,
-    ModbusSettings, MqttSettings, MqttTls, Pull, SerialSettings, SipSettings,
+    HomeAssistant, Link, LinkSettings, MeterSettings, ModbusLine, ModbusSettings, MqttSettings, MqttTls,
+    SerialSettings, SipSettings,
 };
 pub use number::{Number, Press};
 

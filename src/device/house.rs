@@ -161,6 +161,9 @@ impl House {
             Event::Read { channel, payload, retained } => {
                 self.heard(link.0, &channel, &payload, retained, now);
             }
+            Event::Edge { channel, payload, at } => {
+                self.heard(link.0, &channel, &payload, false, now.back_to(at));
+            }
             // What is never read stays unknown, which is what watchers are told.
             Event::Unwatched { .. } => {}
             Event::Done { id, result } => self.done(link.0, id, &result, now),

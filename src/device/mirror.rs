@@ -206,13 +206,17 @@ impl Mirror {
             let Some(model) = self.model(part) else { continue };
             if let LinkNeeds::Gpio(lines) = &model.link {
                 for line in lines {
-                    let active = matches!(line.direction, GpioDirection::Out { initial: true, .. });
-                    self.store.level(&Channel::new(&line.name), active);
+                    let channel = Channel::new(&line.name);
+                    match line.direction {
+                        GpioDirection::Pwm { initial, .. } => self.store.dim(&channel, initial.to_string()),
+                        GpioDirection::Out { initial, .. } => self.store.level(&channel, initial),
+                        GpioDirection::In { .. } => self.store.level(&channel, false),
+                    }
                 }
             }
             for (index, property) in model.properties.iter().enumerate() {
                 let source = property.reads.first().map(|read| &read.source);
-                if matches!(source, Some(Source::Line { output: Some(_), .. })) {
+                if source.is_some_and(Source::is_driven) {
                     continue;
                 }
                 if let Err(why) = self.show(part, index, &life::first(&model, property)) {

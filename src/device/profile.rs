@@ -27,7 +27,7 @@ mod words;
 
 use std::sync::Arc;
 
-pub use cases::{Case, Drive, Expect, Given, Level, Sends, Stimulus};
+pub use cases::{Case, Drive, Expect, Given, Level, Sends, Stimulus, Wire};
 pub use discover::{Sign, text as json_text};
 pub use duration::spell;
 pub use map::Map;

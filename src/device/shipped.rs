@@ -12,6 +12,7 @@ pub const SHIPPED: &[(&str, &str)] = &[
     ("freezer-esphome", include_str!("../../device-profiles/freezer-esphome.yaml")),
     ("freezer-thermometer", include_str!("../../device-profiles/freezer-thermometer.yaml")),
     ("gpio-contact", include_str!("../../device-profiles/gpio-contact.yaml")),
+    ("gpio-dimmer", include_str!("../../device-profiles/gpio-dimmer.yaml")),
     ("gpio-doorbell", include_str!("../../device-profiles/gpio-doorbell.yaml")),
     ("gpio-garage-door", include_str!("../../device-profiles/gpio-garage-door.yaml")),
     ("gpio-pir", include_str!("../../device-profiles/gpio-pir.yaml")),

@@ -31,7 +31,7 @@ impl Gateway {
                     why: why.to_string(),
                 }));
             }
-            driver::Event::Read { .. } | driver::Event::Done { .. } => {}
+            driver::Event::Read { .. } | driver::Event::Edge { .. } | driver::Event::Done { .. } => {}
         }
         self.hass_event(link, &event, now);
         self.house.driver(link, event, now);

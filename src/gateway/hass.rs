@@ -120,7 +120,7 @@ impl Gateway {
                         false => self.heard_below(nth, channel, payload, *retained, now),
                     }
                 }
-                Event::Unwatched { .. } => {}
+                Event::Unwatched { .. } | Event::Edge { .. } => {}
             }
         }
     }

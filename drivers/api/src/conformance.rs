@@ -102,7 +102,11 @@ impl Bench {
     }
 
     async fn until_read(&mut self, on: &Channel) -> Result<(), String> {
-        self.until("a payload", |e| matches!(e, Event::Read { channel, .. } if channel == on)).await
+        let payload = |event: &Event| match event {
+            Event::Read { channel, .. } | Event::Edge { channel, .. } => channel == on,
+            _ => false,
+        };
+        self.until("a payload", payload).await
     }
 
     async fn write_all(

@@ -11,6 +11,7 @@ mod backoff;
 mod checksum;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod duty;
 mod frame;
 mod keep;
 mod outbox;
@@ -18,6 +19,7 @@ mod tally;
 
 pub use backoff::Backoff;
 pub use checksum::Checksum;
+pub use duty::Duty;
 pub use frame::{Cut, Framer, Framing, Wake, telegram_checksum};
 pub use keep::{Keep, Post, keep};
 pub use outbox::{BACKLOG, BACKLOG_BYTES, Outbox};
@@ -26,7 +28,7 @@ pub use tally::Tally;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -171,6 +173,16 @@ pub enum Event {
         payload: Bytes,
         /// A stored copy of unknown age rather than something that happens now (MQTT retain flag).
         retained: bool,
+    },
+    /// A line changed: a payload of which the hardware's own clock says when it happened. It may come
+    /// late, so times between two of them are judged by `at`. Those of one channel come in order.
+    Edge {
+        /// The line.
+        channel: Channel,
+        /// Its level now.
+        payload: Bytes,
+        /// When it changed; never later than now.
+        at: Instant,
     },
     /// The far end will not let the link watch `channel` (an access list, a malformed filter, no
     /// such line): nothing will ever be read there. Said once per (re)connect.

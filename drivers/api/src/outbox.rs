@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use tokio::sync::mpsc;
 
-use crate::{Event, Failure, OpId};
+use crate::{Channel, Event, Failure, OpId};
 
 /// How many events an [`Outbox`] keeps beside the channel itself.
 pub const BACKLOG: usize = 256;
@@ -98,22 +98,34 @@ impl Outbox {
     }
 }
 
+/// The channel of a payload.
+fn payload_channel(event: &Event) -> Option<&Channel> {
+    match event {
+        Event::Read { channel, .. } | Event::Edge { channel, .. } => Some(channel),
+        Event::Up | Event::Down(_) | Event::Unwatched { .. } | Event::Done { .. } => None,
+    }
+}
+
 fn is_payload(event: &Event) -> bool {
-    matches!(event, Event::Read { .. })
+    payload_channel(event).is_some()
 }
 
 fn size(event: &Event) -> usize {
     match event {
-        Event::Read { channel, payload, .. } => channel.as_str().len() + payload.len(),
+        Event::Read { channel, payload, .. } | Event::Edge { channel, payload, .. } => {
+            channel.as_str().len() + payload.len()
+        }
         _ => 0,
     }
 }
 
 /// Whether `new` makes `old` worthless.
 fn replaces(new: &Event, old: &Event) -> bool {
+    if let (Some(new), Some(old)) = (payload_channel(new), payload_channel(old)) {
+        return new == old;
+    }
     match (new, old) {
-        (Event::Read { channel: new, .. }, Event::Read { channel: old, .. })
-        | (Event::Unwatched { channel: new, .. }, Event::Unwatched { channel: old, .. }) => new == old,
+        (Event::Unwatched { channel: new, .. }, Event::Unwatched { channel: old, .. }) => new == old,
         (Event::Up | Event::Down(_), Event::Up | Event::Down(_)) => true,
         _ => false,
     }
@@ -124,7 +136,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::{Channel, Why};
+    use crate::Why;
 
     fn read(channel: &str, payload: usize) -> Event {
         let payload = Bytes::from(payload.to_string());

@@ -3,10 +3,11 @@
 use std::future::Future;
 use std::time::Duration;
 
-use sipliance_driver::{Channel, Failure, MAX_PULSE, Op};
+use bytes::Bytes;
+use sipliance_driver::{Channel, Duty, Failure, MAX_PULSE, Op};
 use tokio::time::Instant;
 
-use crate::{Direction, Line, Settings};
+use crate::{Direction, Line, PwmSettings, Settings};
 
 /// Requested lines, electrically, in the order of the settings: the kernel's, or a test's. An error
 /// means that the lines are lost, in words.
@@ -15,8 +16,44 @@ pub(crate) trait Lines: Send + Sync {
     fn high(&self, line: usize) -> Result<bool, String>;
     /// Drives an output.
     fn drive(&mut self, line: usize, high: bool) -> Result<(), String>;
-    /// The next edge of an input, and whether it went high. May be dropped without losing an edge.
-    fn edge(&mut self) -> impl Future<Output = Result<(usize, bool), String>> + Send;
+    /// How much of the time a dimmed output is on.
+    fn duty(&self, line: usize) -> Result<Duty, String>;
+    /// Dims an output.
+    fn dim(&mut self, line: usize, duty: Duty) -> Result<(), String>;
+    /// Whether an edge waits to be taken.
+    fn pending(&self) -> bool;
+    /// The next edge of an input. May be dropped without losing an edge.
+    fn edge(&mut self) -> impl Future<Output = Result<Edge, String>> + Send;
+}
+
+/// What a line is like.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Level {
+    /// Whether it is active.
+    Line(bool),
+    /// How much of the time.
+    Duty(Duty),
+}
+
+impl Level {
+    /// As the channel carries it.
+    pub fn payload(self) -> Bytes {
+        match self {
+            Self::Line(active) => Bytes::from_static(if active { b"1" } else { b"0" }),
+            Self::Duty(duty) => duty.to_string().into(),
+        }
+    }
+}
+
+/// A line changed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Edge {
+    /// Which line.
+    pub line: usize,
+    /// Its level after it: high from [`Lines`], active from [`Bank`].
+    pub level: bool,
+    /// When, by the kernel's clock.
+    pub at: std::time::Instant,
 }
 
 /// Why an op did not happen.
@@ -52,33 +89,46 @@ impl<'a, L: Lines> Bank<'a, L> {
         self.settings.lines.get(line).map(|line| Channel::new(&line.name))
     }
 
-    /// Whether a line is active.
+    /// What a line is like.
     ///
     /// # Errors
     /// The lines are lost.
-    pub fn level(&self, line: usize) -> Result<bool, String> {
-        Ok(self.lines.high(line)? != self.active_low(line))
+    pub fn level(&self, line: usize) -> Result<Level, String> {
+        match self.settings.lines.get(line).map(|line| line.direction) {
+            Some(Direction::Pwm(_)) => self.lines.duty(line).map(Level::Duty),
+            _ => Ok(Level::Line(self.lines.high(line)? != self.active_low(line))),
+        }
     }
 
-    /// The next edge of an input, and whether it became active.
+    /// Whether an edge waits to be taken.
+    pub fn pending(&self) -> bool {
+        self.lines.pending()
+    }
+
+    /// The next edge of an input.
     ///
     /// # Errors
     /// The lines are lost.
-    pub async fn edge(&mut self) -> Result<(usize, bool), String> {
-        let (line, high) = self.lines.edge().await?;
-        Ok((line, high != self.active_low(line)))
+    pub async fn edge(&mut self) -> Result<Edge, String> {
+        let edge = self.lines.edge().await?;
+        Ok(Edge { level: edge.level != self.active_low(edge.line), ..edge })
     }
 
     /// Does a write or begins a pulse; which line has which level now.
     ///
     /// # Errors
     /// Nothing was done, or the lines are lost.
-    pub fn act(&mut self, op: &Op, now: Instant) -> Result<(usize, bool), Fault> {
-        let line = self.output(op.channel()).map_err(|words| Fault::Op(Failure::Refused(words)))?;
+    pub fn act(&mut self, op: &Op, now: Instant) -> Result<(usize, Level), Fault> {
+        let (line, dimmed) = self.output(op.channel()).map_err(|words| Fault::Op(Failure::Refused(words)))?;
+        if dimmed {
+            let duty = share(op).map_err(Fault::Op)?;
+            self.lines.dim(line, duty).map_err(Fault::Lines)?;
+            return Ok((line, Level::Duty(duty)));
+        }
         let (active, until) = self.wanted(op, line, now).map_err(Fault::Op)?;
         self.drive(line, active).map_err(Fault::Lines)?;
         self.set_release(line, until);
-        Ok((line, active))
+        Ok((line, Level::Line(active)))
     }
 
     /// When the first running pulse ends.
@@ -116,10 +166,12 @@ impl<'a, L: Lines> Bank<'a, L> {
         }
     }
 
-    fn output(&self, channel: &Channel) -> Result<usize, String> {
+    /// An output, and whether it is dimmed.
+    fn output(&self, channel: &Channel) -> Result<(usize, bool), String> {
         let named = self.settings.lines.iter().enumerate().find(|(_, line)| line.name == channel.as_str());
         match named {
-            Some((n, Line { direction: Direction::Out { .. }, .. })) => Ok(n),
+            Some((n, Line { direction: Direction::Out { .. }, .. })) => Ok((n, false)),
+            Some((n, Line { direction: Direction::Pwm(_), .. })) => Ok((n, true)),
             Some(_) => Err(format!("the line {channel} is an input")),
             None => Err(format!("no line is called {channel}")),
         }
@@ -140,15 +192,34 @@ impl<'a, L: Lines> Bank<'a, L> {
     }
 }
 
+/// The duty that an op wants.
+fn share(op: &Op) -> Result<Duty, Failure> {
+    let refused = |words: &str| Failure::Refused(words.to_owned());
+    match op {
+        Op::Write { payload, .. } => std::str::from_utf8(payload)
+            .ok()
+            .and_then(Duty::parse)
+            .ok_or_else(|| refused("a dimmed line takes 0 to 100 percent")),
+        Op::Pulse { .. } => Err(refused("a dimmed line has no pulses")),
+        Op::Ask { .. } | Op::Watch { .. } => Err(refused("a line cannot be asked; watch it")),
+        Op::Publish { .. } => Err(refused("nobody listens to what is told to a line")),
+    }
+}
+
 impl<L: Lines> Drop for Bank<'_, L> {
     fn drop(&mut self) {
         for (n, line) in self.settings.lines.iter().enumerate() {
-            let Direction::Out { at_exit, .. } = line.direction else { continue };
             let pulsing = self.releases.get(n).is_some_and(Option::is_some);
-            let level = at_exit.or(pulsing.then_some(false));
-            if let Some(active) = level
-                && let Err(words) = self.drive(n, active)
-            {
+            let result = match line.direction {
+                Direction::In { .. } => Ok(()),
+                Direction::Out { at_exit, .. } => {
+                    at_exit.or(pulsing.then_some(false)).map_or(Ok(()), |active| self.drive(n, active))
+                }
+                Direction::Pwm(PwmSettings { at_exit, .. }) => {
+                    at_exit.map_or(Ok(()), |duty| self.lines.dim(n, duty))
+                }
+            };
+            if let Err(words) = result {
                 tracing::error!(line = line.name, "cannot be released: {words}");
             }
         }

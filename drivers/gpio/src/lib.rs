@@ -3,7 +3,8 @@
 //! A channel is a line of the profile (`relay`, `reed`); its payload is `1` for active and `0` for
 //! inactive, whatever that is electrically. An output has its level from the very request on, a pulse
 //! is timed here and is released even when the gateway stalls, the port closes or the task dies.
-//! Lines are found by name over all chips, because the numbers of chips change with kernels.
+//! Lines are found by name over all chips, because the numbers of chips change with kernels. The payload
+//! of a dimmed output is its share of the time in percent.
 //!
 //! The kernel holds an output only while somebody has it requested. After the driver has ended, many
 //! chips (the Pi's among them) make the line an input again, and its pull resistor decides: a relay
@@ -11,14 +12,18 @@
 
 mod bank;
 mod chip;
+mod pwm;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use sipliance_driver::{Backoff, Driver, Event, Exit, Failure, Op, Outbox, Port, Why};
+use sipliance_driver::{Backoff, Channel, Driver, Duty, Event, Exit, Failure, Op, Outbox, Port, Why};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-use bank::{Bank, Lines};
+pub use pwm::CHIPS as PWM_CHIPS;
+
+use bank::{Bank, Edge, Level, Lines};
 
 /// Lines that one device owns.
 #[derive(Clone, Debug)]
@@ -27,6 +32,8 @@ pub struct Settings {
     pub lines: Vec<Line>,
     /// Who the kernel says that holds them.
     pub consumer: String,
+    /// Where the PWM chips are: [`PWM_CHIPS`].
+    pub pwm: PathBuf,
 }
 
 /// One line.
@@ -34,7 +41,7 @@ pub struct Settings {
 pub struct Line {
     /// The profile's name; also the channel.
     pub name: String,
-    /// Line name over all chips (`GPIO17`).
+    /// Line name over all chips (`GPIO17`); of a dimmed line chip and channel (`fe20c000.pwm/0`).
     pub pin: String,
     /// Low is active.
     pub active_low: bool,
@@ -60,6 +67,19 @@ pub enum Direction {
         /// case. What holds the line afterwards is its pull resistor.
         at_exit: Option<bool>,
     },
+    /// On for a share of the time.
+    Pwm(PwmSettings),
+}
+
+/// A dimmed output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PwmSettings {
+    /// One turn of on and off.
+    pub period: Duration,
+    /// From the moment at which it is enabled; there is no default on purpose.
+    pub initial: Duty,
+    /// Set last, when the driver ends; `None`: as it is. The kernel goes on with it either way.
+    pub at_exit: Option<Duty>,
 }
 
 /// Pull resistor of an input.
@@ -89,6 +109,9 @@ impl Driver for Gpio {
 /// The first and the longest pause between two requests for the lines.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 
+/// So long after the last edge the levels are read again: the kernel's queue of edges has an end.
+const CALM: Duration = Duration::from_millis(100);
+
 /// Holds the lines until the gateway closes its end.
 pub async fn run(settings: Settings, port: Port) -> Exit {
     run_on(settings, port, chip::request).await
@@ -103,6 +126,7 @@ async fn run_on<L: Lines>(
         ops: port.ops,
         outbox: Outbox::new(port.events),
         watched: vec![false; settings.lines.len()],
+        told: vec![None; settings.lines.len()],
         said: None,
     };
     let mut backoff = Backoff::new(PAUSES.0, PAUSES.1);
@@ -132,6 +156,8 @@ struct Link {
     outbox: Outbox,
     /// Which lines are watched, in the order of the settings.
     watched: Vec<bool>,
+    /// The levels that the gateway has heard last.
+    told: Vec<Option<Level>>,
     /// The reason that the gateway has heard last; repeats are not news.
     said: Option<Why>,
 }
@@ -161,16 +187,25 @@ impl Link {
                 return Some(words);
             }
         }
+        let mut look = None;
         loop {
             let release = bank.next_release();
             let result = tokio::select! {
                 op = self.ops.recv() => self.op(op?, &mut bank),
-                edge = bank.edge() => edge.and_then(|(line, active)| self.seen(&bank, line, active)),
+                edge = bank.edge() => edge.map(|edge| {
+                    look = Some(Instant::now() + CALM);
+                    self.edge(&bank, edge);
+                }),
                 () = self.outbox.flush(), if !self.outbox.is_empty() => Ok(()),
                 () = sleep_until(release.unwrap_or_else(Instant::now)), if release.is_some() => {
                     bank.release(Instant::now()).map(|lines| {
-                        lines.into_iter().for_each(|line| self.report(&bank, line, false));
+                        lines.into_iter().for_each(|line| self.report(&bank, line, Level::Line(false)));
                     })
+                }
+                () = sleep_until(look.unwrap_or_else(Instant::now)), if look.is_some() => {
+                    // Edges that wait come first, or they would seem lost.
+                    look = bank.pending().then(|| Instant::now() + CALM);
+                    if look.is_none() { self.look(&bank) } else { Ok(()) }
                 }
             };
             if let Err(words) = result {
@@ -187,9 +222,9 @@ impl Link {
             };
         };
         match bank.act(&op, Instant::now()) {
-            Ok((line, active)) => {
+            Ok((line, level)) => {
                 self.outbox.done(id, Ok(()));
-                self.report(bank, line, active);
+                self.report(bank, line, level);
             }
             Err(bank::Fault::Op(failure)) => self.outbox.done(id, Err(failure)),
             Err(bank::Fault::Lines(words)) => {
@@ -216,28 +251,46 @@ impl Link {
 
     /// Reports the present level of a watched line.
     fn tell<L: Lines>(&mut self, bank: &Bank<'_, L>, line: usize) -> Result<(), String> {
-        let active = bank.level(line)?;
-        self.report(bank, line, active);
+        let level = bank.level(line)?;
+        self.report(bank, line, level);
         Ok(())
     }
 
-    /// Reports an edge, and the level where the line has moved on meanwhile.
-    fn seen<L: Lines>(&mut self, bank: &Bank<'_, L>, line: usize, active: bool) -> Result<(), String> {
-        self.report(bank, line, active);
-        let now = bank.level(line)?;
-        if now != active {
-            self.report(bank, line, now);
+    /// Reports an edge of a watched line.
+    fn edge<L: Lines>(&mut self, bank: &Bank<'_, L>, edge: Edge) {
+        let level = Level::Line(edge.level);
+        if let Some(channel) = self.heard_on(bank, edge.line, level) {
+            self.outbox.push(Event::Edge { channel, payload: level.payload(), at: edge.at });
+        }
+    }
+
+    /// Nothing moves any more: do the levels say what the edges said?
+    fn look<L: Lines>(&mut self, bank: &Bank<'_, L>) -> Result<(), String> {
+        for line in 0..self.watched.len() {
+            let level = bank.level(line)?;
+            if self.told.get(line).copied().flatten().is_some_and(|told| told != level) {
+                tracing::warn!(line = ?bank.channel(line), "edges were lost; the level was read again");
+                self.report(bank, line, level);
+            }
         }
         Ok(())
     }
 
-    fn report<L: Lines>(&mut self, bank: &Bank<'_, L>, line: usize, active: bool) {
-        if self.watched.get(line) == Some(&true)
-            && let Some(channel) = bank.channel(line)
-        {
-            let payload = if active { "1" } else { "0" }.into();
-            self.outbox.push(Event::Read { channel, payload, retained: false });
+    fn report<L: Lines>(&mut self, bank: &Bank<'_, L>, line: usize, level: Level) {
+        if let Some(channel) = self.heard_on(bank, line, level) {
+            self.outbox.push(Event::Read { channel, payload: level.payload(), retained: false });
         }
+    }
+
+    /// The channel of a watched line; notes what the gateway hears of it.
+    fn heard_on<L: Lines>(&mut self, bank: &Bank<'_, L>, line: usize, level: Level) -> Option<Channel> {
+        if self.watched.get(line) != Some(&true) {
+            return None;
+        }
+        if let Some(told) = self.told.get_mut(line) {
+            *told = Some(level);
+        }
+        bank.channel(line)
     }
 
     fn down(&mut self, why: Why) {

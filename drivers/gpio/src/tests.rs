@@ -20,9 +20,11 @@ struct State {
     busy: bool,
     lost: bool,
     high: [bool; 2],
-    edges: VecDeque<(usize, bool)>,
+    edges: VecDeque<Edge>,
     /// Every level that the relay had electrically, from the request on, with the time in ms.
     relay: Vec<(bool, u128)>,
+    /// Every duty that the lamp had.
+    lamp: Vec<String>,
     began: Option<Instant>,
 }
 
@@ -48,7 +50,7 @@ impl Board {
     fn edge(&self, high: bool) {
         let mut state = self.state();
         state.high[1] = high;
-        state.edges.push_back((1, high));
+        state.edges.push_back(Edge { line: 1, level: high, at: Instant::now().into_std() });
         self.0.1.notify_one();
     }
 
@@ -84,7 +86,21 @@ impl Lines for FakeLines {
         Ok(())
     }
 
-    async fn edge(&mut self) -> Result<(usize, bool), String> {
+    fn duty(&self, _: usize) -> Result<Duty, String> {
+        Ok(self.0.state().lamp.last().and_then(|text| Duty::parse(text)).unwrap_or_default())
+    }
+
+    fn dim(&mut self, line: usize, duty: Duty) -> Result<(), String> {
+        assert_eq!(line, 2, "only the lamp is dimmed");
+        self.0.state().lamp.push(duty.to_string());
+        Ok(())
+    }
+
+    fn pending(&self) -> bool {
+        !self.0.state().edges.is_empty()
+    }
+
+    async fn edge(&mut self) -> Result<Edge, String> {
         loop {
             let notified = self.0.0.1.notified();
             {
@@ -115,6 +131,7 @@ fn settings(at_exit: Option<bool>) -> Settings {
             line("reed", "GPIO27", Direction::In { pull: Pull::Up, debounce }),
         ],
         consumer: "sipliance".into(),
+        pwm: PWM_CHIPS.into(),
     }
 }
 
@@ -134,6 +151,10 @@ fn write(id: u64, channel: &str, payload: &'static str) -> Op {
 
 fn read(channel: &str, payload: &'static str) -> Event {
     Event::Read { channel: Channel::new(channel), payload: payload.into(), retained: false }
+}
+
+fn edge(channel: &str, payload: &'static str, at: Instant) -> Event {
+    Event::Edge { channel: Channel::new(channel), payload: payload.into(), at: at.into_std() }
 }
 
 fn done(id: u64, result: Result<(), Failure>) -> Event {
@@ -156,7 +177,7 @@ async fn a_start_moves_no_relay_and_tells_the_levels_after_up() {
     assert_eq!(next(&mut link).await, read("relay", "0"));
     assert_eq!(next(&mut link).await, read("reed", "1"));
     board.edge(true);
-    assert_eq!(next(&mut link).await, read("reed", "0"));
+    assert_eq!(next(&mut link).await, edge("reed", "0", Instant::now()));
     drop(link);
     assert_eq!(task.await.unwrap(), Exit::Closed);
     assert_eq!(board.relay(), [(true, 0)], "one level, from the request on");
@@ -215,8 +236,23 @@ async fn a_short_press_is_seen_whole_even_when_it_is_over_already() {
     assert_eq!([next(&mut link).await, next(&mut link).await], [Event::Up, read("reed", "0")]);
     board.edge(false);
     board.edge(true);
+    let now = Instant::now();
     let levels = [next(&mut link).await, next(&mut link).await];
-    assert_eq!(levels, [read("reed", "1"), read("reed", "0")]);
+    assert_eq!(levels, [edge("reed", "1", now), edge("reed", "0", now)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_level_that_no_edge_told_is_read_when_it_is_calm() {
+    let board = Board::default();
+    let (mut link, _task) = start(&board, None);
+    link.ops.send(Op::Watch { channel: Channel::new("reed") }).await.unwrap();
+    assert_eq!([next(&mut link).await, next(&mut link).await], [Event::Up, read("reed", "1")]);
+    board.edge(true);
+    board.state().high[1] = false; // the edge back was lost
+    let began = Instant::now();
+    assert_eq!(next(&mut link).await, edge("reed", "0", began));
+    assert_eq!(next(&mut link).await, read("reed", "1"));
+    assert_eq!(began.elapsed(), CALM);
 }
 
 #[tokio::test(start_paused = true)]
@@ -246,6 +282,32 @@ async fn what_a_line_cannot_do_is_refused_in_words() {
         }
     }
     assert_eq!(board.relay(), [(true, 0)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lamp_is_dimmed_read_back_and_left_as_it_should_be() {
+    let board = Board::default();
+    let (mut link, port) = pair();
+    let mut settings = settings(None);
+    let dimmed =
+        PwmSettings { period: Duration::from_millis(1), initial: Duty::OFF, at_exit: Some(Duty::OFF) };
+    let direction = Direction::Pwm(dimmed);
+    settings.lines.push(Line { name: "lamp".into(), pin: "a/0".into(), active_low: false, direction });
+    let lines = board.clone();
+    let task = tokio::spawn(run_on(settings, port, move |settings: &Settings| lines.request(settings)));
+    link.ops.send(Op::Watch { channel: Channel::new("lamp") }).await.unwrap();
+    assert_eq!([next(&mut link).await, next(&mut link).await], [Event::Up, read("lamp", "0")]);
+    link.ops.send(write(1, "lamp", "37.5")).await.unwrap();
+    assert_eq!([next(&mut link).await, next(&mut link).await], [done(1, Ok(())), read("lamp", "37.5")]);
+    let on = Duration::from_secs(1);
+    let pulse = Op::Pulse { id: OpId(4), channel: Channel::new("lamp"), on };
+    for op in [write(2, "lamp", "101"), write(3, "lamp", "on"), pulse] {
+        link.ops.send(op).await.unwrap();
+        assert!(matches!(next(&mut link).await, Event::Done { result: Err(Failure::Refused(_)), .. }));
+    }
+    drop(link);
+    task.await.unwrap();
+    assert_eq!(board.state().lamp, ["37.5", "0"]);
 }
 
 impl Rig for Board {

@@ -129,6 +129,9 @@ impl Bus {
     fn missing(&mut self, channel: &Channel, error: &io::Error) {
         let words = match error.kind() {
             io::ErrorKind::NotFound => format!("1-Wire {channel}: there is no such probe – is its cable on?"),
+            io::ErrorKind::PermissionDenied => {
+                format!("1-Wire {channel}: our user may not read it – do its permissions let everybody read?")
+            }
             _ => format!("1-Wire {channel}: {error}"),
         };
         if self.said.as_ref() != Some(&words) {
@@ -158,6 +161,9 @@ impl Bus {
                 Err(Failure::Timeout)
             }
             Ok(Ok(Ok(payload))) => {
+                if self.said.take().is_some() {
+                    tracing::info!("1-Wire {channel}: answers again");
+                }
                 self.outbox.push(Event::Read { channel, payload, retained: false });
                 Ok(())
             }
@@ -184,8 +190,14 @@ fn read(path: &Path) -> io::Result<Bytes> {
     let mut bytes = Vec::new();
     std::fs::File::open(path)?.take(LONGEST).read_to_end(&mut bytes)?;
     // The kernel gives an empty file when the probe did not answer.
-    if bytes.is_empty() {
+    if bytes.trim_ascii().is_empty() {
         return Err(io::Error::other("the probe does not answer"));
+    }
+    // What `w1_slave` says: the checksum of what came, and its result.
+    if bytes.split(|byte| *byte == b'\n').any(|line| line.ends_with(b" NO")) {
+        return Err(io::Error::other(
+            "what the probe said was damaged on the wire – is its cable long or loose?",
+        ));
     }
     Ok(bytes.into())
 }
@@ -286,6 +298,44 @@ mod tests {
         let (link, _) = pair();
         drop(std::mem::replace(&mut rig.link, link));
         assert_eq!((&mut rig.task).await.unwrap(), Exit::Closed);
+    }
+
+    /// The old file of the kernel's driver, of which every line counts.
+    #[tokio::test]
+    async fn a_damaged_answer_is_no_answer() {
+        let mut rig = Rig::new("crc");
+        assert_eq!(rig.link.events.recv().await, Some(Event::Up));
+        let old = "28-01193a44fa5c/w1_slave";
+        let file = rig.root.join(old);
+        fs::write(&file, "4b 01 4b 46 7f ff 05 10 e1 : crc=e1 YES\n4b 01 4b 46 7f ff 05 10 e1 t=20687\n")
+            .unwrap();
+        assert_eq!(result(&rig.ask(old).await), Ok(()));
+        fs::write(&file, "4b 01 4b 46 7f ff 05 10 e0 : crc=e1 NO\n4b 01 4b 46 7f ff 05 10 e0 t=20687\n")
+            .unwrap();
+        let told = rig.ask(old).await;
+        assert_eq!(
+            told,
+            [Event::Done { id: OpId(2), result: Err(Failure::Timeout) }],
+            "nothing is read of it"
+        );
+        fs::write(&file, "\n").unwrap();
+        assert_eq!(result(&rig.ask(old).await), Err(Failure::Timeout), "an empty line is no answer");
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_probe_is_said_in_words() {
+        let (events, _) = mpsc::channel(1);
+        let (_, ops) = mpsc::channel(1);
+        let outbox = Outbox::new(events);
+        let mut bus = Bus { root: PathBuf::new(), ops, outbox, up: None, stuck: None, said: None };
+        for (kind, words) in [
+            (io::ErrorKind::NotFound, "is its cable on?"),
+            (io::ErrorKind::PermissionDenied, "our user may not read it"),
+        ] {
+            bus.missing(&Channel::new(PROBE), &kind.into());
+            let said = bus.said.clone().unwrap();
+            assert!(said.contains(PROBE) && said.contains(words), "{said}");
+        }
     }
 
     /// A named pipe without a writer never answers, as a shorted wire.

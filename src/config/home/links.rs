@@ -10,8 +10,8 @@ use super::elsewhere::Elsewhere;
 use crate::config::fault::{Place, nearest};
 use crate::config::yaml::Node;
 use crate::config::{
-    GpioLine, GpioSettings, HostPort, HouseName, Link, LinkId, LinkSettings, MeterSettings, ModbusLine,
-    ModbusSettings, SipSettings,
+    GpioDirection, GpioLine, GpioSettings, HostPort, HouseName, Link, LinkId, LinkSettings, MeterSettings,
+    ModbusLine, ModbusSettings, SipSettings,
 };
 use crate::device::profile::{DriverKind, LinkNeeds, MeterNeeds, ModbusNeeds, Model, SerialNeeds};
 use hass::Broker;
@@ -227,6 +227,7 @@ impl Links {
     /// Lines belong to one device each; a relay with two masters would move for both.
     fn gpio(&mut self, asking: &Asking<'_>, lines: &[GpioLine], build: &mut Build<'_>) -> LinkId {
         for line in lines {
+            powers_up(asking, line, build);
             match self.lines.iter().find(|(pin, _, _)| *pin == line.pin) {
                 Some((pin, other, place)) => {
                     let message = format!(
@@ -296,6 +297,33 @@ fn disagree(asking: &Asking<'_>, first: &str, port: &str, build: &mut Build<'_>)
 fn push(links: &mut Vec<Link>, link: Link) -> LinkId {
     links.push(link);
     LinkId(links.len() - 1)
+}
+
+/// Whether a line of the header of a Raspberry Pi is pulled high from power-up on, until somebody drives it:
+/// GPIO0 to GPIO8 are, the others are pulled low. Other boards have other names, or are not known.
+fn pulled_high(pin: &str) -> Option<(u8, bool)> {
+    let number: u8 = pin.strip_prefix("GPIO")?.parse().ok()?;
+    (number <= 27).then_some((number, number <= 8))
+}
+
+/// An output that shall begin inactive, on a pin that is active until it begins.
+fn powers_up(asking: &Asking<'_>, line: &GpioLine, build: &mut Build<'_>) {
+    let GpioDirection::Out { initial: false, .. } = line.direction else { return };
+    let Some((number, high)) = pulled_high(&line.pin).filter(|(_, high)| *high != line.active_low) else {
+        return;
+    };
+    let (pull, level, other, word) = match high {
+        true => ("up", "high", "GPIO9 to GPIO27", "pd"),
+        false => ("down", "low", "GPIO0 to GPIO8", "pu"),
+    };
+    let message = format!(
+        "`{}` is on from power-up until the gateway runs: a Raspberry Pi pulls {} {pull}, and {level} is active",
+        line.name, line.pin
+    );
+    let help = format!(
+        "take one of {other}, or write `gpio={number}={word}` to /boot/firmware/config.txt; then this may stay"
+    );
+    build.faults.warning(Some(asking.place), asking.path, message, Some(help));
 }
 
 /// The entry that a device names, or the only one, or `main`.

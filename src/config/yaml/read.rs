@@ -141,8 +141,7 @@ impl<'a> MapReader<'a> {
     pub fn one_of(&mut self, key: &'static str, faults: &mut Faults) -> Option<&'static str> {
         let path = self.at(key);
         let node = self.take(key)?;
-        let Some(Takes::OneOf(words)) = self.takes(key) else { return None };
-        node.one_of(&words(), &path, faults)
+        node.one_of(&self.takes(key)?.words()?, &path, faults)
     }
 
     /// A whole number within the bounds that the block knows for `key`.

@@ -73,6 +73,17 @@ pub enum Takes {
     Any,
 }
 
+impl Takes {
+    /// The words that may stand there, alone or beside something else.
+    pub fn words(self) -> Option<Vec<&'static str>> {
+        match self {
+            Self::OneOf(words) => Some(words()),
+            Self::Either(all) => all.iter().find_map(|takes| takes.words()),
+            _ => None,
+        }
+    }
+}
+
 impl Word {
     /// A key that may be there.
     pub const fn may(key: &'static str, takes: Takes, about: &'static str) -> Self {

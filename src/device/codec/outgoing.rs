@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use sipliance_driver::Channel;
+use sipliance_driver::{Channel, Duty};
 
 use super::{ELSEWHERE, SERIAL, modbus, unhex};
 use crate::device::profile::{Hole, HoleForm, Target, Write};
@@ -51,16 +51,7 @@ pub(crate) fn compose(
             (Channel::new(SERIAL), bytes.into())
         }
         Target::Register { channel, form } => {
-            let (_, value) = values.first().ok_or_else(|| "the value is missing".to_owned())?;
-            let mapped = match write.maps.first() {
-                None => value.clone(),
-                Some(_) => {
-                    let hole = Hole { name: "value".into(), form: HoleForm::Plain };
-                    let (text, _) = wire(write, &hole, value)?;
-                    Value::Float(decimal(&text).ok_or_else(|| format!("`{text}` is no number"))?)
-                }
-            };
-            (channel.clone(), modbus::encode(form, &mapped)?)
+            (channel.clone(), modbus::encode(form, &mapped(write, values)?)?)
         }
         Target::Json(channel, body) => {
             let document = body.fill(&mut |hole| typed(write, hole, values))?;
@@ -72,6 +63,13 @@ pub(crate) fn compose(
         Target::Line(channel) => {
             let active = matches!(values.first(), Some((_, Value::Bool(true))));
             (channel.clone(), Bytes::from_static(if active { b"1" } else { b"0" }))
+        }
+        Target::Duty(channel) => {
+            let value = mapped(write, values)?;
+            let number = value.number().ok_or_else(|| format!("{} is no number", value.plain()))?;
+            let duty = Duty::percent(number);
+            let duty = duty.ok_or_else(|| format!("{} is not between 0 and 100 percent", value.plain()))?;
+            (channel.clone(), duty.to_string().into())
         }
         Target::Pulse(channel, on) => {
             let (channel, delivery) = (channel.clone(), Delivery::Pulse(*on));
@@ -85,6 +83,17 @@ pub(crate) fn compose(
         _ => Delivery::Plain,
     };
     Ok(Outgoing { channel, payload, delivery })
+}
+
+/// The value, or what the map makes of it, for a target that takes numbers.
+fn mapped(write: &Write, values: &[(Arc<str>, Value)]) -> Result<Value, String> {
+    let (_, value) = values.first().ok_or_else(|| "the value is missing".to_owned())?;
+    if write.maps.is_empty() {
+        return Ok(value.clone());
+    }
+    let hole = Hole { name: "value".into(), form: HoleForm::Plain };
+    let (text, _) = wire(write, &hole, value)?;
+    decimal(&text).map(Value::Float).ok_or_else(|| format!("`{text}` is no number"))
 }
 
 /// A number as it is on the wire, where a reading of it is scaled. Ints and floats alike become floats:
@@ -201,6 +210,21 @@ mod tests {
             write(Target::Frame(Template::read("PW<value>").expect("reads")), vec![("value".into(), map)]);
         assert_eq!(sent(&power, Value::Bool(true)).as_deref(), Ok("PWON"));
         assert_eq!(sent(&power, Value::Bool(false)), Err("off cannot be set; possible: on".to_owned()));
+    }
+
+    #[test]
+    fn a_share_is_scaled_and_stays_a_share() {
+        let duty = |scale| Write { scale, ..write(Target::Duty(Channel::new("lamp")), Vec::new()) };
+        assert_eq!(sent(&duty(None), Value::Int(40)).as_deref(), Ok("40"));
+        assert_eq!(sent(&duty(Some(2.55)), Value::Int(255)).as_deref(), Ok("100"));
+        assert_eq!(sent(&duty(Some(2.55)), Value::Int(1)).as_deref(), Ok("0.39"));
+        for beyond in [-1, 101] {
+            let told = sent(&duty(None), Value::Int(beyond));
+            assert_eq!(told, Err(format!("{beyond} is not between 0 and 100 percent")));
+        }
+        let maps = vec![("value".into(), Map::new(vec![("100".into(), Value::Bool(true))]))];
+        let power = write(Target::Duty(Channel::new("lamp")), maps);
+        assert_eq!(sent(&power, Value::Bool(true)).as_deref(), Ok("100"));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Presses of a button, told apart: single, double, hold.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Due, House};
 use crate::device::codec::{self, Dropped, Payload};
@@ -30,10 +30,19 @@ pub(super) enum State {
     Spent,
 }
 
+/// A deadline that is seen so late shows that this machine was busy: edges from before it may be
+/// under way still.
+const LATE: Duration = Duration::from_millis(20);
+
+/// How long those are waited for.
+const GRACE: Duration = Duration::from_millis(100);
+
 /// One button.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Button {
     state: State,
+    /// Waited for what is under way already.
+    waited: bool,
     /// Last level of a line whose events come from a map.
     level: Option<bool>,
 }
@@ -67,11 +76,16 @@ impl Button {
             (same, _) => (same, None),
         };
         self.state = state;
+        self.waited = false;
         (word, self.deadline())
     }
 
     /// Time passed.
     fn due(&mut self, now: Instant) -> Step {
+        let late = self.deadline().is_some_and(|at| now.saturating_duration_since(at) > LATE);
+        if late && !std::mem::replace(&mut self.waited, true) {
+            return (None, Some(now + GRACE));
+        }
         match self.state {
             State::Down(Some(at)) if at <= now => {
                 self.state = State::Spent;
@@ -134,8 +148,10 @@ impl House {
     pub(super) fn click_due(&mut self, index: usize, event: usize, now: Now) {
         let device = self.devices.get_mut(index);
         let Some(state) = device.and_then(|device| device.session.events.get_mut(event)) else { return };
-        if let (Some(word), _) = state.button.due(now.mono) {
-            self.happened(index, event, word, now);
+        match state.button.due(now.mono) {
+            (Some(word), _) => self.happened(index, event, word, now),
+            (None, Some(at)) => self.deadlines.set(at, Due::Click(index, event)),
+            (None, None) => {}
         }
     }
 }
@@ -176,6 +192,37 @@ mod tests {
     #[test]
     fn a_button_that_is_down_at_start_was_not_pressed() {
         assert_eq!(play(RULE, &[(true, 0), (false, 100)], 3000), []);
+    }
+
+    /// The machine stood still: the edges come late, with the times at which they happened, and a
+    /// deadline between them is seen late as well.
+    #[test]
+    fn late_edges_are_judged_by_their_own_time() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let pressed = || {
+            let mut button = Button::default();
+            button.level(false, RULE, at(0));
+            button.level(true, RULE, at(100));
+            button
+        };
+        // Released after 100 ms, heard after 3 s, when the deadline of the hold was seen first.
+        let mut button = pressed();
+        assert_eq!(button.due(at(3000)), (None, Some(at(3100))));
+        assert_eq!(button.level(false, RULE, at(200)), (None, Some(at(600))));
+        assert_eq!(button.due(at(3001)), (None, Some(at(3101))), "a second press may be under way too");
+        assert_eq!(button.due(at(3101)), (Some("single"), None));
+        // The second press of a double, heard too late.
+        let mut button = pressed();
+        button.level(false, RULE, at(200));
+        assert_eq!(button.due(at(3000)), (None, Some(at(3100))));
+        assert_eq!(button.level(true, RULE, at(300)).0, Some("double"));
+        // Both edges at once, and it was a hold.
+        assert_eq!(pressed().level(false, RULE, at(2500)).0, Some("hold"));
+        // Nothing was under way.
+        let mut button = pressed();
+        assert_eq!(button.due(at(3000)).0, None);
+        assert_eq!(button.due(at(3100)).0, Some("hold"));
     }
 
     #[test]

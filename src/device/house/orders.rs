@@ -10,7 +10,7 @@ use crate::config::DeviceId;
 use crate::device::appliance::{Device, show};
 use crate::device::codec::compose;
 use crate::device::command::{ANSWER, CommandId, Order, Refusal};
-use crate::device::profile::{Action, Model, Property, Source, Write, spell};
+use crate::device::profile::{Action, Model, Property, Write, spell};
 use crate::device::shadow::Health;
 use crate::device::value::Value;
 use crate::timer::Now;
@@ -108,8 +108,7 @@ fn set(device: &Device, id: &Arc<str>, value: &Value, now: Instant) -> Result<Pl
 
 /// How a set shows: by a reading within `confirm`; an output is read back in any case.
 fn proof_of(property: &Property, index: usize, value: &Value) -> Option<Proof> {
-    let own_line =
-        matches!(property.reads.first().map(|read| &read.source), Some(Source::Line { output: Some(_), .. }));
+    let own_line = property.reads.first().is_some_and(|read| read.source.is_driven());
     let within = property.confirm.or(own_line.then_some(ANSWER))?;
     Some(Proof { property: index, value: value.clone(), within })
 }

@@ -38,6 +38,7 @@ pub(crate) struct Running {
     proof: Option<Proof>,
     /// A reading after the sending showed something else.
     contrary: Option<Value>,
+    began: Instant,
     answer_at: Instant,
     give_up: Instant,
     answered: bool,
@@ -92,6 +93,7 @@ impl Running {
             sent: false,
             proof,
             contrary: None,
+            began: now,
             answer_at: now + ANSWER,
             give_up: now + wait,
             answered: false,
@@ -218,7 +220,8 @@ impl House {
         let model = device.model_arc();
         let Some(running) = device.session.running.as_mut() else { return };
         let (true, Some(proof)) = (running.all_sent(), &running.proof) else { return };
-        if proof.property != property {
+        // What happened before the order and was heard late is no work of it.
+        if proof.property != property || now.mono < running.began {
             return;
         }
         if model.properties.get(property).is_some_and(|of| of.shows(&proof.value, value)) {

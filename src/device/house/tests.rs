@@ -103,6 +103,11 @@ impl Room {
         self.event(Event::Read { channel: Channel::new(channel), payload, retained });
     }
 
+    /// A line changed at this time, which may be some time ago.
+    pub fn edge(&mut self, channel: &str, payload: &'static str, at: std::time::Instant) {
+        self.event(Event::Edge { channel: Channel::new(channel), payload: payload.into(), at });
+    }
+
     /// The answer to a question, in bytes.
     pub fn read(&mut self, channel: &str, bytes: &[u8]) {
         let payload = Bytes::copy_from_slice(bytes);

@@ -88,7 +88,7 @@ pub(super) fn wires(devices: &[Device], links: usize) -> Vec<Wire> {
         for (source, what) in sources(model) {
             let route = Route { device: index, what };
             match source {
-                Source::Topic { channel, .. } | Source::Line { channel, .. } => {
+                Source::Topic { channel, .. } | Source::Line { channel, .. } | Source::Duty(channel) => {
                     let known = routes.contains_key(channel);
                     if !known {
                         wire.watches.push(channel.clone());

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sipliance_driver::{Event, Failure, Op};
+use sipliance_driver::{Duty, Event, Failure, Op};
 
 use super::{Mirror, Part, Plan, frame, hear, read, reads_of};
 use crate::config::GpioDirection;
@@ -64,6 +64,16 @@ impl Mirror {
         });
         let Some(id) = op.id() else { return Vec::new() };
         if let Some(line) = lines {
+            if let (GpioDirection::Pwm { .. }, Op::Write { channel, payload, .. }) = (&line.direction, op) {
+                let share = std::str::from_utf8(payload).ok().and_then(Duty::parse);
+                let Some(share) = share else {
+                    let why = Failure::Refused("a dimmed line takes 0 to 100 percent".to_owned());
+                    return vec![Event::Done { id, result: Err(why) }];
+                };
+                self.store.dim(channel, share.to_string());
+                let back = self.store.line(channel).map(|payload| read(channel, payload, false));
+                return [Event::Done { id, result: Ok(()) }].into_iter().chain(back).collect();
+            }
             if !matches!(line.direction, GpioDirection::Out { .. }) {
                 let why = Failure::Refused(format!("{} is an input", line.name));
                 return vec![Event::Done { id, result: Err(why) }];

@@ -43,6 +43,7 @@ fn channel_of(write: &Write) -> Channel {
         | Target::Json(channel, _)
         | Target::Register { channel, .. }
         | Target::Line(channel)
+        | Target::Duty(channel)
         | Target::Pulse(channel, _) => channel.clone(),
         Target::Frame(_) | Target::Hex(_) => Channel::new(SERIAL),
         Target::Say(_) => Channel::new(ELSEWHERE),
@@ -109,6 +110,7 @@ fn filled_in(write: &Write, payload: &Bytes) -> Option<String> {
             let document = serde_json::from_slice(payload).ok()?;
             in_document(&shape, &document)
         }
+        Target::Duty(_) => text().map(str::to_owned),
         Target::Line(_) | Target::Pulse(..) => None,
     }
 }
@@ -170,7 +172,7 @@ fn is_step(write: &Write, op: &Op) -> bool {
             let values: [(Arc<str>, Value); 1] = [("value".into(), Value::Float(*number))];
             compose(write, &values, None).is_ok_and(|sent| sent.payload == *payload)
         }),
-        Target::Line(_) | Target::Pulse(..) => false,
+        Target::Line(_) | Target::Duty(_) | Target::Pulse(..) => false,
     }
 }
 

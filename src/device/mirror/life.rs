@@ -105,6 +105,7 @@ pub(super) fn same_place(a: &Source, b: &Source) -> bool {
             (a, at_a) == (b, at_b)
         }
         (Source::File { channel: a, .. }, Source::File { channel: b, .. })
+        | (Source::Duty(a), Source::Duty(b))
         | (Source::Line { channel: a, .. }, Source::Line { channel: b, .. }) => a == b,
         _ => false,
     }

@@ -77,7 +77,10 @@ impl Store {
     fn only(&self, read: &Read) -> Self {
         let mut copy = Self::new(self.hex);
         match &read.source {
-            Source::Topic { channel, .. } | Source::File { channel, .. } | Source::Line { channel, .. } => {
+            Source::Topic { channel, .. }
+            | Source::File { channel, .. }
+            | Source::Line { channel, .. }
+            | Source::Duty(channel) => {
                 copy.texts.extend(self.texts.get(channel).map(|doc| (channel.clone(), doc.clone())));
             }
             Source::Registers(_) => copy.words = self.words.clone(),
@@ -102,6 +105,7 @@ impl Store {
             }
             Source::Topic { channel, pointer: None }
             | Source::File { channel, .. }
+            | Source::Duty(channel)
             | Source::Line { channel, .. } => {
                 let text = match (&read.source, raw.text.as_str()) {
                     (Source::Line { .. }, "true") => "1",
@@ -162,9 +166,10 @@ impl Store {
     /// What comes over the wire for a source that is no frame.
     pub(super) fn payload(&self, source: &Source) -> Option<Bytes> {
         match source {
-            Source::Topic { channel, .. } | Source::File { channel, .. } | Source::Line { channel, .. } => {
-                self.texts.get(channel).map(Doc::bytes)
-            }
+            Source::Topic { channel, .. }
+            | Source::File { channel, .. }
+            | Source::Line { channel, .. }
+            | Source::Duty(channel) => self.texts.get(channel).map(Doc::bytes),
             Source::Registers(registers) => Some(self.words.answer(registers).into()),
             Source::Obis { .. } => Some(self.telegram().into()),
             Source::Frame { .. } | Source::Property(_) | Source::Item(_) => None,
@@ -274,8 +279,12 @@ impl Store {
 
     /// A level on a line.
     pub(super) fn level(&mut self, channel: &Channel, active: bool) {
-        let text = if active { "1" } else { "0" };
-        self.texts.insert(channel.clone(), Doc::Whole(text.to_owned()));
+        self.dim(channel, if active { "1" } else { "0" }.to_owned());
+    }
+
+    /// A line is dimmed so.
+    pub(super) fn dim(&mut self, channel: &Channel, share: String) {
+        self.texts.insert(channel.clone(), Doc::Whole(share));
     }
 
     /// The value that bytes for a register mean, as the gateway's write spells them.

@@ -31,7 +31,7 @@ fn marks(model: &Model) -> BTreeSet<String> {
         .chain(model.events.iter().map(|event| &event.from))
         .filter_map(|read| match &read.source {
             Source::Topic { channel, .. } => Some(channel.to_string()),
-            Source::Line { channel, .. } => Some(channel.to_string()),
+            Source::Line { channel, .. } | Source::Duty(channel) => Some(channel.to_string()),
             Source::Frame { ask: Some((query, _)), .. } => {
                 Some(String::from_utf8_lossy(&query.payload).into_owned())
             }

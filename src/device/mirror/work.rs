@@ -98,9 +98,11 @@ impl Mirror {
                 Ok(Vec::new())
             }
             Source::Property(property) => self.turn(part, *property, &word),
-            Source::Registers(_) | Source::Obis { .. } | Source::File { .. } | Source::Item(_) => {
-                Err("it cannot be made to happen here".to_owned())
-            }
+            Source::Registers(_)
+            | Source::Obis { .. }
+            | Source::File { .. }
+            | Source::Duty(_)
+            | Source::Item(_) => Err("it cannot be made to happen here".to_owned()),
         }
     }
 

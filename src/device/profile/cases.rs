@@ -1,7 +1,10 @@
 //! The `tests:` of a profile.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
+
+use sipliance_driver::Duty;
 
 use super::properties::{conditions, no_property};
 use super::typed::{fault, value};
@@ -70,13 +73,31 @@ pub enum Stimulus {
     Start,
 }
 
-/// `1@500ms`
+/// `1@500ms`, or `40%@500ms` of a dimmed line
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Level {
-    /// High.
-    pub high: bool,
+    /// What the wire is like.
+    pub wire: Wire,
     /// Since when.
     pub at: Duration,
+}
+
+/// What a wire is like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wire {
+    /// Low or high.
+    High(bool),
+    /// Active for a share of the time.
+    Duty(Duty),
+}
+
+impl fmt::Display for Wire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::High(high) => write!(f, "{}", u8::from(*high)),
+            Self::Duty(duty) => write!(f, "{duty}%"),
+        }
+    }
 }
 
 /// What an output line must have done.
@@ -349,7 +370,9 @@ fn levels(node: &Node, path: &str, faults: &mut Faults) -> Option<Vec<(String, V
         let levels: Option<Vec<Level>> = text.split_whitespace().map(level).collect();
         match levels {
             Some(levels) => out.push((key.text.clone(), levels)),
-            None => faults.error(Some(node.place), &at, "levels are written as 0@0ms 1@500ms", None),
+            None => {
+                faults.error(Some(node.place), &at, "levels are written as 0@0ms 1@500ms, or 40%@0ms", None)
+            }
         }
     }
     Some(out)
@@ -357,12 +380,12 @@ fn levels(node: &Node, path: &str, faults: &mut Faults) -> Option<Vec<(String, V
 
 fn level(word: &str) -> Option<Level> {
     let (level, at) = word.split_once('@')?;
-    let high = match level {
-        "1" => true,
-        "0" => false,
-        _ => return None,
+    let wire = match level {
+        "1" => Wire::High(true),
+        "0" => Wire::High(false),
+        share => Wire::Duty(Duty::parse(share.strip_suffix('%')?)?),
     };
-    Some(Level { high, at: yaml::duration(at)? })
+    Some(Level { wire, at: yaml::duration(at)? })
 }
 
 fn expect(node: &Node, path: &str, model: &Model, faults: &mut Faults) -> Expect {

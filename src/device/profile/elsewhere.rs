@@ -67,8 +67,7 @@ impl Model {
 }
 
 fn move_property(property: &mut Property) {
-    let own_line =
-        matches!(property.reads.first().map(|read| &read.source), Some(Source::Line { output: Some(_), .. }));
+    let own_line = property.reads.first().is_some_and(|read| read.source.is_driven());
     property.reads = vec![item(&property.id)];
     property.target = None;
     property.stale_after = None;

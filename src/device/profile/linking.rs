@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sipliance_driver::Channel;
+use sipliance_driver::{Channel, Duty};
 
 use super::registers::Unit;
 use super::texts::topic;
@@ -204,10 +204,19 @@ fn line(name: &str, node: &Node, path: &str, faults: &mut Faults) -> Option<Gpio
     let _ = map.require("direction", faults);
     let direction = match map.one_of("direction", faults)? {
         "in" => Some(input(&mut map, faults)),
+        "pwm" => dimmed(&mut map, faults),
         _ => output(&mut map, faults),
     };
+    let pin_at = map.at("pin");
     map.finish(faults);
-    Some(GpioLine { name: name.to_owned(), pin: pin?, active_low, direction: direction? })
+    let (pin, direction) = (pin?, direction?);
+    if matches!(direction, GpioDirection::Pwm { .. }) && !is_pwm_channel(&pin) {
+        let help =
+            Some("chip and channel, as in fe20c000.pwm/0; `ls -l /sys/class/pwm` tells the chips".to_owned());
+        faults.error(Some(node.place), &pin_at, format!("`{pin}` is no channel of a PWM chip"), help);
+        return None;
+    }
+    Some(GpioLine { name: name.to_owned(), pin, active_low, direction })
 }
 
 fn input(map: &mut MapReader<'_>, faults: &mut Faults) -> GpioDirection {
@@ -228,6 +237,40 @@ fn output(map: &mut MapReader<'_>, faults: &mut Faults) -> Option<GpioDirection>
         faults.error(Some(map.place), &map.path, "an output needs `initial:`", Some(help));
     }
     Some(GpioDirection::Out { initial: initial?, at_exit })
+}
+
+/// `fe20c000.pwm/0`
+fn is_pwm_channel(pin: &str) -> bool {
+    pin.rsplit_once('/').is_some_and(|(chip, channel)| {
+        let plain = |c: char| c.is_ascii_alphanumeric() || ".-_:@".contains(c);
+        !chip.is_empty() && chip.chars().all(plain) && channel.parse::<u32>().is_ok_and(|n| n < 64)
+    })
+}
+
+/// The shortest and the longest turn of on and off.
+const PERIODS: (Duration, Duration) = (Duration::from_micros(1), Duration::from_secs(1));
+
+fn dimmed(map: &mut MapReader<'_>, faults: &mut Faults) -> Option<GpioDirection> {
+    let _ = map.require("period", faults);
+    let period = map.duration("period", faults);
+    if period.is_some_and(|period| !(PERIODS.0..=PERIODS.1).contains(&period)) {
+        map.wrong("period", "a period lasts at most 1 s; 1ms suits lamps", None, faults);
+    }
+    let (initial, at_exit) = (share("initial", map, faults), share("at_exit", map, faults));
+    if map.take("initial").is_none() {
+        let help =
+            "write `initial: 0`: so many percent of the time it is on when the gateway starts".to_owned();
+        faults.error(Some(map.place), &map.path, "a dimmed output needs `initial:`", Some(help));
+    }
+    Some(GpioDirection::Pwm { period: period?, initial: initial?, at_exit })
+}
+
+fn share(key: &'static str, map: &mut MapReader<'_>, faults: &mut Faults) -> Option<Duty> {
+    let share = Duty::percent(map.float(key, faults)?);
+    if share.is_none() {
+        map.wrong(key, "a share is between 0 and 100 percent", None, faults);
+    }
+    share
 }
 
 /// The values that `online:` maps to.

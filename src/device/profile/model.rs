@@ -244,6 +244,8 @@ pub enum Source {
         /// Its level at start (active is true), for an output. The driver reads outputs back.
         output: Option<bool>,
     },
+    /// A dimmed GPIO line: its share of the time in percent. The driver reads it back.
+    Duty(Channel),
     /// Another property of the device, for an event that is a change of state.
     Property(usize),
     /// An item of what is told elsewhere: the name of a value, or of an event.
@@ -251,6 +253,11 @@ pub enum Source {
 }
 
 impl Source {
+    /// An output of ours, which the driver reads back.
+    pub fn is_driven(&self) -> bool {
+        matches!(self, Self::Line { output: Some(_), .. } | Self::Duty(_))
+    }
+
     /// What is asked to learn the value, and how often; `None` where the device speaks up by itself.
     pub fn query(&self) -> Option<(Query, Option<Duration>)> {
         match self {
@@ -262,7 +269,9 @@ impl Source {
             Self::Obis { read_out, .. } => {
                 read_out.as_ref().map(|(query, every)| (query.clone(), Some(*every)))
             }
-            Self::Topic { .. } | Self::Line { .. } | Self::Property(_) | Self::Item(_) => None,
+            Self::Topic { .. } | Self::Line { .. } | Self::Duty(_) | Self::Property(_) | Self::Item(_) => {
+                None
+            }
         }
     }
 }
@@ -311,6 +320,8 @@ pub enum Target {
     },
     /// A level on a GPIO line.
     Line(Channel),
+    /// A share of the time of a dimmed GPIO line, in percent.
+    Duty(Channel),
     /// A pulse on a GPIO line.
     Pulse(Channel, Duration),
     /// Words to what is elsewhere.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::transport::{Scope, wait};
 use super::typed::{fault, id, kind, probable, range, value};
-use super::{Category, LampRule, Notify, Phone, Property, Source, words};
+use super::{Category, LampRule, Notify, Phone, Property, words};
 use crate::config::fault::{Faults, Place, nearest};
 use crate::config::yaml::{Data, MapReader, Node};
 use crate::device::value::{Kind, Value};
@@ -197,8 +197,7 @@ fn notify(map: &mut MapReader<'_>, kind: &Kind, faults: &mut Faults) -> Notify {
 fn restore(map: &mut MapReader<'_>, property: &Property, faults: &mut Faults) {
     let at = map.at("restore");
     let Some(node) = map.take("restore") else { return };
-    let output =
-        property.reads.iter().any(|read| matches!(read.source, Source::Line { output: Some(_), .. }));
+    let output = property.reads.iter().any(|read| read.source.is_driven());
     if !output {
         fault(node, &at, "`restore:` belongs to a property that reads an output line", faults);
     } else if node.bool(&at, faults) == Some(true) {

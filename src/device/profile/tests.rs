@@ -11,6 +11,8 @@ const PROJECTOR: &str = include_str!("../../../device-profiles/serial-projector.
 const GARAGE: &str = include_str!("../../../device-profiles/gpio-garage-door.yaml");
 const BELL: &str = include_str!("../../../device-profiles/gpio-doorbell.yaml");
 
+const DIMMER: &str = include_str!("../../../device-profiles/gpio-dimmer.yaml");
+
 fn read(text: &str) -> (Option<Profile>, Vec<Fault>) {
     let mut faults = Faults::default();
     let node = yaml::parse(text, &mut faults);
@@ -121,6 +123,38 @@ fn faults_of_modbus_are_told() {
     ] {
         tells(COIL, "write: {coil: <relay:int>}", to, &[words]);
     }
+}
+
+#[test]
+fn a_dimmed_line_says_what_it_needs() {
+    tells(DIMMER, "initial: 0, ", "", &["a dimmed output needs `initial:`", "write `initial: 0`"]);
+    tells(DIMMER, "period: 1ms, ", "", &["`period:` is missing"]);
+    tells(DIMMER, "period: 1ms", "period: 2s", &["a period lasts at most 1 s"]);
+    tells(DIMMER, "initial: 0", "initial: 101", &["a share is between 0 and 100 percent"]);
+    tells(DIMMER, "at_exit: 0", "at_exit: off", &["at_exit"]);
+    tells(DIMMER, "at_exit: 0", "at_exit: 0, pull: up", &["`pull` means nothing here"]);
+    tells(
+        DIMMER,
+        "direction: pwm",
+        "direction: dim",
+        &["`dim` is unknown here", "direction takes in, out, pwm"],
+    );
+    tells(
+        DIMMER,
+        "example: fe20c000.pwm/0",
+        "example: GPIO18",
+        &["no channel of a PWM chip", "ls -l /sys/class/pwm"],
+    );
+    let map = ", map: {\"true\": 100, \"false\": 0}";
+    tells(DIMMER, map, "", &["how much of the time is a line on for each value of bool?", "give a `map:`"]);
+    tells(DIMMER, "\"true\": 100", "\"true\": 120", &["is not between 0 and 100 percent"]);
+    tells(DIMMER, "\"true\": 100", "\"true\": full", &["`full` is no number"]);
+    let level = "direction: out, initial: inactive";
+    let dim = "direction: pwm, period: 1ms, initial: 0, at_exit: 0";
+    tells(DIMMER, dim, level, &["`above:` means nothing for a level", "`map:` means nothing for a level"]);
+    let blink = "phone: {lamp";
+    let pulsed = "actions: {blink: {do: [{pulse: lamp, for: 1s}]}}\nphone: {lamp";
+    tells(DIMMER, blink, pulsed, &["`lamp` is dimmed and has no pulses"]);
 }
 
 #[test]

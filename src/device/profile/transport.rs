@@ -13,6 +13,7 @@ use super::{DriverKind, Map, Query, Read, Source, Target, Template, Write, regis
 use crate::config::fault::{Faults, nearest};
 use crate::config::yaml::{Data, MapReader, Node};
 use crate::config::{GpioDirection, GpioLine};
+use crate::device::codec::compose;
 use crate::device::value::{Kind, Value};
 use crate::limits::{PROFILE_STEPS, PROFILE_WAIT};
 
@@ -67,7 +68,7 @@ impl Scope<'_> {
             DriverKind::Serial => self.frame_source(map, faults),
             DriverKind::Modbus => self.unit.and_then(|unit| registers::source(map, unit, faults)),
             DriverKind::P1 | DriverKind::Iec62056 => obis_source(map, self.read_out.as_ref(), faults),
-            DriverKind::Gpio => self.line_source(map, faults),
+            DriverKind::Gpio => self.line_source(map, kind, faults),
             DriverKind::W1 => self.file_source(map, faults),
             DriverKind::Sip => item_source(map, faults),
         };
@@ -104,15 +105,24 @@ impl Scope<'_> {
         Some(Source::Topic { channel: channel?, pointer })
     }
 
-    fn line_source(&self, map: &mut MapReader<'_>, faults: &mut Faults) -> Option<Source> {
+    fn line_source(&self, map: &mut MapReader<'_>, kind: &Kind, faults: &mut Faults) -> Option<Source> {
         let node = map.require("line", faults);
         let line = self.line(node?, &map.at("line"), faults);
         let line = line?;
-        let output = match line.direction {
-            GpioDirection::Out { initial, .. } => Some(initial),
-            GpioDirection::In { .. } => None,
-        };
-        Some(Source::Line { channel: Channel::new(&line.name), output })
+        if !matches!(line.direction, GpioDirection::Pwm { .. }) {
+            // A bool is told of `scale`, a number of `above`, wherever it comes from.
+            let of_shares: &[&'static str] = match kind {
+                Kind::Bool => &["above", "invalid"],
+                _ => &["scale", "offset", "invalid"],
+            };
+            dimmed_only(of_shares, map, faults);
+        }
+        let channel = Channel::new(&line.name);
+        Some(match line.direction {
+            GpioDirection::Out { initial, .. } => Source::Line { channel, output: Some(initial) },
+            GpioDirection::In { .. } => Source::Line { channel, output: None },
+            GpioDirection::Pwm { .. } => Source::Duty(channel),
+        })
     }
 
     fn line(&self, node: &Node, path: &str, faults: &mut Faults) -> Option<&GpioLine> {
@@ -129,13 +139,29 @@ impl Scope<'_> {
         found
     }
 
-    fn output_line(&self, node: &Node, path: &str, faults: &mut Faults) -> Option<Channel> {
+    fn output_line(&self, node: &Node, path: &str, faults: &mut Faults) -> Option<&GpioLine> {
         let line = self.line(node, path, faults)?;
         if matches!(line.direction, GpioDirection::In { .. }) {
             fault(node, path, format!("`{}` is an input and cannot be driven", line.name), faults);
             return None;
         }
-        Some(Channel::new(&line.name))
+        Some(line)
+    }
+
+    /// `write: {line: …}`: a level, or a share of the time.
+    fn line_target(&self, map: &mut MapReader<'_>, kind: &Kind, faults: &mut Faults) -> Option<Target> {
+        let node = map.require("line", faults)?;
+        let at = map.at("line");
+        let line = self.output_line(node, &at, faults)?;
+        let channel = Channel::new(&line.name);
+        if !matches!(line.direction, GpioDirection::Pwm { .. }) {
+            if *kind != Kind::Bool {
+                fault(node, &at, format!("a line takes a bool, not {}", kind.word()), faults);
+            }
+            dimmed_only(&["map"], map, faults);
+            return Some(Target::Line(channel));
+        }
+        Some(Target::Duty(channel))
     }
 
     /// `write:` of a property.
@@ -162,34 +188,29 @@ impl Scope<'_> {
                 self.unit.and_then(|unit| register_target(&mut map, unit, kind, default, faults))
             }
             DriverKind::P1 | DriverKind::Iec62056 | DriverKind::W1 => None,
-            DriverKind::Gpio => {
-                let node = map.require("line", faults)?;
-                if *kind != Kind::Bool {
-                    fault(node, &map.at("line"), format!("a line takes a bool, not {}", kind.word()), faults);
-                }
-                self.output_line(node, &map.at("line"), faults).map(Target::Line)
-            }
+            DriverKind::Gpio => self.line_target(&mut map, kind, faults),
         };
         let own = map.take("map").map(|node| map_out(node, kind, &map.at("map"), faults));
         let (scale, offset) = scaling(&mut map, kind, faults);
         let (timeout, done) = reply(&mut map, faults);
         map.finish(faults);
         let first = reads.first();
-        let by_wire = !matches!(target, Some(Target::Line(_)));
-        let like = first.filter(|_| by_wire && own.is_none());
+        let like = first.filter(|first| own.is_none() && is_mirrored(first, target.as_ref()));
         let back = like.and_then(|read| read.map.clone());
         if let Some(back) = back.as_ref().filter(|back| back.is_whole() && needs_map(target.as_ref())) {
             invertible(back, kind, node, path, faults);
         }
         let map = own.map_or(back, |own| Some(own.unwrap_or(Map::new(Vec::new()))));
-        Some(Write {
+        let write = Write {
             target: target?,
             maps: map.map(|map| (Arc::from("value"), map)).into_iter().collect(),
             scale: scale.or(like.and_then(|read| read.scale)),
             offset: offset.or(like.and_then(|read| read.offset)),
             timeout,
             done,
-        })
+        };
+        shares(&write, kind, node, path, faults);
+        Some(write)
     }
 
     /// One step of `do:`.
@@ -227,8 +248,14 @@ impl Scope<'_> {
     }
 
     fn pulse(&self, map: &mut MapReader<'_>, faults: &mut Faults) -> Option<Target> {
-        let line =
-            map.require("pulse", faults).and_then(|node| self.output_line(node, &map.at("pulse"), faults));
+        let line = map.require("pulse", faults).and_then(|node| {
+            let line = self.output_line(node, &map.at("pulse"), faults)?;
+            if matches!(line.direction, GpioDirection::Pwm { .. }) {
+                fault(node, &map.at("pulse"), format!("`{}` is dimmed and has no pulses", line.name), faults);
+                return None;
+            }
+            Some(Channel::new(&line.name))
+        });
         let node = map.require("for", faults)?;
         let on = node.duration(&map.at("for"), faults)?;
         if on.is_zero() || on > MAX_PULSE {
@@ -278,6 +305,47 @@ impl Scope<'_> {
     }
 }
 
+/// Words that mean something where a share of the time is read or written, and nothing for a level.
+fn dimmed_only(keys: &[&'static str], map: &mut MapReader<'_>, faults: &mut Faults) {
+    for key in keys {
+        if map.take(key).is_some() {
+            let help = Some("it belongs to a line with `direction: pwm`".to_owned());
+            map.wrong(key, format!("`{key}:` means nothing for a level"), help, faults);
+        }
+    }
+}
+
+/// Whether a write without a map of its own is this read backwards.
+fn is_mirrored(read: &Read, target: Option<&Target>) -> bool {
+    match target {
+        Some(Target::Line(_)) => false,
+        Some(Target::Duty(line)) => matches!(&read.source, Source::Duty(of) if of == line),
+        _ => true,
+    }
+}
+
+/// Whether every word for a dimmed line is a share of the time.
+fn shares(write: &Write, kind: &Kind, node: &Node, path: &str, faults: &mut Faults) {
+    if !matches!(write.target, Target::Duty(_)) {
+        return;
+    }
+    match write.maps.first() {
+        Some((name, map)) => {
+            let wrong =
+                map.values().find_map(|value| compose(write, &[(name.clone(), value.clone())], None).err());
+            if let Some(why) = wrong {
+                fault(node, &format!("{path}.map"), why, faults);
+            }
+        }
+        None if matches!(kind, Kind::Int | Kind::Float) => {}
+        None => {
+            let message = format!("how much of the time is a line on for each value of {}?", kind.word());
+            let help = Some("give a `map:` to percent, as in {\"true\": 100, \"false\": 0}".to_owned());
+            faults.error(Some(node.place), path, message, help);
+        }
+    }
+}
+
 /// `item: reachable`
 fn item_source(map: &mut MapReader<'_>, faults: &mut Faults) -> Option<Source> {
     let node = map.require("item", faults)?;
@@ -318,7 +386,7 @@ fn needs_map(target: Option<&Target>) -> bool {
             text.holes().next().is_some()
         }
         Some(Target::Json(_, body)) => !body.holes().is_empty(),
-        Some(Target::Register { .. }) => true,
+        Some(Target::Register { .. } | Target::Duty(_)) => true,
         Some(Target::Line(_) | Target::Pulse(..)) | None => false,
     }
 }

@@ -149,7 +149,7 @@ impl Lines {
                 self.say(Event::Down(why)).await;
             }
             // A level from before the link was up is told again then.
-            (Some(_), Some(Event::Read { .. })) if !self.said_up => {}
+            (Some(_), Some(Event::Read { .. } | Event::Edge { .. })) if !self.said_up => {}
             (Some(_), Some(event)) => self.say(event).await,
         }
         Ok(())

@@ -43,7 +43,7 @@ pub async fn listen(
             Ok(Some(Event::Read { channel, payload, .. })) => heard(channel.as_str(), &payload),
             Ok(Some(Event::Unwatched { why, .. })) => refused.push(why.0),
             Ok(Some(Event::Down(why))) => break Err(why.0),
-            Ok(Some(Event::Done { .. })) => {}
+            Ok(Some(Event::Done { .. } | Event::Edge { .. })) => {}
             Ok(None) => break Err("the connection ended".to_owned()),
             Err(_) if up => break Ok(()),
             Err(_) => break Err(format!("no answer in {} s", PATIENCE.as_secs())),

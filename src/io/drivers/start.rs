@@ -215,6 +215,7 @@ fn gpio(link: &str, settings: &GpioSettings) -> sipliance_driver_gpio::Settings 
         lines: settings.lines.iter().map(gpio_line).collect(),
         // The kernel keeps 31 bytes.
         consumer: format!("sipliance {link}").chars().filter(char::is_ascii).take(31).collect(),
+        pwm: sipliance_driver_gpio::PWM_CHIPS.into(),
     }
 }
 
@@ -233,6 +234,9 @@ fn gpio_line(line: &GpioLine) -> sipliance_driver_gpio::Line {
         direction: match line.direction {
             GpioDirection::In { pull: up, debounce } => driver::Direction::In { pull: pull(up), debounce },
             GpioDirection::Out { initial, at_exit } => driver::Direction::Out { initial, at_exit },
+            GpioDirection::Pwm { period, initial, at_exit } => {
+                driver::Direction::Pwm(driver::PwmSettings { period, initial, at_exit })
+            }
         },
     }
 }

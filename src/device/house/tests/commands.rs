@@ -158,6 +158,24 @@ fn a_door_is_pulsed_once_and_watched() {
 }
 
 #[test]
+fn an_edge_from_before_the_order_proves_nothing() {
+    let mut room = garage();
+    room.pass(secs(2));
+    let before = room.now.mono - Duration::from_millis(1);
+    let id = room.act("open").expect("taken");
+    let op = room.last();
+    room.done(op, Ok(()));
+    room.edge("reed", "0", before);
+    assert_eq!(room.finished, [], "somebody opened the door by hand just before");
+    assert_eq!(room.value("door"), Some(Value::Enum("open".into())));
+    room.pass(secs(1));
+    let since = room.now.mono - Duration::from_millis(500);
+    room.edge("reed", "0", since);
+    assert_eq!(room.finished, [(id, Outcome::Done)]);
+    assert_eq!(room.device().shadow().reading(0).and_then(|door| door.at_ms), Some(room.now.wall_ms - 500));
+}
+
+#[test]
 fn a_door_that_may_have_moved_unseen_is_not_pulsed() {
     let mut room = garage();
     room.down();

@@ -1,7 +1,7 @@
 //! The words of what hangs on the Pi itself: GPIO lines and 1-Wire devices.
 
 use super::block;
-use super::wire::{ANY_FROM, HOLD, MAP, MAP_EVENT, SCALED};
+use super::wire::{ANY_FROM, BACK, HOLD, MAP, MAP_BACK, MAP_EVENT, SCALED};
 use crate::config::yaml::words::{Block, Takes, Word};
 
 /// `link:` of gpio.
@@ -17,31 +17,55 @@ pub(in super::super) static LINE: Block = block(
     "line",
     "a line",
     &[&[
-        Word::must("pin", Takes::Text, "The line's name in the system: `GPIO17`."),
-        Word::must("direction", Takes::OneOf(|| vec!["in", "out"]), "What it is."),
+        Word::must(
+            "pin",
+            Takes::Text,
+            "The line's name in the system: `GPIO17`; of a dimmed line chip and channel: `fe20c000.pwm/0`.",
+        ),
+        Word::must(
+            "direction",
+            Takes::OneOf(|| vec!["in", "out", "pwm"]),
+            "What it is: an input, an output, or an output that is on for a share of the time.",
+        ),
         Word::may("active_low", Takes::Bool, "Active is the low level."),
         Word::may("pull", Takes::OneOf(|| vec!["up", "down", "none"]), "Of an input: its resistor."),
         Word::may("debounce", Takes::Time, "Of an input: a level counts when it was stable for so long."),
         Word::may(
             "initial",
-            Takes::OneOf(|| vec!["active", "inactive"]),
-            "Of an output: how it is driven when the gateway starts. There is no default.",
+            DRIVEN,
+            "Of an output: how it is driven when the gateway starts; dimmed, in percent. There is no default.",
         ),
-        Word::may("at_exit", Takes::OneOf(|| vec!["active", "inactive"]), "Of an output: how it is left."),
+        Word::may("at_exit", DRIVEN, "Of an output: how it is left; dimmed, in percent."),
+        Word::may("period", Takes::Time, "Of a dimmed line: one turn of on and off, at most `1s`."),
     ]],
     None,
 )
-.needing(&[("direction", "out", "initial")]);
+.needing(&[("direction", "out", "initial"), ("direction", "pwm", "initial"), ("direction", "pwm", "period")]);
 
-static LINE_READ: [Word; 1] =
-    [Word::must("line", Takes::Text, "The line; active is `true`. An output is read back.")];
-pub(super) static READ_GPIO: Block = block("read of gpio", "`read:`", &[&LINE_READ, &MAP, &HOLD], None);
+/// How an output is driven: a level, or a share of the time.
+const DRIVEN: Takes = Takes::Either(&[Takes::OneOf(|| vec!["active", "inactive"]), Takes::Number]);
+
+static LINE_READ: [Word; 1] = [Word::must(
+    "line",
+    Takes::Text,
+    "The line; active is `true`, a dimmed line is a number of percent. An output is read back.",
+)];
+pub(super) static READ_GPIO: Block =
+    block("read of gpio", "`read:`", &[&LINE_READ, &MAP, &SCALED, &HOLD], None);
 pub(super) static FROM_GPIO: Block =
     block("from of gpio", "`from:`", &[&LINE_EVENT, &MAP_EVENT, &ANY_FROM], None);
 pub(super) static WRITE_GPIO: Block = block(
     "write of gpio",
     "`write:`",
-    &[&[Word::must("line", Takes::Text, "The output; `true` drives it active.")]],
+    &[
+        &[Word::must(
+            "line",
+            Takes::Text,
+            "The output; `true` drives it active, a dimmed line takes percent.",
+        )],
+        &MAP_BACK,
+        &BACK,
+    ],
     None,
 );
 pub(super) static STEP_GPIO: Block = block(

@@ -59,7 +59,7 @@ static TEST_WORDS: [Word; 20] = [
     Word::may(
         "drives",
         Takes::Each(&Takes::Text),
-        "`{line: \"0@0ms 1@500ms\"}`: levels that outputs must have had.",
+        "`{line: \"0@0ms 1@500ms\"}`: levels that outputs must have had; dimmed, `\"40%@0ms\"`.",
     ),
     Word::may(
         "refused",

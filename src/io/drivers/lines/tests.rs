@@ -47,7 +47,7 @@ fn settings(lines: &[(&str, &str, bool)]) -> Settings {
             false => Direction::In { pull: Pull::Up, debounce: Duration::ZERO },
         },
     };
-    Settings { lines: lines.iter().map(line).collect(), consumer: "test".into() }
+    Settings { lines: lines.iter().map(line).collect(), consumer: "test".into(), pwm: "".into() }
 }
 
 struct Bench {
