@@ -54,6 +54,8 @@ impl Gateway {
                     password: account.password.clone(),
                     contact_user: device.map_or(&config.house.user, |device| &device.id).clone(),
                     expires: upstream.expires,
+                    reg_id: Some(1),
+                    route: None,
                 };
                 let id = RegistrationId(self.registrations.len());
                 self.registrations.push(Registration::new(id, identity, &mut self.rng));

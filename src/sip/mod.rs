@@ -6,6 +6,7 @@ pub mod auth;
 pub mod challenge;
 pub mod dialog;
 pub mod exchange;
+pub mod flow;
 pub mod notifier;
 pub mod publication;
 pub mod publisher;

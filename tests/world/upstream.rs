@@ -110,7 +110,7 @@ fn silence_is_answered_by_ever_longer_and_scattered_waits() {
         let wait = |pair: &[Duration]| pair[1].checked_sub(pair[0] + secs(32)).expect("after Timer F");
         let waits: Vec<Duration> = of_one.windows(2).map(wait).collect();
         for (nth, wait) in waits.iter().enumerate() {
-            let full = secs(30 * (1 << nth.min(6))).min(secs(1800));
+            let full = secs(60 * (1 << nth.min(5))).min(secs(1800));
             assert!(
                 *wait >= full / 2 - secs(1) && *wait <= full + secs(1),
                 "wait {nth}: {wait:?} of {full:?}"
