@@ -7,6 +7,7 @@ pub mod challenge;
 pub mod dialog;
 pub mod exchange;
 pub mod flow;
+pub mod locate;
 pub mod notifier;
 pub mod publication;
 pub mod publisher;
@@ -41,6 +42,13 @@ impl Transport {
         match self {
             Self::Udp => "",
             Self::Tcp => ";transport=tcp",
+        }
+    }
+
+    /// The port of servers that name none (RFC 3261 §19.1.2).
+    pub fn default_port(self) -> u16 {
+        match self {
+            Self::Udp | Self::Tcp => 5060,
         }
     }
 
