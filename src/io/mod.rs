@@ -6,6 +6,7 @@ pub mod control;
 pub mod drivers;
 pub mod http;
 pub mod ports;
+pub mod resolve;
 pub mod run;
 pub mod store;
 pub mod tcp;

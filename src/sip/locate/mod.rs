@@ -30,7 +30,7 @@ pub struct Wanted {
 }
 
 /// One way to it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Target {
     /// Where.
     pub addr: SocketAddr,
@@ -39,7 +39,7 @@ pub struct Target {
 }
 
 /// What has to be asked.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Query {
     /// NAPTR of a domain.
     Naptr(String),
