@@ -45,7 +45,7 @@ impl Resolver {
         let until = tokio::time::Instant::now() + WALK;
         let mut silent = false;
         let mut targets = loop {
-            let query = match walk.next() {
+            let query = match walk.step() {
                 Step::Done(targets) => break targets,
                 Step::Ask(query) => query,
             };

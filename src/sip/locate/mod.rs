@@ -6,7 +6,7 @@
 //!     └ an address, or a port ───────────────────────┘
 //! ```
 //!
-//! Nothing here asks a name server: [`Walk::next`] says what has to be asked, [`Walk::answer`] takes what
+//! Nothing here asks a name server: [`Walk::step`] says what has to be asked, [`Walk::answer`] takes what
 //! came of it. Records are checked and bounded here, whoever sent them.
 
 mod order;
@@ -164,7 +164,7 @@ impl Walk {
     }
 
     /// What is next.
-    pub fn next(&mut self) -> Step {
+    pub fn step(&mut self) -> Step {
         loop {
             if self.targets.len() >= TARGETS || self.asked >= QUERIES {
                 self.todo.clear();
@@ -184,7 +184,7 @@ impl Walk {
         Step::Done(std::mem::take(&mut self.targets))
     }
 
-    /// What came of the question that [`Walk::next`] asked last.
+    /// What came of the question that [`Walk::step`] asked last.
     pub fn answer(&mut self, records: Records) {
         let Some(todo) = self.todo.pop_front() else { return };
         self.asked += 1;

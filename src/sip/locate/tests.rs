@@ -47,7 +47,7 @@ impl Zone {
         let mut walk = Walk::new(wanted, &[Transport::Udp, Transport::Tcp], rng);
         self.asked.clear();
         loop {
-            let query = match walk.next() {
+            let query = match walk.step() {
                 Step::Done(targets) => return targets,
                 Step::Ask(query) => query,
             };
