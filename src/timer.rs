@@ -76,6 +76,13 @@ impl<T> Deadlines<T> {
         self.heap.pop().map(|Reverse(entry)| entry.what)
     }
 
+    /// Takes all of them, earliest first.
+    pub fn take(&mut self) -> impl Iterator<Item = (Instant, T)> + use<T> {
+        let mut all = std::mem::take(&mut self.heap).into_vec();
+        all.sort_unstable_by(|Reverse(one), Reverse(other)| one.cmp(other));
+        all.into_iter().map(|Reverse(entry)| (entry.at, entry.what))
+    }
+
     /// Throws out what `means` says no longer means anything, once there are far more deadlines than
     /// `owners`; costs nothing before.
     pub fn shrink(&mut self, owners: usize, mut means: impl FnMut(Instant, &T) -> bool) {

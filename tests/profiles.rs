@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use sipliance::config::change::Change;
 use sipliance::config::fault::Faults;
+
 use sipliance::config::yaml::{self, Data, Node};
 use sipliance::config::{DeviceConfig, LinkId};
 use sipliance::device::fixture;
@@ -82,8 +84,8 @@ fn the_document_names_every_profile_and_its_params() {
 }
 
 /// The profile as one device of a house.
-fn house(profile: &Profile, now: Now) -> House {
-    let device = DeviceConfig {
+fn device(profile: &Profile) -> DeviceConfig {
+    DeviceConfig {
         id: "x".to_owned(),
         name: "X".to_owned(),
         room: None,
@@ -91,8 +93,11 @@ fn house(profile: &Profile, now: Now) -> House {
         model: profile.example.clone(),
         link: LinkId(0),
         naming: Default::default(),
-    };
-    House::of(&[device], 1, now)
+    }
+}
+
+fn house(profile: &Profile, now: Now) -> House {
+    House::of(&[device(profile)], 1, now)
 }
 
 /// Takes what the house wants done. Everything that is sent without being told to must be one of the
@@ -197,8 +202,9 @@ fn nothing_moves_by_itself() {
             house.driver(LinkId(0), Event::Down(Why("broken".to_owned())), now);
             only_queries(id, &profile, &mut house);
         }
-        let mut next = self::house(&profile, now);
-        next.inherit(&house);
+        let device = [device(&profile)];
+        let change = Change::of_devices(&device, &device, vec![None]);
+        let mut next = House::after(&mut house, (&device, 1), &change, now);
         next.driver(LinkId(0), Event::Up, now);
         only_queries(id, &profile, &mut next);
     }

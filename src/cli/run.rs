@@ -9,9 +9,10 @@ use clap::Args;
 
 use super::serve::{Service, serve};
 use crate::config::Config;
+use crate::config::change::needs_restart;
 use crate::config::fault::Style;
 use crate::config::home::{self, Profiles};
-use crate::gateway::{Notice, needs_restart};
+use crate::gateway::Notice;
 use crate::io::control;
 
 /// Arguments of `run`.

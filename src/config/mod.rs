@@ -4,6 +4,7 @@
 //! into a [`Config`], and a device profile is decoded by [`crate::device::profile`].
 
 pub mod access;
+pub mod change;
 pub mod fault;
 pub mod home;
 pub mod names;

@@ -93,9 +93,9 @@ impl Alerts {
         seen
     }
 
-    /// Forgets those that `keep` does not name.
-    pub fn retain(&mut self, keep: impl FnMut(&Alert) -> bool) {
-        self.list.retain(keep);
+    /// Appliances have other places now; the alerts of those that are gone are forgotten.
+    pub fn relocate(&mut self, to: impl Fn(DeviceId) -> Option<DeviceId>) {
+        self.list.retain_mut(|alert| to(alert.device).map(|device| alert.device = device).is_some());
         self.version += 1;
     }
 

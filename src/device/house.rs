@@ -7,6 +7,7 @@
 
 mod bus;
 mod clicks;
+mod inherit;
 mod intake;
 mod links;
 mod orders;
@@ -125,13 +126,20 @@ impl House {
 
     /// A house of these devices on so many links.
     pub fn of(devices: &[DeviceConfig], links: usize, now: Now) -> Self {
+        let mut house = Self::silent(devices, links, now);
+        house.watch();
+        house
+    }
+
+    /// The same, and nothing is watched yet.
+    fn silent(devices: &[DeviceConfig], links: usize, now: Now) -> Self {
         let devices: Vec<Device> = devices
             .iter()
             .enumerate()
             .map(|(index, device)| Device::new(DeviceId(index), device, now.wall_ms))
             .collect();
         let wires = wiring::wires(&devices, links);
-        let mut house = Self {
+        Self {
             devices,
             wires,
             effects: VecDeque::new(),
@@ -141,27 +149,6 @@ impl House {
             last_command: 0,
             touched: Vec::new(),
             clock: now,
-        };
-        house.watch();
-        house
-    }
-
-    /// Takes over what the house before a reload knew, device by device (same id) and property by
-    /// property (same id and type): no value is forgotten and no version goes back. Links begin as
-    /// down; the caller repeats `Event::Up` for those that stayed up. Commands that were under way in
-    /// `old` end there, with its own effects.
-    pub fn inherit(&mut self, old: &Self) {
-        // A late answer to an operation of the old house finds nothing in the new one.
-        self.last_op = old.last_op;
-        self.last_command = old.last_command;
-        for device in &mut self.devices {
-            let Some((_, before)) = old.find(device.id()) else { continue };
-            let model = device.model_arc();
-            device.shadow.inherit(before.shadow(), |index| {
-                let property = model.properties.get(index)?;
-                let from = before.model().property(&property.id)?;
-                (before.model().properties.get(from)?.kind == property.kind).then_some(from)
-            });
         }
     }
 

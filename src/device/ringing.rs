@@ -47,8 +47,11 @@ impl Ringing {
         self.0.get(&device).map(|(event, _)| *event)
     }
 
-    /// Forgets those that `keep` does not name.
-    pub fn retain(&mut self, keep: impl Fn(DeviceId) -> bool) {
-        self.0.retain(|device, _| keep(*device));
+    /// They have other places now, and other events; those that have none are forgotten.
+    pub fn relocate(&mut self, to: impl Fn(DeviceId, usize) -> Option<(DeviceId, usize)>) {
+        let rings = std::mem::take(&mut self.0).into_iter();
+        self.0 = rings
+            .filter_map(|(device, (event, until))| to(device, event).map(|(to, event)| (to, (event, until))))
+            .collect();
     }
 }

@@ -185,17 +185,35 @@ impl Shadow {
         self.bump(changed)
     }
 
-    /// Takes over what an earlier configuration knew of the same device, property by property.
-    pub(crate) fn inherit(&mut self, old: &Self, property_of: impl Fn(usize) -> Option<usize>) {
+    /// Takes over what an earlier configuration knew of the same device, property by property; its health
+    /// where that is told the same way, and its link where that is still the same one.
+    pub(crate) fn inherit(
+        &mut self,
+        old: &Self,
+        same_link: bool,
+        same_health: bool,
+        property_of: impl Fn(usize) -> Option<usize>,
+    ) {
         self.version = self.version.max(old.version) + 1;
-        self.health = old.health;
-        self.health_since_ms = old.health_since_ms;
+        if same_health {
+            (self.health, self.health_since_ms) = (old.health, old.health_since_ms);
+        }
+        if same_link {
+            (self.link_up, self.link_since_ms) = (old.link_up, old.link_since_ms);
+        }
         for index in 0..self.readings.len() {
             let Some(from) = property_of(index) else { continue };
             if let Some(slot) = self.readings.get_mut(index) {
                 *slot = old.reading(from).cloned();
             }
         }
+        // It may have changed while another driver, or none, looked.
+        self.readings.iter_mut().flatten().for_each(|reading| reading.since_up = false);
+    }
+
+    /// Something else about the device is new: its name, its room.
+    pub(crate) fn renew(&mut self) {
+        self.bump(true);
     }
 
     /// The wall clock was set: moves every stored time along, so that ages stay what they are.

@@ -66,6 +66,14 @@ impl Filters {
         }
     }
 
+    /// What was told of has other places now.
+    pub fn relocate(&mut self, to: impl Fn(Whose) -> Option<Whose>) {
+        for (_, held) in &mut self.held {
+            let told = std::mem::take(&mut held.told);
+            held.told = told.into_iter().filter_map(|(whose, facts)| Some((to(whose)?, facts))).collect();
+        }
+    }
+
     /// Forgets filters.
     pub fn remove(&mut self, index: usize) {
         self.held.try_remove(index);

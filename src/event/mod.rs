@@ -23,10 +23,10 @@ use crate::config::access::{Access, Identity};
 use crate::device::appliance::Device;
 
 pub use self::documents::{Cache, Documents};
-pub use self::filter::Filters;
+pub use self::filter::{Filters, Whose};
 pub use self::package::{EVENTS, Member, Package, Sharing, View, partial};
 pub use self::people::People;
-pub use self::subject::{Class, Rooms, Subject};
+pub use self::subject::{Class, NOTHING, Rooms, Subject};
 pub use self::winfo::{Watching, watcher_of_2000};
 
 /// Every package that the gateway serves; the index is [`Resource::package`].

@@ -36,8 +36,14 @@ impl People {
         true
     }
 
-    /// Forgets everybody behind the first `users`.
-    pub fn truncate(&mut self, users: usize) {
-        self.persons.truncate(users);
+    /// There are so many users now, and these have other places. Whoever has none is forgotten.
+    pub fn relocate(&mut self, users: usize, to: impl Fn(usize) -> Option<usize>) {
+        let mut moved = vec![<(Presence, u64)>::default(); users];
+        for (at, person) in std::mem::take(&mut self.persons).into_iter().enumerate() {
+            if let Some(place) = to(at).and_then(|at| moved.get_mut(at)) {
+                *place = person;
+            }
+        }
+        self.persons = moved;
     }
 }

@@ -38,6 +38,9 @@ pub struct Class {
 /// Bits of one index of a [`Class`] in its number: 16, and one for any.
 const INDEX: u32 = 17;
 
+/// What is gone: the number of no subject that there is.
+pub const NOTHING: u64 = u64::MAX - 7;
+
 impl Subject {
     /// The number of a subject.
     pub fn code(self) -> u64 {
@@ -178,14 +181,26 @@ impl Rooms {
         classes
     }
 
-    /// What a class is made of, by its names: the same before and after a reload.
-    pub fn parts_of(&self, class: Class) -> [Option<&str>; 3] {
-        [
-            class.kind.and_then(|index| self.kinds.get(usize::from(index))),
-            class.room.and_then(|index| self.rooms.get(usize::from(index))),
-            class.group.and_then(|index| self.groups.get(usize::from(index))),
-        ]
-        .map(|of| of.map(|of| of.id.as_str()))
+    /// What has the same name among other rooms: those of the next configuration.
+    pub fn moved(&self, subject: Subject, to: &Self) -> Option<Subject> {
+        let same = |of: &[Room], among: &[Room], index: usize| {
+            let id = &of.get(index)?.id;
+            among.iter().position(|place| place.id == *id)
+        };
+        let part = |of: &[Room], among: &[Room], index: Option<u16>| match index {
+            None => Some(None),
+            Some(index) => u16::try_from(same(of, among, usize::from(index))?).ok().map(Some),
+        };
+        match subject {
+            Subject::Room(index) => same(&self.rooms, &to.rooms, index).map(Subject::Room),
+            Subject::RoomList(index) => same(&self.rooms, &to.rooms, index).map(Subject::RoomList),
+            Subject::Class(class) => Some(Subject::Class(Class {
+                kind: part(&self.kinds, &to.kinds, class.kind)?,
+                room: part(&self.rooms, &to.rooms, class.room)?,
+                group: part(&self.groups, &to.groups, class.group)?,
+            })),
+            other => Some(other),
+        }
     }
 
     /// What a class is called by people, and as an address.

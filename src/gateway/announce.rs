@@ -11,7 +11,7 @@ use crate::config::DeviceId;
 use crate::event::{self, Member, PACKAGES, Package, View};
 use crate::sip::challenge::Login;
 use crate::sip::publisher::{Identity, Publisher, Standing};
-use crate::sip::registration::{self, Registration, RegistrationId};
+use crate::sip::registration::{self, Registration};
 use crate::sip::wire::Message;
 use crate::sip::{Hop, User};
 use crate::timer::Now;
@@ -22,12 +22,13 @@ const PACKAGE: &str = "presence";
 /// One publication.
 #[derive(Debug)]
 pub(super) struct Announcement {
-    registration: RegistrationId,
-    /// The upstream and which of its accounts.
-    account: (usize, usize),
+    registration: usize,
+    upstream: usize,
     publisher: Publisher,
     /// Something is new since the last document was made.
     dirty: bool,
+    /// It is not wanted any more, and is being taken back.
+    left: bool,
 }
 
 impl Announcement {
@@ -38,39 +39,53 @@ impl Announcement {
     pub fn is_leaving(&self) -> bool {
         self.publisher.is_leaving()
     }
+
+    /// Whether it was taken back.
+    pub fn is_over(&self) -> bool {
+        self.left && !self.is_leaving()
+    }
+
+    /// Whether it goes over that flow.
+    pub fn is_via(&self, upstream: usize) -> bool {
+        self.upstream == upstream
+    }
 }
 
 impl Gateway {
-    /// One publication for each registration of an appliance at a server that wants them.
+    /// One publication for each registration of an appliance at a server that wants them. After a reload:
+    /// those that stay go on, those that are not wanted any more are taken back.
     pub(super) fn start_announcements(&mut self) {
-        let config = self.config.clone();
-        let mut registration = 0;
-        for (nth, upstream) in config.upstreams.iter().enumerate() {
-            for (account, of) in upstream.accounts.iter().enumerate() {
-                let id = RegistrationId(registration);
-                registration += 1;
-                if !upstream.publish || of.device.is_none() {
-                    continue;
-                }
-                let Some(package) = package() else { continue };
-                let identity = Identity {
-                    address: format!("sip:{}@{}", of.user, upstream.domain),
-                    event: package.name(),
-                    content_type: package.content_types().first().copied().unwrap_or_default(),
-                    expires: lifetime(upstream),
-                };
-                let rng = ChaCha8Rng::from_seed(self.rng.random());
-                let publisher = Publisher::new(identity, rng);
-                let account = (nth, account);
-                self.announcements.push(Announcement { registration: id, account, publisher, dirty: true });
+        let Self { upstreams, announcements, rng, .. } = self;
+        let mut wanted = Vec::new();
+        for (key, upstream) in upstreams.iter().filter(|(_, upstream)| upstream.is_in_force()) {
+            let accounts = upstream.settings.accounts.iter().zip(&upstream.registrations);
+            let published = accounts.filter(|(of, _)| upstream.settings.publish && of.device.is_some());
+            wanted.extend(published.map(|(of, registration)| (key, upstream, of, *registration)));
+        }
+        for one in announcements.values_mut() {
+            if !wanted.iter().any(|(_, _, _, registration)| one.registration == *registration) {
+                one.left = true;
+                one.publisher.leave();
             }
+        }
+        for (upstream, of, account, registration) in wanted {
+            let known = announcements.values().any(|one| one.registration == registration && !one.left);
+            let Some(package) = package().filter(|_| !known) else { continue };
+            let identity = Identity {
+                address: format!("sip:{}@{}", account.user, of.settings.domain),
+                event: package.name(),
+                content_type: package.content_types().first().copied().unwrap_or_default(),
+                expires: lifetime(&of.settings),
+            };
+            let publisher = Publisher::new(identity, ChaCha8Rng::from_seed(rng.random()));
+            announcements.add(Announcement { registration, upstream, publisher, dirty: true, left: false });
         }
     }
 
     /// An appliance changed, or after a reload all may have.
     pub(super) fn announce(&mut self, device: Option<DeviceId>) {
-        for nth in 0..self.announcements.len() {
-            let of = self.announcements.get(nth).and_then(|one| self.announced(one.account));
+        for nth in self.announcements.keys() {
+            let of = self.announcements.get(nth).and_then(|one| self.announced(one));
             if let Some(one) = self.announcements.get_mut(nth).filter(|_| device.is_none() || device == of) {
                 one.dirty = true;
             }
@@ -79,12 +94,12 @@ impl Gateway {
 
     /// Publishes what is new where it may be, and keeps alive what stands. At the end of every input.
     pub(super) fn on_announcement_deadlines(&mut self, now: Now) {
-        for nth in 0..self.announcements.len() {
+        for nth in self.announcements.keys() {
             let Some(one) = self.announcements.get(nth) else { continue };
-            let (registration, account, hop) = (one.registration, one.account, one.publisher.hop());
+            let (registration, hop) = (one.registration, one.publisher.hop());
             let registered = self.registered(registration);
-            let due = one.dirty && (one.publisher.is_free(now.mono) || hop.is_none());
-            let document = due.then(|| self.presence_of(account, one.publisher.address(), now)).flatten();
+            let due = one.dirty && !one.left && (one.publisher.is_free(now.mono) || hop.is_none());
+            let document = due.then(|| self.presence_of(one, now)).flatten();
             let Some(one) = self.announcements.get_mut(nth) else { continue };
             match registered {
                 Some((to, route, login)) if hop != Some(to) => {
@@ -114,7 +129,7 @@ impl Gateway {
     }
 
     pub(super) fn leave_announcements(&mut self) {
-        self.announcements.iter_mut().for_each(|one| one.publisher.leave());
+        self.announcements.values_mut().for_each(|one| one.publisher.leave());
     }
 
     pub(super) fn publication_status(&self, now: Now) -> Vec<ElsewhereStatus> {
@@ -129,30 +144,33 @@ impl Gateway {
                 }
             };
             ElsewhereStatus {
-                device: self.announced(one.account).map(|device| self.device_id(device)).unwrap_or_default(),
+                device: self.announced(one).map(|device| self.device_id(device)).unwrap_or_default(),
                 address: one.publisher.address().to_owned(),
                 state,
                 words,
             }
         };
-        self.announcements.iter().map(status).collect()
+        self.announcements.values().filter(|one| !one.left).map(status).collect()
     }
 
     /// The flow, the service route and the login of a registration that stands.
-    fn registered(&self, id: RegistrationId) -> Option<(Hop, Vec<String>, Login)> {
-        let registration = self.registrations.get(id.0)?;
+    fn registered(&self, key: usize) -> Option<(Hop, Vec<String>, Login)> {
+        let registration = self.registrations.get(key)?;
         let stands = matches!(registration.standing(), registration::Standing::Registered { .. });
         let hop = registration.hop().filter(|_| stands)?;
         Some((hop, registration.service_route().to_vec(), login_of(registration)))
     }
 
     /// The appliance behind an account, by the configuration in force.
-    fn announced(&self, (upstream, account): (usize, usize)) -> Option<DeviceId> {
-        self.config.upstreams.get(upstream)?.accounts.get(account)?.device
+    fn announced(&self, one: &Announcement) -> Option<DeviceId> {
+        let upstream = self.upstreams.get(one.upstream)?;
+        let account = upstream.registrations.iter().position(|key| *key == one.registration)?;
+        upstream.settings.accounts.get(account)?.device
     }
 
-    fn presence_of(&self, account: (usize, usize), address: &str, now: Now) -> Option<String> {
-        let device = self.house.device(self.announced(account)?)?;
+    fn presence_of(&self, one: &Announcement, now: Now) -> Option<String> {
+        let device = self.house.device(self.announced(one)?)?;
+        let address = one.publisher.address();
         // What is cut off, or for the home alone, is as good as dead there.
         let masked = (!event::is_there(device, true)).then(|| device.masked(self.began_ms));
         let device = masked.as_ref().unwrap_or(device);

@@ -93,6 +93,12 @@ impl Batches {
         self.open.len() < limits::BATCHES
     }
 
+    /// The members have other places now.
+    pub fn relocate(&mut self, to: impl Fn(DeviceId) -> Option<DeviceId>) {
+        let items = self.open.values_mut().flat_map(|batch| &mut batch.items);
+        items.for_each(|item| item.device = item.device.and_then(&to));
+    }
+
     /// When the first must be answered, whatever is still under way.
     pub fn next_deadline(&self) -> Option<Instant> {
         self.open.values().map(|batch| batch.deadline).min()
@@ -144,9 +150,11 @@ impl Gateway {
         late.into_iter().for_each(|id| self.close(id, "there was no time left", now));
     }
 
-    /// Answers every batch now: what has not begun will not.
-    pub(super) fn end_batches(&mut self, why: &str, now: Now) {
-        let all: Vec<u64> = self.batches.open.keys().copied().collect();
+    /// Answers every batch with a member that `goes_on` does not name: what of it has not begun will not.
+    pub(super) fn end_batches(&mut self, goes_on: impl Fn(DeviceId) -> bool, why: &str, now: Now) {
+        let ends = |batch: &Batch| !batch.items.iter().filter_map(|item| item.device).all(&goes_on);
+        let all: Vec<u64> =
+            self.batches.open.iter().filter(|(_, batch)| ends(batch)).map(|(id, _)| *id).collect();
         all.into_iter().for_each(|id| self.close(id, why, now));
     }
 

@@ -76,6 +76,17 @@ pub(super) enum Kind {
     Part { batch: u64, item: usize },
 }
 
+impl Pending {
+    /// Whose.
+    pub fn device(&self) -> DeviceId {
+        self.device
+    }
+
+    pub fn move_to(&mut self, device: DeviceId) {
+        self.device = device;
+    }
+}
+
 impl Asker {
     pub fn new(request: &Request<'_, '_>, key: ServerKey, kind: Kind, who: &Identity) -> Self {
         Self {

@@ -73,10 +73,9 @@ impl Published {
         known.push(document);
     }
 
-    /// Forgets what is published for users who are others now.
-    pub(super) fn retain(&mut self, old: &Config, new: &Config) {
-        let name = |config: &Config, user: usize| config.users.get(user).map(|user| user.name.clone());
-        self.documents.retain(|user| name(old, user) == name(new, user));
+    /// Users have other places now; what is published for those who are gone is forgotten.
+    pub(super) fn relocate(&mut self, new: &Config, to: impl Fn(usize) -> Option<usize>) {
+        self.documents.relocate(to);
         let stays = |user: &String| new.users.iter().any(|known| known.name == *user);
         self.registered.retain(|user, _| stays(user));
         self.last.retain(|user, _| stays(user));

@@ -12,11 +12,9 @@ impl Gateway {
         let name = self.config.links.get(link.0).map(Link::title).unwrap_or_default();
         match &event {
             driver::Event::Up => {
-                self.links_up.insert(link);
                 self.outputs.push_back(Output::Tell(Notice::Link { link: name, down: None }));
             }
             driver::Event::Down(why) => {
-                self.links_up.remove(&link);
                 self.outputs
                     .push_back(Output::Tell(Notice::Link { link: name, down: Some(why.to_string()) }));
             }

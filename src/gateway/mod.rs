@@ -17,6 +17,7 @@ mod heard;
 mod historic;
 mod isolate;
 mod kept;
+mod keyed;
 mod lists;
 mod many;
 mod options;
@@ -39,7 +40,7 @@ mod upstream;
 mod wish;
 pub mod xcap;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -48,7 +49,7 @@ use rand_chacha::ChaCha8Rng;
 use secrecy::ExposeSecret as _;
 use sipliance_driver as driver;
 
-use crate::config::{Config, DeviceId, LinkId};
+use crate::config::{Config, DeviceId};
 use crate::control::target::Names;
 use crate::device::alerts::Alerts;
 use crate::device::command::CommandId;
@@ -72,7 +73,7 @@ use crate::timer::Now;
 
 use self::flow::Flow;
 pub use self::kept::{Key, Kind};
-pub use self::reload::needs_restart;
+use self::keyed::Keyed;
 pub use self::status::{DeviceStatus, ElsewhereStatus, RegistrationStatus, Status};
 pub use self::surface::{Counters, Input, Notice, Output};
 
@@ -90,18 +91,16 @@ pub struct Gateway {
     notifier: Notifier,
     registrar: Registrar,
     auth: auth::Server,
-    registrations: Vec<Registration>,
-    upstreams: Vec<upstream::Upstream>,
+    registrations: Keyed<Registration>,
+    upstreams: Keyed<upstream::Upstream>,
     flows: HashMap<FlowId, Flow>,
-    /// Links that work now.
-    links_up: BTreeSet<LinkId>,
     pending: HashMap<CommandId, command::Pending>,
     batches: batch::Batches,
     leases: Publications<DeviceId, publish::Lease>,
     /// Devices that hang elsewhere, and commands on their way there.
-    remotes: Vec<remote::Remote>,
+    remotes: Keyed<remote::Remote>,
     orders: HashMap<driver::OpId, remote::Order>,
-    announcements: Vec<announce::Announcement>,
+    announcements: Keyed<announce::Announcement>,
     kept: kept::Kept,
     isolation: isolate::Isolation,
     /// When what owners decided has to be looked at again.
@@ -167,16 +166,15 @@ impl Gateway {
             notifier: Notifier::default(),
             registrar: Registrar::default(),
             auth,
-            registrations: Vec::new(),
-            upstreams: Vec::new(),
+            registrations: Keyed::default(),
+            upstreams: Keyed::default(),
             flows: HashMap::new(),
-            links_up: BTreeSet::new(),
             pending: HashMap::new(),
             batches: batch::Batches::default(),
             leases: Publications::default(),
-            remotes: Vec::new(),
+            remotes: Keyed::default(),
             orders: HashMap::new(),
-            announcements: Vec::new(),
+            announcements: Keyed::default(),
             kept: kept::Kept::default(),
             isolation: isolate::Isolation::default(),
             rules_end: None,
@@ -286,10 +284,11 @@ impl Gateway {
     /// When to call [`Gateway::handle`] with [`Input::Deadline`].
     pub fn next_deadline(&self) -> Option<Instant> {
         let flows = self.flows.values().filter_map(Flow::deadline).min();
-        let registrations = self.registrations.iter().filter_map(Registration::next_deadline).min();
-        let upstreams = self.upstreams.iter().filter_map(upstream::Upstream::next_deadline).min();
-        let announcements = self.announcements.iter().filter_map(announce::Announcement::next_deadline).min();
-        let remotes = self.remotes.iter().filter_map(remote::Remote::next_deadline).min();
+        let registrations = self.registrations.values().filter_map(Registration::next_deadline).min();
+        let upstreams = self.upstreams.values().filter_map(upstream::Upstream::next_deadline).min();
+        let announcements =
+            self.announcements.values().filter_map(announce::Announcement::next_deadline).min();
+        let remotes = self.remotes.values().filter_map(remote::Remote::next_deadline).min();
         [
             self.transactions.next_deadline(),
             self.notifier.next_deadline(),
@@ -313,9 +312,9 @@ impl Gateway {
     /// Whether nothing more has to be said before the process may end.
     pub fn is_quiet(&self) -> bool {
         self.notifier.is_empty()
-            && self.remotes.iter().all(remote::Remote::is_over)
-            && !self.announcements.iter().any(announce::Announcement::is_leaving)
-            && self.registrations.iter().all(|registration| !registration.is_leaving())
+            && self.remotes.values().all(remote::Remote::is_over)
+            && !self.announcements.values().any(announce::Announcement::is_leaving)
+            && self.registrations.values().all(|registration| !registration.is_leaving())
     }
 
     /// The appliances.
@@ -392,7 +391,7 @@ impl Gateway {
         if self.house.next_deadline().is_some_and(|at| at <= now.mono) {
             self.house.tick(now);
         }
-        for registration in &mut self.registrations {
+        for registration in self.registrations.values_mut() {
             registration.on_deadline(&mut self.transactions, now);
         }
         self.on_upstream_deadlines(now);
@@ -437,7 +436,7 @@ impl Gateway {
     fn shut_down(&mut self, now: Now) {
         self.leaving = true;
         self.notifier.end(End::Deactivated, |_, _| true, now);
-        for registration in &mut self.registrations {
+        for registration in self.registrations.values_mut() {
             registration.leave(&mut self.transactions, now);
         }
         self.leave_remotes(now);

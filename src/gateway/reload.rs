@@ -1,43 +1,36 @@
-//! A new configuration in a running house.
+//! A new configuration in a running house: what nothing changed for goes on untouched.
 
 use std::sync::Arc;
 
-use secrecy::ExposeSecret as _;
-use sipliance_driver as driver;
-
 use super::lists::Before;
 use super::{Gateway, Secrets};
-use crate::config::{Config, DeviceId, LinkSettings};
+use crate::config::change::Change;
+use crate::config::{Config, DeviceId};
 use crate::control::target::Names;
 use crate::device::command::Outcome;
 use crate::device::house::House;
-use crate::event::{CHOSEN, Cache, Rooms, Subject};
+use crate::event::{CHOSEN, Cache, NOTHING, Rooms, Subject, Whose};
 use crate::sip::notifier::watchers::Fact;
 use crate::sip::notifier::{End, Resource};
 use crate::timer::Now;
 
+/// What whoever waits is told of a command that a reload overtook.
+const MEANWHILE: &str = "the configuration was read again meanwhile";
+
 impl Gateway {
-    /// Takes over a configuration: values and versions of appliances that stay are kept; who lost a
-    /// right loses the subscription with it. Links, upstreams and ports are those of the old one:
-    /// [`needs_restart`] was asked before.
+    /// Takes over a configuration. Appliances, links, registrars, rooms and people are known by their
+    /// names: where they stand in the file says nothing. The shell changes its drivers and ports at the
+    /// same time, and has found before that it can.
     pub(super) fn reload(&mut self, config: Arc<Config>, now: Now) {
-        self.end_batches("the configuration was read again meanwhile", now);
-        self.end_commands(now);
-        let mut house = House::new(config.clone(), now);
-        house.inherit(&self.house);
-        let old = std::mem::replace(&mut self.house, house);
-        let stays = |device: DeviceId| {
-            let before = old.device(device).map(|device| device.id());
-            before.is_some() && before == config.devices.get(device.0).map(|device| device.id.as_str())
-        };
+        let change = Change::between(&self.config, &config);
+        self.end_batches(|device| change.is_untouched(device), MEANWHILE, now);
+        self.end_commands(&change, now);
+        let new = House::after(&mut self.house, (&config.devices, config.links.len()), &change, now);
+        let old = std::mem::replace(&mut self.house, new);
         let rooms = Rooms::of(&config);
-        self.alerts.retain(|alert| stays(alert.device));
-        self.ringing.retain(stays);
-        // What ends later would be returned to whatever has that place then.
-        self.leases.retain(stays);
-        self.end_what_is_gone(&old, &config, &rooms, &stays, now);
-        self.requests.retain(stays);
         let old_rooms = std::mem::replace(&mut self.rooms, rooms);
+        self.end_what_is_gone(&old, &old_rooms, &change, now);
+        self.relocate(&old, &old_rooms, &config, &change);
         self.names = Names::new(&config);
         self.secrets = Secrets::new(&config);
         let (md5, query_age, control_age) = super::digest_rules(&config);
@@ -45,63 +38,78 @@ impl Gateway {
         // Documents of the old house: another appliance may have that place and version now.
         self.cache = Cache::default();
         self.mark_isolated();
-        self.published.retain(&self.config, &config);
         let old_config = std::mem::replace(&mut self.config, config);
         self.kept.retain_users(&self.config.clone());
-        self.people.truncate(self.config.users.len());
         self.compose_all(now);
         self.rules_changed(now);
         // Only now: what owners granted is a right again.
         self.end_unfit_filters(now);
         self.relist(&Before { config: &old_config, house: &old, rooms: &old_rooms }, now);
         self.tell_places(now);
-        self.relocate_remotes();
+        self.reload_upstreams(&change, now);
+        self.reload_remotes(&change, now);
+        self.start_announcements();
         self.announce(None);
-        for link in self.links_up.clone() {
-            self.house.driver(link, driver::Event::Up, now);
-        }
     }
 
-    /// Ends the subscriptions to what the new configuration has not. The house is the new one already,
-    /// the rooms and the configuration are still the old ones.
-    fn end_what_is_gone(
-        &mut self,
-        old: &House,
-        config: &Config,
-        rooms: &Rooms,
-        stays: &dyn Fn(DeviceId) -> bool,
-        now: Now,
-    ) {
+    /// Everything that is kept under the place of something goes to its new place.
+    fn relocate(&mut self, old: &House, old_rooms: &Rooms, config: &Config, change: &Change) {
+        let device = |device: DeviceId| change.device(device);
+        self.alerts.relocate(device);
+        let house = &self.house;
+        self.ringing.relocate(|before, event| {
+            let (after, event) = (device(before)?, old.device(before)?.model().events.get(event)?);
+            let events = &house.device(after)?.model().events;
+            Some((after, events.iter().position(|of| of.id == event.id)?))
+        });
+        // What ends later must not be returned to whatever has that place then.
+        self.leases.relocate(device);
+        self.requests.relocate(device);
+        self.batches.relocate(device);
+        for pending in self.pending.values_mut() {
+            if let Some(device) = device(pending.device()) {
+                pending.move_to(device);
+            }
+        }
+        self.published.relocate(config, |user| change.user(user));
+        self.people.relocate(config.users.len(), |user| change.user(user));
+        self.filters.relocate(|whose| match whose {
+            Whose::Device(of) => device(of).map(Whose::Device),
+            Whose::Person(user) => change.user(user).map(Whose::Person),
+        });
+        let rooms = &self.rooms;
+        self.notifier.relocate(|code| {
+            moved(Subject::of(code), old_rooms, rooms, change).map_or(NOTHING, Subject::code)
+        });
+    }
+
+    /// Ends the subscriptions to what the new configuration has not. The house and its rooms are the new
+    /// ones already, places are still the old ones.
+    fn end_what_is_gone(&mut self, old: &House, old_rooms: &Rooms, change: &Change, now: Now) {
         // What somebody chose is known by its place.
-        let same_items = |device: DeviceId| {
-            let items = |house: &House| {
+        let same_items = |before: DeviceId, after: DeviceId| {
+            let items = |house: &House, device: DeviceId| {
                 let model = house.device(device)?.model();
                 let ids = model.properties.iter().map(|property| property.id.clone());
                 Some(ids.chain(model.events.iter().map(|event| event.id.clone())).collect::<Vec<_>>())
             };
-            items(old) == items(&self.house)
+            items(old, before) == items(&self.house, after)
         };
-        let gone = |_: &str, resource: Resource| match Subject::of(resource.subject) {
-            Subject::Device(device) => {
-                !stays(device) || (resource.facet & CHOSEN != 0 && !same_items(device))
+        let rooms = &self.rooms;
+        let gone = |_: &str, resource: Resource| {
+            let before = Subject::of(resource.subject);
+            match (before, moved(before, old_rooms, rooms, change)) {
+                (_, None) => true,
+                (Subject::Device(before), Some(Subject::Device(after))) => {
+                    resource.facet & CHOSEN != 0 && !same_items(before, after)
+                }
+                // Lists mean the appliances of the new house, once that is in force.
+                _ => false,
             }
-            Subject::Room(index) | Subject::RoomList(index) => {
-                self.rooms.get(index).map(|room| &room.id) != rooms.get(index).map(|room| &room.id)
-            }
-            Subject::Class(class) => self.rooms.parts_of(class) != rooms.parts_of(class),
-            Subject::User(user) => {
-                let name = |config: &Config| config.users.get(user).map(|user| user.name.clone());
-                name(&self.config) != name(config)
-            }
-            // Lists mean the appliances of the new house, once that is in force.
-            Subject::All | Subject::Alerts | Subject::Custom(_) => false,
         };
         self.notifier.end(End::NoResource, gone, now);
-        let waits_for_what_stays = |fact: &Fact| match Subject::of(fact.subject) {
-            Subject::Device(device) => stays(device),
-            _ => true,
-        };
-        self.notifier.forget_waiting(waits_for_what_stays, now);
+        let stays = |fact: &Fact| moved(Subject::of(fact.subject), old_rooms, rooms, change).is_some();
+        self.notifier.forget_waiting(stays, now);
     }
 
     /// Of rooms, classes and lists, the members may be others now.
@@ -115,47 +123,24 @@ impl Gateway {
         }
     }
 
-    /// Whoever waits for a command of the old house is told that nobody will know.
-    fn end_commands(&mut self, now: Now) {
-        let mut waiting: Vec<_> = self.pending.keys().copied().collect();
+    /// Whoever waits for a command of an appliance that is another one now, or hangs elsewhere, is told
+    /// that nobody will know.
+    fn end_commands(&mut self, change: &Change, now: Now) {
+        let overtaken = self.pending.iter().filter(|(_, pending)| !change.is_untouched(pending.device()));
+        let mut waiting: Vec<_> = overtaken.map(|(command, _)| *command).collect();
         waiting.sort_unstable();
-        let outcome = Outcome::Unknown("the configuration was read again meanwhile".to_owned());
+        let outcome = Outcome::Unknown(MEANWHILE.to_owned());
         for command in waiting {
             self.on_finished(command, &outcome, now);
         }
     }
 }
 
-/// What of a new configuration takes effect only with a restart: drivers hold hardware, and letting
-/// go of it could move a relay. `None`: it can be taken over as it is.
-pub fn needs_restart(old: &Config, new: &Config) -> Option<&'static str> {
-    let shape = |config: &Config| (format!("{:?}", config.links), format!("{:?}", config.upstreams));
-    let (links, upstreams) = shape(old);
-    let (new_links, new_upstreams) = shape(new);
-    [
-        (
-            links != new_links || secrets_of(old) != secrets_of(new),
-            "brokers, ports or lines (`mqtt:`, `serial:`, GPIO devices), or devices elsewhere (`remote:`)",
-        ),
-        (upstreams != new_upstreams, "`upstream:` or `peers:`"),
-        (old.listen != new.listen, "`listen:`"),
-        (old.audit != new.audit, "`audit:`"),
-        (old.state != new.state, "`state:`"),
-        (old.http != new.http, "`http:`"),
-        (old.house.domain != new.house.domain || old.house.user != new.house.user, "`house:`"),
-    ]
-    .into_iter()
-    .find_map(|(changed, what)| changed.then_some(what))
-}
-
-/// Passwords, which Debug does not show.
-fn secrets_of(config: &Config) -> Vec<&str> {
-    let links = config.links.iter().filter_map(|link| match &link.settings {
-        LinkSettings::Mqtt(settings) => settings.password.as_ref(),
-        _ => None,
-    });
-    let accounts =
-        config.upstreams.iter().flat_map(|upstream| &upstream.accounts).map(|account| &account.password);
-    let peers = config.upstreams.iter().filter_map(|upstream| Some(&upstream.peer.as_ref()?.password));
-    links.chain(accounts).chain(peers).map(|secret| secret.expose_secret()).collect()
+/// What a subject is in the new configuration, by its name.
+fn moved(subject: Subject, old: &Rooms, new: &Rooms, change: &Change) -> Option<Subject> {
+    match subject {
+        Subject::Device(device) => change.device(device).map(Subject::Device),
+        Subject::User(user) => change.user(user).map(Subject::User),
+        place => old.moved(place, new),
+    }
 }

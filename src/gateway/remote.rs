@@ -8,16 +8,18 @@
 //! A subscription that does not stand is a link that is down, with the reason in words: what was last
 //! heard is shown, and not believed.
 
+mod reload;
+
 use std::time::Instant;
 
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use sipliance_driver::{Event, Failure, Op, OpId, Why as Reason};
 
+use super::Gateway;
 use super::announce::login_of;
 use super::heard::{self, Heard};
 use super::request::{Request, gone};
-use super::{Gateway, upstream};
 use crate::config::{Config, DeviceId, LinkId, LinkSettings, Upstream};
 use crate::device::profile::Watched;
 use crate::limits;
@@ -40,8 +42,8 @@ const WORDS: usize = 120;
 /// One device that hangs elsewhere.
 #[derive(Debug)]
 pub(super) struct Remote {
-    link: LinkId,
-    /// Its place may change with a reload, that of its link does not.
+    /// `None`: it is not watched any more, and is being left.
+    link: Option<LinkId>,
     device: DeviceId,
     via: usize,
     /// Our registration there, which has to stand first; a peer needs none.
@@ -77,6 +79,16 @@ impl Remote {
         self.subscriber.is_over()
     }
 
+    /// Whether it is in the home file no more.
+    pub fn is_leaving(&self) -> bool {
+        self.link.is_none()
+    }
+
+    /// Whether it is watched over that flow.
+    fn is_on(&self, via: usize) -> bool {
+        self.via == via && self.link.is_some()
+    }
+
     /// The appliance, its address, and `None` when its state is known, else why not.
     pub fn standing(&self) -> (DeviceId, &str, Option<&str>) {
         (self.device, &self.wish.target, self.down.as_deref())
@@ -86,56 +98,49 @@ impl Remote {
 impl Gateway {
     /// Every device elsewhere, waiting for its flow.
     pub(super) fn start_remotes(&mut self, now: Now) {
-        let config = self.config.clone();
-        for (index, link) in config.links.iter().enumerate() {
-            let LinkSettings::Sip(settings) = &link.settings else { continue };
-            let link = LinkId(index);
-            let (Some(upstream), Some(device)) =
-                (config.upstreams.get(settings.via), device_on(&config, link))
-            else {
-                continue;
-            };
-            let (from, login, account) = who(upstream);
-            let first = self.upstreams.get(settings.via).map_or(0, upstream::Upstream::first);
-            let registration = account.map(|account| first + account);
-            let wish = Wish {
-                target: settings.target.clone(),
-                from,
-                user: config.devices.get(device.0).map(|device| device.id.clone()).unwrap_or_default(),
-                event: settings.watched.word().to_owned(),
-                accept: Some(heard::accepted(settings.watched).to_owned()),
-                expires: lifetime(upstream),
-            };
-            let rng = ChaCha8Rng::from_seed(self.rng.random());
-            let subscriber = Subscriber::patient(wish.clone(), login.clone(), rng, now.mono);
-            let (via, watched) = (settings.via, settings.watched);
-            let down = Some(match registration {
-                Some(_) => "not registered there yet".to_owned(),
-                None => "not asked yet".to_owned(),
-            });
-            self.remotes.push(Remote {
-                link,
-                device,
-                via,
-                registration,
-                watched,
-                wish,
-                login,
-                subscriber,
-                hop: None,
-                down,
-                takes_do: true,
-            });
+        for link in 0..self.config.links.len() {
+            self.add_remote(LinkId(link), now);
         }
     }
 
-    /// After a reload the same links carry the same devices, at other places perhaps.
-    pub(super) fn relocate_remotes(&mut self) {
-        for remote in &mut self.remotes {
-            if let Some(device) = device_on(&self.config, remote.link) {
-                remote.device = device;
-            }
-        }
+    fn add_remote(&mut self, link: LinkId, now: Now) {
+        let config = self.config.clone();
+        let Some(LinkSettings::Sip(settings)) = config.links.get(link.0).map(|link| &link.settings) else {
+            return;
+        };
+        let Some(via) = self.upstream_at(settings.via) else { return };
+        let (Some(upstream), Some(device)) = (self.upstreams.get(via), device_on(&config, link)) else {
+            return;
+        };
+        let (from, login, account) = who(&upstream.settings);
+        let registration = account.and_then(|account| upstream.registrations.get(account).copied());
+        let wish = Wish {
+            target: settings.target.clone(),
+            from,
+            user: config.devices.get(device.0).map(|device| device.id.clone()).unwrap_or_default(),
+            event: settings.watched.word().to_owned(),
+            accept: Some(heard::accepted(settings.watched).to_owned()),
+            expires: lifetime(&upstream.settings),
+        };
+        let rng = ChaCha8Rng::from_seed(self.rng.random());
+        let subscriber = Subscriber::patient(wish.clone(), login.clone(), rng, now.mono);
+        let down = Some(match registration {
+            Some(_) => "not registered there yet".to_owned(),
+            None => "not asked yet".to_owned(),
+        });
+        self.remotes.add(Remote {
+            link: Some(link),
+            device,
+            via,
+            registration,
+            watched: settings.watched,
+            wish,
+            login,
+            subscriber,
+            hop: None,
+            down,
+            takes_do: true,
+        });
     }
 
     /// A flow to an upstream is there, or, for whom one of our registrations there has to stand, that one
@@ -143,8 +148,8 @@ impl Gateway {
     pub(super) fn on_remote_flow_up(&mut self, via: usize, registration: Option<usize>, now: Now) {
         let Some(hop) = self.upstream_flow(via) else { return };
         let login = registration.and_then(|at| self.registrations.get(at)).map(login_of);
-        for index in 0..self.remotes.len() {
-            let Some(remote) = self.remotes.get_mut(index).filter(|remote| remote.via == via) else {
+        for index in self.remotes.keys() {
+            let Some(remote) = self.remotes.get_mut(index).filter(|remote| remote.is_on(via)) else {
                 continue;
             };
             if remote.registration != registration || remote.hop == Some(hop) {
@@ -163,11 +168,15 @@ impl Gateway {
     }
 
     pub(super) fn on_remote_flow_lost(&mut self, via: usize, why: &str, now: Now) {
-        for index in 0..self.remotes.len() {
+        for index in self.remotes.keys() {
             let Some(remote) = self.remotes.get_mut(index).filter(|remote| remote.via == via) else {
                 continue;
             };
             remote.hop = None;
+            if remote.link.is_none() {
+                remote.subscriber.give_up_leaving();
+                continue;
+            }
             remote.subscriber.on_flow_lost(why, now.mono);
             self.on_watch_events(index, now);
             let words = format!("no way to {}: {why}", self.peer_name(via));
@@ -176,7 +185,7 @@ impl Gateway {
     }
 
     pub(super) fn on_remote_deadlines(&mut self, now: Now) {
-        for index in 0..self.remotes.len() {
+        for index in self.remotes.keys() {
             let Some(remote) = self.remotes.get_mut(index) else { continue };
             if remote.next_deadline().is_some_and(|at| at <= now.mono) {
                 remote.subscriber.on_deadline(&mut self.transactions, User::Watch(index), now.mono);
@@ -195,7 +204,7 @@ impl Gateway {
     pub(super) fn notified(&mut self, request: &Request<'_, '_>, now: Now) -> Result<(), Rejection> {
         let via = self.upstream_of(request.hop).ok_or_else(gone)?;
         let mut answer = Err(gone());
-        for index in 0..self.remotes.len() {
+        for index in self.remotes.keys() {
             let Some(remote) = self.remotes.get_mut(index).filter(|remote| remote.via == via) else {
                 continue;
             };
@@ -214,13 +223,18 @@ impl Gateway {
 
     /// Takes the subscriptions back: the gateway stops.
     pub(super) fn leave_remotes(&mut self, now: Now) {
-        for (index, remote) in self.remotes.iter_mut().enumerate() {
-            remote.subscriber.leave(&mut self.transactions, User::Watch(index), now.mono);
+        for index in self.remotes.keys() {
+            if let Some(remote) = self.remotes.get_mut(index) {
+                remote.subscriber.leave(&mut self.transactions, User::Watch(index), now.mono);
+            }
         }
     }
 
     fn on_watch_events(&mut self, index: usize, now: Now) {
         while let Some(event) = self.remotes.get_mut(index).and_then(|remote| remote.subscriber.poll()) {
+            if self.remotes.get(index).is_some_and(|remote| remote.link.is_none()) {
+                continue;
+            }
             match event {
                 subscriber::Event::Notified(notified) => self.on_notified(index, &notified, now),
                 subscriber::Event::Waiting(why, _) | subscriber::Event::Over(why) => {
@@ -237,7 +251,7 @@ impl Gateway {
     /// a registrar there is one for all, and its registrations look after it.
     fn renew_flow(&mut self, index: usize, now: Now) {
         let Some(via) = self.remotes.get(index).map(|remote| remote.via) else { return };
-        let is_peer = self.config.upstreams.get(via).is_some_and(|upstream| upstream.peer.is_some());
+        let is_peer = self.upstreams.get(via).is_some_and(|upstream| upstream.settings.peer.is_some());
         let Some(hop) = self.upstream_flow(via) else { return };
         if is_peer {
             self.reopen_upstream(via, now);
@@ -266,7 +280,7 @@ impl Gateway {
 
     fn remote_heard(&mut self, index: usize, heard: &Heard, now: Now) {
         let Some(remote) = self.remotes.get_mut(index) else { return };
-        let (link, device, via) = (remote.link, remote.device, remote.via);
+        let (Some(link), device, via) = (remote.link, remote.device, remote.via) else { return };
         if remote.down.take().is_some() {
             self.upstream_works(via);
             self.on_driver(link, Event::Up, now);
@@ -276,23 +290,19 @@ impl Gateway {
 
     fn remote_down(&mut self, index: usize, why: String, now: Now) {
         let Some(remote) = self.remotes.get_mut(index) else { return };
-        if remote.down.as_ref() == Some(&why) {
-            return;
-        }
+        let Some(link) = remote.link.filter(|_| remote.down.as_ref() != Some(&why)) else { return };
         remote.down = Some(why.clone());
-        let link = remote.link;
         self.on_driver(link, Event::Down(Reason(why)), now);
     }
 
     fn peer_name(&self, via: usize) -> String {
-        self.config.upstreams.get(via).map(|upstream| upstream.domain.clone()).unwrap_or_default()
+        self.upstreams.get(via).map(|upstream| upstream.settings.domain.clone()).unwrap_or_default()
     }
 
     /// Sends words to the gateway that an appliance hangs on.
     pub(super) fn relay(&mut self, link: LinkId, op: Op, now: Now) {
         let Op::Write { id, payload, .. } = op else { return };
-        let index = self.remotes.iter().position(|remote| remote.link == link);
-        let found = index.and_then(|index| Some((index, self.remotes.get(index)?)));
+        let found = self.remotes.iter().find(|(_, remote)| remote.link == Some(link));
         let Some((index, remote)) = found else { return };
         let failure = match self.upstream_flow(remote.via) {
             None => Failure::NotConnected,
@@ -347,7 +357,7 @@ impl Gateway {
         let Start::Response { status, reason } = response.start else { return };
         let Some(order) = self.orders.get(&id) else { return };
         let (remote, hop, is_do) = (order.remote, order.hop, order.method == Method::Do);
-        let Some(link) = self.remotes.get(remote).map(|remote| remote.link) else { return };
+        let Some(link) = self.remotes.get(remote).and_then(|remote| remote.link) else { return };
         match status {
             200 if is_do => {
                 self.orders.remove(&id);
@@ -379,7 +389,7 @@ impl Gateway {
 
     fn order_done(&mut self, id: OpId, result: Result<(), Failure>, now: Now) {
         let Some(order) = self.orders.remove(&id) else { return };
-        let Some(link) = self.remotes.get(order.remote).map(|remote| remote.link) else { return };
+        let Some(link) = self.remotes.get(order.remote).and_then(|remote| remote.link) else { return };
         self.on_driver(link, Event::Done { id, result }, now);
     }
 }

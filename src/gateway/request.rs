@@ -209,7 +209,7 @@ impl Gateway {
     pub(super) fn is_us(&self, uri: &Uri<'_>, request: &Request<'_, '_>) -> bool {
         let is = |host: &str| uri.host.eq_ignore_ascii_case(host);
         let upstream = self.upstream_of(request.hop);
-        let provider = upstream.and_then(|index| self.config.upstreams.get(index));
+        let provider = upstream.and_then(|key| self.upstreams.get(key)).map(|upstream| &upstream.settings);
         is(request.uri.host)
             || is(&self.config.house.domain)
             || provider.is_some_and(|provider| is(&provider.domain) || is(&provider.server.host))
@@ -224,8 +224,8 @@ impl Gateway {
     pub(super) fn resolve(&self, uri: &Uri<'_>, hop: Hop) -> Option<Target> {
         let upstream = self.upstream_of(hop);
         if let (Some(upstream), Some(user)) =
-            (upstream.and_then(|index| self.config.upstreams.get(index)), uri.user_text())
-            && let Some(account) = upstream.accounts.iter().find(|account| account.user == user)
+            (upstream.and_then(|key| self.upstreams.get(key)), uri.user_text())
+            && let Some(account) = upstream.settings.accounts.iter().find(|account| account.user == user)
         {
             return Some(account.device.map_or(Target::House, Target::Device));
         }

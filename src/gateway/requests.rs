@@ -57,9 +57,9 @@ pub(super) struct Asked {
 }
 
 impl Requests {
-    /// Forgets those whose appliance `keep` does not name.
-    pub fn retain(&mut self, keep: impl Fn(DeviceId) -> bool) {
-        self.list.retain(|wanted| keep(wanted.device));
+    /// Appliances have other places now; requests for those that are gone are forgotten.
+    pub fn relocate(&mut self, to: impl Fn(DeviceId) -> Option<DeviceId>) {
+        self.list.retain_mut(|wanted| to(wanted.device).map(|device| wanted.device = device).is_some());
     }
 
     pub fn get(&self, number: u32) -> Option<&Wanted> {

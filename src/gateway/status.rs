@@ -82,7 +82,7 @@ impl Gateway {
             devices: self.device_status(now),
             registrations: self
                 .registrations
-                .iter()
+                .values()
                 .map(|registration| registration_status(registration, now))
                 .collect(),
             remotes: self.remote_status(),
@@ -105,7 +105,7 @@ impl Gateway {
                 words: down.unwrap_or_default().to_owned(),
             }
         };
-        self.remotes.iter().map(status).collect()
+        self.remotes.values().filter(|remote| !remote.is_leaving()).map(status).collect()
     }
 
     pub(super) fn device_id(&self, device: crate::config::DeviceId) -> String {

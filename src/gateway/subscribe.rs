@@ -116,10 +116,11 @@ impl Gateway {
     fn contact_for(&self, request: &Request<'_, '_>) -> String {
         let user = request.uri.user.map(ToOwned::to_owned).unwrap_or_default();
         let upstream = self.upstream_of(request.hop).and_then(|index| self.upstreams.get(index));
-        let registrations = upstream.and_then(|upstream| self.registrations.get(upstream.range.clone()));
+        let keys = upstream.map_or(&[][..], |upstream| &upstream.registrations);
+        let mut registrations = keys.iter().filter_map(|key| self.registrations.get(*key));
         let names =
             |identity: &registration::Identity| identity.user == user || identity.contact_user == user;
-        let granted = registrations.unwrap_or_default().iter().find(|it| names(it.identity()));
+        let granted = registrations.find(|it| names(it.identity()));
         let gruu = granted.and_then(|registration| registration.gruu()).map(ToOwned::to_owned);
         gruu.unwrap_or_else(|| contact_uri(&user, request.hop))
     }

@@ -140,6 +140,11 @@ impl<S: PartialEq + Copy, T> Publications<S, T> {
         self.entries.retain(|_, entry| keep(entry.subject));
     }
 
+    /// Subjects are others now; the publications for those that are gone are forgotten.
+    pub fn relocate(&mut self, to: impl Fn(S) -> Option<S>) {
+        self.entries.retain(|_, entry| to(entry.subject).map(|subject| entry.subject = subject).is_some());
+    }
+
     /// Takes a publication out.
     pub fn remove(&mut self, tag: u64) -> Option<T> {
         self.entries.remove(&tag).map(|entry| entry.state)

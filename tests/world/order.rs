@@ -119,9 +119,10 @@ fn a_reload_answers_who_waits_and_forgets_nothing() {
     world.plug.mood = super::plug::Mood::Obeys(1_500);
     let op = world.at(anna, |phone, now| phone.message("plug", "on", now));
     world.run(200);
-    world.handle(sipliance::gateway::Input::Reload(super::home::config(None)));
+    world.handle(sipliance::gateway::Input::Reload(super::home::changed("topic: plug}", "topic: plug2}")));
     world.run(100);
     assert_eq!(world.phones[anna].ops[op].status(), 504, "nobody will know");
+    world.handle(sipliance::gateway::Input::Reload(super::home::config(None)));
     world.run(5_000);
     assert_eq!(world.plug.writes.len(), 1);
     let body = &world.phones[anna].subs[0].notifies.last().unwrap().body;

@@ -41,6 +41,17 @@ impl House {
         self.pump(wire, now);
     }
 
+    /// A query of somebody who is new at a port that is open: once now, then with its period.
+    pub(super) fn begin_poll(&mut self, wire: usize, index: usize, now: Now) {
+        let Some(state) = self.wires.get_mut(wire).filter(|state| state.asks && state.up) else { return };
+        let Some(poll) = state.polls.get_mut(index) else { return };
+        poll.due = poll.every.map(|every| now.mono + every);
+        if let Some(at) = poll.due {
+            self.deadlines.set(at, Due::Poll(wire, index));
+        }
+        self.enqueue(wire, index, now);
+    }
+
     pub(super) fn poll_due(&mut self, wire: usize, index: usize, now: Now) {
         let Some(poll) = self.wires.get(wire).and_then(|state| state.polls.get(index)) else { return };
         let gone =

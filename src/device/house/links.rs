@@ -22,7 +22,7 @@ impl House {
         self.start_polling(wire, now);
     }
 
-    fn device_up(&mut self, wire: usize, index: usize, now: Now) {
+    pub(super) fn device_up(&mut self, wire: usize, index: usize, now: Now) {
         let Some(device) = self.devices.get_mut(index) else { return };
         let model = device.model_arc();
         device.shadow.link_is(true, now.wall_ms);

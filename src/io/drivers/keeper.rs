@@ -2,17 +2,18 @@
 
 use std::any::Any;
 use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use sipliance_driver::{
     Backoff, Channel, Event, Exit, Failure, Link, MAX_WAIT, OP_QUEUE, Op, OpId, Port, Why,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::start::Start;
-use crate::config::LinkId;
+use super::{MAX_WATCHES, Serial, unwatched};
 
 /// The first and the longest pause before a driver is started again.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
@@ -31,11 +32,15 @@ const OPEN: usize = 2 * OP_QUEUE;
 /// It repeats the watches to a new driver, gives every op its one end when a driver leaves ops
 /// behind, and never lets an op wait so long that it would act late.
 pub(super) struct Keeper {
-    id: LinkId,
+    id: Serial,
     name: String,
     ops: mpsc::Receiver<(Instant, Op)>,
     new_watches: mpsc::Receiver<Channel>,
-    gateway: mpsc::Sender<(LinkId, Event)>,
+    gateway: mpsc::Sender<(Serial, Event)>,
+    /// The link is not in the home file any more.
+    stop: Arc<Notify>,
+    /// Dropped when the driver has let go.
+    _ended: oneshot::Sender<()>,
     watches: Vec<Channel>,
     /// How many watches this driver knows.
     told: usize,
@@ -47,23 +52,29 @@ pub(super) struct Keeper {
     own: VecDeque<Event>,
 }
 
+/// The keeper's ends of what leads to the main loop.
+pub(super) struct Ends {
+    pub ops: mpsc::Receiver<(Instant, Op)>,
+    pub watches: mpsc::Receiver<Channel>,
+    pub events: mpsc::Sender<(Serial, Event)>,
+    pub stop: Arc<Notify>,
+    pub ended: oneshot::Sender<()>,
+}
+
 /// Nobody listens any more.
 struct Closed;
 
 impl Keeper {
-    pub fn new(
-        id: LinkId,
-        name: String,
-        ops: mpsc::Receiver<(Instant, Op)>,
-        new_watches: mpsc::Receiver<Channel>,
-        gateway: mpsc::Sender<(LinkId, Event)>,
-    ) -> Self {
+    pub fn new(id: Serial, name: String, ends: Ends) -> Self {
+        let Ends { ops, watches, events, stop, ended } = ends;
         Self {
             id,
             name,
             ops,
-            new_watches,
-            gateway,
+            new_watches: watches,
+            gateway: events,
+            stop,
+            _ended: ended,
             watches: Vec::new(),
             told: 0,
             held: None,
@@ -98,20 +109,22 @@ impl Keeper {
 
     /// Moves ops and events until the driver ends.
     async fn relay(&mut self, mut driver: Link) -> Result<(), Closed> {
-        let gateway = self.gateway.clone();
+        let (gateway, stop) = (self.gateway.clone(), self.stop.clone());
         self.told = 0;
         loop {
             let untold = self.told < self.watches.len();
             let too_late = self.held.as_ref().map(|(since, _)| *since + MAX_WAIT);
             tokio::select! {
                 biased;
+                // What waits here was answered when the link went: it must not act any more.
+                () = stop.notified() => return Err(Closed),
                 room = gateway.reserve(), if !self.own.is_empty() => {
                     let room = room.map_err(|_| Closed)?;
                     if let Some(event) = self.own.pop_front() {
                         room.send((self.id, event));
                     }
                 }
-                Some(channel) = self.new_watches.recv() => self.watches.push(channel),
+                Some(channel) = self.new_watches.recv() => self.watch(channel),
                 Ok(room) = driver.ops.reserve(), if untold || self.held.is_some() => self.hand_over(room),
                 op = self.ops.recv(), if self.held.is_none() && self.roomy() => self.take(op.ok_or(Closed)?),
                 () = sleep_until(too_late.unwrap_or_else(Instant::now)), if too_late.is_some() => self.give_up(),
@@ -126,17 +139,18 @@ impl Keeper {
 
     /// Answers ops while there is no driver.
     async fn pause(&mut self, until: Instant) -> Result<(), Closed> {
-        let gateway = self.gateway.clone();
+        let (gateway, stop) = (self.gateway.clone(), self.stop.clone());
         loop {
             tokio::select! {
                 biased;
+                () = stop.notified() => return Err(Closed),
                 room = gateway.reserve(), if !self.own.is_empty() => {
                     let room = room.map_err(|_| Closed)?;
                     if let Some(event) = self.own.pop_front() {
                         room.send((self.id, event));
                     }
                 }
-                Some(channel) = self.new_watches.recv() => self.watches.push(channel),
+                Some(channel) = self.new_watches.recv() => self.watch(channel),
                 op = self.ops.recv(), if self.roomy() => {
                     let (_, op) = op.ok_or(Closed)?;
                     self.answer(&op, Failure::NotConnected);
@@ -149,9 +163,22 @@ impl Keeper {
     /// A watch that was asked for before an op reaches the driver before it.
     fn take(&mut self, op: (Instant, Op)) {
         while let Ok(channel) = self.new_watches.try_recv() {
-            self.watches.push(channel);
+            self.watch(channel);
         }
         self.held = Some(op);
+    }
+
+    /// One that is known is told again, and not kept twice. Beyond the bound the gateway hears that
+    /// nothing will be heard.
+    fn watch(&mut self, channel: Channel) {
+        if let Some(known) = self.watches.iter().position(|watch| *watch == channel) {
+            self.watches.remove(known);
+            self.told -= usize::from(known < self.told);
+        } else if self.watches.len() >= MAX_WATCHES {
+            self.own.push_back(unwatched(channel));
+            return;
+        }
+        self.watches.push(channel);
     }
 
     /// Gives the driver its next watch, or the op that waits.
@@ -225,9 +252,9 @@ fn panic_words(panic: &(dyn Any + Send)) -> String {
 
 /// The driver's next event, with a place for it; `None` when the driver has ended.
 async fn forward<'a>(
-    gateway: &'a mpsc::Sender<(LinkId, Event)>,
+    gateway: &'a mpsc::Sender<(Serial, Event)>,
     events: &mut mpsc::Receiver<Event>,
-) -> Result<Option<(mpsc::Permit<'a, (LinkId, Event)>, Event)>, Closed> {
+) -> Result<Option<(mpsc::Permit<'a, (Serial, Event)>, Event)>, Closed> {
     let room = gateway.reserve().await.map_err(|_| Closed)?;
     Ok(events.recv().await.map(|event| (room, event)))
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use sipliance_driver::{Event, Exit, Failure, Outbox, Port, Why};
 use sipliance_driver_sim as sim;
 
+use super::Wires;
 #[cfg(feature = "mqtt")]
 use crate::config::MqttSettings;
 #[cfg(feature = "serial")]
@@ -21,8 +22,13 @@ use crate::config::{Link, LinkId, LinkSettings};
 pub(super) struct Start {
     /// The kind of driver, for people.
     pub kind: &'static str,
+    /// Tells a driver that runs what its link is now, where it can take that without being started anew.
+    pub alter: Option<Alter>,
     run: Box<dyn FnMut(Port) -> Running + Send>,
 }
+
+/// See [`Start::alter`].
+pub(super) type Alter = Arc<dyn Fn(&Link) + Send + Sync>;
 
 /// A running driver.
 pub(super) type Running = Pin<Box<dyn Future<Output = Exit> + Send>>;
@@ -33,15 +39,11 @@ impl Start {
         kind: &'static str,
         mut run: impl FnMut(Port) -> F + Send + 'static,
     ) -> Self {
-        Self { kind, run: Box::new(move |port| Box::pin(run(port))) }
+        Self { kind, alter: None, run: Box::new(move |port| Box::pin(run(port))) }
     }
 
     /// The driver of a configured link.
-    pub fn of(
-        id: LinkId,
-        link: &Link,
-        wires: &Arc<impl Fn(LinkId) -> sim::Settings + Send + Sync + 'static>,
-    ) -> Self {
+    pub fn of(id: LinkId, link: &Link, wires: &Arc<Wires>) -> Self {
         match &link.settings {
             #[cfg(feature = "mqtt")]
             LinkSettings::Mqtt(settings) => {

@@ -18,16 +18,20 @@ fn done(id: u64, result: Result<(), Failure>) -> Event {
 /// A link's keeper on this test's clock, with the main loop's ends of its channels.
 struct Bench {
     queues: Queues,
-    events: mpsc::Receiver<(LinkId, Event)>,
+    events: mpsc::Receiver<(Serial, Event)>,
 }
 
 fn keep<F: Future<Output = Exit> + Send + 'static>(run: impl FnMut(Port) -> F + Send + 'static) -> Bench {
-    let (ops, ops_rx) = mpsc::channel(OP_QUEUE);
-    let (watches, watches_rx) = mpsc::channel(MAX_WATCHES);
     let (events_tx, events) = mpsc::channel(EVENT_QUEUE);
-    let keeper = Keeper::new(LinkId(0), "main".into(), ops_rx, watches_rx, events_tx);
-    tokio::spawn(keeper.keep(Start::new("test", run)));
-    Bench { queues: Queues { ops, watches }, events }
+    let start = Start::new("test", run);
+    let (queues, keeper) = open(Serial(0), "main".into(), &start, events_tx);
+    tokio::spawn(keeper.keep(start));
+    Bench { queues, events }
+}
+
+fn start_all(starts: Vec<(String, Start)>) -> Supervisor {
+    let wires: Arc<Wires> = Arc::new(|_| unreachable!("nothing is simulated"));
+    Supervisor::start_all(starts, &wires).unwrap()
 }
 
 impl Bench {
@@ -155,7 +159,7 @@ async fn a_driver_that_blocks_its_thread_delays_nobody_and_close_leaves_it_behin
             Exit::Closed
         }
     };
-    let mut drivers = Supervisor::start_all(vec![("blocks".into(), Start::new("test", block))]).unwrap();
+    let mut drivers = start_all(vec![("blocks".into(), Start::new("test", block))]);
     assert_eq!(drivers.recv().await, (LinkId(0), Event::Up));
     let answers: Vec<_> = (0..200).filter_map(|id| drivers.send(LinkId(0), write(id))).collect();
     assert!(answers.len() >= 200 - OP_QUEUE - 2, "{}", answers.len());
@@ -170,7 +174,7 @@ async fn a_driver_that_blocks_its_thread_delays_nobody_and_close_leaves_it_behin
 async fn links_without_their_driver_are_down_in_words_and_close_is_quick() {
     let starts =
         vec![("main".into(), Start::absent("mqtt", "main")), ("sim".into(), Start::new("test", moody))];
-    let mut drivers = Supervisor::start_all(starts).unwrap();
+    let mut drivers = start_all(starts);
     let mut first = [drivers.recv().await, drivers.recv().await];
     first.sort_by_key(|(link, _)| *link);
     let [(LinkId(0), Event::Down(why)), (LinkId(1), Event::Up)] = &first else { panic!("{first:?}") };
@@ -240,4 +244,93 @@ devices:
         told[link.0] = true;
     }
     drivers.close().await;
+}
+
+/// Simulated links of these names, each with a plug that has its name.
+fn links(names: &[&str]) -> crate::config::Config {
+    use crate::config::home::{Profiles, from_text};
+    let (config, reports) = from_text(
+        std::path::Path::new("home.yaml"),
+        "format: 1\nmqtt: {main: {host: localhost}}\ndevices: {plug: {profile: tasmota-plug, params: {topic: plug}}}\n",
+        "",
+        &Profiles::shipped(),
+    );
+    let mut config = config.unwrap_or_else(|| panic!("{reports:#?}"));
+    let sim = |name: &&str| Link { name: (*name).to_owned(), settings: crate::config::LinkSettings::Sim };
+    config.links = names.iter().map(sim).collect();
+    config
+}
+
+#[tokio::test]
+async fn a_change_ends_what_is_gone_starts_what_is_new_and_leaves_the_rest() {
+    let started = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&started);
+    let (before, after) = (links(&["a", "b", "c"]), links(&["d", "c", "a"]));
+    let mut drivers = Supervisor::start(&before.links, move |_| {
+        count.fetch_add(1, Ordering::Relaxed);
+        sim::Settings::new(sim::Wire::broker(Vec::new()))
+    })
+    .unwrap();
+    for _ in 0..3 {
+        assert_eq!(drivers.recv().await.1, Event::Up);
+    }
+    drivers.can_change().unwrap();
+    drivers.change(&after.links, &Change::between(&before, &after));
+    // The kept ones are called anew, and say nothing; the new one comes up.
+    assert_eq!(drivers.recv().await, (LinkId(0), Event::Up));
+    assert_eq!(started.load(Ordering::Relaxed), 4);
+    for link in 0..3 {
+        assert_eq!(drivers.send(LinkId(link), write(link as u64)), None);
+        assert_eq!(drivers.recv().await, (LinkId(link), done(link as u64, Ok(()))));
+    }
+    let quiet = timeout(Duration::from_millis(50), drivers.recv()).await;
+    assert!(quiet.is_err(), "{quiet:?}");
+    drivers.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_at_a_link_that_goes_never_acts() {
+    let acted = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&acted);
+    let mut bench = keep(move |port: Port| {
+        let count = Arc::clone(&count);
+        async move {
+            let Port { mut ops, events } = port;
+            events.send(Event::Up).await.unwrap();
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            while ops.recv().await.is_some() {
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+            Exit::Closed
+        }
+    });
+    assert_eq!(bench.next().await, Event::Up);
+    (1..=5).for_each(|id| bench.send(write(id)));
+    tokio::task::yield_now().await;
+    bench.queues.stop.notify_one();
+    let ended = timeout(Duration::from_secs(5), &mut bench.queues.ended).await;
+    assert!(ended.is_ok(), "the driver has let go");
+    assert!(acted.load(Ordering::Relaxed) <= 1, "but for the one that it had: {acted:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_is_repeated_is_told_again_and_kept_once() {
+    let mut bench = keep(moody);
+    for channel in ["a", "b", "a"] {
+        bench.send(Op::Watch { channel: Channel::new(channel) });
+    }
+    let first = [bench.next().await, bench.next().await, bench.next().await];
+    let told = first.iter().filter(|event| **event == read("a")).count();
+    assert!(first.contains(&Event::Up) && first.contains(&read("b")) && told >= 1, "{first:?}");
+    bench.send(Op::Watch { channel: Channel::new("b") });
+    let mut next = bench.next().await;
+    while next == read("a") {
+        next = bench.next().await;
+    }
+    assert_eq!(next, read("b"), "told again");
+    bench.send(write(9));
+    while !matches!(bench.next().await, Event::Up) {}
+    assert_eq!([bench.next().await, bench.next().await], [read("a"), read("b")]);
+    let more = timeout(Duration::from_secs(5), bench.events.recv()).await;
+    assert!(more.is_err(), "{more:?}");
 }

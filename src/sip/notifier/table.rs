@@ -1,5 +1,6 @@
 //! How subscriptions are found and forgotten.
 
+use super::subscription::Subscription;
 use super::{Notifier, Resource, SubscriptionId, Wanted};
 use crate::timer::Now;
 
@@ -41,6 +42,25 @@ impl Notifier {
         }
     }
 
+    /// What is watched is known by other numbers from now on.
+    pub fn relocate(&mut self, to: impl Fn(u64) -> u64) {
+        self.by_topic.clear();
+        for (index, subscription) in &mut self.subscriptions {
+            let subject = to(subscription.resource.subject);
+            subscription.resource.subject = subject;
+            subscription.twin = subscription.twin_now();
+            if subscription.slot.is_some() {
+                let watchers = self.by_topic.entry((subject, subscription.template.is_some())).or_default();
+                subscription.slot = Some(watchers.len());
+                watchers.push(SubscriptionId { index, serial: subscription.serial });
+            }
+        }
+        let twins: Vec<SubscriptionId> = self.twins.drain().map(|(_, id)| id).collect();
+        let twins: Vec<_> = twins.into_iter().filter_map(|id| Some((self.get(id)?.twin, id))).collect();
+        self.twins.extend(twins);
+        self.watchers.relocate(to);
+    }
+
     pub(super) fn remove(&mut self, id: SubscriptionId, now: Now) {
         if self.get(id).is_none() {
             return;
@@ -67,10 +87,21 @@ fn facet_of(resource: &Resource) -> (u8, u128) {
 
 /// A hash over what makes two subscriptions the same one to a phone.
 pub(super) fn twin_of(wanted: &Wanted) -> u64 {
+    twin_hash(&wanted.who, &wanted.resource, [&wanted.dialog.target, &wanted.event, &wanted.entity])
+}
+
+impl Subscription {
+    /// The hash of [`twin_of`], of a subscription that stands.
+    fn twin_now(&self) -> u64 {
+        twin_hash(&self.who, &self.resource, [&self.dialog.target, &self.event, &self.entity])
+    }
+}
+
+fn twin_hash(who: &str, resource: &Resource, texts: [&str; 3]) -> u64 {
     use std::hash::{DefaultHasher, Hash as _, Hasher as _};
     let mut hasher = DefaultHasher::new();
-    (&wanted.who, wanted.resource.subject, wanted.resource.package, wanted.resource.form).hash(&mut hasher);
-    facet_of(&wanted.resource).hash(&mut hasher);
-    (&wanted.dialog.target, &wanted.event, &wanted.entity).hash(&mut hasher);
+    (who, resource.subject, resource.package, resource.form).hash(&mut hasher);
+    facet_of(resource).hash(&mut hasher);
+    texts.hash(&mut hasher);
     hasher.finish()
 }

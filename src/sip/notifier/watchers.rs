@@ -154,6 +154,13 @@ impl Watchers {
         Some(self.waiting.remove(at))
     }
 
+    /// What they watch is known by other numbers now.
+    pub fn relocate(&mut self, to: impl Fn(u64) -> u64) {
+        for fact in self.waiting.iter_mut().chain(&mut self.ended) {
+            fact.subject = to(fact.subject);
+        }
+    }
+
     /// Takes one that waited too long.
     pub fn tired(&mut self, now: Instant) -> Option<Fact> {
         self.take(|fact| fact.expires.is_some_and(|at| at <= now))

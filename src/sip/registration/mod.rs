@@ -24,7 +24,7 @@ use crate::timer::Now;
 use self::terms::Ours;
 pub use self::terms::Terms;
 
-/// Place in the list of registrations.
+/// Names a registration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RegistrationId(pub usize);
 
@@ -48,6 +48,23 @@ pub struct Identity {
     pub reg_id: Option<u8>,
     /// The edge proxy that the REGISTER goes through, as a Route value; `None`: straight to the registrar.
     pub route: Option<String>,
+}
+
+impl Identity {
+    /// Whether it binds the same Contact to the same address: one replaces the other.
+    pub fn is_address_of(&self, other: &Self) -> bool {
+        (&self.user, &self.domain, &self.contact_user, self.reg_id)
+            == (&other.user, &other.domain, &other.contact_user, other.reg_id)
+    }
+
+    /// Whether nothing differs.
+    pub fn is_same(&self, other: &Self) -> bool {
+        use secrecy::ExposeSecret as _;
+        self.is_address_of(other)
+            && (&self.auth_user, self.expires, &self.route)
+                == (&other.auth_user, other.expires, &other.route)
+            && self.password.expose_secret() == other.password.expose_secret()
+    }
 }
 
 /// How a registration stands.
@@ -256,9 +273,11 @@ impl Registration {
         self.wake
     }
 
-    /// Takes the binding back: the gateway stops.
+    /// Takes the binding back, also one that is just being made: the gateway stops, or the address is
+    /// not its own any more.
     pub fn leave(&mut self, transactions: &mut Transactions<User>, now: Now) {
-        if matches!(self.standing, Standing::Registered { .. }) {
+        let asked = self.standing == Standing::Trying && self.cseq > 0;
+        if !self.leaving && (asked || matches!(self.standing, Standing::Registered { .. })) {
             self.leaving = true;
             self.challenges = 0;
             self.wake = None;

@@ -1,6 +1,7 @@
 //! What is known, how far it is believed, and when it is told.
 
 use super::*;
+use crate::config::change::{Change, Kept};
 use crate::device::appliance::Lamp;
 use crate::device::codec::Dropped;
 use crate::device::shadow::Health;
@@ -156,12 +157,18 @@ fn a_goal_is_shown_until_it_is_reached() {
 fn a_reload_forgets_no_value_and_no_version() {
     let mut room = Room::plug();
     let version = room.device().shadow().version();
-    let mut next = House::of(&[device("tasmota-plug", "{topic: x}", "x", 0)], 1, room.now);
-    next.inherit(&room.house);
-    let device = next.device(DEVICE).expect("there");
-    assert!(device.shadow().version() > version);
-    assert_eq!(device.lamp(), Lamp::Unknown, "until the link is up");
-    room.house = next;
+    let plug = [device("tasmota-plug", "{topic: x}", "x", 0)];
+    let after = |room: &mut Room, link: Option<Kept>| {
+        let change = Change::of_devices(&plug, &plug, vec![link]);
+        room.house = House::after(&mut room.house, (&plug, 1), &change, room.now);
+    };
+    after(&mut room, Some(Kept { to: LinkId(0), altered: false }));
+    let device = room.device();
+    assert_eq!((device.shadow().version(), device.lamp()), (version, Lamp::Dark), "nothing happened");
+    assert!(room.house.poll().is_none(), "nothing is asked anew");
+    after(&mut room, None);
+    assert!(room.device().shadow().version() > version);
+    assert_eq!(room.device().lamp(), Lamp::Unknown, "until the link is up");
     room.event(Event::Up);
     assert_eq!(room.device().lamp(), Lamp::Dark);
 }
