@@ -338,6 +338,8 @@ fn the_table_of_keys_is_complete() {
         ("", probe.to_owned()),
         ("house.", format!("house: {{{}}}\n", probe.trim())),
         ("http.", format!("http: {{{}}}\n", probe.trim())),
+        ("tls.", format!("tls: {{{}}}\n", probe.trim())),
+        ("websocket.", format!("websocket: {{{}}}\n", probe.trim())),
         ("digest.", format!("digest: {{{}}}\n", probe.trim())),
         ("mqtt.NAME.", format!("mqtt: {{a: {{{}}}}}\n", probe.trim())),
         ("modbus.NAME.", format!("modbus: {{a: {{{}}}}}\n", probe.trim())),

@@ -147,8 +147,10 @@ fn nobody_is_there() {
     let uri = format!("sip:plug@{}", silent.local_addr().unwrap());
     let (code, _, errors) = run(&["watch", &uri, "--timeout", "1"]);
     assert!(code == 3 && errors.contains("no answer from 127.0.0.1:"), "{code} {errors}");
-    let (code, _, errors) = run(&["watch", "sips:plug@h"]);
-    assert!(code == 2 && errors.contains("TLS"), "{code} {errors}");
+    let (code, _, errors) = run(&["watch", "sips:plug@h;transport=udp"]);
+    assert!(code == 2 && errors.contains("needs TLS"), "{code} {errors}");
+    let (code, _, errors) = run(&["watch", &format!("sips:plug@{closed}")]);
+    assert!(code == 3 && errors.contains("over TLS cannot be reached: nobody listens"), "{code} {errors}");
 }
 
 /// A server that knows no DO, and replies to a text in a MESSAGE of its own, before its 202.

@@ -32,6 +32,13 @@ pub struct PeerArgs {
     /// Send everything here, whatever host the address names
     #[arg(long, value_name = "HOST[:PORT]")]
     pub server: Option<String>,
+    /// Over tls and wss: the authority that signed the server's certificate (PEM); by default those of
+    /// the system
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<std::path::PathBuf>,
+    /// Over ws and wss: where the WebSocket is
+    #[arg(long, value_name = "PATH", default_value = "/")]
+    pub path: String,
     /// How long to wait for an answer
     #[arg(long, value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..=600))]
     pub timeout: u32,
@@ -44,6 +51,12 @@ pub enum Way {
     Udp,
     /// A connection
     Tcp,
+    /// A connection under TLS
+    Tls,
+    /// A WebSocket
+    Ws,
+    /// A WebSocket under TLS
+    Wss,
 }
 
 impl From<Way> for Transport {
@@ -51,6 +64,9 @@ impl From<Way> for Transport {
         match way {
             Way::Udp => Self::Udp,
             Way::Tcp => Self::Tcp,
+            Way::Tls => Self::Tls,
+            Way::Ws => Self::Ws,
+            Way::Wss => Self::Wss,
         }
     }
 }

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use crate::config::{Config, LinkId, Listen};
 use crate::gateway::{Gateway, Notice};
 use crate::io::control;
+use crate::io::door::Doors;
 use crate::io::drivers::Supervisor;
 use crate::io::ports::Ports;
 use crate::io::run::{Parts, Shell, Signal, now};
@@ -50,7 +51,7 @@ async fn serve_local(service: Service) -> Result<(), String> {
     let config = service.config;
     // First the ports: a second gateway by mistake ends here, before it takes the first one's devices.
     let mut ports = Ports::open(&config.listen).await.map_err(|(listen, why)| {
-        let transport = listen.transport.via().to_lowercase();
+        let transport = listen.transport.word();
         format!("cannot listen on {transport}:{}: {why}{}", listen.addr, hint(&why))
     })?;
     ports
@@ -61,6 +62,7 @@ async fn serve_local(service: Service) -> Result<(), String> {
         tracing::info!("listening for HTTP on {addr}");
     }
     let listening = ports.listening().to_vec();
+    let doors = Doors::new(&config)?;
     let drivers = Supervisor::start(&config.links, service.wires)
         .map_err(|why| format!("cannot start the drivers: {why}"))?;
     let (signals_to, signals) = mpsc::channel(4);
@@ -72,7 +74,7 @@ async fn serve_local(service: Service) -> Result<(), String> {
         store.load(kept.iter().map(String::as_str), &mut gateway);
     }
     let (notices, audit) = (service.notices, config.audit.clone());
-    let parts = Parts { gateway, drivers, ports, signals, questions, notices, audit, store };
+    let parts = Parts { gateway, drivers, ports, doors, signals, questions, notices, audit, store };
     let shell =
         Shell::new(parts).map_err(|why| cannot("open the audit file", config.audit.as_deref(), &why))?;
     let mut control = service.control;

@@ -12,6 +12,7 @@ mod namespace;
 mod numbers;
 mod profiles;
 mod state;
+mod tls;
 mod upstream;
 mod users;
 
@@ -128,6 +129,8 @@ fn sections(mut map: MapReader<'_>, library: &mut Library<'_>, build: &mut Build
     let house = house::name(map.take("house"), build);
     let listen_node = map.take("listen");
     let listen = house::listen(listen_node, build);
+    let tls = tls::server(map.take("tls"), listen_node, &listen, build);
+    let origins = tls::origins(map.take("websocket"), &listen, build);
     let digest = house::digest(map.take("digest"), build);
     let compat = house::compat(map.take("compat"), build);
     let users_node = map.take("users");
@@ -169,6 +172,8 @@ fn sections(mut map: MapReader<'_>, library: &mut Library<'_>, build: &mut Build
     Some(Config {
         house,
         listen,
+        tls,
+        origins,
         digest,
         compat,
         users,

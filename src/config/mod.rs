@@ -29,6 +29,10 @@ pub struct Config {
     pub house: HouseName,
     /// Where phones may reach the gateway directly. Empty: no port is opened.
     pub listen: Vec<Listen>,
+    /// What is shown to those who come over TLS; `None`: nobody can.
+    pub tls: Option<ServerTls>,
+    /// Web pages that may come over WebSockets, beside those of the gateway's own host: `https://host`.
+    pub origins: Vec<String>,
     /// Digest rules of the gateway as a server.
     pub digest: DigestPolicy,
     /// Whether forms of the years 2000 to 2003 are served.
@@ -83,6 +87,34 @@ pub struct Listen {
     pub addr: SocketAddr,
 }
 
+/// The certificate of the gateway; PEM files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerTls {
+    /// The certificate, with what stands between it and its authority.
+    pub certificate: std::path::PathBuf,
+    /// Its private key.
+    pub key: std::path::PathBuf,
+    /// Only clients with a certificate of this authority come in; `None`: everybody.
+    pub client_ca: Option<std::path::PathBuf>,
+}
+
+/// How a server is spoken to over TLS and WebSockets; without meaning over UDP and TCP.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Dial {
+    /// The names for one of which its certificate must be made.
+    pub names: Vec<String>,
+    /// The authority that signed the certificate; `None`: those of the system.
+    pub ca: Option<std::path::PathBuf>,
+    /// Our own certificate.
+    pub certificate: Option<std::path::PathBuf>,
+    /// Its private key.
+    pub key: Option<std::path::PathBuf>,
+    /// SHA-256 of the certificate to believe, whoever signed it.
+    pub pin: Option<[u8; 32]>,
+    /// Path of the WebSocket.
+    pub path: String,
+}
+
 /// Digest rules.
 #[derive(Clone, Debug)]
 pub struct DigestPolicy {
@@ -133,6 +165,8 @@ pub struct Upstream {
     pub server: HostPort,
     /// How.
     pub transport: Transport,
+    /// What TLS and WebSockets need to know besides.
+    pub dial: Dial,
     /// The registrar's domain: Request-URI of REGISTER.
     pub domain: String,
     /// Wanted lifetime of a binding.

@@ -52,6 +52,15 @@ impl Gateway {
         self.guard_flow(id, framed, now);
     }
 
+    /// A message that came alone, so that it needs no Content-Length (RFC 7118 §5.4).
+    pub(super) fn on_frame(&mut self, id: FlowId, bytes: &[u8], now: Now) {
+        let Some(flow) = self.flows.get(&id) else { return };
+        match bytes {
+            b"\r\n\r\n" => self.transactions.send_once(flow.hop, b"\r\n".to_vec()),
+            _ => self.on_packet(flow.hop, bytes, now),
+        }
+    }
+
     /// A peer that dribbles is not kept: each message has its own time.
     fn guard_flow(&mut self, id: FlowId, framed: bool, now: Now) {
         let Some(flow) = self.flows.get_mut(&id).filter(|flow| flow.upstream.is_none()) else { return };

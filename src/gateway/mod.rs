@@ -213,6 +213,7 @@ impl Gateway {
                 let hop = Hop { flow, transport: Transport::Udp, local, peer: from };
                 self.on_packet(hop, bytes, now);
             }
+            Input::Frame { flow, bytes } => self.on_frame(flow, bytes, now),
             Input::Stream { flow, bytes } => self.on_stream(flow, bytes, now),
             Input::Opened { flow, transport, local, peer, upstream } => {
                 let hop = Hop { flow, transport, local, peer };

@@ -67,6 +67,10 @@ impl Gateway {
 
     /// An error means: this stateless answer, and nothing was remembered.
     fn dispatch(&mut self, request: &Request<'_, '_>, now: Now) -> Result<(), Rejection> {
+        if request.uri.is_secure() && !request.hop.transport.is_secure() {
+            // RFC 3261 §26.2.2: each hop of a `sips:` request is TLS. On this way the scheme is not there.
+            return Err(Rejection::new(416, "A sips URI Needs TLS"));
+        }
         check_require(request.message)?;
         if address::user(&request.uri).is_err() {
             return Err(Rejection::new(400, "The Brackets Of The Address Are Not Whole"));
@@ -282,8 +286,7 @@ impl Gateway {
         reason: &str,
         tag: Option<&str>,
     ) -> Writer {
-        let source = (!hop.transport.is_reliable()).then_some(hop.peer);
-        write::response(message, status, reason, tag, source)
+        write::response(message, status, reason, tag, Some(hop.peer))
     }
 
     /// A To tag that is the same for every repetition of a request, without remembering it.

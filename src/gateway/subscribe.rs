@@ -15,7 +15,7 @@ use crate::event::matrix::{self, Asked, Reading};
 use crate::event::{self, ALLOW_EVENTS, Documents, Package, Subject, key_of, list};
 use crate::limits;
 use crate::sip::auth::Purpose;
-use crate::sip::dialog::{Dialog, DialogFault, contact_uri, target_of};
+use crate::sip::dialog::{Dialog, DialogFault, contact_towards, target_of};
 use crate::sip::notifier::rate::Rates;
 use crate::sip::notifier::watchers::Standing;
 use crate::sip::notifier::{Condition, Page, Refresh, Resource, Source as _, Template, Wanted, Watcher};
@@ -122,7 +122,7 @@ impl Gateway {
             |identity: &registration::Identity| identity.user == user || identity.contact_user == user;
         let granted = registrations.find(|it| names(it.identity()));
         let gruu = granted.and_then(|registration| registration.gruu()).map(ToOwned::to_owned);
-        gruu.unwrap_or_else(|| contact_uri(&user, request.hop))
+        gruu.unwrap_or_else(|| contact_towards(request.uri.raw, &user, request.hop))
     }
 
     /// The dialog of a new subscription with one of the Contacts.

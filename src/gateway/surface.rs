@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use sipliance_driver as driver;
 
-use crate::config::{Config, HostPort, LinkId};
+use crate::config::{Config, Dial, HostPort, LinkId};
 use crate::sip::{FlowId, Hop, Transport};
 
 /// What happens to the gateway.
@@ -23,6 +23,13 @@ pub enum Input<'a> {
         /// The source.
         from: SocketAddr,
         /// The payload.
+        bytes: &'a [u8],
+    },
+    /// A whole message of a connection arrived: over those that keep messages apart (WebSocket).
+    Frame {
+        /// The connection.
+        flow: FlowId,
+        /// The message, or a keep-alive.
         bytes: &'a [u8],
     },
     /// Bytes of a connection arrived.
@@ -106,6 +113,8 @@ pub enum Output {
         server: HostPort,
         /// How.
         transport: Transport,
+        /// What TLS and WebSockets need to know besides.
+        dial: Dial,
     },
     /// Close a connection after everything sent before has left.
     Close {

@@ -224,7 +224,8 @@ impl Gateway {
             return;
         };
         let (server, transport) = (upstream.settings.server.clone(), upstream.settings.transport);
-        self.outputs.push_back(Output::Connect { upstream: key, server, transport });
+        let dial = upstream.settings.dial.clone();
+        self.outputs.push_back(Output::Connect { upstream: key, server, transport, dial });
     }
 
     pub(super) fn on_upstream_open(&mut self, key: usize, hop: Hop, now: Now) {
@@ -322,11 +323,10 @@ impl Gateway {
         self.forget_what_left(now);
     }
 
-    /// RFC 5626 §4.4: 24 to 29 s over UDP, 95 to 120 s over TCP.
     fn set_keepalive(&mut self, index: usize, now: Now) {
         let Some(upstream) = self.upstreams.get_mut(index) else { return };
         let Some(hop) = upstream.flow else { return };
-        let seconds = if hop.transport.is_reliable() { 95.0..120.0 } else { 24.0..29.0 };
+        let seconds = hop.transport.keepalive();
         upstream.keepalive = Some(now.mono + Duration::from_secs_f64(self.rng.random_range(seconds)));
     }
 

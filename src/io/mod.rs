@@ -3,11 +3,14 @@
 
 pub mod audit;
 pub mod control;
+pub mod door;
 pub mod drivers;
 pub mod http;
 pub mod ports;
+pub mod reach;
 pub mod resolve;
 pub mod run;
 pub mod store;
-pub mod tcp;
+pub mod stream;
 pub mod udp;
+pub mod ws;

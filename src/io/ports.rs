@@ -14,7 +14,7 @@ use crate::sip::{FlowId, Transport};
 #[derive(Default)]
 pub struct Ports {
     pub(super) sockets: Vec<Udp>,
-    pub(super) listeners: Vec<TcpListener>,
+    pub(super) listeners: Vec<(TcpListener, Transport)>,
     pub(super) http: Vec<TcpListener>,
     listening: Vec<Listen>,
     http_at: Vec<SocketAddr>,
@@ -29,7 +29,10 @@ impl Ports {
         let mut ports = Self::default();
         for wanted in wanted {
             let mut listen = *wanted;
-            if let Some(first) = ports.listening.first().filter(|_| wanted.addr.port() == 0) {
+            // TCP is looked for where UDP is; what else is over TCP needs a port of its own.
+            let twin = ports.listening.first().filter(|first| first.transport != wanted.transport);
+            let plain = matches!(wanted.transport, Transport::Udp | Transport::Tcp);
+            if let Some(first) = twin.filter(|_| plain && wanted.addr.port() == 0) {
                 listen.addr.set_port(first.addr.port());
             }
             ports.bind(&mut listen).await.map_err(|why| (listen, why))?;
@@ -69,10 +72,10 @@ impl Ports {
                 listen.addr = socket.local();
                 self.sockets.push(socket);
             }
-            Transport::Tcp => {
+            transport => {
                 let listener = TcpListener::bind(listen.addr).await?;
                 listen.addr = listener.local_addr()?;
-                self.listeners.push(listener);
+                self.listeners.push((listener, transport));
             }
         }
         Ok(())

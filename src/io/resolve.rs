@@ -24,7 +24,7 @@ const BAD: Duration = Duration::from_secs(300);
 /// Answers and failures that are remembered; when it is full, all are forgotten.
 const REMEMBERED: usize = 256;
 /// What a name leaves open is chosen from these.
-const CHOICE: &[Transport] = &[Transport::Udp, Transport::Tcp];
+const CHOICE: &[Transport] = &[Transport::Tls, Transport::Tcp, Transport::Udp];
 
 /// What is remembered from one search to the next.
 #[derive(Debug, Default)]

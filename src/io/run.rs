@@ -12,18 +12,19 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use sipliance_driver as driver;
-use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 
 use super::audit::Audit;
 use super::control::{self, Question};
+use super::door::{Doors, Seat};
 use super::drivers::Supervisor;
 use super::http::{self, Asked, Given};
 use super::ports::Ports;
+use super::reach::{reach, refused};
 use super::store::Store;
-use super::tcp::{self, Connected, Report};
+use super::stream::{self, Connection, Reached, Report};
 use super::udp::{Batch, Udp};
-use crate::config::{Config, HostPort};
+use crate::config::{Config, Dial, HostPort};
 use crate::gateway::{Gateway, Input, Notice, Output};
 use crate::sip::{FlowId, Hop, Transport};
 use crate::timer::Now;
@@ -51,10 +52,12 @@ pub struct Shell {
     /// Requests whose answer the gateway is about to give.
     asking: HashMap<u64, oneshot::Sender<Given>>,
     next_ticket: u64,
+    doors: Doors,
     sockets: Vec<Udp>,
     /// The socket that is looked at first: each in its turn, or a flood on one would starve the rest.
     turn: usize,
-    streams: HashMap<FlowId, Stream>,
+    /// What is to be written on each connection.
+    streams: HashMap<FlowId, mpsc::Sender<Bytes>>,
     reports: mpsc::Receiver<Report>,
     report_to: mpsc::Sender<Report>,
     /// Packets that the kernel had no room for.
@@ -64,15 +67,6 @@ pub struct Shell {
     dropped: u64,
 }
 
-struct Stream {
-    writes: mpsc::Sender<Bytes>,
-    peer: std::net::IpAddr,
-    upstream: bool,
-}
-
-/// Streams in all and from one address; one more is closed at once.
-const STREAMS: usize = 1024;
-const STREAMS_PER_HOST: usize = 64;
 /// Reports of streams that wait for the loop; the streams wait when it is full.
 const REPORTS: usize = 256;
 /// Packets that wait for room in the kernel; when it is full, the oldest is dropped.
@@ -92,6 +86,8 @@ pub struct Parts {
     pub drivers: Supervisor,
     /// Where phones come in.
     pub ports: Ports,
+    /// Who may come in, and how.
+    pub doors: Doors,
     /// Stop and reload.
     pub signals: mpsc::Receiver<Signal>,
     /// Questions of `sipliance status`.
@@ -121,8 +117,8 @@ impl Shell {
         let Ports { sockets, listeners, http, .. } = parts.ports;
         let (asked_to, asked) = mpsc::channel(http::REQUESTS);
         http::serve(http, &asked_to);
-        for listener in listeners {
-            tokio::task::spawn_local(tcp::accept(listener, report_to.clone()));
+        for (listener, transport) in listeners {
+            parts.doors.open(listener, transport, report_to.clone());
         }
         Ok(Self {
             gateway: parts.gateway,
@@ -137,6 +133,7 @@ impl Shell {
             asking: HashMap::new(),
             next_ticket: 0,
             next_flow: sockets.len() as u64,
+            doors: parts.doors,
             sockets,
             turn: 0,
             streams: HashMap::new(),
@@ -227,7 +224,9 @@ impl Shell {
                         (0..self.sockets.len()).for_each(|index| self.receive(index));
                     }
                 }
-                Output::Connect { upstream, server, transport } => self.connect(upstream, server, transport),
+                Output::Connect { upstream, server, transport, dial } => {
+                    self.connect(upstream, server, transport, dial)
+                }
                 Output::Close { flow } => {
                     self.streams.remove(&flow);
                 }
@@ -271,6 +270,7 @@ impl Shell {
 
     /// Users who are new may have documents from before.
     fn reload(&mut self, config: Arc<Config>) {
+        self.doors.renew(&config);
         let new = config.users.clone();
         let before = self.gateway.users();
         self.gateway.handle(Input::Reload(config), now());
@@ -294,7 +294,7 @@ impl Shell {
             }
             return;
         }
-        let full = self.streams.get(&hop.flow).is_some_and(|stream| stream.writes.try_send(bytes).is_err());
+        let full = self.streams.get(&hop.flow).is_some_and(|writes| writes.try_send(bytes).is_err());
         if full {
             self.streams.remove(&hop.flow);
         }
@@ -340,14 +340,12 @@ impl Shell {
         }
     }
 
-    fn connect(&mut self, upstream: usize, server: HostPort, transport: Transport) {
+    fn connect(&mut self, upstream: usize, server: HostPort, transport: Transport, dial: Dial) {
         let report_to = self.report_to.clone();
         tokio::task::spawn_local(async move {
-            let report = match reach(&server, transport).await {
-                Ok(connected) => Report::Connected(upstream, connected),
-                Err(error) => {
-                    Report::Failed(upstream, format!("{}:{}: {}", server.host, server.port, refused(&error)))
-                }
+            let report = match reach(&server, transport, &dial).await {
+                Ok(reached) => Report::Connected(upstream, reached),
+                Err(why) => Report::Failed(upstream, format!("{}:{}: {why}", server.host, server.port)),
             };
             let _ = report_to.send(report).await;
         });
@@ -355,36 +353,35 @@ impl Shell {
 
     fn on_report(&mut self, report: Report) {
         match report {
-            Report::Accepted(stream, peer) => self.accepted(stream, peer),
+            Report::Accepted(connection, seat) => self.add_stream(connection, None, Some(seat)),
+            Report::Message(flow, bytes) => self.gateway.handle(Input::Frame { flow, bytes: &bytes }, now()),
             Report::Read(flow, bytes) => self.gateway.handle(Input::Stream { flow, bytes: &bytes }, now()),
             Report::Closed(flow, why) => {
                 self.streams.remove(&flow);
                 self.gateway.handle(Input::Closed { flow, why }, now());
             }
-            Report::Connected(upstream, Connected::Tcp(stream)) => self.add_stream(stream, Some(upstream)),
-            Report::Connected(upstream, Connected::Udp(peer)) => self.add_upstream_socket(upstream, peer),
+            Report::Connected(upstream, Reached::Connection(connection)) => {
+                self.add_stream(connection, Some(upstream), None)
+            }
+            Report::Connected(upstream, Reached::Datagrams(peer)) => self.add_upstream_socket(upstream, peer),
             Report::Failed(upstream, why) => {
                 self.gateway.handle(Input::ConnectFailed { upstream, why }, now())
             }
         }
     }
 
-    fn accepted(&mut self, stream: TcpStream, peer: SocketAddr) {
-        let strangers = self.streams.values().filter(|stream| !stream.upstream);
-        let (all, same) = strangers
-            .fold((0, 0), |(all, same), stream| (all + 1, same + usize::from(stream.peer == peer.ip())));
-        if all < STREAMS && same < STREAMS_PER_HOST {
-            self.add_stream(stream, None);
-        }
-    }
-
-    fn add_stream(&mut self, stream: TcpStream, upstream: Option<usize>) {
-        let (Ok(local), Ok(peer)) = (stream.local_addr(), stream.peer_addr()) else { return };
+    fn add_stream(&mut self, connection: Connection, upstream: Option<usize>, seat: Option<Seat>) {
+        let Connection { transport, local, peer, line } = connection;
         let flow = self.new_flow();
-        let (writes, queue) = mpsc::channel(tcp::WRITE_QUEUE);
-        self.streams.insert(flow, Stream { writes, peer: peer.ip(), upstream: upstream.is_some() });
-        tokio::task::spawn_local(tcp::serve(flow, stream, queue, self.report_to.clone()));
-        self.gateway.handle(Input::Opened { flow, transport: Transport::Tcp, local, peer, upstream }, now());
+        let (writes, queue) = mpsc::channel(stream::WRITE_QUEUE);
+        self.streams.insert(flow, writes);
+        let served = stream::serve(flow, line, queue, self.report_to.clone());
+        tokio::task::spawn_local(async move {
+            served.await;
+            // Only now: a peer that takes its time over the end still has its place.
+            drop(seat);
+        });
+        self.gateway.handle(Input::Opened { flow, transport, local, peer, upstream }, now());
     }
 
     fn add_upstream_socket(&mut self, upstream: usize, peer: SocketAddr) {
@@ -451,31 +448,4 @@ fn poll_sockets(sockets: &[Udp], turn: usize, cx: &mut std::task::Context<'_>) -
         }
     }
     Poll::Pending
-}
-
-/// How long a connection may take to be made.
-const CONNECT: Duration = Duration::from_secs(10);
-
-async fn reach(server: &HostPort, transport: Transport) -> io::Result<Connected> {
-    let work = async {
-        let found = tokio::net::lookup_host((server.host.as_str(), server.port)).await?;
-        let addresses: Vec<SocketAddr> = found.collect();
-        match transport {
-            Transport::Udp => addresses
-                .first()
-                .copied()
-                .map(Connected::Udp)
-                .ok_or(io::Error::other("the name has no address")),
-            Transport::Tcp => TcpStream::connect(&addresses[..]).await.map(Connected::Tcp),
-        }
-    };
-    tokio::time::timeout(CONNECT, work).await.unwrap_or(Err(io::ErrorKind::TimedOut.into()))
-}
-
-fn refused(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::ConnectionRefused => "nobody listens there".to_owned(),
-        io::ErrorKind::TimedOut => "no answer".to_owned(),
-        _ => error.to_string(),
-    }
 }

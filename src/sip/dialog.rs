@@ -1,7 +1,7 @@
 //! A dialog from the side that accepted it (RFC 3261 §12.1.1, RFC 6665 §4.4.1).
 
 use super::Hop;
-use super::wire::{Address, Message, Method, Name, Writer};
+use super::wire::{Address, Message, Method, Name, Uri, Writer};
 
 /// What the two ends of a dialog must agree on, and the fields that each of our requests in it repeats.
 #[derive(Clone, Debug)]
@@ -139,9 +139,21 @@ pub fn via(writer: &mut Writer, hop: Hop, branch: &str) {
 
 /// Our Contact URI on `hop` for the address `user`.
 pub fn contact_uri(user: &str, hop: Hop) -> String {
-    let param = hop.transport.uri_param();
+    contact("sip", user, hop, hop.transport.uri_param())
+}
+
+/// Our Contact URI in a dialog with `uri`: what follows a request to a `sips:` URI is to be as secure (RFC
+/// 3261 §12.1.1).
+pub fn contact_towards(uri: &str, user: &str, hop: Hop) -> String {
+    match Uri::parse(uri).is_ok_and(|uri| uri.is_secure()) {
+        true => contact("sips", user, hop, hop.transport.sips_param()),
+        false => contact_uri(user, hop),
+    }
+}
+
+fn contact(scheme: &str, user: &str, hop: Hop, param: &str) -> String {
     let at = if user.is_empty() { "" } else { "@" };
-    format!("sip:{user}{at}{}{param}", hop.local)
+    format!("{scheme}:{user}{at}{}{param}", hop.local)
 }
 
 fn contact_of<'a>(request: &Message<'a>) -> Result<&'a str, DialogFault> {

@@ -15,50 +15,14 @@ pub mod registrar;
 pub mod registration;
 pub mod subscriber;
 pub mod transaction;
+mod transport;
 pub mod wire;
 
 use std::net::SocketAddr;
 
-/// A SIP transport.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Transport {
-    /// Datagrams.
-    Udp,
-    /// A byte stream.
-    Tcp,
-}
+pub use transport::Transport;
 
-impl Transport {
-    /// The word in Via.
-    pub fn via(self) -> &'static str {
-        match self {
-            Self::Udp => "UDP",
-            Self::Tcp => "TCP",
-        }
-    }
-
-    /// The URI parameter that selects it, with its `;`; empty for UDP, the default.
-    pub fn uri_param(self) -> &'static str {
-        match self {
-            Self::Udp => "",
-            Self::Tcp => ";transport=tcp",
-        }
-    }
-
-    /// The port of servers that name none (RFC 3261 §19.1.2).
-    pub fn default_port(self) -> u16 {
-        match self {
-            Self::Udp | Self::Tcp => 5060,
-        }
-    }
-
-    /// Whether the transport itself repeats what was lost.
-    pub fn is_reliable(self) -> bool {
-        self != Self::Udp
-    }
-}
-
-/// A socket of the shell: a UDP socket, or one TCP connection. Never used twice in one run.
+/// A socket of the shell: a UDP socket, or one connection. Never used twice in one run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FlowId(pub u64);
 

@@ -40,6 +40,7 @@ mod scenarios;
 mod secrecy;
 mod strangers;
 mod streams;
+mod transports;
 mod two;
 mod upstream;
 mod views;

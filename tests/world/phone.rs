@@ -531,6 +531,13 @@ impl Phone {
 
     /// Bytes of its connection.
     pub fn receive_stream(&mut self, bytes: &[u8], now: Instant) {
+        if self.hop.transport.is_web() {
+            match bytes {
+                b"\r\n" => self.pongs += 1,
+                _ => self.receive(bytes, now),
+            }
+            return;
+        }
         self.framer.push(bytes);
         while let Some(frame) = self.framer.next_frame() {
             match frame {

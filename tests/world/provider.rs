@@ -94,7 +94,7 @@ impl Provider {
 
     /// What goes back.
     pub fn receive(&mut self, bytes: &[u8], now: Duration) -> Vec<Bytes> {
-        if self.transport == Transport::Udp {
+        if self.transport == Transport::Udp || self.transport.is_web() {
             if bytes == b"\r\n\r\n" {
                 self.pings += 1;
                 return Vec::new();

@@ -164,23 +164,33 @@ impl World {
 
     /// A phone on a connection of its own.
     pub fn tcp_phone(&mut self, user: &str) -> usize {
+        self.phone_over(user, Transport::Tcp)
+    }
+
+    /// The same over any transport.
+    pub fn phone_over(&mut self, user: &str, transport: Transport) -> usize {
         let phone = self.phone(user);
-        self.connect(phone);
+        if transport != Transport::Udp {
+            self.connect_over(phone, transport);
+        }
         phone
     }
 
     /// Opens a (new) connection of a phone.
     pub fn connect(&mut self, phone: usize) -> FlowId {
+        self.connect_over(phone, Transport::Tcp)
+    }
+
+    fn connect_over(&mut self, phone: usize, transport: Transport) -> FlowId {
         self.flows += 1;
         let flow = FlowId(self.flows);
         let at = &mut self.phones[phone];
-        at.hop = Hop { flow, transport: Transport::Tcp, ..at.hop };
+        at.hop = Hop { flow, transport, ..at.hop };
         at.framer = Default::default();
         let peer = at.hop.local;
         self.connections.insert(flow, phone);
         let local = GATEWAY.parse().unwrap();
-        let input = Input::Opened { flow, transport: Transport::Tcp, local, peer, upstream: None };
-        self.handle(input);
+        self.handle(Input::Opened { flow, transport, local, peer, upstream: None });
         flow
     }
 
@@ -253,8 +263,8 @@ impl World {
 
     /// Bytes on the connection of a phone, as they are.
     pub fn write(&mut self, phone: usize, bytes: &[u8]) {
-        let flow = self.phones[phone].hop.flow;
-        self.handle(Input::Stream { flow, bytes });
+        let Hop { flow, transport, .. } = self.phones[phone].hop;
+        self.handle(arrived(transport, flow, bytes));
     }
 
     pub fn handle(&mut self, input: Input<'_>) {
@@ -313,9 +323,11 @@ impl World {
                 self.handle(Input::Datagram { flow, local, from, bytes: &bytes });
             }
             Delivery::Stream { flow, bytes } => {
-                if self.connections.contains_key(&flow) || self.provider.flow == Some(flow) {
+                let phone = self.connections.get(&flow).map(|phone| self.phones[*phone].hop.transport);
+                let provider = (self.provider.flow == Some(flow)).then_some(self.provider.transport);
+                if let Some(transport) = phone.or(provider) {
                     self.watch_answer(&bytes);
-                    self.handle(Input::Stream { flow, bytes: &bytes });
+                    self.handle(arrived(transport, flow, &bytes));
                 }
             }
             Delivery::Phone { phone, bytes } => {
@@ -339,7 +351,7 @@ impl World {
                     let from = self.provider.addr();
                     let delivery = match self.provider.transport {
                         Transport::Udp => Delivery::Datagram { flow, from, bytes: answer },
-                        Transport::Tcp => Delivery::Stream { flow, bytes: answer },
+                        _ => Delivery::Stream { flow, bytes: answer },
                     };
                     self.push(at, delivery);
                 }
@@ -420,7 +432,7 @@ impl World {
             let at = self.now + Duration::from_millis(20);
             return self.push(at, Delivery::Provider { flow: hop.flow, bytes });
         }
-        if hop.transport == Transport::Tcp {
+        if hop.transport != Transport::Udp {
             if let Some(phone) = self.connections.get(&hop.flow).copied() {
                 self.push(self.now + Duration::from_millis(5), Delivery::PhoneStream { phone, bytes });
             }
@@ -441,7 +453,7 @@ impl World {
     fn drain_phone(&mut self, phone: usize) {
         while let Some(transmit) = self.phones[phone].transactions.poll_transmit() {
             let (hop, bytes) = (self.phones[phone].hop, transmit.bytes);
-            if hop.transport == Transport::Tcp {
+            if hop.transport != Transport::Udp {
                 self.note(Way::In, hop.local, &bytes, " (stream)");
                 self.push(self.now + Duration::from_millis(5), Delivery::Stream { flow: hop.flow, bytes });
                 continue;
@@ -586,4 +598,12 @@ impl Drop for World {
 pub fn epoch() -> Instant {
     static EPOCH: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
     *EPOCH.get_or_init(Instant::now)
+}
+
+/// What the shell makes of bytes on a connection: a WebSocket keeps messages apart.
+fn arrived(transport: Transport, flow: FlowId, bytes: &[u8]) -> Input<'_> {
+    match transport.is_web() {
+        true => Input::Frame { flow, bytes },
+        false => Input::Stream { flow, bytes },
+    }
 }

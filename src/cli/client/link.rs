@@ -7,9 +7,12 @@ use bytes::{Bytes, BytesMut};
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpStream, UdpSocket};
+use tokio::net::UdpSocket;
 
 use super::{Failure, Peer};
+use crate::config::HostPort;
+use crate::io::stream::{Duplex, Line};
+use crate::io::{reach, ws};
 use crate::sip::transaction::{Arrival, ClientEvent, Transactions, Weight};
 use crate::sip::wire::check::request_fault;
 use crate::sip::wire::frame::{Frame, Framer};
@@ -32,7 +35,6 @@ pub(in crate::cli) enum Happened {
 }
 
 /// One socket, and the transactions over it.
-#[derive(Debug)]
 pub(in crate::cli) struct Client {
     pub transactions: Transactions<()>,
     pub hop: Hop,
@@ -41,16 +43,16 @@ pub(in crate::cli) struct Client {
     ping: Instant,
 }
 
-#[derive(Debug)]
 enum Link {
     /// The first hears everybody: a notifier behind a proxy sends from elsewhere. The second is bound
     /// to the peer and asked until the first packet comes: it learns at once when nobody listens.
     Udp(UdpSocket, Option<UdpSocket>),
-    Tcp {
-        stream: TcpStream,
+    Bytes {
+        stream: Box<dyn Duplex>,
         framer: Framer,
         read: BytesMut,
     },
+    Messages(Box<ws::Socket>),
     /// It was lost, and that was told.
     Dead,
 }
@@ -62,22 +64,24 @@ impl Client {
     /// When the name is unknown or nobody listens there.
     pub async fn open(peer: &Peer, flow: u64) -> Result<Self, Failure> {
         let address = peer.resolve().await?;
-        let unreachable = |why: std::io::Error| {
-            let why = match why.kind() {
-                std::io::ErrorKind::ConnectionRefused => "nobody listens there".to_owned(),
-                std::io::ErrorKind::TimedOut => "no answer".to_owned(),
-                _ => why.to_string(),
-            };
-            Failure::Unreachable(format!("{} cannot be reached: {why}", peer.place()))
-        };
+        let unreachable =
+            |why: String| Failure::Unreachable(format!("{} cannot be reached: {why}", peer.place()));
         let (link, local) = match peer.transport {
-            Transport::Udp => udp(address).await.map_err(unreachable)?,
-            Transport::Tcp => {
-                let connect = tokio::time::timeout(Duration::from_secs(10), TcpStream::connect(address));
-                let stream = connect.await.unwrap_or_else(|late| Err(late.into())).map_err(unreachable)?;
-                stream.set_nodelay(true).map_err(unreachable)?;
-                let local = stream.local_addr().map_err(unreachable)?;
-                (Link::Tcp { stream, framer: Framer::default(), read: BytesMut::new() }, local)
+            Transport::Udp => udp(address).await.map_err(|error| unreachable(reach::refused(&error)))?,
+            transport => {
+                let server = HostPort { host: peer.host.clone(), port: peer.port };
+                let addresses = [address];
+                let connect = reach::connect(&addresses, &server, transport, &peer.dial);
+                let connect = tokio::time::timeout(reach::CONNECT, connect).await;
+                let connection =
+                    connect.unwrap_or_else(|_| Err("no answer".to_owned())).map_err(unreachable)?;
+                let link = match connection.line {
+                    Line::Bytes(stream) => {
+                        Link::Bytes { stream, framer: Framer::default(), read: BytesMut::new() }
+                    }
+                    Line::Messages(socket) => Link::Messages(socket),
+                };
+                (link, connection.local)
             }
         };
         let mut seed = ChaCha8Rng::from_os_rng();
@@ -111,7 +115,11 @@ impl Client {
                 Err(why) if why.kind() != std::io::ErrorKind::NetworkUnreachable => Ok(()),
                 Err(why) => Err(why.to_string()),
             },
-            Link::Tcp { stream, .. } => stream.write_all(bytes).await.map_err(|why| why.to_string()),
+            Link::Bytes { stream, .. } => {
+                stream.write_all(bytes).await.map_err(|why| why.to_string())?;
+                stream.flush().await.map_err(|why| why.to_string())
+            }
+            Link::Messages(socket) => ws::send(socket, Bytes::copy_from_slice(bytes)).await,
             Link::Dead => Ok(()),
         }
     }
@@ -184,9 +192,8 @@ impl Client {
     /// Answers a request: 200, or what it is rejected with.
     pub fn answer(&mut self, request: &Message<'_>, hop: Hop, verdict: Result<(), Rejection>) {
         let answer = verdict.err().unwrap_or(Rejection::new(200, "OK"));
-        let source = (!hop.transport.is_reliable()).then_some(hop.peer);
         let tag = format!("{:016x}", self.seed.random::<u64>());
-        let mut writer = write::response(request, answer.status, &answer.reason, Some(&tag), source);
+        let mut writer = write::response(request, answer.status, &answer.reason, Some(&tag), Some(hop.peer));
         writer.raw(answer.fields.as_bytes());
         match self.transactions.open(request, hop, Weight::Light) {
             Some(key) => self.transactions.answer(key, answer.status, writer.finish(), Instant::now()),
@@ -196,7 +203,7 @@ impl Client {
 }
 
 fn ping_interval(transport: Transport) -> Duration {
-    if transport.is_reliable() { Duration::from_secs(95) } else { Duration::from_secs(25) }
+    Duration::from_secs_f64(transport.keepalive().start)
 }
 
 async fn udp(peer: SocketAddr) -> std::io::Result<(Link, SocketAddr)> {
@@ -244,7 +251,12 @@ async fn receive(link: &mut Link, hop: Hop) -> Result<Packet, String> {
             }
         }
         Link::Dead => std::future::pending().await,
-        Link::Tcp { stream, framer, read } => loop {
+        Link::Messages(socket) => match ws::receive(socket).await {
+            Ok(bytes) if *bytes == *b"\r\n\r\n" => Ok(Packet::Ping),
+            Ok(bytes) => Ok(Packet::Message(bytes, hop)),
+            Err(end) => Err(end.why),
+        },
+        Link::Bytes { stream, framer, read } => loop {
             match framer.next_frame() {
                 Some(Frame::Message(bytes)) => return Ok(Packet::Message(bytes, hop)),
                 Some(Frame::Ping) => return Ok(Packet::Ping),

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use secrecy::SecretString;
 
 use super::{Failure, PeerArgs};
+use crate::config::Dial;
 use crate::sip::Transport;
 use crate::sip::challenge::Login;
 use crate::sip::wire::Uri;
@@ -27,6 +28,8 @@ pub struct Peer {
     pub port: u16,
     /// How.
     pub transport: Transport,
+    /// What TLS and WebSockets need to know.
+    pub dial: Dial,
 }
 
 impl Peer {
@@ -45,11 +48,6 @@ impl Peer {
         let parsed = Uri::parse(&full).map_err(|why| {
             usage(format!("`{uri}` is no SIP address ({why}); one looks like sip:washer@192.168.1.5"))
         })?;
-        if !parsed.scheme.eq_ignore_ascii_case("sip") {
-            return Err(usage(format!(
-                "`{uri}`: TLS is not spoken here; use sip: over a network that you trust"
-            )));
-        }
         let user = args
             .user
             .as_deref()
@@ -66,14 +64,24 @@ impl Peer {
         if !is_token(name.as_bytes()) || Uri::parse(&from).is_err() {
             return Err(usage(format!("`{user}` cannot be the user part of an address")));
         }
-        let asked = match parsed.params.text("transport").map(str::to_ascii_lowercase).as_deref() {
+        let asked = match parsed.params.text("transport") {
             None => None,
-            Some("udp") => Some(Transport::Udp),
-            Some("tcp") => Some(Transport::Tcp),
-            Some(other) => {
-                return Err(usage(format!("transport `{other}` is not spoken here; udp and tcp are")));
-            }
+            Some(word) => Some(Transport::of_word(word).ok_or_else(|| {
+                let known = Transport::ALL.map(Transport::word).join(", ");
+                usage(format!("transport `{word}` is not spoken here; there are {known}"))
+            })?),
         };
+        let secure = parsed.is_secure();
+        let transport = match args.transport.map(Into::into).or(asked) {
+            // `sips:` says TLS, and the parameter what is under it (RFC 3261 §26.2.2, RFC 7118 §5.3).
+            None | Some(Transport::Tcp) if secure => Transport::Tls,
+            Some(Transport::Ws) if secure => Transport::Wss,
+            None => Transport::Udp,
+            Some(transport) => transport,
+        };
+        if secure && !transport.is_secure() {
+            return Err(usage(format!("`{uri}` needs TLS, which {} is not", transport.word())));
+        }
         let (host, port) = match args.server.as_deref() {
             None => (parsed.host.to_owned(), parsed.port),
             Some(server) => host_port(server)?,
@@ -82,9 +90,15 @@ impl Peer {
             label: parsed.user_text().unwrap_or(parsed.host.into()).into_owned(),
             from,
             user: name.to_owned(),
+            port: port.unwrap_or(transport.port()),
+            dial: Dial {
+                names: vec![parsed.host.to_ascii_lowercase(), host.to_ascii_lowercase()],
+                ca: args.ca.clone(),
+                path: args.path.clone(),
+                ..Dial::default()
+            },
             host,
-            port: port.unwrap_or(5060),
-            transport: args.transport.map(Into::into).or(asked).unwrap_or(Transport::Udp),
+            transport,
             uri: full.split('?').next().unwrap_or(&full).to_owned(),
         })
     }

@@ -6,6 +6,8 @@ fn args(user: &str, server: Option<&str>, transport: Option<Way>) -> PeerArgs {
         password: None,
         transport,
         server: server.map(ToOwned::to_owned),
+        ca: None,
+        path: "/".to_owned(),
         timeout: 15,
     }
 }
@@ -42,6 +44,21 @@ fn addresses_as_people_write_them() {
             None,
             "sip:plug@home.example plug sip:anna@house.example [::1]:5099 UDP",
         ),
+        ("sips:plug@h", "anna", None, None, "sips:plug@h plug sip:anna@h h:5061 TLS"),
+        (
+            "sips:plug@h;transport=ws",
+            "anna",
+            None,
+            None,
+            "sips:plug@h;transport=ws plug sip:anna@h h:443 WSS",
+        ),
+        (
+            "sip:plug@h;transport=tls",
+            "anna",
+            Some("10.0.0.1"),
+            None,
+            "sip:plug@h;transport=tls plug sip:anna@h 10.0.0.1:5061 TLS",
+        ),
         ("SIP:h", "sip:anna@x", Some("sip:10.0.0.1"), None, "SIP:h h sip:anna@x 10.0.0.1:5060 UDP"),
         ("home:5070", "anna", None, None, "sip:home:5070 home sip:anna@home home:5070 UDP"),
     ] {
@@ -55,8 +72,8 @@ fn addresses_as_people_write_them() {
 fn arguments_that_make_no_sense_are_explained() {
     for (uri, user, server, says) in [
         ("sip:plug@h", "", None, "--user NAME"),
-        ("sips:plug@h", "anna", None, "TLS"),
-        ("sip:plug@h;transport=tls", "anna", None, "transport `tls`"),
+        ("sips:plug@h;transport=udp", "anna", None, "needs TLS"),
+        ("sip:plug@h;transport=sctp", "anna", None, "transport `sctp`"),
         ("sip:pl ug@h", "anna", None, "no SIP address"),
         ("", "anna", None, "no SIP address"),
         ("sip:plug@h", "an\"na", None, "cannot be the user part"),

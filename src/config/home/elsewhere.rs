@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::Build;
 use super::house::domain;
 use super::upstream::{user_part, way};
 use super::users::password;
+use super::{Build, tls};
 use crate::config::fault::nearest;
 use crate::config::yaml::{Data, MapReader, Node};
 use crate::config::{HostPort, HouseName, Listen, PeerLogin, Upstream};
@@ -169,8 +169,10 @@ fn peer(name: &str, value: &Node, path: &str, listen: &[Listen], build: &mut Bui
     let mut map = MapReader::new(value, path, &mut build.faults)?;
     let server_path = map.at("server");
     let server_node = map.require("server", &mut build.faults);
-    let server = server_node.and_then(|node| node.host_port(5060, &server_path, &mut build.faults));
     let transport = way(&mut map, build);
+    let server =
+        server_node.and_then(|node| node.host_port(transport.port(), &server_path, &mut build.faults));
+    let dial = tls::dial(&mut map, transport, build);
     let domain_path = map.at("domain");
     let wanted = map.take("domain").and_then(|node| domain(node, &domain_path, &mut build.faults));
     let user_path = map.at("user");
@@ -187,9 +189,11 @@ fn peer(name: &str, value: &Node, path: &str, listen: &[Listen], build: &mut Bui
         build.faults.error(place, &server_path, message, Some("name the other gateway".to_owned()));
         return None;
     }
+    let domain = wanted.unwrap_or_else(|| server.host.to_ascii_lowercase());
     Some(Upstream {
         name: name.to_owned(),
-        domain: wanted.unwrap_or_else(|| server.host.to_ascii_lowercase()),
+        dial: dial.of(&server, &domain),
+        domain,
         server,
         transport,
         expires: Duration::ZERO,

@@ -103,13 +103,12 @@ fn socket(text: &str) -> Result<Listen, String> {
     Ok(Listen { transport, addr })
 }
 
-/// `udp` or `tcp`.
+/// One of the words of [`Transport::ALL`].
 pub(super) fn transport(word: &str) -> Result<Transport, String> {
-    match word.to_ascii_lowercase().as_str() {
-        "udp" => Ok(Transport::Udp),
-        "tcp" => Ok(Transport::Tcp),
-        _ => Err(format!("the transport `{word}` is not known; there are udp and tcp")),
-    }
+    Transport::of_word(word).ok_or_else(|| {
+        let known = Transport::ALL.map(Transport::word).join(", ");
+        format!("the transport `{word}` is not known; there are {known}")
+    })
 }
 
 /// The digest rules.

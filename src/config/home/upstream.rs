@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::Build;
 use super::house::{domain, transport};
 use super::users::password;
+use super::{Build, tls};
 use crate::config::fault::nearest;
 use crate::config::yaml::{MapReader, Node};
 use crate::config::{Account, DeviceConfig, DeviceId, Transport, Upstream};
@@ -32,22 +32,23 @@ fn upstream(name: &str, value: &Node, devices: &[DeviceConfig], build: &mut Buil
     let mut map = MapReader::new(value, &path, &mut build.faults)?;
     let server_path = map.at("server");
     let server = map.require("server", &mut build.faults);
-    let server = server.and_then(|node| node.host_port(5060, &server_path, &mut build.faults));
     let transport = way(&mut map, build);
+    let server = server.and_then(|node| node.host_port(transport.port(), &server_path, &mut build.faults));
     let domain_path = map.at("domain");
     let wanted = map.take("domain").and_then(|node| domain(node, &domain_path, &mut build.faults));
     let expires = expires(&mut map, build).unwrap_or(EXPIRES);
     let trust_asserted = trust(&mut map, transport, build);
     let publish = publish(&mut map, build);
+    let dial = tls::dial(&mut map, transport, build);
     let accounts_path = map.at("accounts");
     let accounts = map.require("accounts", &mut build.faults);
     map.finish(&mut build.faults);
     let accounts = accounts.map(|node| accounts_of(node, &accounts_path, devices, build)).unwrap_or_default();
     let server = server?;
     let domain = wanted.unwrap_or_else(|| server.host.to_ascii_lowercase());
-    let name = name.to_owned();
-    let peer = None;
-    Some(Upstream { name, server, transport, domain, expires, trust_asserted, accounts, peer, publish })
+    let (name, peer) = (name.to_owned(), None);
+    let dial = dial.of(&server, &domain);
+    Some(Upstream { name, server, transport, dial, domain, expires, trust_asserted, accounts, peer, publish })
 }
 
 pub(super) fn way(map: &mut MapReader<'_>, build: &mut Build<'_>) -> Transport {
@@ -91,16 +92,14 @@ fn trust(map: &mut MapReader<'_>, transport: Transport, build: &mut Build<'_>) -
     let path = map.at("trust_asserted");
     let Some(node) = map.take("trust_asserted") else { return false };
     let trusted = node.bool(&path, &mut build.faults).unwrap_or(false);
-    if trusted {
-        let word = match transport {
-            Transport::Udp => "UDP",
-            Transport::Tcp => "TCP",
-        };
+    // Over TLS it is that server's word, and nobody else's.
+    if trusted && !transport.is_secure() {
+        let word = transport.via();
         build.faults.warning(
             Some(node.place),
             &path,
             format!("over {word} anybody on the way to this server can claim to be anybody"),
-            Some("use it only for a server in your own network, and grant nothing sensitive".to_owned()),
+            Some("use it only for a server in your own network and grant nothing sensitive, or speak TLS to it".to_owned()),
         );
     }
     trusted

@@ -14,7 +14,6 @@
 //! prove nothing.
 
 use std::net::SocketAddr;
-use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use rand::Rng as _;
@@ -24,10 +23,6 @@ use super::stun::{self, Id, Stun};
 use crate::sip::Transport;
 use crate::timer::Now;
 
-/// Between two pings on a stream, in seconds, when nobody says how often.
-const STREAM: Range<f64> = 95.0..120.0;
-/// The same over UDP: shorter than routers forget.
-const DATAGRAM: Range<f64> = 24.0..29.0;
 /// The least that a server can ask for, in seconds; less would be a flood.
 const LEAST: u32 = 5;
 /// How long a pong may take (§4.4.1).
@@ -231,8 +226,7 @@ impl Keepalive {
                 let full = f64::from(wanted.max(LEAST));
                 0.8 * full..full
             }
-            None if self.transport.is_reliable() => STREAM,
-            None => DATAGRAM,
+            None => self.transport.keepalive(),
         };
         self.next = Some(now.mono + Duration::from_secs_f64(rng.random_range(range)));
     }

@@ -148,7 +148,7 @@ impl Walk {
         let first = walk.able.first().copied().unwrap_or(Transport::Udp);
         match (wanted.host.parse::<IpAddr>(), wanted.port, wanted.transport) {
             (Ok(ip), port, _) => {
-                let addr = SocketAddr::new(ip, port.unwrap_or(first.default_port()));
+                let addr = SocketAddr::new(ip, port.unwrap_or(first.port()));
                 walk.add(Target { addr, transport: first });
             }
             (Err(_), Some(port), _) => {
@@ -245,7 +245,7 @@ impl Walk {
     }
 
     fn plain(&mut self, transport: Transport) {
-        let (host, port) = (self.wanted.host.clone(), transport.default_port());
+        let (host, port) = (self.wanted.host.clone(), transport.port());
         self.todo.push_front(Todo::Addresses { host, port, transport });
         self.wanted.port = Some(port);
     }
@@ -281,6 +281,9 @@ fn service(transport: Transport, host: &str) -> String {
     let prefix = match transport {
         Transport::Udp => "_sip._udp",
         Transport::Tcp => "_sip._tcp",
+        Transport::Tls => "_sips._tcp",
+        Transport::Ws => "_sip._ws",
+        Transport::Wss => "_sips._ws",
     };
     format!("{prefix}.{host}")
 }
@@ -290,6 +293,9 @@ fn naptr(transport: Transport) -> &'static str {
     match transport {
         Transport::Udp => "SIP+D2U",
         Transport::Tcp => "SIP+D2T",
+        Transport::Tls => "SIPS+D2T",
+        Transport::Ws => "SIP+D2W",
+        Transport::Wss => "SIPS+D2W",
     }
 }
 

@@ -18,7 +18,7 @@ use rand::Rng as _;
 use rand_chacha::ChaCha8Rng;
 
 use super::challenge::{Challenges, Login, Refused};
-use super::dialog::{Dialog, contact_uri, via};
+use super::dialog::{Dialog, contact_towards, via};
 use super::exchange::address_of;
 use super::transaction::{TIMEOUT, Transactions};
 use super::wire::{Method, Writer};
@@ -403,7 +403,7 @@ impl Subscriber {
                     writer.field_fmt("From", format_args!("<{from}>;tag={tag}"));
                     writer.field("To", &["<", &address_of(target), ">"]);
                     writer.field("Call-ID", &[call_id]);
-                    writer.field("Contact", &["<", &contact_uri(contact, hop), ">"]);
+                    writer.field("Contact", &["<", &contact_towards(target, contact, hop), ">"]);
                     writer.field_fmt("CSeq", format_args!("{cseq} SUBSCRIBE"));
                     writer
                 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::{Event, Next, Notified, State, Subscriber, Why, life};
-use crate::sip::dialog::{Dialog, DialogFault, contact_uri};
+use crate::sip::dialog::{Dialog, DialogFault, contact_towards};
 use crate::sip::wire::text::{seconds, split_outside, trim};
 use crate::sip::wire::{Message, Name, Params};
 use crate::sip::{Hop, Rejection};
@@ -67,7 +67,7 @@ impl Subscriber {
             Some(dialog) => dialog.on_request(request, hop).map_err(fault),
             None if last => Ok(()),
             None => {
-                let contact = contact_uri(&self.wish.user, self.hop.unwrap_or(hop));
+                let contact = contact_towards(&self.wish.target, &self.wish.user, self.hop.unwrap_or(hop));
                 let dialog = Dialog::accept(request, hop, self.tag.clone(), &contact).map_err(fault)?;
                 self.dialog = Some(dialog);
                 Ok(())

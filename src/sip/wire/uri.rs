@@ -81,6 +81,11 @@ impl<'a> Uri<'a> {
         self.scheme.eq_ignore_ascii_case("sip") || self.scheme.eq_ignore_ascii_case("sips")
     }
 
+    /// Whether it asks for TLS on each hop (`sips:`).
+    pub fn is_secure(&self) -> bool {
+        self.scheme.eq_ignore_ascii_case("sips")
+    }
+
     /// The user part without escapes. Bytes that are no UTF-8 become U+FFFD.
     pub fn user_text(&self) -> Option<Cow<'a, str>> {
         self.user.map(unescape)

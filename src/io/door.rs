@@ -1,0 +1,263 @@
+//! Who comes in: connections are counted, and TLS and WebSocket handshakes are done here, each in a
+//! time of its own, before the loop hears of them.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use sipliance_tls::Welcomer;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+
+use super::stream::{Connection, Duplex, Line, Report};
+use super::ws::{self, Origins};
+use crate::config::Config;
+use crate::sip::Transport;
+
+/// Connections in all and of one address, those in a handshake among them; one more is closed at once.
+const CONNECTIONS: usize = 1024;
+const CONNECTIONS_PER_HOST: usize = 64;
+/// The same of those that are not yet through their handshake.
+const HALF_OPEN: usize = 256;
+const HALF_OPEN_PER_HOST: usize = 16;
+/// How long TLS and WebSocket together may take; then the connection is closed.
+const HANDSHAKE: Duration = Duration::from_secs(8);
+/// Between two lines of the journal about handshakes that failed.
+const TELL: Duration = Duration::from_secs(10);
+
+/// What every door of the gateway shares.
+pub struct Doors(Rc<Inner>);
+
+struct Inner {
+    census: Census,
+    welcomer: RefCell<Option<Welcomer>>,
+    origins: RefCell<Origins>,
+    told: Cell<Option<Instant>>,
+}
+
+impl Doors {
+    /// Reads the certificate.
+    ///
+    /// # Errors
+    /// What is wrong with its files.
+    pub fn new(config: &Config) -> Result<Self, String> {
+        let inner = Inner {
+            census: Census::default(),
+            welcomer: RefCell::new(welcomer(config)?),
+            origins: RefCell::new(Origins::of(config)),
+            told: Cell::default(),
+        };
+        Ok(Self(Rc::new(inner)))
+    }
+
+    /// Takes over a renewed certificate for those who come from now on.
+    pub fn renew(&self, config: &Config) {
+        *self.0.origins.borrow_mut() = Origins::of(config);
+        match welcomer(config) {
+            Ok(welcomer) => *self.0.welcomer.borrow_mut() = welcomer,
+            Err(why) => tracing::error!("{why}; the certificate from before stays in use"),
+        }
+    }
+
+    /// Lets in who comes to `listener` until the loop is gone.
+    pub fn open(&self, listener: TcpListener, transport: Transport, reports: mpsc::Sender<Report>) {
+        tokio::task::spawn_local(accept(self.0.clone(), listener, transport, reports));
+    }
+}
+
+fn welcomer(config: &Config) -> Result<Option<Welcomer>, String> {
+    let server = config.tls.as_ref().map(|tls| sipliance_tls::server(&tls.settings()));
+    server.transpose().map_err(|problem| problem.text)
+}
+
+async fn accept(
+    inner: Rc<Inner>,
+    listener: TcpListener,
+    transport: Transport,
+    reports: mpsc::Sender<Report>,
+) {
+    while !reports.is_closed() {
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                let half = transport != Transport::Tcp;
+                if let Some(seat) = inner.census.seat(peer.ip(), half) {
+                    let enter = enter(inner.clone(), stream, peer, transport, seat, reports.clone());
+                    tokio::task::spawn_local(enter);
+                }
+            }
+            Err(error) => {
+                // No descriptors left, most likely: wait for some to be freed.
+                tracing::warn!(%error, "cannot accept connections now");
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        }
+    }
+}
+
+async fn enter(
+    inner: Rc<Inner>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    transport: Transport,
+    mut seat: Seat,
+    reports: mpsc::Sender<Report>,
+) {
+    let _ = stream.set_nodelay(true);
+    let Ok(local) = stream.local_addr() else { return };
+    let why = match tokio::time::timeout(HANDSHAKE, shake(&inner, stream, transport)).await {
+        Ok(Ok(line)) => {
+            seat.settle();
+            // The loop is gone where nobody hears it.
+            let _ = reports.send(Report::Accepted(Connection { transport, local, peer, line }, seat)).await;
+            return;
+        }
+        Ok(Err(why)) => why,
+        Err(_) => "it took too long".to_owned(),
+    };
+    // Somebody who sets up a phone looks here; somebody who knocks a thousand times fills no disk.
+    let now = Instant::now();
+    if inner.told.get().is_none_or(|told| now.duration_since(told) >= TELL) {
+        inner.told.set(Some(now));
+        tracing::info!("{peer} does not come in over {}: {why}", transport.via());
+    }
+}
+
+async fn shake(inner: &Inner, stream: impl Duplex + 'static, transport: Transport) -> Result<Line, String> {
+    let stream: Box<dyn Duplex> = match transport.is_secure() {
+        false => Box::new(stream),
+        true => {
+            let welcomer = inner.welcomer.borrow().clone();
+            let welcomer = welcomer.ok_or("there is no certificate")?;
+            Box::new(welcomer.accept(stream).await.map_err(|error| format!("TLS: {error}"))?)
+        }
+    };
+    if !transport.is_web() {
+        return Ok(Line::Bytes(stream));
+    }
+    let origins = inner.origins.borrow().clone();
+    let socket = ws::accept(stream, &origins).await?;
+    Ok(Line::Messages(Box::new(socket)))
+}
+
+/// Who is here, by address.
+#[derive(Clone, Default)]
+struct Census(Rc<RefCell<Counts>>);
+
+#[derive(Default)]
+struct Counts {
+    all: Count,
+    by_host: HashMap<IpAddr, Count>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Count {
+    open: usize,
+    half: usize,
+}
+
+/// A place among the connections, given back when it is dropped.
+pub struct Seat {
+    census: Census,
+    host: IpAddr,
+    half: bool,
+}
+
+impl Census {
+    fn seat(&self, host: IpAddr, half: bool) -> Option<Seat> {
+        let mut counts = self.0.borrow_mut();
+        let of_host = counts.by_host.get(&host).copied().unwrap_or_default();
+        let full = counts.all.open >= CONNECTIONS || of_host.open >= CONNECTIONS_PER_HOST;
+        let waiting = counts.all.half >= HALF_OPEN || of_host.half >= HALF_OPEN_PER_HOST;
+        if full || half && waiting {
+            return None;
+        }
+        counts.change(host, |count| {
+            count.open += 1;
+            count.half += usize::from(half);
+        });
+        Some(Seat { census: self.clone(), host, half })
+    }
+}
+
+impl Counts {
+    fn change(&mut self, host: IpAddr, change: impl Fn(&mut Count)) {
+        change(&mut self.all);
+        let count = self.by_host.entry(host).or_default();
+        change(count);
+        if count.open == 0 {
+            self.by_host.remove(&host);
+        }
+    }
+}
+
+impl Seat {
+    /// The handshake is done.
+    fn settle(&mut self) {
+        if std::mem::take(&mut self.half) {
+            self.census.0.borrow_mut().change(self.host, |count| count.half = count.half.saturating_sub(1));
+        }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.settle();
+        self.census.0.borrow_mut().change(self.host, |count| count.open = count.open.saturating_sub(1));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_address_takes_few_places_and_none_for_good() {
+        let census = Census::default();
+        let (one, other): (IpAddr, IpAddr) = ([10, 0, 0, 1].into(), [10, 0, 0, 2].into());
+        let mut seats: Vec<Seat> = (0..HALF_OPEN_PER_HOST).map(|_| census.seat(one, true).unwrap()).collect();
+        assert!(census.seat(one, true).is_none(), "too many handshakes at once");
+        assert!(census.seat(other, true).is_some(), "which keeps nobody else out");
+        seats.iter_mut().for_each(Seat::settle);
+        while let Some(mut seat) = census.seat(one, true) {
+            seat.settle();
+            seats.push(seat);
+        }
+        assert_eq!(seats.len(), CONNECTIONS_PER_HOST);
+        seats.clear();
+        assert!(census.0.borrow().by_host.is_empty());
+        assert_eq!((census.0.borrow().all.open, census.0.borrow().all.half), (0, 0));
+    }
+
+    #[test]
+    fn handshakes_from_everywhere_leave_room_for_those_who_are_through() {
+        let census = Census::default();
+        let host = |nth: usize| IpAddr::from(u32::try_from(nth).unwrap().to_be_bytes());
+        let waiting: Vec<Seat> = (0..HALF_OPEN).filter_map(|nth| census.seat(host(nth), true)).collect();
+        assert_eq!(waiting.len(), HALF_OPEN);
+        assert!(census.seat(host(HALF_OPEN), true).is_none());
+        assert!(census.seat(host(HALF_OPEN), false).is_some());
+        let open: Vec<Seat> = (0..2000).filter_map(|nth| census.seat(host(10_000 + nth), false)).collect();
+        assert_eq!(open.len() + waiting.len(), CONNECTIONS);
+    }
+
+    fn inner() -> Inner {
+        Inner {
+            census: Census::default(),
+            welcomer: RefCell::default(),
+            origins: RefCell::default(),
+            told: Cell::default(),
+        }
+    }
+
+    /// Whoever connects and says nothing is gone after the time of a handshake.
+    #[tokio::test(start_paused = true)]
+    async fn a_handshake_has_its_time() {
+        let (near, _far) = tokio::io::duplex(1024);
+        let before = tokio::time::Instant::now();
+        let inner = inner();
+        let shaken = tokio::time::timeout(HANDSHAKE, shake(&inner, near, Transport::Ws)).await;
+        assert!(shaken.is_err() && before.elapsed() == HANDSHAKE);
+    }
+}
