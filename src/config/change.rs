@@ -114,9 +114,7 @@ fn same_flow(old: &Upstream, new: &Upstream) -> bool {
         let login = |peer: &super::PeerLogin| (peer.user.clone(), peer.password.expose_secret().to_owned());
         upstream.peer.as_ref().map(login)
     };
-    old.name == new.name
-        && (&old.server, old.transport, &old.domain) == (&new.server, new.transport, &new.domain)
-        && peer(old) == peer(new)
+    old.name == new.name && (&old.edges, &old.domain) == (&new.edges, &new.domain) && peer(old) == peer(new)
 }
 
 /// The account by which the house itself speaks there.

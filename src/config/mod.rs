@@ -20,6 +20,7 @@ use sipliance_driver::{Framing, Wake};
 
 use crate::device::profile::{Model, Watched};
 pub use crate::sip::Transport;
+pub use crate::sip::locate::Wanted;
 
 /// A whole checked configuration: what `run` works with. Never changed in place; a reload makes a
 /// new one.
@@ -161,12 +162,8 @@ pub struct UserSecret {
 pub struct Upstream {
     /// Name in the home file.
     pub name: String,
-    /// Where requests go (resolved by the shell): `host:port`.
-    pub server: HostPort,
-    /// How.
-    pub transport: Transport,
-    /// What TLS and WebSockets need to know besides.
-    pub dial: Dial,
+    /// The ways to it: a server, or several edge proxies (RFC 5626 §4.2.1). Never empty.
+    pub edges: Vec<Edge>,
     /// The registrar's domain: Request-URI of REGISTER.
     pub domain: String,
     /// Wanted lifetime of a binding.
@@ -179,6 +176,24 @@ pub struct Upstream {
     pub peer: Option<PeerLogin>,
     /// Publish the presence of each appliance that has an address there.
     pub publish: bool,
+}
+
+/// One way to a server elsewhere, which keeps a flow of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Edge {
+    /// Where, as the home file says it; what it leaves open is found by RFC 3263.
+    pub server: Wanted,
+    /// What TLS and WebSockets need to know besides.
+    pub dial: Dial,
+    /// It is a proxy before the registrar, and stands in the Route of what it is to pass on.
+    pub is_proxy: bool,
+}
+
+impl Upstream {
+    /// The first of the ways to it.
+    pub fn server(&self) -> Option<&Wanted> {
+        self.edges.first().map(|edge| &edge.server)
+    }
 }
 
 /// Who we are to another gateway that we do not register at.

@@ -37,6 +37,7 @@ mod subscribe;
 mod surface;
 mod tell;
 mod upstream;
+mod ways;
 mod wish;
 pub mod xcap;
 
@@ -59,6 +60,7 @@ use crate::event::custom::CustomLists;
 use crate::event::{self, Cache, Documents, Rooms};
 use crate::limits;
 use crate::sip::auth::{self, Algorithm};
+use crate::sip::flow::stun;
 use crate::sip::notifier::rate::Rates;
 use crate::sip::notifier::{Answered, End, Notifier};
 use crate::sip::publication::Publications;
@@ -76,6 +78,7 @@ pub use self::kept::{Key, Kind};
 use self::keyed::Keyed;
 pub use self::status::{DeviceStatus, ElsewhereStatus, RegistrationStatus, Status};
 pub use self::surface::{Counters, Input, Notice, Output};
+pub use self::ways::FlowStatus;
 
 /// See the module.
 #[derive(Debug)]
@@ -93,6 +96,7 @@ pub struct Gateway {
     auth: auth::Server,
     registrations: Keyed<Registration>,
     upstreams: Keyed<upstream::Upstream>,
+    ways: Keyed<ways::Way>,
     flows: HashMap<FlowId, Flow>,
     pending: HashMap<CommandId, command::Pending>,
     batches: batch::Batches,
@@ -168,6 +172,7 @@ impl Gateway {
             auth,
             registrations: Keyed::default(),
             upstreams: Keyed::default(),
+            ways: Keyed::default(),
             flows: HashMap::new(),
             pending: HashMap::new(),
             batches: batch::Batches::default(),
@@ -219,10 +224,10 @@ impl Gateway {
                 let hop = Hop { flow, transport, local, peer };
                 let unproven =
                     (upstream.is_none() && transport.is_reliable()).then(|| now.mono + limits::UNPROVEN_IDLE);
-                self.flows
-                    .insert(flow, Flow { hop, framer: Framer::default(), upstream, unproven, partial: None });
+                let framer = if upstream.is_some() { Framer::of_client() } else { Framer::default() };
+                self.flows.insert(flow, Flow { hop, framer, upstream, unproven, partial: None });
                 if let Some(upstream) = upstream {
-                    self.on_upstream_open(upstream, hop, now);
+                    self.on_way_open(upstream, hop, now);
                 }
             }
             Input::Closed { flow, why } => self.on_closed(flow, &why, now),
@@ -233,6 +238,7 @@ impl Gateway {
                 let answer = self.on_http(request, peer, now);
                 self.outputs.push_back(Output::Answer { ticket, answer });
             }
+            Input::Network => self.on_network(now),
             Input::Reload(config) => self.reload(config, now),
             Input::Shutdown => self.shut_down(now),
         }
@@ -287,6 +293,7 @@ impl Gateway {
         let flows = self.flows.values().filter_map(Flow::deadline).min();
         let registrations = self.registrations.values().filter_map(Registration::next_deadline).min();
         let upstreams = self.upstreams.values().filter_map(upstream::Upstream::next_deadline).min();
+        let ways = self.ways.values().filter_map(ways::Way::next_deadline).min();
         let announcements =
             self.announcements.values().filter_map(announce::Announcement::next_deadline).min();
         let remotes = self.remotes.values().filter_map(remote::Remote::next_deadline).min();
@@ -302,6 +309,7 @@ impl Gateway {
             flows,
             registrations,
             upstreams,
+            ways,
             remotes,
             announcements,
         ]
@@ -324,6 +332,10 @@ impl Gateway {
     }
 
     fn on_packet(&mut self, hop: Hop, bytes: &[u8], now: Now) {
+        self.heard(hop, now);
+        if stun::is_stun(bytes) {
+            return self.on_stun(hop, bytes, now);
+        }
         // Keep-alives of phones behind NAT: CRLFs, single NULs.
         if bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
             return;
@@ -371,7 +383,7 @@ impl Gateway {
             ClientEvent::TimedOut(User::Register(id)) => {
                 if let Some(registration) = self.registrations.get_mut(id.0) {
                     registration.on_timeout(&mut self.rng, now);
-                    self.tell_registration(id.0);
+                    self.on_registration(id.0, now);
                 }
             }
             ClientEvent::TimedOut(User::Order(id)) => self.on_order_timeout(id, now),

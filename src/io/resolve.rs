@@ -32,6 +32,8 @@ pub struct Resolver {
     /// The last answer with records to each question: good enough while no name server answers.
     good: RefCell<HashMap<Query, Records>>,
     bad: RefCell<HashMap<Target, Instant>>,
+    /// What each who asked took last.
+    taken: RefCell<HashMap<usize, Target>>,
 }
 
 impl Resolver {
@@ -71,6 +73,22 @@ impl Resolver {
         // Stable: the order stays among those that are equally good.
         targets.sort_by_key(|target| bad.get(target).copied());
         Ok(targets)
+    }
+
+    /// Somebody asks who asked before: what he took then did not last.
+    pub fn asked_again(&self, asking: usize) {
+        if let Some(target) = self.taken.borrow_mut().remove(&asking) {
+            self.failed(target);
+        }
+    }
+
+    /// What somebody took.
+    pub fn took(&self, asking: usize, target: Target) {
+        let mut taken = self.taken.borrow_mut();
+        if taken.len() >= REMEMBERED {
+            taken.clear();
+        }
+        taken.insert(asking, target);
     }
 
     /// A target did not answer: the others come before it for a while.

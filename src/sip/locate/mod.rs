@@ -262,6 +262,23 @@ impl Walk {
 }
 
 impl Wanted {
+    /// Whether nothing but TLS is meant.
+    pub fn is_secure(&self) -> bool {
+        self.transport.is_some_and(Transport::is_secure)
+    }
+
+    /// For people: the name, and what is said besides.
+    pub fn words(&self) -> String {
+        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        self.port.map_or(host.clone(), |port| format!("{host}:{port}"))
+    }
+
+    /// A Route that leads there.
+    pub fn route(&self) -> String {
+        let param = self.transport.map_or("", Transport::uri_param);
+        format!("<sip:{}{param};lr>", self.words())
+    }
+
     /// Whether there is nothing but addresses to ask for.
     fn is_plain(&self) -> bool {
         self.port.is_some() || self.host.parse::<IpAddr>().is_ok()

@@ -335,6 +335,23 @@ impl Notifier {
         }
     }
 
+    /// Dialogs that went over a flow that is gone go on over another one to the same server. Each watcher is
+    /// told the newest state, and where we are now.
+    pub fn move_flow(&mut self, gone: FlowId, hop: Hop, now: Now) {
+        let ids: Vec<_> = self.ids().collect();
+        for id in ids {
+            let Some(subscription) = self.get_mut(id).filter(|it| it.dialog.hop.flow == gone) else {
+                continue;
+            };
+            subscription.dialog.move_to(hop);
+            subscription.outstanding = false;
+            subscription.lost = false;
+            subscription.dirty = true;
+            subscription.next_page = 0;
+            self.schedule(id, now);
+        }
+    }
+
     /// Deals with every deadline that has passed.
     pub fn on_deadline(&mut self, now: Now) {
         self.forget_deadlines();

@@ -61,8 +61,7 @@ impl Identity {
     pub fn is_same(&self, other: &Self) -> bool {
         use secrecy::ExposeSecret as _;
         self.is_address_of(other)
-            && (&self.auth_user, self.expires, &self.route)
-                == (&other.auth_user, other.expires, &other.route)
+            && (&self.auth_user, self.expires, &self.route) == (&other.auth_user, other.expires, &other.route)
             && self.password.expose_secret() == other.password.expose_secret()
     }
 }
@@ -120,6 +119,10 @@ pub struct Registration {
     another_up: bool,
     /// The last failure was that nobody answered.
     silent: bool,
+    /// The last failure was a 430.
+    flow_failed: bool,
+    /// It was tried early after the last silence.
+    hurried: bool,
     /// When to send the next REGISTER by itself.
     wake: Option<Instant>,
     leaving: bool,
@@ -158,6 +161,8 @@ impl Registration {
             terms: Terms::default(),
             another_up: false,
             silent: false,
+            flow_failed: false,
+            hurried: false,
             wake: None,
             leaving: false,
             instance: instance::of(&identity),
@@ -245,6 +250,31 @@ impl Registration {
         }
     }
 
+    /// Whether it is registered.
+    pub fn stands(&self) -> bool {
+        matches!(self.standing, Standing::Registered { .. })
+    }
+
+    /// Whether it failed because nobody answered.
+    pub fn is_silent(&self) -> bool {
+        self.silent && matches!(self.standing, Standing::Failed { .. })
+    }
+
+    /// Whether an edge proxy said that the flow itself is dead (RFC 5626 §11.5: 430).
+    pub fn flow_failed(&self) -> bool {
+        self.flow_failed && matches!(self.standing, Standing::Failed { .. })
+    }
+
+    /// The flow is another one, and as nobody answered on the last, the next attempt keeps its time.
+    pub fn on_flow_moved(&mut self, hop: Hop) {
+        self.hop = Some(hop);
+    }
+
+    /// Nobody at all answered a small question either: the silence is that of the network.
+    pub fn on_network_gone(&mut self) {
+        self.hurried = false;
+    }
+
     /// Whether another flow to the same registrar works: then this one waits longer after a failure.
     pub fn set_another_up(&mut self, up: bool) {
         self.another_up = up;
@@ -252,8 +282,10 @@ impl Registration {
 
     /// The network is back, or the way to the registrar: what failed because nobody answered is tried again
     /// at once, after a short random wait.
+    /// Once for each silence: a registrar that goes on being silent while its host answers is a registrar with
+    /// troubles of its own.
     pub fn on_network_back(&mut self, rng: &mut ChaCha8Rng, now: Now) {
-        if self.silent && matches!(self.standing, Standing::Failed { .. }) && !self.leaving {
+        if self.is_silent() && !self.leaving && !std::mem::replace(&mut self.hurried, true) {
             let again = now.mono + Duration::from_millis(rng.random_range(0..5_000));
             self.wake = self.wake.map(|at| at.min(again));
         }
@@ -320,6 +352,7 @@ impl Registration {
                     .and_then(retry_after)
                     .or((status == 403).then_some(REFUSED_WAIT));
                 self.fail(why, wait, rng, now);
+                self.flow_failed = status == 430;
             }
         }
     }
@@ -344,6 +377,7 @@ impl Registration {
         self.strays = if self.terms.outbound { Vec::new() } else { ours.strays(response) };
         let since_ms = *self.since_ms.get_or_insert(now.wall_ms);
         self.backoff.works();
+        self.hurried = false;
         self.challenges = 0;
         self.standing =
             Standing::Registered { since_ms, until: now.mono + Duration::from_secs(u64::from(granted)) };
@@ -407,7 +441,7 @@ impl Registration {
         let backoff = self.backoff.failed(self.another_up, rng);
         let again = now.mono + wait.unwrap_or(backoff);
         self.since_ms = None;
-        self.silent = false;
+        (self.silent, self.flow_failed) = (false, false);
         self.terms = Terms::default();
         self.standing = Standing::Failed { why, again };
         self.wake = (!self.leaving).then_some(again);
