@@ -387,9 +387,11 @@ impl Gateway {
     /// While nobody answers over UDP, a small question now and then finds out when somebody does.
     fn set_probe(&mut self, key: usize, now: Now) {
         let Some(way) = self.ways.get(key) else { return };
+        // None of them stands, and none is being tried just now.
         let silent = |key: &usize| self.registrations.get(*key).is_some_and(Registration::is_silent);
-        let wanted =
-            way.hop.is_some_and(|hop| !hop.transport.is_reliable()) && way.registrations.iter().any(silent);
+        let wanted = way.hop.is_some_and(|hop| !hop.transport.is_reliable())
+            && !way.registrations.is_empty()
+            && way.registrations.iter().all(silent);
         let wait = Duration::from_secs_f64(self.rng.random_range(PROBE));
         if let Some(way) = self.ways.get_mut(key) {
             way.probe = way.probe.filter(|_| wanted).or(wanted.then_some(now.mono + wait));
@@ -397,10 +399,21 @@ impl Gateway {
     }
 
     fn probe(&mut self, key: usize, now: Now) {
+        if let Some(way) = self.ways.get_mut(key) {
+            way.probe = None;
+        }
+        self.set_probe(key, now);
         let Some(way) = self.ways.get_mut(key) else { return };
-        way.probe = None;
+        if way.probe.take().is_none() {
+            return;
+        }
         if way.probes >= PROBES {
             // Perhaps its name leads somewhere else by now.
+            for registration in way.registrations.clone() {
+                if let Some(registration) = self.registrations.get_mut(registration) {
+                    registration.on_flow_moving();
+                }
+            }
             self.renew(key);
             return self.connect(key);
         }

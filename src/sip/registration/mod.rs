@@ -265,7 +265,12 @@ impl Registration {
         self.flow_failed && matches!(self.standing, Standing::Failed { .. })
     }
 
-    /// The flow is another one, and as nobody answered on the last, the next attempt keeps its time.
+    /// As nobody answers on the flow, another one is made: the next attempt keeps its time, and waits for that.
+    pub fn on_flow_moving(&mut self) {
+        self.hop = None;
+    }
+
+    /// The other one is there.
     pub fn on_flow_moved(&mut self, hop: Hop) {
         self.hop = Some(hop);
     }
@@ -293,7 +298,7 @@ impl Registration {
 
     /// Sends what is due.
     pub fn on_deadline(&mut self, transactions: &mut Transactions<User>, now: Now) {
-        if self.wake.is_some_and(|at| at <= now.mono) {
+        if self.hop.is_some() && self.wake.is_some_and(|at| at <= now.mono) {
             self.wake = None;
             self.challenges = 0;
             self.send(transactions, None, now);
@@ -302,7 +307,7 @@ impl Registration {
 
     /// The next moment at which something has to be done.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.wake
+        self.wake.filter(|_| self.hop.is_some())
     }
 
     /// Takes the binding back, also one that is just being made: the gateway stops, or the address is
