@@ -74,7 +74,18 @@ async fn serve_local(service: Service) -> Result<(), String> {
         store.load(kept.iter().map(String::as_str), &mut gateway);
     }
     let (notices, audit) = (service.notices, config.audit.clone());
-    let parts = Parts { gateway, drivers, ports, doors, signals, questions, notices, audit, store };
+    let parts = Parts {
+        gateway,
+        drivers,
+        ports,
+        doors,
+        https: config.https,
+        signals,
+        questions,
+        notices,
+        audit,
+        store,
+    };
     let shell =
         Shell::new(parts).map_err(|why| cannot("open the audit file", config.audit.as_deref(), &why))?;
     let mut control = service.control;

@@ -154,7 +154,7 @@ fn sections(mut map: MapReader<'_>, library: &mut Library<'_>, build: &mut Build
     let audit = map.text("audit", &mut build.faults).map(|path| build.resolve(&path));
     let state = state::state(&mut map, build);
     let http_node = map.take("http");
-    let http = http::http(http_node, build);
+    let (http, https) = http::http(http_node, tls.is_some(), build);
     http::check_kept(http_node, &http, state.is_some(), build);
     map.finish(&mut build.faults);
     let links = links.finish(devices_node.is_some(), build);
@@ -190,6 +190,7 @@ fn sections(mut map: MapReader<'_>, library: &mut Library<'_>, build: &mut Build
         audit,
         state,
         http,
+        https,
     })
 }
 

@@ -66,6 +66,8 @@ pub struct Config {
     pub state: Option<std::path::PathBuf>,
     /// Where clients read and write those documents over HTTP. Empty: nowhere.
     pub http: Vec<SocketAddr>,
+    /// Whether that is HTTPS.
+    pub https: bool,
 }
 
 /// What the gateway calls itself.

@@ -42,9 +42,9 @@ impl Gateway {
         (request.hop.transport.is_reliable() || text.len() <= DATAGRAM).then_some(text)
     }
 
-    /// Whether a list may be said over this hop, where everybody on the way can read it: only at home.
+    /// Whether a list may be said over this hop: where everybody on the way can read it, only at home.
     fn may_carry(&self, hop: Hop) -> bool {
-        self.speaks_2000() && is_private(hop.peer.ip())
+        self.speaks_2000() && (hop.transport.is_secure() || is_private(hop.peer.ip()))
     }
 
     /// What the user may see of the house, by room.

@@ -145,7 +145,10 @@ fn registration_status(
 ) -> RegistrationStatus {
     let left = |at: std::time::Instant| at.saturating_duration_since(now.mono).as_secs();
     let (state, words) = match registration.standing() {
-        Standing::NoFlow => ("no flow", "no way to the registrar now; trying again".to_owned()),
+        Standing::NoFlow => match registration.no_way() {
+            Some(why) => ("no flow", format!("no way to it: {why}; trying again")),
+            None => ("no flow", "no way to the registrar now; trying again".to_owned()),
+        },
         Standing::Trying => ("trying", "asked, no answer yet".to_owned()),
         Standing::Registered { since_ms, until } => {
             let since =

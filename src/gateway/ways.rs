@@ -245,6 +245,12 @@ impl Gateway {
         way.retry = Some(now.mono + wait.mul_f64(factor));
         way.since_ms = None;
         way.fault = Some((now.wall_ms, why.to_owned()));
+        for registration in way.registrations.clone() {
+            if let Some(registration) = self.registrations.get_mut(registration) {
+                registration.on_no_way(why);
+            }
+        }
+        let Some(way) = self.ways.get(key) else { return };
         let words = way.edge.server.words();
         let settings = self.upstreams.get(upstream).map(|it| &it.settings);
         let address = settings.map(|settings| match settings.edges.len() {

@@ -28,6 +28,7 @@ const HANDSHAKE: Duration = Duration::from_secs(8);
 const TELL: Duration = Duration::from_secs(10);
 
 /// What every door of the gateway shares.
+#[derive(Clone)]
 pub struct Doors(Rc<Inner>);
 
 struct Inner {
@@ -64,6 +65,17 @@ impl Doors {
     /// Lets in who comes to `listener` until the loop is gone.
     pub fn open(&self, listener: TcpListener, transport: Transport, reports: mpsc::Sender<Report>) {
         tokio::task::spawn_local(accept(self.0.clone(), listener, transport, reports));
+    }
+}
+
+impl Doors {
+    /// Speaks TLS over a connection that is counted elsewhere.
+    ///
+    /// # Errors
+    /// What the other side did.
+    pub async fn secure(&self, stream: impl Duplex + 'static) -> Result<Box<dyn Duplex>, String> {
+        let late = |_| Err("it took too long".to_owned());
+        tokio::time::timeout(HANDSHAKE, secure(&self.0, stream)).await.unwrap_or_else(late)
     }
 }
 
@@ -127,11 +139,7 @@ async fn enter(
 async fn shake(inner: &Inner, stream: impl Duplex + 'static, transport: Transport) -> Result<Line, String> {
     let stream: Box<dyn Duplex> = match transport.is_secure() {
         false => Box::new(stream),
-        true => {
-            let welcomer = inner.welcomer.borrow().clone();
-            let welcomer = welcomer.ok_or("there is no certificate")?;
-            Box::new(welcomer.accept(stream).await.map_err(|error| format!("TLS: {error}"))?)
-        }
+        true => secure(inner, stream).await?,
     };
     if !transport.is_web() {
         return Ok(Line::Bytes(stream));
@@ -139,6 +147,12 @@ async fn shake(inner: &Inner, stream: impl Duplex + 'static, transport: Transpor
     let origins = inner.origins.borrow().clone();
     let socket = ws::accept(stream, &origins).await?;
     Ok(Line::Messages(Box::new(socket)))
+}
+
+async fn secure(inner: &Inner, stream: impl Duplex + 'static) -> Result<Box<dyn Duplex>, String> {
+    let welcomer = inner.welcomer.borrow().clone();
+    let welcomer = welcomer.ok_or("there is no certificate")?;
+    Ok(Box::new(welcomer.accept(stream).await.map_err(|error| format!("TLS: {error}"))?))
 }
 
 /// Who is here, by address.

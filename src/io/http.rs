@@ -1,6 +1,6 @@
 //! HTTP: connections, bytes and time; what is asked is answered by the gateway.
 //!
-//! Plain HTTP, for this machine and the network at home, or behind a proxy that speaks TLS.
+//! With TLS, or plain for this machine and the network at home.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -18,6 +18,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 
+use super::door::Doors;
+use super::stream::Duplex;
 use crate::gateway::xcap::{Answer, Request};
 use crate::limits;
 
@@ -59,20 +61,20 @@ const LONGEST: Duration = Duration::from_secs(120);
 /// Connections by address.
 type Open = Rc<RefCell<HashMap<IpAddr, usize>>>;
 
-/// Accepts until the loop is gone, on each of the listeners.
-pub fn serve(listeners: Vec<TcpListener>, to: &mpsc::Sender<Asked>) {
+/// Accepts until the loop is gone, on each of the listeners; over TLS where there are `doors`.
+pub fn serve(listeners: Vec<TcpListener>, doors: Option<&Doors>, to: &mpsc::Sender<Asked>) {
     let open = Open::default();
     for listener in listeners {
-        tokio::task::spawn_local(accept(listener, open.clone(), to.clone()));
+        tokio::task::spawn_local(accept(listener, doors.cloned(), open.clone(), to.clone()));
     }
 }
 
-async fn accept(listener: TcpListener, open: Open, to: mpsc::Sender<Asked>) {
+async fn accept(listener: TcpListener, doors: Option<Doors>, open: Open, to: mpsc::Sender<Asked>) {
     while !to.is_closed() {
         match listener.accept().await {
             Ok((stream, peer)) => {
                 if let Some(place) = Place::take(&open, peer) {
-                    tokio::task::spawn_local(connection(stream, peer, place, to.clone()));
+                    tokio::task::spawn_local(enter(stream, peer, place, doors.clone(), to.clone()));
                 }
             }
             Err(error) => {
@@ -115,8 +117,24 @@ impl Drop for Place {
     }
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, place: Place, to: mpsc::Sender<Asked>) {
+async fn enter(
+    stream: TcpStream,
+    peer: SocketAddr,
+    place: Place,
+    doors: Option<Doors>,
+    to: mpsc::Sender<Asked>,
+) {
     let _ = stream.set_nodelay(true);
+    match doors {
+        None => connection(stream, peer, place, to).await,
+        Some(doors) => match doors.secure(stream).await {
+            Ok(stream) => connection(stream, peer, place, to).await,
+            Err(why) => tracing::debug!(%peer, why, "no HTTPS"),
+        },
+    }
+}
+
+async fn connection(stream: impl Duplex, peer: SocketAddr, place: Place, to: mpsc::Sender<Asked>) {
     let service = service_fn(|request| {
         let to = to.clone();
         async move { Ok::<_, Infallible>(respond(answer(request, peer.ip(), &to).await)) }

@@ -91,6 +91,8 @@ pub struct Parts {
     pub ports: Ports,
     /// Who may come in, and how.
     pub doors: Doors,
+    /// Whether documents are read and written over TLS.
+    pub https: bool,
     /// Stop and reload.
     pub signals: mpsc::Receiver<Signal>,
     /// Questions of `sipliance status`.
@@ -119,7 +121,7 @@ impl Shell {
         let audit = parts.audit.map(|path| Audit::open(&path)).transpose()?;
         let Ports { sockets, listeners, http, .. } = parts.ports;
         let (asked_to, asked) = mpsc::channel(http::REQUESTS);
-        http::serve(http, &asked_to);
+        http::serve(http, parts.https.then(|| parts.doors.clone()).as_ref(), &asked_to);
         for (listener, transport) in listeners {
             parts.doors.open(listener, transport, report_to.clone());
         }

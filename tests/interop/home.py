@@ -37,8 +37,10 @@ def write(lab, domain, broker, upstream=None, secrets=None, others=None, devices
     return listen, ["run", "--config", str(path)]
 
 
-def start(lab, domain, broker, name="home", **more):
+def start(lab, domain, broker, name="home", control=None, **more):
     listen, arguments = write(lab, domain, broker, name=name, **more)
+    if control:
+        arguments += ["--control", str(control)]
     return Gateway(lab, arguments, listen, name=f"gateway-{name}")
 
 

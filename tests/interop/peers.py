@@ -11,19 +11,20 @@ from lab import HERE, check, free_port, until
 class Kamailio:
     """Registrar (digest) and proxy of example.com; with another configuration its presence server."""
 
-    def __init__(self, lab, password, host="127.0.0.1", algorithm="MD5", config="kamailio.cfg"):
+    def __init__(self, lab, password, host="127.0.0.1", algorithm="MD5", config="kamailio.cfg", **more):
         lab.need("kamailio")
         self.lab, self.password, self.algorithm = lab, password, algorithm
-        self.config = config
+        self.config, self.more = config, more
         self.address = (host, free_port(host))
         self.program = None
         self.begin()
 
     def begin(self):
         host, port = self.address
-        folder = self.lab.folder / "kamailio"
+        # There may be several of them at once.
+        folder = self.lab.folder / f"kamailio-{port}"
         folder.mkdir(exist_ok=True)
-        filled = {"HOST": host, "PORT": port, "PASSWORD": self.password, "ALGORITHM": self.algorithm, "TABLES": folder / "tables"}
+        filled = {"HOST": host, "PORT": port, "PASSWORD": self.password, "ALGORITHM": self.algorithm, "TABLES": folder / "tables", **self.more}
         words = [f"--substdef=!{name}!{value}!g" for name, value in filled.items()]
         self.program = self.lab.start("kamailio", ["kamailio", "-DD", "-E", "-f", HERE / "kamailio" / self.config,
                                                    "-Y", folder, "-P", folder / "pid", "-m", "32", "-M", "8", *words],
@@ -43,7 +44,7 @@ class Baresip:
     A contact is (name, URI, parameters): `presence=p2p` has it watched. Texts go to the first contact.
     """
 
-    def __init__(self, lab, name, account, contacts=(), modules=()):
+    def __init__(self, lab, name, account, contacts=(), modules=(), settings=()):
         lab.need("baresip")
         self.control_port = free_port()
         folder = lab.folder / name
@@ -51,7 +52,7 @@ class Baresip:
                  "audio_player aufile,/dev/null", "audio_source ausine,440", "audio_alert aufile,/dev/null",
                  "module_path /usr/lib/baresip/modules", "module g711.so", "module ausine.so", "module aufile.so",
                  "module_tmp account.so", "module_app contact.so", "module_app menu.so", "module_app presence.so", *[f"module_app {name}.so" for name in modules],
-                 "module ctrl_tcp.so", f"ctrl_tcp_listen 127.0.0.1:{self.control_port}", "ringback_disabled yes"]
+                 "module ctrl_tcp.so", f"ctrl_tcp_listen 127.0.0.1:{self.control_port}", "ringback_disabled yes", *settings]
         lab.write(f"{name}/config", "\n".join(lines) + "\n")
         lab.write(f"{name}/accounts", account + "\n")
         lab.write(f"{name}/contacts", "".join(f'"{who}" <{uri}>;{more}\n' for who, uri, more in contacts))

@@ -1,6 +1,6 @@
 """A small SIP user agent for tests, written against the RFCs and not against the gateway.
 
-It speaks UDP and TCP, answers a digest challenge (MD5, SHA-256, with and without qop), keeps dialogs for
+It speaks UDP, TCP and TLS, answers a digest challenge (MD5, SHA-256, with and without qop), keeps dialogs for
 SUBSCRIBE and INVITE, answers what the other side sends and records every message. It has no thread: whoever
 waits for something turns the crank (`Ua.wait`), and every wait has an end.
 """
@@ -9,6 +9,7 @@ import hashlib
 import re
 import select
 import socket
+import ssl
 import time
 import uuid
 
@@ -125,17 +126,19 @@ def digest(challenge, user, password, method, uri, body=b"", nc=1, cnonce=None, 
 class Wire:
     """One socket that carries whole SIP messages and writes down each of them."""
 
-    def __init__(self, server, transport="udp", local=("127.0.0.1", 0)):
+    def __init__(self, server, transport="udp", local=("127.0.0.1", 0), ca=None):
         self.server, self.transport = server, transport
         self.transcript, self.buffer, self.closed = [], b"", False
         kind = socket.SOCK_DGRAM if transport == "udp" else socket.SOCK_STREAM
         self.socket = socket.socket(socket.AF_INET, kind)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.bind(local)
-        if transport == "tcp":
+        if transport != "udp":
             self.socket.settimeout(5)
             self.socket.connect(server)
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if transport == "tls":
+            self.socket = ssl.create_default_context(cafile=ca).wrap_socket(self.socket, server_hostname=server[0])
         self.local = self.socket.getsockname()
 
     def send(self, raw, to=None):
@@ -154,6 +157,9 @@ class Wire:
                 self.transcript.append((time.time(), "<-", whole))
                 return whole, self.server
             left = end - time.monotonic()
+            if self.transport == "tls" and self.socket.pending():
+                self._read()
+                continue
             if self.closed or not select.select([self.socket], [], [], max(0, left))[0]:
                 return None
             if self.transport == "udp":
@@ -208,12 +214,12 @@ class Ua:
 
     made = []       # every phone since the runner last emptied the list: for the transcript of a failure
 
-    def __init__(self, server, user, password=None, domain=None, transport="udp", host="127.0.0.1", algorithm=None):
+    def __init__(self, server, user, password=None, domain=None, transport="udp", host="127.0.0.1", algorithm=None, ca=None):
         self.user, self.password = user, password
         self.domain = domain or f"{server[0]}:{server[1]}"
         self.aor = f"sip:{user}@{self.domain}"
         self.algorithm = algorithm
-        self.wire = Wire(server, transport, (host, 0))
+        self.wire = Wire(server, transport, (host, 0), ca)
         self.contact = f"<sip:{user}@{self.wire.local[0]}:{self.wire.local[1]};transport={transport}>"
         self.requests, self.responses = [], {}
         self.answer = {}            # method -> status with which requests are answered; 200 without an entry

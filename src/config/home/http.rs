@@ -8,11 +8,17 @@ use crate::config::yaml::{MapReader, Node};
 /// Most sockets for HTTP; more is a fault.
 const MOST_SOCKETS: usize = 8;
 
-/// The sockets of `http.listen`. Nothing listens unless it is named here.
-pub(super) fn http(node: Option<&Node>, build: &mut Build<'_>) -> Vec<SocketAddr> {
+/// The sockets of `http.listen`, and whether they speak HTTPS. Nothing listens unless it is named here.
+pub(super) fn http(node: Option<&Node>, certified: bool, build: &mut Build<'_>) -> (Vec<SocketAddr>, bool) {
     let Some(mut map) = node.and_then(|node| MapReader::new(node, "http", &mut build.faults)) else {
-        return Vec::new();
+        return (Vec::new(), false);
     };
+    let secure_node = map.take("tls");
+    let secure = secure_node.and_then(|node| node.bool("http.tls", &mut build.faults)).unwrap_or(false);
+    if let Some(node) = secure_node.filter(|_| secure && !certified) {
+        let help = "add tls: {certificate: cert.pem, key: key.pem}".to_owned();
+        build.faults.error(Some(node.place), "http.tls", "HTTPS needs a certificate", Some(help));
+    }
     let node = map.require("listen", &mut build.faults);
     let texts = node.and_then(|node| node.texts("http.listen", &mut build.faults)).unwrap_or_default();
     map.finish(&mut build.faults);
@@ -36,7 +42,7 @@ pub(super) fn http(node: Option<&Node>, build: &mut Build<'_>) -> Vec<SocketAddr
         };
         build.faults.error(Some(place), &path, message, help);
     }
-    sockets
+    (sockets, secure)
 }
 
 /// What is written over HTTP should not be lost with the process.

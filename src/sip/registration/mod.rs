@@ -132,6 +132,8 @@ pub struct Registration {
     realm: Option<String>,
     /// What was last told: registered, or failed.
     told: Option<bool>,
+    /// Why there is no flow.
+    no_way: Option<String>,
 }
 
 /// Lifetimes up to this, in seconds, are refreshed before their half.
@@ -168,6 +170,7 @@ impl Registration {
             instance: instance::of(&identity),
             realm: None,
             told: None,
+            no_way: None,
             identity,
         }
     }
@@ -228,8 +231,19 @@ impl Registration {
     /// or many gateways do not come at once.
     pub fn on_flow_up(&mut self, hop: Hop, rng: &mut ChaCha8Rng, now: Now) {
         self.hop = Some(hop);
+        self.no_way = None;
         self.standing = Standing::Trying;
         self.wake = Some(now.mono + Duration::from_millis(rng.random_range(0..500)));
+    }
+
+    /// No flow came about.
+    pub fn on_no_way(&mut self, why: &str) {
+        self.no_way = Some(why.to_owned());
+    }
+
+    /// Why there is no flow, where it was tried.
+    pub fn no_way(&self) -> Option<&str> {
+        self.no_way.as_deref()
     }
 
     /// The flow is gone.

@@ -1,11 +1,11 @@
 'use strict';
-// JsSIP as a phone: node phone.js HOST PORT USER PASSWORD. It registers, watches the plug, switches it by MESSAGE, waits
+// JsSIP as a phone: node phone.js HOST PORT USER PASSWORD [URL OF A WEBSOCKET]. It registers, watches the plug, switches it by MESSAGE, waits
 // until somebody else switches it, and leaves. Each step prints one line of JSON; any failure ends it with 1.
 
 const JsSIP = require('jssip');
 const { Frames, Stream } = require('./stream.js');
 
-const [host, port, user, password] = process.argv.slice(2);
+const [host, port, user, password, url] = process.argv.slice(2);
 const PATIENCE = 20_000;
 
 function tell(step, more = {}) {
@@ -77,10 +77,20 @@ function framing() {
   }
 }
 
+/** A WebSocket as web pages have it, or a plain connection. */
+function socket() {
+  if (!url) return new Stream(host, Number(port));
+  // What a browser brings along.
+  global.WebSocket = class extends require('ws') {
+    constructor(to, protocol) { super(to, protocol, { origin: process.env.ORIGIN }); }
+  };
+  return new JsSIP.WebSocketInterface(url);
+}
+
 async function main() {
   framing();
-  const ua = new JsSIP.UA({ sockets: [new Stream(host, Number(port))], uri: `sip:${user}@${host}:${port}`, password, register: false, session_timers: false });
-  const connected = next(ua, 'connected');
+  const ua = new JsSIP.UA({ sockets: [socket()], uri: `sip:${user}@${host}:${port}`, password, register: false, session_timers: false });
+  const connected = next(ua, 'connected', ['disconnected']);
   ua.start();
   await connected;
   const registered = next(ua, 'registered', ['registrationFailed']);
