@@ -45,6 +45,8 @@ pub(super) struct Way {
     /// When a flow on which nobody answers is tried with a small question.
     probe: Option<Instant>,
     probes: u32,
+    /// Connections on end over which nobody answered.
+    mute: u32,
     /// Since when it is open, in milliseconds since 1970.
     since_ms: Option<i64>,
     /// What went wrong last: when, and in words.
@@ -76,6 +78,7 @@ impl Way {
             answers: false,
             probe: None,
             probes: 0,
+            mute: 0,
             since_ms: None,
             fault: None,
         }
@@ -236,6 +239,9 @@ impl Gateway {
         let (upstream, wanted) = (way.upstream, self.is_in_force(way.upstream));
         let factor = self.rng.random_range(0.5..1.0);
         let Some(way) = self.ways.get_mut(key) else { return };
+        if way.connecting {
+            way.mute = 0;
+        }
         (way.connecting, way.hop, way.alive, way.probe) = (false, None, None, None);
         if !wanted {
             return;
@@ -329,7 +335,7 @@ impl Gateway {
         let Some(way) = self.ways.get_mut(key) else { return };
         let (upstream, reliable) = (way.upstream, way.hop.is_some_and(|hop| hop.transport.is_reliable()));
         if stands {
-            way.failures = 0;
+            (way.failures, way.mute) = (0, 0);
             if let Some(alive) = &mut way.alive {
                 alive.agree(terms.keep.is_some(), terms.keep, &mut self.rng, now);
             }
@@ -341,7 +347,13 @@ impl Gateway {
             self.fail_flow(key, "the edge proxy says that the flow failed (430)", now);
         } else if silent && reliable && !way.answers {
             // No pong tells whether it lives: a stream on which nobody answers is given up.
+            way.mute = way.mute.saturating_add(1);
+            let again = self.registrations.get(registration).and_then(Registration::next_attempt);
             self.fail_flow(key, "nobody answers there", now);
+            // Connections come about and nobody is behind them: the next one has the patience of RFC 5626 §4.5.
+            if let (Some(way), Some(again)) = (self.ways.get_mut(key).filter(|way| way.mute > 1), again) {
+                way.retry = way.retry.map(|at| at.max(again));
+            }
         } else if matches!(
             self.registrations.get(registration).map(Registration::standing),
             Some(Standing::Failed { .. })

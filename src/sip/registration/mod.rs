@@ -274,6 +274,14 @@ impl Registration {
         self.silent && matches!(self.standing, Standing::Failed { .. })
     }
 
+    /// When it is tried again after a failure.
+    pub fn next_attempt(&self) -> Option<Instant> {
+        match self.standing {
+            Standing::Failed { again, .. } => Some(again),
+            _ => None,
+        }
+    }
+
     /// Whether an edge proxy said that the flow itself is dead (RFC 5626 §11.5: 430).
     pub fn flow_failed(&self) -> bool {
         self.flow_failed && matches!(self.standing, Standing::Failed { .. })
