@@ -26,6 +26,7 @@ mod dmp;
 mod filters;
 mod forms;
 mod isolate;
+mod ladders;
 mod lists;
 mod lossy;
 mod many;

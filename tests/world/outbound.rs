@@ -95,7 +95,9 @@ fn two_edges_are_two_flows_to_one_registrar() {
             };
             let (one, two) = (of(0), of(1));
             assert!(one.len() > 4 && two.len() > 4, "it is refreshed");
-            let calls = |texts: &[&str]| texts.iter().map(|it| field(it, "Call-ID")[0].to_owned()).collect::<BTreeSet<_>>();
+            let calls = |texts: &[&str]| {
+                texts.iter().map(|it| field(it, "Call-ID")[0].to_owned()).collect::<BTreeSet<_>>()
+            };
             assert_eq!((calls(&one).len(), calls(&two).len()), (1, 1));
             assert_ne!(calls(&one), calls(&two));
             for (text, edge) in one.iter().map(|it| (it, 1)).chain(two.iter().map(|it| (it, 2))) {
@@ -110,7 +112,10 @@ fn two_edges_are_two_flows_to_one_registrar() {
             }
         }
         let flows = wan.homes[0].gateway.status(wan.time()).flows;
-        assert!(flows.len() == 2 && flows.iter().all(|flow| flow.words.contains("seen there as 100.64.")), "{flows:?}");
+        assert!(
+            flows.len() == 2 && flows.iter().all(|flow| flow.words.contains("seen there as 100.64.")),
+            "{flows:?}"
+        );
     }
     assert_eq!(known.len(), 2, "one instance each, in both runs: {known:?}");
 }
@@ -288,14 +293,15 @@ fn a_network_that_is_back_is_used_within_thirty_seconds() {
 /// Somebody out there asks for the plug, over a binding at a living edge.
 fn ask(wan: &mut Wan, method: &str, nth: u32, more: &str) {
     let ways = wan.provider.ways_to(0, "101", wan.now);
-    let alive = ways.iter().rfind(|it| wan.provider.edges[it.edge].health == Health::Up).expect("a binding").clone();
+    let alive =
+        ways.iter().rfind(|it| wan.provider.edges[it.edge].health == Health::Up).expect("a binding").clone();
     let edge = &wan.provider.edges[alive.edge];
     let bytes = request(method, &alive.contact, edge, alive.transport, nth, more, "");
     let text = String::from_utf8(bytes.to_vec()).unwrap().replace("Content-Type: text/plain\r\n", "");
     wan.deliver(alive.edge, alive.source, alive.transport, text.into());
 }
 
-fn subscribe(wan: &mut Wan, nth: u32, more: &str) {
+pub fn subscribe(wan: &mut Wan, nth: u32, more: &str) {
     let more = format!(
         "Call-ID: sub\r\nCSeq: {nth} SUBSCRIBE\r\nMax-Forwards: 70\r\nContact: <sip:carla@203.0.113.9>\r\nEvent: appliance\r\nExpires: 3600\r\n{more}"
     );
@@ -329,7 +335,10 @@ fn a_watcher_hears_by_the_living_flow_and_may_ask_again_with_what_it_knows() {
         let told = wan.now;
         wan.run(secs(10));
         let after = notified(&wan, told);
-        assert!(!after.is_empty() && after.iter().all(|(edge, _)| *edge == 1 - over), "{transport}: {after:?}");
+        assert!(
+            !after.is_empty() && after.iter().all(|(edge, _)| *edge == 1 - over),
+            "{transport}: {after:?}"
+        );
         assert!(after[0].1.contains("\"vb\":true"), "{}", after[0].1);
         // It lost nothing, and says so when it asks again: nothing is sent twice.
         let text = &after.last().unwrap().1;
@@ -338,13 +347,31 @@ fn a_watcher_hears_by_the_living_flow_and_may_ask_again_with_what_it_knows() {
         let asked = wan.now;
         let ways = wan.provider.ways_to(0, "101", wan.now);
         let alive = ways.iter().find(|it| it.edge == 1 - over).unwrap().clone();
-        let more = format!("Call-ID: sub\r\nCSeq: 2 SUBSCRIBE\r\nMax-Forwards: 70\r\nContact: <sip:carla@203.0.113.9>\r\nEvent: appliance\r\nExpires: 3600\r\nSuppress-If-Match: {etag}\r\n");
-        let bytes = request("SUBSCRIBE", &alive.contact, &wan.provider.edges[alive.edge], alive.transport, 2, &more, "");
+        let more = format!(
+            "Call-ID: sub\r\nCSeq: 2 SUBSCRIBE\r\nMax-Forwards: 70\r\nContact: <sip:carla@203.0.113.9>\r\nEvent: appliance\r\nExpires: 3600\r\nSuppress-If-Match: {etag}\r\n"
+        );
+        let bytes = request(
+            "SUBSCRIBE",
+            &alive.contact,
+            &wan.provider.edges[alive.edge],
+            alive.transport,
+            2,
+            &more,
+            "",
+        );
         let text = String::from_utf8(bytes.to_vec()).unwrap();
-        let text = text.replace("Content-Type: text/plain\r\n", "").replace("101@provider.example>", &format!("101@provider.example>;tag={to}"));
+        let text = text
+            .replace("Content-Type: text/plain\r\n", "")
+            .replace("101@provider.example>", &format!("101@provider.example>;tag={to}"));
         wan.deliver(alive.edge, alive.source, alive.transport, text.into());
         wan.run(secs(2));
-        let answers = wan.provider.heard.iter().filter(|(at, ..)| *at >= asked).map(|(.., text)| &text[..11]).collect::<Vec<_>>();
+        let answers = wan
+            .provider
+            .heard
+            .iter()
+            .filter(|(at, ..)| *at >= asked)
+            .map(|(.., text)| &text[..11])
+            .collect::<Vec<_>>();
         assert_eq!(answers, ["SIP/2.0 204"], "{transport}");
     }
 }
@@ -355,7 +382,8 @@ fn publications_move_to_the_living_flow() {
     let mut wan = Wan::new(911, &[config], Provider::new(2));
     wan.run(secs(60));
     let over = |wan: &Wan, since: Duration| {
-        let of = wan.provider.heard.iter().filter(|(at, _, text)| *at >= since && text.starts_with("PUBLISH"));
+        let of =
+            wan.provider.heard.iter().filter(|(at, _, text)| *at >= since && text.starts_with("PUBLISH"));
         of.map(|(_, edge, _)| *edge).collect::<BTreeSet<_>>()
     };
     let first = over(&wan, secs(0));
@@ -376,10 +404,18 @@ fn a_stop_takes_back_what_every_flow_brought() {
     let since = wan.now;
     wan.tell(0, Input::Shutdown);
     wan.run(secs(2));
-    let gone: BTreeSet<usize> =
-        wan.provider.registers.iter().filter(|it| it.0 >= since && it.3.contains("Expires: 0")).map(|it| it.2).collect();
+    let gone: BTreeSet<usize> = wan
+        .provider
+        .registers
+        .iter()
+        .filter(|it| it.0 >= since && it.3.contains("Expires: 0"))
+        .map(|it| it.2)
+        .collect();
     assert_eq!(gone, BTreeSet::from([0, 1]));
-    assert!(wan.provider.ways_to(0, "100", wan.now).is_empty() && wan.provider.ways_to(0, "101", wan.now).is_empty());
+    assert!(
+        wan.provider.ways_to(0, "100", wan.now).is_empty()
+            && wan.provider.ways_to(0, "101", wan.now).is_empty()
+    );
 }
 
 #[test]

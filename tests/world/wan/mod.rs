@@ -34,8 +34,8 @@ const LAG: Duration = Duration::from_millis(20);
 /// What a router remembers of a flow over UDP that is silent, and over TCP.
 const UDP_MAPPING: Duration = Duration::from_secs(30);
 const TCP_MAPPING: Duration = Duration::from_secs(7440);
-/// A connection that is not made by then is not made.
-const CONNECT: Duration = Duration::from_secs(10);
+/// Seconds between two attempts of the kernel to make a connection; after the last one, at 10 s, it is not made.
+const SYNS: [u64; 4] = [1, 2, 4, 3];
 /// The shell has the kernel look after connections: one whose far end is silent is over within this, in seconds.
 const KERNEL: std::ops::Range<u64> = 30..40;
 /// How long a segment is sent again before the kernel gives up.
@@ -43,17 +43,59 @@ const USER_TIMEOUT: Duration = Duration::from_secs(30);
 
 enum Event {
     /// Sent by a home, on its way to an edge.
-    ToEdge { home: usize, flow: FlowId, from: SocketAddr, edge: usize, bytes: Bytes },
+    ToEdge {
+        home: usize,
+        flow: FlowId,
+        from: SocketAddr,
+        edge: usize,
+        bytes: Bytes,
+    },
     /// A segment that waits for the cable.
-    Again { home: usize, flow: FlowId, bytes: Bytes, began: Duration },
-    ToHome { edge: usize, to: SocketAddr, transport: Transport, bytes: Bytes },
-    Open { home: usize, way: usize, edge: usize, transport: Transport },
-    NoWay { home: usize, way: usize, why: &'static str },
+    Again {
+        home: usize,
+        flow: FlowId,
+        bytes: Bytes,
+        began: Duration,
+    },
+    ToHome {
+        edge: usize,
+        to: SocketAddr,
+        transport: Transport,
+        bytes: Bytes,
+    },
+    Open {
+        home: usize,
+        way: usize,
+        edge: usize,
+        transport: Transport,
+    },
+    NoWay {
+        home: usize,
+        way: usize,
+        why: &'static str,
+    },
+    /// A connection that nobody has answered is asked for again: how often it was, so far.
+    Syn {
+        home: usize,
+        way: usize,
+        edge: usize,
+        transport: Transport,
+        sent: usize,
+    },
     /// The kernel looks whether a connection still leads somewhere.
-    Kernel { home: usize, flow: FlowId },
+    Kernel {
+        home: usize,
+        flow: FlowId,
+    },
     /// The far end reset a connection.
-    Reset { home: usize, flow: FlowId },
-    Driver { home: usize, event: Said },
+    Reset {
+        home: usize,
+        flow: FlowId,
+    },
+    Driver {
+        home: usize,
+        event: Said,
+    },
 }
 
 /// What a router knows of a flow.
@@ -170,9 +212,12 @@ impl Wan {
     pub fn run_until(&mut self, until: Duration) {
         loop {
             let packet = self.queue.keys().next().map(|(at, _)| *at);
-            let first = self.homes.iter().enumerate().filter_map(|(home, it)| Some((it.deadline?, home))).min();
+            let first =
+                self.homes.iter().enumerate().filter_map(|(home, it)| Some((it.deadline?, home))).min();
             let deadline = first.map(|(at, _)| at.saturating_duration_since(self.epoch));
-            let Some(at) = [packet, deadline].into_iter().flatten().min().filter(|at| *at <= until) else { break };
+            let Some(at) = [packet, deadline].into_iter().flatten().min().filter(|at| *at <= until) else {
+                break;
+            };
             self.pass(at.max(self.now));
             match self.queue.first_entry().filter(|entry| entry.key().0 <= self.now) {
                 Some(entry) => {
@@ -183,7 +228,10 @@ impl Wan {
                     if let Some((_, home)) = first {
                         self.handle(home, Input::Deadline);
                         let due = self.homes[home].deadline;
-                        assert!(due.is_none_or(|due| due > self.time().mono), "a deadline that has passed remains");
+                        assert!(
+                            due.is_none_or(|due| due > self.time().mono),
+                            "a deadline that has passed remains"
+                        );
                     }
                 }
             }
@@ -212,13 +260,15 @@ impl Wan {
     /// Until when somebody who asks the registrar reaches a home, when nothing more happens.
     pub fn reachable_until(&self, home: usize) -> Option<Duration> {
         let it = &self.homes[home];
-        let bindings = self.provider.bindings.iter().filter(|binding| binding.home == home && binding.user == "100");
+        let bindings =
+            self.provider.bindings.iter().filter(|binding| binding.home == home && binding.user == "100");
         bindings
             .filter_map(|binding| {
                 let edge = &self.provider.edges[binding.edge];
                 let flow = self.inside(home, binding.source)?;
                 let socket = it.sockets.get(&flow)?;
-                let carried = !socket.transport.is_reliable() || edge.connections.contains_key(&binding.source);
+                let carried =
+                    !socket.transport.is_reliable() || edge.connections.contains_key(&binding.source);
                 let works = edge.health == Health::Up && carried && binding.until > self.now;
                 works.then_some(binding.until.min(self.mapping_until(home, flow)?))
             })
@@ -246,13 +296,15 @@ impl Wan {
             Event::NoWay { home, way, why } => {
                 self.handle(home, Input::ConnectFailed { upstream: way, why: why.to_owned() });
             }
+            Event::Syn { home, way, edge, transport, sent } => self.syn(home, way, edge, transport, sent),
             Event::ToEdge { home, flow, from, edge, bytes } => self.arrive(home, flow, from, edge, &bytes),
             Event::Again { home, flow, bytes, began } => self.segment(home, flow, bytes, began),
             Event::ToHome { edge, to, transport, bytes } => self.come_home(edge, to, transport, &bytes),
             Event::Reset { home, flow } => self.close(home, flow, "the far end reset it"),
             Event::Kernel { home, flow } => {
                 let Some(socket) = self.homes[home].sockets.get(&flow).copied() else { return };
-                let mapping = self.mapping_until(home, flow).and_then(|_| self.homes[home].mappings.get(&flow));
+                let mapping =
+                    self.mapping_until(home, flow).and_then(|_| self.homes[home].mappings.get(&flow));
                 let edge = &self.provider.edges[socket.edge];
                 let there = edge.health != Health::Gone;
                 if !mapping.is_some_and(|mapping| there && edge.connections.contains_key(&mapping.outside)) {
@@ -268,7 +320,10 @@ impl Wan {
         let local: SocketAddr = format!("192.168.1.2:{}", 30_000 + self.flows % 10_000).parse().unwrap();
         self.homes[home].sockets.insert(flow, Socket { transport, edge, local });
         if transport.is_reliable() {
-            let outside = self.translate(home, flow, true).expect("it is online");
+            let Some(outside) = self.translate(home, flow, true) else {
+                self.homes[home].sockets.remove(&flow);
+                return self.syn(home, way, edge, transport, 0);
+            };
             self.provider.edges[edge].connections.insert(outside, Default::default());
         }
         let peer = self.provider.edges[edge].address;
@@ -345,13 +400,28 @@ impl Wan {
         self.homes[home].connects += 1;
         let edge = self.provider.edges.iter().position(|edge| edge.host == host).expect("a known edge");
         self.note(home, edge, true, &format!("connect by {}", transport.word()));
+        match transport.is_reliable() {
+            true => self.syn(home, way, edge, transport, 0),
+            false => self.push(Duration::from_millis(1), Event::Open { home, way, edge, transport }),
+        }
+    }
+
+    fn syn(&mut self, home: usize, way: usize, edge: usize, transport: Transport, sent: usize) {
         let health = self.provider.edges[edge].health;
-        let slow = transport.is_reliable();
         match (self.homes[home].online, health) {
-            _ if !slow => self.push(Duration::from_millis(1), Event::Open { home, way, edge, transport }),
-            (true, Health::Up | Health::Silent) => self.push(2 * LAG, Event::Open { home, way, edge, transport }),
-            (true, Health::Refuses) => self.push(2 * LAG, Event::NoWay { home, way, why: "nobody listens there" }),
-            _ => self.push(CONNECT, Event::NoWay { home, way, why: "no answer" }),
+            (true, Health::Up | Health::Silent) => {
+                self.push(2 * LAG, Event::Open { home, way, edge, transport })
+            }
+            (true, Health::Refuses) => {
+                self.push(2 * LAG, Event::NoWay { home, way, why: "nobody listens there" })
+            }
+            _ => match SYNS.get(sent) {
+                Some(wait) => {
+                    let again = Event::Syn { home, way, edge, transport, sent: sent + 1 };
+                    self.push(Duration::from_secs(*wait), again);
+                }
+                None => self.happen(Event::NoWay { home, way, why: "no answer" }),
+            },
         }
     }
 
@@ -475,7 +545,8 @@ impl Wan {
         }
         for home in 0..self.homes.len() {
             if health == Health::Refuses {
-                let mut flows: Vec<FlowId> = old.iter().filter_map(|outside| self.inside(home, *outside)).collect();
+                let mut flows: Vec<FlowId> =
+                    old.iter().filter_map(|outside| self.inside(home, *outside)).collect();
                 flows.sort_by_key(|flow| flow.0);
                 flows.into_iter().for_each(|flow| self.push(LAG, Event::Reset { home, flow }));
             }

@@ -133,7 +133,9 @@ impl Provider {
             let frames: Vec<Frame> = std::iter::from_fn(|| framer.next_frame()).collect();
             for frame in frames {
                 match frame {
-                    Frame::Message(bytes) => out.extend(self.message(home, edge, from, transport, &bytes, now)),
+                    Frame::Message(bytes) => {
+                        out.extend(self.message(home, edge, from, transport, &bytes, now))
+                    }
                     Frame::Ping => {
                         self.ping(now, edge, false);
                         out.extend(self.answers.then(|| Bytes::from_static(b"\r\n")));
@@ -200,7 +202,8 @@ impl Provider {
         now: Duration,
     ) -> Option<Bytes> {
         let instead = self.at_edge.get(&edge).or(self.always.as_ref()).cloned();
-        let flow = request.list(Name::Contact).any(|value| String::from_utf8_lossy(value).contains(";reg-id="));
+        let flow =
+            request.list(Name::Contact).any(|value| String::from_utf8_lossy(value).contains(";reg-id="));
         let lacks = (self.lacks && flow).then_some(Instead::Status(439, ""));
         match instead.or(lacks) {
             Some(Instead::Nothing) => return None,
@@ -280,7 +283,15 @@ pub fn headline(bytes: &[u8]) -> String {
 }
 
 /// A request from somebody out there, whom the provider vouches for.
-pub fn request(method: &str, contact: &str, edge: &Edge, transport: Transport, nth: u32, more: &str, body: &str) -> Bytes {
+pub fn request(
+    method: &str,
+    contact: &str,
+    edge: &Edge,
+    transport: Transport,
+    nth: u32,
+    more: &str,
+    body: &str,
+) -> Bytes {
     let mut writer = Writer::request(sipliance::sip::wire::Method::Options, contact);
     let host = &edge.host;
     writer.field_fmt(
