@@ -377,6 +377,9 @@ impl Gateway {
         match event {
             ClientEvent::TimedOut(User::Notify(id, cseq)) => {
                 self.counters.unanswered += 1;
+                if self.doubts_flow(id, cseq, now) {
+                    return;
+                }
                 let answered = Answered { status: 408, ..Answered::default() };
                 self.notifier.on_answer(id, cseq, answered, now);
             }

@@ -10,6 +10,7 @@
 //! A registrar that knows RFC 5626 is registered at over every flow. With any other, one flow serves and the next
 //! takes over when it fails: two plain bindings would be two phones.
 
+mod doubt;
 mod status;
 
 use std::time::{Duration, Instant};
@@ -165,6 +166,10 @@ impl Gateway {
             }
         }
         self.set_probe(key, now);
+        if let Some(way) = self.ways.get_mut(key).filter(|way| moved && way.probe.is_some()) {
+            // The packet that was due went into making this one.
+            way.probe = Some(now.mono);
+        }
         self.on_remote_flow_up(upstream, None, now);
     }
 
@@ -472,6 +477,7 @@ impl Gateway {
             alive.on_pong(&mut self.rng, now);
             way.answers |= alive.answers();
         }
+        self.notifier.resume(flow, now);
     }
 
     /// A STUN packet: an answer to a keep-alive of ours, or the keep-alive of a phone.
@@ -486,8 +492,9 @@ impl Gateway {
                 let Some(alive) = &mut way.alive else { return };
                 let dead = alive.on_stun(stun, &mut self.rng, now);
                 way.answers |= alive.answers();
-                if let Some(why) = dead {
-                    self.fail_flow(key, &why, now);
+                match dead {
+                    Some(why) => self.fail_flow(key, &why, now),
+                    None => self.notifier.resume(hop.flow, now),
                 }
             }
             (_, None) => {}

@@ -377,6 +377,42 @@ fn a_watcher_hears_by_the_living_flow_and_may_ask_again_with_what_it_knows() {
 }
 
 #[test]
+fn what_changes_while_the_line_is_out_is_told_afterwards() {
+    for transport in ["udp", "tcp"] {
+        for seed in 0..8 {
+            let mut wan = wan(9140 + seed, transport, Provider::new(2));
+            wan.run(secs(130 + 3 * seed));
+            subscribe(&mut wan, 1, "");
+            wan.cable(0, false);
+            wan.flush(0);
+            report(&mut wan, "ON");
+            wan.run(secs(60));
+            wan.cable(0, true);
+            let back = wan.now;
+            wan.run(secs(31));
+            let after = notified(&wan, back);
+            let told = after.last().is_some_and(|(_, text)| text.contains("\"vb\":true"));
+            assert!(told, "{transport} {seed}: {after:?}");
+        }
+    }
+}
+
+/// Proves: EV-19
+#[test]
+fn a_watcher_that_is_silent_while_its_flow_lives_is_gone() {
+    for transport in ["udp", "tcp"] {
+        let mut wan = wan(9150, transport, Provider::new(2));
+        wan.run(secs(130));
+        subscribe(&mut wan, 1, "");
+        wan.provider.talks = false;
+        report(&mut wan, "ON");
+        wan.run(secs(80));
+        assert_eq!(wan.homes[0].gateway.status(wan.time()).subscriptions, 0, "{transport}");
+        assert!(wan.reachable_until(0).is_some());
+    }
+}
+
+#[test]
 fn publications_move_to_the_living_flow() {
     let config = house("udp", 2, "expires: 600s", "    publish: [presence]\n");
     let mut wan = Wan::new(911, &[config], Provider::new(2));
