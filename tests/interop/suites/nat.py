@@ -99,7 +99,11 @@ class Place:
         ):
             # Proves: REQ-4.3
             with self.lab.case(f"{name}: {what}"):
-                self.measure(what, fault, promise)
+                try:
+                    self.measure(what, fault, promise)
+                finally:
+                    # Made anew: its dialog may lead to an address that is gone.
+                    self.watch()
 
     # -- who is there ------------------------------------------------------------------------------------------
 
@@ -187,8 +191,6 @@ class Place:
         check(answer.status == 200, f"the command was answered {answer.start}")
         check("told" in seen, f"the watcher never saw the state: {seen}")
         check("asked" in seen and seen["asked"] <= promise, f"reachable again: {seen}, promised {promise} s")
-        # The subscription is made anew where its dialog led to an address that is gone.
-        self.watch()
 
     def knock(self):
         """Somebody asks for the plug, without waiting for an answer."""
