@@ -5,9 +5,12 @@
 
 pub mod access;
 pub mod change;
+mod elsewhere;
 pub mod fault;
 pub mod home;
 pub mod names;
+mod number;
+pub mod schema;
 pub mod secrets;
 pub mod yaml;
 
@@ -18,9 +21,11 @@ use std::time::Duration;
 use secrecy::{SecretBox, SecretString};
 use sipliance_driver::{Framing, Wake};
 
+pub use self::elsewhere::{Account, Edge, PeerLogin, Upstream};
 use crate::device::profile::{Model, Watched};
 pub use crate::sip::Transport;
 pub use crate::sip::locate::Wanted;
+pub use number::{Number, Press};
 
 /// A whole checked configuration: what `run` works with. Never changed in place; a reload makes a
 /// new one.
@@ -52,6 +57,8 @@ pub struct Config {
     pub upstreams: Vec<Upstream>,
     /// Brokers, ports and line sets that drivers own. The index is the [`LinkId`].
     pub links: Vec<Link>,
+    /// Brokers over which Home Assistant is told of appliances.
+    pub home_assistant: Vec<HomeAssistant>,
     /// The appliances.
     pub devices: Vec<DeviceConfig>,
     /// Appliances that are one address together.
@@ -159,54 +166,6 @@ pub struct UserSecret {
     pub md5: Option<SecretString>,
 }
 
-/// A registrar somewhere else.
-#[derive(Clone, Debug)]
-pub struct Upstream {
-    /// Name in the home file.
-    pub name: String,
-    /// The ways to it: a server, or several edge proxies (RFC 5626 §4.2.1). Never empty.
-    pub edges: Vec<Edge>,
-    /// The registrar's domain: Request-URI of REGISTER.
-    pub domain: String,
-    /// Wanted lifetime of a binding.
-    pub expires: Duration,
-    /// Believe one P-Asserted-Identity from this server.
-    pub trust_asserted: bool,
-    /// Addresses to register; a peer has none.
-    pub accounts: Vec<Account>,
-    /// Who we are to a peer; `None` for a registrar.
-    pub peer: Option<PeerLogin>,
-    /// Publish the presence of each appliance that has an address there.
-    pub publish: bool,
-}
-
-/// One way to a server elsewhere, which keeps a flow of its own.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Edge {
-    /// Where, as the home file says it; what it leaves open is found by RFC 3263.
-    pub server: Wanted,
-    /// What TLS and WebSockets need to know besides.
-    pub dial: Dial,
-    /// It is a proxy before the registrar, and stands in the Route of what it is to pass on.
-    pub is_proxy: bool,
-}
-
-impl Upstream {
-    /// The first of the ways to it.
-    pub fn server(&self) -> Option<&Wanted> {
-        self.edges.first().map(|edge| &edge.server)
-    }
-}
-
-/// Who we are to another gateway that we do not register at.
-#[derive(Clone, Debug)]
-pub struct PeerLogin {
-    /// Digest user name there, and the user part of our address.
-    pub user: String,
-    /// Its password.
-    pub password: SecretString,
-}
-
 /// A host (name or address) with a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostPort {
@@ -214,19 +173,6 @@ pub struct HostPort {
     pub host: String,
     /// Port.
     pub port: u16,
-}
-
-/// One address at an [`Upstream`].
-#[derive(Clone, Debug)]
-pub struct Account {
-    /// User part of the address of record.
-    pub user: String,
-    /// Digest user name, where it differs.
-    pub auth_user: String,
-    /// The password.
-    pub password: SecretString,
-    /// The appliance behind this address; `None`: the house.
-    pub device: Option<DeviceId>,
 }
 
 /// Index into [`Config::links`].
@@ -306,6 +252,25 @@ pub struct MqttSettings {
     pub tls: Option<MqttTls>,
     /// MQTT 5 rather than 3.1.1.
     pub five: bool,
+    /// Where the gateway says whether it lives; `None`: nowhere.
+    pub status: Option<String>,
+}
+
+/// What Home Assistant is told over a broker, and who it is in this house.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HomeAssistant {
+    /// The broker.
+    pub link: LinkId,
+    /// What Home Assistant's discovery topics begin with.
+    pub prefix: String,
+    /// What the topics of the house begin with: `sipliance/home.example`.
+    pub tree: String,
+    /// Where the gateway says whether it lives.
+    pub status: String,
+    /// The appliances that are announced.
+    pub devices: Vec<DeviceId>,
+    /// The user whose rights it has; `None`: it is told, and commands nothing.
+    pub user: Option<String>,
 }
 
 /// Certificate files of an MQTT connection, PEM.
@@ -483,24 +448,4 @@ pub struct KillSwitch {
     pub who: Vec<String>,
     /// Users who may also release what was isolated at the gateway itself.
     pub release_local: Vec<String>,
-}
-
-/// A number that can be dialled.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Number {
-    /// The digits.
-    pub digits: String,
-    /// What a call to it does.
-    pub press: Press,
-}
-
-/// What dialling a number does.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Press {
-    /// The profile's `phone: press`.
-    Profile,
-    /// Nothing: the answer tells the state.
-    Tell,
-    /// A command in the words of a MESSAGE (`on`, `set target 21`).
-    Words(String),
 }

@@ -7,6 +7,7 @@ pub mod door;
 pub mod drivers;
 pub mod http;
 pub mod ports;
+pub mod pretend;
 pub mod reach;
 pub mod resolve;
 pub mod run;
