@@ -1,7 +1,7 @@
 //! sipliance gives every home appliance a SIP address.
 //!
 //! Drivers move bytes, profiles give the bytes meaning, the core keeps time and speaks SIP. The core
-//! ([`gateway`], [`sip`], [`body`], [`event`], [`control`], [`device`]) opens no socket and reads no clock:
+//! ([`gateway`], [`edge`], [`sip`], [`body`], [`event`], [`control`], [`device`]) opens no socket and reads no clock:
 //! bytes and times go in, bytes and deadlines come out. The shell ([`io`], [`cli`]) does the rest.
 //! `ARCHITECTURE.md` shows the house.
 
@@ -11,6 +11,7 @@ pub mod config;
 pub mod control;
 pub mod device;
 pub mod discover;
+pub mod edge;
 pub mod event;
 pub mod gateway;
 pub mod io;

@@ -133,3 +133,6 @@ pub const CLEARING: usize = 1024;
 /// Longest state of a list in one NOTIFY, in bytes; more comes in several, each of which fits a datagram
 /// of IPv4 with its header fields, and peers that take no body over 64 KB.
 pub const LIST_STATE: usize = 60_000;
+
+/// How long a request waits for an answer (Timer F), in milliseconds: a flow that answered anything meanwhile lives.
+pub const SILENCE_MS: i64 = 32_000;

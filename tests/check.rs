@@ -117,8 +117,9 @@ fn a_good_home_becomes_a_configuration() {
     assert_eq!(ben.md5.as_ref().unwrap().expose_secret(), "00112233445566778899aabbccddeeff");
 
     let provider = &config.upstreams[0];
-    assert_eq!((provider.server.host.as_str(), provider.server.port), ("sip.example.org", 5070));
-    assert_eq!((provider.transport, provider.domain.as_str()), (Transport::Tcp, "sip.example.org"));
+    let server = provider.server().unwrap();
+    assert_eq!((server.host.as_str(), server.port), ("sip.example.org", Some(5070)));
+    assert_eq!((server.transport, provider.domain.as_str()), (Some(Transport::Tcp), "sip.example.org"));
     assert_eq!(provider.expires.as_secs(), 1800);
     let accounts: Vec<_> =
         provider.accounts.iter().map(|a| (a.user.as_str(), a.auth_user.as_str(), a.device)).collect();

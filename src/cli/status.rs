@@ -88,6 +88,10 @@ fn render(status: &Value) -> String {
     let text =
         |value: &Value, key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
     let mut out = String::new();
+    for flow in status.get("flows").and_then(Value::as_array).into_iter().flatten() {
+        let way = format!("{} by {}", text(flow, "upstream"), text(flow, "server"));
+        out.push_str(&format!("{way:<28} {:<11} {}\n", text(flow, "state"), text(flow, "words")));
+    }
     for registration in status.get("registrations").and_then(Value::as_array).into_iter().flatten() {
         out.push_str(&format!(
             "{:<28} {:<11} {}\n",

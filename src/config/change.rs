@@ -148,10 +148,14 @@ fn same_flow(old: &Upstream, new: &Upstream) -> bool {
         let login = |peer: &super::PeerLogin| (peer.user.clone(), peer.password.expose_secret().to_owned());
         upstream.peer.as_ref().map(login)
     };
-    old.name == new.name
-        && (&old.server, old.transport, &old.domain) == (&new.server, new.transport, &new.domain)
-        && alike(&old.dial, &new.dial)
-        && peer(old) == peer(new)
+    let way = |edge: &super::Edge| (edge.server.clone(), edge.is_proxy);
+    let same_ways = old.edges.len() == new.edges.len()
+        && old
+            .edges
+            .iter()
+            .zip(&new.edges)
+            .all(|(old, new)| way(old) == way(new) && alike(&old.dial, &new.dial));
+    old.name == new.name && same_ways && old.domain == new.domain && peer(old) == peer(new)
 }
 
 /// The account by which the house itself speaks there.

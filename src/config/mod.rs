@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod change;
+mod elsewhere;
 pub mod fault;
 pub mod home;
 mod lines;
@@ -21,8 +22,10 @@ use std::time::Duration;
 
 use secrecy::{SecretBox, SecretString};
 
+pub use self::elsewhere::{Account, Edge, PeerLogin, Upstream};
 use crate::device::profile::Model;
 pub use crate::sip::Transport;
+pub use crate::sip::locate::Wanted;
 pub use lines::{GpioDirection, GpioLine, GpioSettings, Pull};
 pub use links::{
     HomeAssistant, Link, LinkSettings, MeterSettings, ModbusLine, ModbusSettings, MqttSettings, MqttTls,
@@ -169,40 +172,6 @@ pub struct UserSecret {
     pub md5: Option<SecretString>,
 }
 
-/// A registrar somewhere else.
-#[derive(Clone, Debug)]
-pub struct Upstream {
-    /// Name in the home file.
-    pub name: String,
-    /// Where requests go (resolved by the shell): `host:port`.
-    pub server: HostPort,
-    /// How.
-    pub transport: Transport,
-    /// What TLS and WebSockets need to know besides.
-    pub dial: Dial,
-    /// The registrar's domain: Request-URI of REGISTER.
-    pub domain: String,
-    /// Wanted lifetime of a binding.
-    pub expires: Duration,
-    /// Believe one P-Asserted-Identity from this server.
-    pub trust_asserted: bool,
-    /// Addresses to register; a peer has none.
-    pub accounts: Vec<Account>,
-    /// Who we are to a peer; `None` for a registrar.
-    pub peer: Option<PeerLogin>,
-    /// Publish the presence of each appliance that has an address there.
-    pub publish: bool,
-}
-
-/// Who we are to another gateway that we do not register at.
-#[derive(Clone, Debug)]
-pub struct PeerLogin {
-    /// Digest user name there, and the user part of our address.
-    pub user: String,
-    /// Its password.
-    pub password: SecretString,
-}
-
 /// A host (name or address) with a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostPort {
@@ -210,19 +179,6 @@ pub struct HostPort {
     pub host: String,
     /// Port.
     pub port: u16,
-}
-
-/// One address at an [`Upstream`].
-#[derive(Clone, Debug)]
-pub struct Account {
-    /// User part of the address of record.
-    pub user: String,
-    /// Digest user name, where it differs.
-    pub auth_user: String,
-    /// The password.
-    pub password: SecretString,
-    /// The appliance behind this address; `None`: the house.
-    pub device: Option<DeviceId>,
 }
 
 /// Index into [`Config::links`].

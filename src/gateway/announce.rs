@@ -11,7 +11,7 @@ use crate::config::DeviceId;
 use crate::event::{self, Member, PACKAGES, Package, View};
 use crate::sip::challenge::Login;
 use crate::sip::publisher::{Identity, Publisher, Standing};
-use crate::sip::registration::{self, Registration};
+use crate::sip::registration::Registration;
 use crate::sip::wire::Message;
 use crate::sip::{Hop, User};
 use crate::timer::Now;
@@ -55,27 +55,30 @@ impl Gateway {
     /// One publication for each registration of an appliance at a server that wants them. After a reload:
     /// those that stay go on, those that are not wanted any more are taken back.
     pub(super) fn start_announcements(&mut self) {
-        let Self { upstreams, announcements, rng, .. } = self;
         let mut wanted = Vec::new();
-        for (key, upstream) in upstreams.iter().filter(|(_, upstream)| upstream.is_in_force()) {
-            let accounts = upstream.settings.accounts.iter().zip(&upstream.registrations);
+        for (key, upstream) in self.upstreams.iter().filter(|(_, upstream)| upstream.is_in_force()) {
+            let accounts = upstream.settings.accounts.iter().zip(self.registrations_at(key));
             let published = accounts.filter(|(of, _)| upstream.settings.publish && of.device.is_some());
-            wanted.extend(published.map(|(of, registration)| (key, upstream, of, *registration)));
+            let settings = &upstream.settings;
+            wanted.extend(published.map(|(of, registration)| {
+                (key, format!("sip:{}@{}", of.user, settings.domain), lifetime(settings), *registration)
+            }));
         }
+        let Self { announcements, rng, .. } = self;
         for one in announcements.values_mut() {
             if !wanted.iter().any(|(_, _, _, registration)| one.registration == *registration) {
                 one.left = true;
                 one.publisher.leave();
             }
         }
-        for (upstream, of, account, registration) in wanted {
+        for (upstream, address, expires, registration) in wanted {
             let known = announcements.values().any(|one| one.registration == registration && !one.left);
             let Some(package) = package().filter(|_| !known) else { continue };
             let identity = Identity {
-                address: format!("sip:{}@{}", account.user, of.settings.domain),
+                address,
                 event: package.name(),
                 content_type: package.content_types().first().copied().unwrap_or_default(),
-                expires: lifetime(&of.settings),
+                expires,
             };
             let publisher = Publisher::new(identity, ChaCha8Rng::from_seed(rng.random()));
             announcements.add(Announcement { registration, upstream, publisher, dirty: true, left: false });
@@ -156,16 +159,15 @@ impl Gateway {
 
     /// The flow, the service route and the login of a registration that stands.
     fn registered(&self, key: usize) -> Option<(Hop, Vec<String>, Login)> {
-        let registration = self.registrations.get(key)?;
-        let stands = matches!(registration.standing(), registration::Standing::Registered { .. });
-        let hop = registration.hop().filter(|_| stands)?;
+        let registration = self.registrations.get(self.serving(key)).filter(|it| it.stands())?;
+        let hop = registration.hop()?;
         Some((hop, registration.service_route().to_vec(), login_of(registration)))
     }
 
     /// The appliance behind an account, by the configuration in force.
     fn announced(&self, one: &Announcement) -> Option<DeviceId> {
         let upstream = self.upstreams.get(one.upstream)?;
-        let account = upstream.registrations.iter().position(|key| *key == one.registration)?;
+        let account = self.registrations_at(one.upstream).iter().position(|key| *key == one.registration)?;
         upstream.settings.accounts.get(account)?.device
     }
 

@@ -40,7 +40,7 @@ impl Gateway {
                 Frame::Message(bytes) => self.on_message(hop, &bytes, now),
                 // RFC 5626 §4.4.1: a ping is answered by a single CRLF.
                 Frame::Ping => self.transactions.send_once(hop, b"\r\n".to_vec()),
-                Frame::Pong => {}
+                Frame::Pong => self.on_pong(id, now),
                 Frame::Broken(head) => {
                     self.on_message(hop, &head, now);
                     self.flush_transmits();
@@ -86,7 +86,7 @@ impl Gateway {
             self.compose_named(&user, now);
         }
         if let Some(upstream) = flow.and_then(|flow| flow.upstream) {
-            self.on_upstream_closed(upstream, why, now);
+            self.on_way_closed(upstream, id, why, now);
         }
     }
 }

@@ -38,6 +38,7 @@ mod subscribe;
 mod surface;
 mod tell;
 mod upstream;
+mod ways;
 mod wish;
 pub mod xcap;
 
@@ -60,6 +61,7 @@ use crate::event::custom::CustomLists;
 use crate::event::{self, Cache, Documents, Rooms};
 use crate::limits;
 use crate::sip::auth::{self, Algorithm};
+use crate::sip::flow::stun;
 use crate::sip::notifier::rate::Rates;
 use crate::sip::notifier::{Answered, End, Notifier};
 use crate::sip::publication::Publications;
@@ -78,6 +80,7 @@ pub use self::kept::{Key, Kind};
 use self::keyed::Keyed;
 pub use self::status::{DeviceStatus, ElsewhereStatus, LinkStatus, RegistrationStatus, Status};
 pub use self::surface::{Counters, Input, Notice, Output};
+pub use self::ways::FlowStatus;
 
 /// See the module.
 #[derive(Debug)]
@@ -95,6 +98,7 @@ pub struct Gateway {
     auth: auth::Server,
     registrations: Keyed<Registration>,
     upstreams: Keyed<upstream::Upstream>,
+    ways: Keyed<ways::Way>,
     flows: HashMap<FlowId, Flow>,
     /// Links that work now.
     links_up: BTreeSet<LinkId>,
@@ -176,6 +180,7 @@ impl Gateway {
             auth,
             registrations: Keyed::default(),
             upstreams: Keyed::default(),
+            ways: Keyed::default(),
             flows: HashMap::new(),
             links_up: BTreeSet::new(),
             links_down: BTreeMap::new(),
@@ -231,10 +236,10 @@ impl Gateway {
                 let hop = Hop { flow, transport, local, peer };
                 let unproven =
                     (upstream.is_none() && transport.is_reliable()).then(|| now.mono + limits::UNPROVEN_IDLE);
-                self.flows
-                    .insert(flow, Flow { hop, framer: Framer::default(), upstream, unproven, partial: None });
+                let framer = if upstream.is_some() { Framer::of_client() } else { Framer::default() };
+                self.flows.insert(flow, Flow { hop, framer, upstream, unproven, partial: None });
                 if let Some(upstream) = upstream {
-                    self.on_upstream_open(upstream, hop, now);
+                    self.on_way_open(upstream, hop, now);
                 }
             }
             Input::Closed { flow, why } => self.on_closed(flow, &why, now),
@@ -245,6 +250,7 @@ impl Gateway {
                 let answer = self.on_http(request, peer, now);
                 self.outputs.push_back(Output::Answer { ticket, answer });
             }
+            Input::Network => self.on_network(now),
             Input::Reload(config) => self.reload(config, now),
             Input::Shutdown => self.shut_down(now),
         }
@@ -299,6 +305,7 @@ impl Gateway {
         let flows = self.flows.values().filter_map(Flow::deadline).min();
         let registrations = self.registrations.values().filter_map(Registration::next_deadline).min();
         let upstreams = self.upstreams.values().filter_map(upstream::Upstream::next_deadline).min();
+        let ways = self.ways.values().filter_map(ways::Way::next_deadline).min();
         let announcements =
             self.announcements.values().filter_map(announce::Announcement::next_deadline).min();
         let hass = self.hass.iter().filter_map(hass::Broker::next_deadline).min();
@@ -315,6 +322,7 @@ impl Gateway {
             flows,
             registrations,
             upstreams,
+            ways,
             remotes,
             announcements,
             hass,
@@ -339,6 +347,10 @@ impl Gateway {
     }
 
     fn on_packet(&mut self, hop: Hop, bytes: &[u8], now: Now) {
+        self.heard(hop, now);
+        if stun::is_stun(bytes) {
+            return self.on_stun(hop, bytes, now);
+        }
         // Keep-alives of phones behind NAT: CRLFs, single NULs.
         if bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
             return;
@@ -380,13 +392,16 @@ impl Gateway {
         match event {
             ClientEvent::TimedOut(User::Notify(id, cseq)) => {
                 self.counters.unanswered += 1;
+                if self.doubts_flow(id, cseq, now) {
+                    return;
+                }
                 let answered = Answered { status: 408, ..Answered::default() };
                 self.notifier.on_answer(id, cseq, answered, now);
             }
             ClientEvent::TimedOut(User::Register(id)) => {
                 if let Some(registration) = self.registrations.get_mut(id.0) {
                     registration.on_timeout(&mut self.rng, now);
-                    self.tell_registration(id.0);
+                    self.on_registration(id.0, now);
                 }
             }
             ClientEvent::TimedOut(User::Order(id)) => self.on_order_timeout(id, now),

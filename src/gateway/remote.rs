@@ -25,6 +25,7 @@ use crate::device::profile::Watched;
 use crate::limits;
 use crate::sip::challenge::{Login, Refused};
 use crate::sip::exchange::{self, Exchange, Progress};
+use crate::sip::registration::Registration;
 use crate::sip::subscriber::{self, Notified, Subscriber, Why, Wish};
 use crate::sip::transaction::Weight;
 use crate::sip::wire::{Message, Method, Start};
@@ -113,7 +114,7 @@ impl Gateway {
             return;
         };
         let (from, login, account) = who(&upstream.settings);
-        let registration = account.and_then(|account| upstream.registrations.get(account).copied());
+        let registration = account.and_then(|account| self.registrations_at(via).get(account).copied());
         let wish = Wish {
             target: settings.target.clone(),
             from,
@@ -146,13 +147,17 @@ impl Gateway {
     /// A flow to an upstream is there, or, for whom one of our registrations there has to stand, that one
     /// does.
     pub(super) fn on_remote_flow_up(&mut self, via: usize, registration: Option<usize>, now: Now) {
-        let Some(hop) = self.upstream_flow(via) else { return };
-        let login = registration.and_then(|at| self.registrations.get(at)).map(login_of);
+        let serving = registration.and_then(|handle| self.registrations.get(self.serving(handle)));
+        let login = serving.map(login_of);
+        let flow = serving.map_or_else(|| self.upstream_flow(via), Registration::hop);
+        let Some(hop) = flow else { return };
         for index in self.remotes.keys() {
             let Some(remote) = self.remotes.get_mut(index).filter(|remote| remote.is_on(via)) else {
                 continue;
             };
-            if remote.registration != registration || remote.hop == Some(hop) {
+            // What goes over a flow that lives stays there.
+            let lives = remote.hop.is_some_and(|hop| self.flows.contains_key(&hop.flow));
+            if remote.registration != registration || lives {
                 continue;
             }
             if let Some(login) = &login {
@@ -169,9 +174,11 @@ impl Gateway {
 
     pub(super) fn on_remote_flow_lost(&mut self, via: usize, why: &str, now: Now) {
         for index in self.remotes.keys() {
-            let Some(remote) = self.remotes.get_mut(index).filter(|remote| remote.via == via) else {
-                continue;
+            let flows = &self.flows;
+            let is_lost = |remote: &&mut Remote| {
+                remote.via == via && !remote.hop.is_some_and(|hop| flows.contains_key(&hop.flow))
             };
+            let Some(remote) = self.remotes.get_mut(index).filter(is_lost) else { continue };
             remote.hop = None;
             if remote.link.is_none() {
                 remote.subscriber.give_up_leaving();
@@ -181,6 +188,16 @@ impl Gateway {
             self.on_watch_events(index, now);
             let words = format!("no way to {}: {why}", self.peer_name(via));
             self.remote_down(index, words, now);
+        }
+        let mut handles: Vec<usize> =
+            self.remotes.values().filter_map(|remote| remote.registration).collect();
+        handles.dedup();
+        // Another flow may be there already.
+        for handle in handles {
+            let stands = self.registrations.get(self.serving(handle)).is_some_and(Registration::stands);
+            if stands && self.handle_of(handle).is_some_and(|(of, _)| of == via) {
+                self.on_remote_flow_up(via, Some(handle), now);
+            }
         }
     }
 

@@ -216,11 +216,18 @@ impl Gateway {
         let provider = upstream.and_then(|key| self.upstreams.get(key)).map(|upstream| &upstream.settings);
         is(request.uri.host)
             || is(&self.config.house.domain)
-            || provider.is_some_and(|provider| is(&provider.domain) || is(&provider.server.host))
+            || provider.is_some_and(|provider| {
+                is(&provider.domain) || provider.edges.iter().any(|edge| is(&edge.server.host))
+            })
     }
 
     /// The upstream behind `hop`: only its own address counts, whoever else writes to that port.
     pub(super) fn upstream_of(&self, hop: Hop) -> Option<usize> {
+        self.way_of(hop).and_then(|key| self.ways.get(key)).map(|way| way.upstream)
+    }
+
+    /// The way to it that this is.
+    pub(super) fn way_of(&self, hop: Hop) -> Option<usize> {
         self.flows.get(&hop.flow).filter(|flow| flow.hop.peer == hop.peer)?.upstream
     }
 

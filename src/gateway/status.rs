@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::ways::FlowStatus;
 use super::{Gateway, HassStatus};
 use crate::sip::registration::Standing;
 use crate::timer::Now;
@@ -11,6 +12,8 @@ use crate::timer::Now;
 pub struct Status {
     /// The appliances.
     pub devices: Vec<DeviceStatus>,
+    /// The flows to registrars and peers.
+    pub flows: Vec<FlowStatus>,
     /// The registrations elsewhere.
     pub registrations: Vec<RegistrationStatus>,
     /// What is watched elsewhere.
@@ -93,6 +96,7 @@ impl Gateway {
         let counters = self.counters;
         Status {
             devices: self.device_status(now),
+            flows: self.flow_status(now),
             registrations: self
                 .registrations
                 .values()

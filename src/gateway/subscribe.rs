@@ -15,14 +15,15 @@ use crate::event::matrix::{self, Asked, Reading};
 use crate::event::{self, ALLOW_EVENTS, Documents, Package, Subject, key_of, list};
 use crate::limits;
 use crate::sip::auth::Purpose;
-use crate::sip::dialog::{Dialog, DialogFault, contact_towards, target_of};
+use crate::sip::dialog::{Dialog, DialogFault, OUTBOUND, contact_towards, target_of};
 use crate::sip::notifier::rate::Rates;
 use crate::sip::notifier::watchers::Standing;
 use crate::sip::notifier::{Condition, Page, Refresh, Resource, Source as _, Template, Wanted, Watcher};
+use crate::sip::registration::{self, Registration};
 use crate::sip::transaction::Weight;
 use crate::sip::wire::text::seconds;
 use crate::sip::wire::{Address, Message, Name, Uri, Writer, write};
-use crate::sip::{Hop, Rejection, registration};
+use crate::sip::{Hop, Rejection};
 use crate::timer::Now;
 
 /// The longest lifetime granted. Less is granted as it is asked for: phones give up for good on 423,
@@ -115,14 +116,18 @@ impl Gateway {
     /// 7621 §2), else the address that the request came to.
     fn contact_for(&self, request: &Request<'_, '_>) -> String {
         let user = request.uri.user.map(ToOwned::to_owned).unwrap_or_default();
-        let upstream = self.upstream_of(request.hop).and_then(|index| self.upstreams.get(index));
-        let keys = upstream.map_or(&[][..], |upstream| &upstream.registrations);
+        let way = self.way_of(request.hop).and_then(|key| self.ways.get(key));
+        let keys = way.map_or(&[][..], |way| &way.registrations);
         let mut registrations = keys.iter().filter_map(|key| self.registrations.get(*key));
         let names =
             |identity: &registration::Identity| identity.user == user || identity.contact_user == user;
         let granted = registrations.find(|it| names(it.identity()));
-        let gruu = granted.and_then(|registration| registration.gruu()).map(ToOwned::to_owned);
-        gruu.unwrap_or_else(|| contact_towards(request.uri.raw, &user, request.hop))
+        if let Some(gruu) = granted.and_then(Registration::gruu) {
+            return gruu.to_owned();
+        }
+        let contact = contact_towards(request.uri.raw, &user, request.hop);
+        let outbound = granted.is_some_and(|registration| registration.terms().outbound);
+        if outbound { contact + OUTBOUND } else { contact }
     }
 
     /// The dialog of a new subscription with one of the Contacts.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use sipliance_driver as driver;
 
-use crate::config::{Config, Dial, HostPort, LinkId};
+use crate::config::{Config, Dial, LinkId, Wanted};
 use crate::sip::{FlowId, Hop, Transport};
 
 /// What happens to the gateway.
@@ -91,6 +91,8 @@ pub enum Input<'a> {
     },
     /// A new configuration was checked and is good.
     Reload(Arc<Config>),
+    /// The machine's network is another one, or is there again.
+    Network,
     /// Stop: tell the watchers, take registrations back.
     Shutdown,
 }
@@ -107,12 +109,10 @@ pub enum Output {
     },
     /// Open a flow to an upstream; answered by [`Input::Opened`] or [`Input::ConnectFailed`].
     Connect {
-        /// Index into [`Config::upstreams`].
+        /// Comes back with the flow.
         upstream: usize,
-        /// Where.
-        server: HostPort,
-        /// How.
-        transport: Transport,
+        /// Where, as far as it is known.
+        server: Wanted,
         /// What TLS and WebSockets need to know besides.
         dial: Dial,
     },

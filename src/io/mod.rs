@@ -9,6 +9,7 @@ pub mod http;
 pub mod ports;
 pub mod pretend;
 pub mod reach;
+pub mod resolve;
 pub mod run;
 pub mod store;
 pub mod stream;

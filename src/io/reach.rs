@@ -1,37 +1,103 @@
 //! Out to others: a name, a connection, TLS and a WebSocket, or words that say what is wrong.
 
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
 
+use super::resolve::Resolver;
 use super::stream::{Connection, Duplex, Line, Reached};
 use super::ws;
-use crate::config::{Dial, HostPort};
+use crate::config::{Dial, HostPort, Wanted};
 use crate::sip::Transport;
+use crate::sip::locate::Target;
 
-/// How long all of it may take.
+/// How long one way may take, from the first packet to the end of all handshakes.
 pub const CONNECT: Duration = Duration::from_secs(10);
+/// How long a way is alone before the next is tried beside it (RFC 8305 §5).
+const HEAD_START: Duration = Duration::from_millis(250);
+/// Ways that are tried at once at most, so that a name with many addresses is no flood.
+const AT_ONCE: usize = 4;
 
-/// Makes a flow to `server`. What was to be under TLS is never anything else.
+/// Makes a flow to a server: finds the ways to it and takes the first that works. What was to be under TLS is
+/// never anything else. `asking` is who wants it, so that a way that did not last is not the first again.
 ///
 /// # Errors
 /// What is wrong and what to do, for a person.
-pub async fn reach(server: &HostPort, transport: Transport, dial: &Dial) -> Result<Reached, String> {
-    let work = async {
-        let addresses = resolve(server).await.map_err(|error| refused(&error))?;
-        if transport == Transport::Udp {
-            let first = addresses.first().copied().ok_or("the name has no address")?;
-            return Ok(Reached::Datagrams(first));
-        }
-        connect(&addresses, server, transport, dial).await.map(Reached::Connection)
-    };
-    tokio::time::timeout(CONNECT, work).await.unwrap_or_else(|_| Err("no answer".to_owned()))
+pub async fn reach(
+    asking: usize,
+    server: &Wanted,
+    dial: &Dial,
+    resolver: &Resolver,
+) -> Result<Reached, String> {
+    resolver.asked_again(asking);
+    let targets = resolver.locate(server).await?;
+    let host = server.host.as_str();
+    let (target, reached) =
+        race(&targets, |target| way(target, host.to_owned(), dial.clone()), resolver).await?;
+    resolver.took(asking, target);
+    Ok(reached)
 }
 
-async fn resolve(server: &HostPort) -> io::Result<Vec<SocketAddr>> {
-    Ok(tokio::net::lookup_host((server.host.as_str(), server.port)).await?.collect())
+async fn way(target: Target, host: String, dial: Dial) -> Result<Reached, String> {
+    if target.transport == Transport::Udp {
+        return Ok(Reached::Datagrams(target.addr));
+    }
+    let server = HostPort { host, port: target.addr.port() };
+    let address = [target.addr];
+    let work = connect(&address, &server, target.transport, &dial);
+    let done = tokio::time::timeout(CONNECT, work).await.unwrap_or_else(|_| Err("no answer".to_owned()));
+    done.map(Reached::Connection)
+}
+
+/// The first of several ways that works; one that takes its time is not waited for alone.
+async fn race<F>(
+    targets: &[Target],
+    start: impl Fn(Target) -> F,
+    resolver: &Resolver,
+) -> Result<(Target, Reached), String>
+where
+    F: Future<Output = Result<Reached, String>> + 'static,
+{
+    let mut left = targets.iter().copied();
+    let mut running = tokio::task::JoinSet::new();
+    let mut begin = |running: &mut tokio::task::JoinSet<_>| {
+        let next = left.next()?;
+        let work = start(next);
+        running.spawn_local(async move { (next, work.await) });
+        Some(())
+    };
+    begin(&mut running);
+    let mut faults = Vec::new();
+    let mut more = true;
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(HEAD_START), if more && running.len() < AT_ONCE => {
+                more = begin(&mut running).is_some();
+            }
+            done = running.join_next() => match done {
+                Some(Ok((target, Ok(reached)))) => return Ok((target, reached)),
+                Some(Ok((target, Err(why)))) => {
+                    resolver.failed(target);
+                    faults.push(format!("{} {}: {why}", target.transport.word(), target.addr));
+                    more = begin(&mut running).is_some();
+                }
+                Some(Err(error)) => faults.push(error.to_string()),
+                None => return Err(words(&faults)),
+            },
+        }
+    }
+}
+
+/// One fault as it is; several behind each other, no more than a line can hold.
+fn words(faults: &[String]) -> String {
+    match faults {
+        [] => "the name has no address".to_owned(),
+        [one] => one.split_once(": ").map_or(one.clone(), |(_, why)| why.to_owned()),
+        several => several.iter().take(AT_ONCE).cloned().collect::<Vec<_>>().join("; "),
+    }
 }
 
 /// Connects to one of `addresses`, which are those of `server`.
@@ -45,14 +111,26 @@ pub async fn connect(
     dial: &Dial,
 ) -> Result<Connection, String> {
     let stream = TcpStream::connect(addresses).await.map_err(|error| refused(&error))?;
-    // A lost option costs milliseconds, not the connection.
+    // A lost option costs time, not the connection.
     let _ = stream.set_nodelay(true);
+    let _ = watch(&stream);
     let (local, peer) = stream
         .local_addr()
         .and_then(|local| Ok((local, stream.peer_addr()?)))
         .map_err(|error| refused(&error))?;
     let line = dress(stream, server, transport, dial).await?;
     Ok(Connection { transport, local, peer, line })
+}
+
+/// Lets the kernel find out, within 40 s, that the far end of a connection is gone without a word.
+fn watch(stream: &TcpStream) -> io::Result<()> {
+    let socket = socket2::SockRef::from(stream);
+    let probes = socket2::TcpKeepalive::new()
+        .with_time(Duration::from_secs(15))
+        .with_interval(Duration::from_secs(5))
+        .with_retries(4);
+    socket.set_tcp_keepalive(&probes)?;
+    socket.set_tcp_user_timeout(Some(Duration::from_secs(30)))
 }
 
 /// TLS and WebSocket over a connection, as far as `transport` has them.

@@ -8,6 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -23,10 +24,11 @@ use super::drivers::Supervisor;
 use super::http::{self, Asked, Given};
 use super::ports::Ports;
 use super::reach::{reach, refused};
+use super::resolve::Resolver;
 use super::store::Store;
 use super::stream::{self, Connection, Reached, Report};
 use super::udp::{Batch, Udp};
-use crate::config::{Config, Dial, HostPort};
+use crate::config::{Config, Dial, Wanted};
 use crate::gateway::{Gateway, Input, Notice, Output};
 use crate::sip::{FlowId, Hop, Transport};
 use crate::timer::Now;
@@ -51,6 +53,7 @@ pub struct Shell {
     notices: Box<dyn FnMut(&Notice)>,
     audit: Option<Audit>,
     store: Option<Store>,
+    resolver: Rc<Resolver>,
     /// What the newest document that was to be kept has become.
     keeping: Option<oneshot::Receiver<bool>>,
     asked: mpsc::Receiver<Asked>,
@@ -134,6 +137,7 @@ impl Shell {
             notices: parts.notices,
             audit,
             store: parts.store,
+            resolver: Rc::default(),
             keeping: None,
             asked,
             asking: HashMap::new(),
@@ -235,9 +239,7 @@ impl Shell {
                         (0..self.sockets.len()).for_each(|index| self.receive(index));
                     }
                 }
-                Output::Connect { upstream, server, transport, dial } => {
-                    self.connect(upstream, server, transport, dial)
-                }
+                Output::Connect { upstream, server, dial } => self.connect(upstream, server, dial),
                 Output::Close { flow } => {
                     self.streams.remove(&flow);
                     self.sockets.retain(|socket| socket.upstream.is_none() || socket.flow != flow);
@@ -340,12 +342,12 @@ impl Shell {
         }
     }
 
-    fn connect(&mut self, upstream: usize, server: HostPort, transport: Transport, dial: Dial) {
-        let report_to = self.report_to.clone();
+    fn connect(&mut self, upstream: usize, server: Wanted, dial: Dial) {
+        let (report_to, resolver) = (self.report_to.clone(), self.resolver.clone());
         tokio::task::spawn_local(async move {
-            let report = match reach(&server, transport, &dial).await {
+            let report = match reach(upstream, &server, &dial, &resolver).await {
                 Ok(reached) => Report::Connected(upstream, reached),
-                Err(why) => Report::Failed(upstream, format!("{}:{}: {why}", server.host, server.port)),
+                Err(why) => Report::Failed(upstream, format!("{}: {why}", server.words())),
             };
             let _ = report_to.send(report).await;
         });

@@ -20,8 +20,10 @@ pub struct Dialog {
     pub local_seq: u32,
     /// CSeq of the peer's last request.
     pub remote_seq: u32,
-    /// Max-Forwards, Route, From, To, Call-ID and Contact, written once.
+    /// Max-Forwards, Route, From, To and Call-ID, written once.
     fields: Vec<u8>,
+    /// Our Contact URI.
+    contact: String,
     routes: Vec<u8>,
 }
 
@@ -73,9 +75,10 @@ impl Dialog {
             local_seq: 0,
             remote_seq: request.cseq().map_or(0, |cseq| cseq.number),
             fields: Vec::new(),
+            contact: contact.to_owned(),
             routes: routes.into_fields(),
         };
-        dialog.write_fields(request, contact);
+        dialog.write_fields(request);
         dialog
     }
 
@@ -105,17 +108,30 @@ impl Dialog {
         Ok(())
     }
 
+    /// Goes on over another flow. Our Contact says so, unless it names the device and not the flow.
+    pub fn move_to(&mut self, hop: Hop) {
+        let uri = Uri::parse(&self.contact).ok();
+        let by_flow = uri.as_ref().is_none_or(|uri| uri.params.get("gr").is_none());
+        if by_flow {
+            let user = uri.and_then(|uri| uri.user).unwrap_or_default().to_owned();
+            let ob = if self.contact.ends_with(OUTBOUND) { OUTBOUND } else { "" };
+            self.contact = contact_uri(&user, hop) + ob;
+        }
+        self.hop = hop;
+    }
+
     /// The next request of ours in this dialog.
     pub fn request(&mut self, method: Method<'_>, branch: &str) -> Writer {
         self.local_seq += 1;
         let mut writer = Writer::request(method, &self.target);
         via(&mut writer, self.hop, branch);
         writer.raw(&self.fields);
+        writer.field("Contact", &["<", &self.contact, ">"]);
         writer.field_fmt("CSeq", format_args!("{} {}", self.local_seq, method.as_str()));
         writer
     }
 
-    fn write_fields(&mut self, request: &Message<'_>, contact: &str) {
+    fn write_fields(&mut self, request: &Message<'_>) {
         let mut writer = Writer::default();
         writer.raw(b"Max-Forwards: 70\r\n").raw(&self.routes);
         writer.echo("From", request.first(Name::To).unwrap_or_default());
@@ -124,10 +140,12 @@ impl Dialog {
         }
         writer.echo("To", request.first(Name::From).unwrap_or_default());
         writer.echo("Call-ID", &self.call_id);
-        writer.field("Contact", &["<", contact, ">"]);
         self.fields = writer.into_fields();
     }
 }
+
+/// What says in a Contact that the flow is to be used (RFC 5626 §4.3).
+pub const OUTBOUND: &str = ";ob";
 
 /// Our Via on `hop`. `rport` asks for the port that the peer sees (RFC 3581).
 pub fn via(writer: &mut Writer, hop: Hop, branch: &str) {

@@ -6,6 +6,8 @@ pub mod auth;
 pub mod challenge;
 pub mod dialog;
 pub mod exchange;
+pub mod flow;
+pub mod locate;
 pub mod notifier;
 pub mod publication;
 pub mod publisher;

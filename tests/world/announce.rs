@@ -35,7 +35,7 @@ fn an_appliance_with_an_address_is_published_there() {
         body.contains("entity=\"sip:101@provider.example\"") && body.contains("<basic>open</basic>"),
         "{body}"
     );
-    assert!(when < Duration::from_secs(2), "after it is registered: {when:?}");
+    assert!(when < Duration::from_secs(5), "after it is registered: {when:?}");
     // Many changes at once: the newest, and no more than one in five seconds.
     let before = world.provider.publications.len();
     for watts in 0..40 {

@@ -310,7 +310,7 @@ impl Pair {
                     }
                 }
                 Output::Connect { upstream, server, .. } => {
-                    let peer = format!("{}:{}", server.host, server.port).parse().unwrap();
+                    let peer = server.words().parse().unwrap();
                     self.push(10, Delivery::Opened { node, upstream, peer });
                 }
                 Output::Close { flow } => self.push(0, Delivery::Closed { node, flow }),

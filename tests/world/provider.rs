@@ -132,7 +132,9 @@ impl Provider {
         if let Some(answer) = self.answered.get(&branch) {
             return answer.clone();
         }
-        let answer = if method.as_str() == "REGISTER" {
+        let answer = if self.then == Step::Silence && method.as_str() != "REGISTER" {
+            None
+        } else if method.as_str() == "REGISTER" {
             self.got.push((now, text));
             let step = self.steps.pop_front().unwrap_or(self.then.clone());
             self.answer(&message, &step)

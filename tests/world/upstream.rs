@@ -110,7 +110,7 @@ fn silence_is_answered_by_ever_longer_and_scattered_waits() {
         let wait = |pair: &[Duration]| pair[1].checked_sub(pair[0] + secs(32)).expect("after Timer F");
         let waits: Vec<Duration> = of_one.windows(2).map(wait).collect();
         for (nth, wait) in waits.iter().enumerate() {
-            let full = secs(30 * (1 << nth.min(6))).min(secs(1800));
+            let full = secs(60 * (1 << nth.min(5))).min(secs(1800));
             assert!(
                 *wait >= full / 2 - secs(1) && *wait <= full + secs(1),
                 "wait {nth}: {wait:?} of {full:?}"
@@ -143,7 +143,8 @@ fn a_lost_flow_is_opened_again_and_again_ever_more_slowly() {
         .collect();
     let waits: Vec<Duration> = connects.windows(2).map(|pair| pair[1] - pair[0]).collect();
     assert!(connects[0] - cut <= secs(2), "{connects:?}");
-    assert!(waits.iter().skip(6).all(|wait| *wait >= secs(14) && *wait <= secs(32)), "{waits:?}");
+    // Each is no more than a packet or two, and who is back is found within half a minute.
+    assert!(waits.iter().skip(6).all(|wait| *wait >= secs(12) && *wait <= secs(26)), "{waits:?}");
     world.provider.reach = Reach::Open;
     world.run(35_000);
     assert_eq!(states(&world), ["registered", "registered"]);

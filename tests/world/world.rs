@@ -396,7 +396,9 @@ impl World {
                 }
             }
             Output::Relay { link, op } => self.handle(Input::Relay { link, op }),
-            Output::Connect { upstream, transport, .. } => self.connect_provider(upstream, transport),
+            Output::Connect { upstream, server, .. } => {
+                self.connect_provider(upstream, server.transport.unwrap_or(Transport::Udp))
+            }
             Output::Close { flow } => {
                 // What was sent before leaves first.
                 self.connections.remove(&flow);

@@ -77,7 +77,7 @@ impl Client {
                     connect.unwrap_or_else(|_| Err("no answer".to_owned())).map_err(unreachable)?;
                 let link = match connection.line {
                     Line::Bytes(stream) => {
-                        Link::Bytes { stream, framer: Framer::default(), read: BytesMut::new() }
+                        Link::Bytes { stream, framer: Framer::of_client(), read: BytesMut::new() }
                     }
                     Line::Messages(socket) => Link::Messages(socket),
                 };

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use super::house::domain;
-use super::upstream::{user_part, way};
+use super::upstream::{user_part, wanted, way};
 use super::users::password;
 use super::{Build, tls};
 use crate::config::fault::nearest;
 use crate::config::yaml::{Data, MapReader, Node};
-use crate::config::{HostPort, HouseName, Listen, PeerLogin, Upstream};
+use crate::config::{Edge, HouseName, Listen, PeerLogin, Transport, Upstream, Wanted};
 use crate::limits::REMOTES;
 use crate::sip::wire::Uri;
 
@@ -170,11 +170,11 @@ fn peer(name: &str, value: &Node, path: &str, listen: &[Listen], build: &mut Bui
     let server_path = map.at("server");
     let server_node = map.require("server", &mut build.faults);
     let transport = way(&mut map, build);
-    let server =
-        server_node.and_then(|node| node.host_port(transport.port(), &server_path, &mut build.faults));
-    let dial = tls::dial(&mut map, transport, build);
+    let server = server_node.and_then(|node| node.host_port(0, &server_path, &mut build.faults));
+    let server = server.map(|server| wanted(server, transport));
+    let dial = tls::dial(&mut map, transport.unwrap_or(Transport::Udp), build);
     let domain_path = map.at("domain");
-    let wanted = map.take("domain").and_then(|node| domain(node, &domain_path, &mut build.faults));
+    let domain_wanted = map.take("domain").and_then(|node| domain(node, &domain_path, &mut build.faults));
     let user_path = map.at("user");
     let user = map.require("user", &mut build.faults);
     let user = user.and_then(|node| user_part(node, &user_path, build));
@@ -184,18 +184,16 @@ fn peer(name: &str, value: &Node, path: &str, listen: &[Listen], build: &mut Bui
     let password = password_node.and_then(|node| password(node, &password_path, name, build));
     let server = server?;
     if is_own(&server, listen) {
-        let message = format!("{}:{} is this gateway itself", server.host, server.port);
+        let message = format!("{} is this gateway itself", server.words());
         let place = server_node.map(|node| node.place);
         build.faults.error(place, &server_path, message, Some("name the other gateway".to_owned()));
         return None;
     }
-    let domain = wanted.unwrap_or_else(|| server.host.to_ascii_lowercase());
+    let domain = domain_wanted.unwrap_or_else(|| server.host.to_ascii_lowercase());
     Some(Upstream {
         name: name.to_owned(),
-        dial: dial.of(&server, &domain),
+        edges: vec![Edge { dial: dial.of(&server.host, &domain), server, is_proxy: false }],
         domain,
-        server,
-        transport,
         expires: Duration::ZERO,
         trust_asserted: false,
         accounts: Vec::new(),
@@ -205,11 +203,12 @@ fn peer(name: &str, value: &Node, path: &str, listen: &[Listen], build: &mut Bui
 }
 
 /// Whether a server is one of our own sockets, as far as the file tells.
-fn is_own(server: &HostPort, listen: &[Listen]) -> bool {
+fn is_own(server: &Wanted, listen: &[Listen]) -> bool {
     let Ok(ip) = server.host.parse::<std::net::IpAddr>() else { return false };
+    let port = server.port.unwrap_or(server.transport.unwrap_or(Transport::Udp).port());
     let is = |listen: &Listen| {
         let own = listen.addr.ip();
-        listen.addr.port() == server.port && (own == ip || own.is_unspecified() && ip.is_loopback())
+        listen.addr.port() == port && (own == ip || own.is_unspecified() && ip.is_loopback())
     };
     listen.iter().any(is)
 }

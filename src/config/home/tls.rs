@@ -7,7 +7,7 @@ use sipliance_tls::{File, days_left};
 
 use super::{Around, Build};
 use crate::config::yaml::{MapReader, Node};
-use crate::config::{Dial, HostPort, Listen, ServerTls, Transport};
+use crate::config::{Dial, Listen, ServerTls, Transport};
 
 /// Days before the end of a certificate from which on there is a warning: those of Let's Encrypt are
 /// renewed 30 days before.
@@ -102,9 +102,9 @@ impl Dial {
 
     /// Without `name:` the certificate is that of the server as it is written, or of its domain; never
     /// what DNS made of them (RFC 5922 §4).
-    pub(super) fn of(mut self, server: &HostPort, domain: &str) -> Self {
+    pub(super) fn of(mut self, host: &str, domain: &str) -> Self {
         if self.names.is_empty() {
-            self.names = vec![server.host.to_ascii_lowercase(), domain.to_owned()];
+            self.names = vec![host.to_ascii_lowercase(), domain.to_owned()];
             self.names.dedup();
         }
         self

@@ -6,13 +6,15 @@ use super::house::{domain, transport};
 use super::users::password;
 use super::{Build, tls};
 use crate::config::fault::nearest;
-use crate::config::yaml::{MapReader, Node};
-use crate::config::{Account, DeviceConfig, DeviceId, Transport, Upstream};
+use crate::config::yaml::{MapReader, Node, host_port};
+use crate::config::{Account, DeviceConfig, DeviceId, Edge, HostPort, Transport, Upstream, Wanted};
 
 /// Lifetime of a binding that is asked for.
 const EXPIRES: Duration = Duration::from_secs(600);
 /// What can be published.
 const PRESENCE: &str = "presence";
+/// Most edge proxies before one registrar; RFC 5626 asks for four at least.
+const MOST_EDGES: usize = 4;
 /// Most accounts at one registrar; more is a fault.
 const MOST_ACCOUNTS: usize = 128;
 
@@ -30,35 +32,108 @@ pub(super) fn upstreams(
 fn upstream(name: &str, value: &Node, devices: &[DeviceConfig], build: &mut Build<'_>) -> Option<Upstream> {
     let path = format!("upstream.{name}");
     let mut map = MapReader::new(value, &path, &mut build.faults)?;
-    let server_path = map.at("server");
-    let server = map.require("server", &mut build.faults);
+    let place = map.place;
     let transport = way(&mut map, build);
-    let server = server.and_then(|node| node.host_port(transport.port(), &server_path, &mut build.faults));
+    let servers = servers(&mut map, transport, build);
+    let usual = transport.unwrap_or(Transport::Udp);
     let domain_path = map.at("domain");
     let wanted = map.take("domain").and_then(|node| domain(node, &domain_path, &mut build.faults));
     let expires = expires(&mut map, build).unwrap_or(EXPIRES);
-    let trust_asserted = trust(&mut map, transport, build);
+    let secure = !servers.is_empty() && servers.iter().all(|(server, _)| server.is_secure());
+    let trust_asserted = trust(&mut map, usual, secure, build);
     let publish = publish(&mut map, build);
-    let dial = tls::dial(&mut map, transport, build);
+    let strictest = servers
+        .iter()
+        .filter_map(|(server, _)| server.transport)
+        .max_by_key(|it| (it.is_web(), it.is_secure()));
+    let dial = tls::dial(&mut map, strictest.unwrap_or(usual), build);
     let accounts_path = map.at("accounts");
     let accounts = map.require("accounts", &mut build.faults);
     map.finish(&mut build.faults);
     let accounts = accounts.map(|node| accounts_of(node, &accounts_path, devices, build)).unwrap_or_default();
-    let server = server?;
-    let domain = wanted.unwrap_or_else(|| server.host.to_ascii_lowercase());
+    if wanted.is_none() && servers.iter().any(|(_, is_proxy)| *is_proxy) {
+        let message = "behind edge proxies the registrar needs its name";
+        build.faults.error(Some(place), &domain_path, message, Some("add `domain: example.com`".to_owned()));
+    }
+    let domain = wanted
+        .unwrap_or_else(|| servers.first().map(|(it, _)| it.host.to_ascii_lowercase()).unwrap_or_default());
+    let edge = |(server, is_proxy): (Wanted, bool)| {
+        let dial = dial.clone().of(&server.host, &domain);
+        Edge { server, dial, is_proxy }
+    };
+    let edges: Vec<Edge> = servers.into_iter().map(edge).collect();
     let (name, peer) = (name.to_owned(), None);
-    let dial = dial.of(&server, &domain);
-    Some(Upstream { name, server, transport, dial, domain, expires, trust_asserted, accounts, peer, publish })
+    let upstream = Upstream { name, edges, domain, expires, trust_asserted, accounts, peer, publish };
+    (!upstream.edges.is_empty()).then_some(upstream)
 }
 
-pub(super) fn way(map: &mut MapReader<'_>, build: &mut Build<'_>) -> Transport {
+/// `server:`, or `edges:` with `true` for each.
+fn servers(
+    map: &mut MapReader<'_>,
+    transport: Option<Transport>,
+    build: &mut Build<'_>,
+) -> Vec<(Wanted, bool)> {
+    let path = map.at("edges");
+    let Some(node) = map.take("edges") else {
+        let path = map.at("server");
+        let server = map.require("server", &mut build.faults);
+        let server = server.and_then(|node| node.host_port(0, &path, &mut build.faults));
+        return server.map(|server| (wanted(server, transport), false)).into_iter().collect();
+    };
+    if map.take("server").is_some() {
+        let message = "`server:` and `edges:` say the same, and only one can hold";
+        build.faults.error(
+            Some(node.place),
+            &path,
+            message,
+            Some("keep `edges:` for proxies before the registrar".to_owned()),
+        );
+    }
+    let texts = node.texts(&path, &mut build.faults).unwrap_or_default();
+    if texts.is_empty() || texts.len() > MOST_EDGES {
+        let message = format!("one to {MOST_EDGES} edge proxies are expected here");
+        build.faults.error(Some(node.place), &path, message, Some("two are usual: one may fail".to_owned()));
+        return Vec::new();
+    }
+    let mut servers: Vec<(Wanted, bool)> = Vec::new();
+    for (index, (place, text)) in texts.into_iter().enumerate() {
+        let path = format!("{path}[{index}]");
+        match edge(&text, transport) {
+            Some(server) if servers.iter().any(|(known, _)| *known == server) => {
+                build.faults.error(Some(place), &path, format!("`{text}` stands here twice"), None);
+            }
+            Some(server) => servers.push((server, true)),
+            None => {
+                let message = format!("`{text}` is no edge proxy");
+                let help = "write it as tls:edge.example.com or udp:192.0.2.7:5060".to_owned();
+                build.faults.error(Some(place), &path, message, Some(help));
+            }
+        }
+    }
+    servers
+}
+
+/// `[transport:]host[:port]`
+fn edge(text: &str, usual: Option<Transport>) -> Option<Wanted> {
+    let (transport, rest) = match text.split_once(':') {
+        Some((word, rest)) if Transport::of_word(word).is_some() => (Transport::of_word(word), rest),
+        _ => (usual, text),
+    };
+    Some(wanted(host_port(rest, 0)?, transport))
+}
+
+/// Port 0 is none.
+pub(super) fn wanted(server: HostPort, transport: Option<Transport>) -> Wanted {
+    let port = Some(server.port).filter(|port| *port != 0);
+    Wanted { host: server.host, port, transport }
+}
+
+/// `transport:`; without it the server's name may say more (RFC 3263).
+pub(super) fn way(map: &mut MapReader<'_>, build: &mut Build<'_>) -> Option<Transport> {
     let path = map.at("transport");
-    let Some(node) = map.take("transport") else { return Transport::Udp };
-    let Some(word) = node.text(&path, &mut build.faults) else { return Transport::Udp };
-    transport(&word).unwrap_or_else(|why| {
-        build.faults.error(Some(node.place), &path, why, None);
-        Transport::Udp
-    })
+    let node = map.take("transport")?;
+    let word = node.text(&path, &mut build.faults)?;
+    transport(&word).map_err(|why| build.faults.error(Some(node.place), &path, why, None)).ok()
 }
 
 /// `publish: [presence]`
@@ -88,12 +163,12 @@ fn expires(map: &mut MapReader<'_>, build: &mut Build<'_>) -> Option<Duration> {
 }
 
 /// Nothing protects the word of a server on these transports, which the owner should know.
-fn trust(map: &mut MapReader<'_>, transport: Transport, build: &mut Build<'_>) -> bool {
+fn trust(map: &mut MapReader<'_>, transport: Transport, secure: bool, build: &mut Build<'_>) -> bool {
     let path = map.at("trust_asserted");
     let Some(node) = map.take("trust_asserted") else { return false };
     let trusted = node.bool(&path, &mut build.faults).unwrap_or(false);
     // Over TLS it is that server's word, and nobody else's.
-    if trusted && !transport.is_secure() {
+    if trusted && !secure {
         let word = transport.via();
         build.faults.warning(
             Some(node.place),

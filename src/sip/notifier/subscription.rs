@@ -50,6 +50,8 @@ pub(super) struct Subscription {
     pub queued: bool,
     /// The connection is gone: nothing can be said until the phone refreshes over another.
     pub lost: bool,
+    /// Once already nobody answered and it was the flow that was asked about.
+    pub doubted: bool,
     /// Place among the watchers of its subject; `None` once it watches nothing any more.
     pub slot: Option<usize>,
     pub twin: u64,
@@ -133,6 +135,7 @@ impl Subscription {
             outstanding: false,
             queued: true,
             lost: false,
+            doubted: false,
             slot: Some(place.slot),
             twin: place.twin,
             last: None,

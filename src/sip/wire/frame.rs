@@ -31,9 +31,16 @@ pub struct Framer {
     /// The last thing was a single CRLF.
     half_ping: bool,
     broken: bool,
+    /// We are the client here, who alone pings (RFC 5626 §4.4.1): every CRLF is a pong.
+    client: bool,
 }
 
 impl Framer {
+    /// For a connection of ours to a server.
+    pub fn of_client() -> Self {
+        Self { client: true, ..Self::default() }
+    }
+
     /// Adds what was read. After [`Frame::Broken`] everything is ignored.
     pub fn push(&mut self, bytes: &[u8]) {
         if !self.broken {
@@ -77,6 +84,10 @@ impl Framer {
     fn keepalive(&mut self) -> Option<Frame> {
         if self.sizes.is_some() {
             return None;
+        }
+        if self.client && self.buffer.starts_with(b"\r\n") {
+            self.buffer.advance(2);
+            return Some(Frame::Pong);
         }
         if self.half_ping && self.buffer.starts_with(b"\r\n") {
             self.half_ping = false;
@@ -187,6 +198,19 @@ mod tests {
         let mut framer = Framer::default();
         framer.push(&stream);
         assert_eq!(all(&mut framer), want);
+    }
+
+    #[test]
+    fn a_server_that_answers_twice_pings_nobody() {
+        let mut framer = Framer::of_client();
+        for _ in 0..3 {
+            framer.push(b"\r\n");
+            assert_eq!(all(&mut framer), [Frame::Pong]);
+        }
+        framer.push(b"\r\n\r");
+        assert_eq!(all(&mut framer), [Frame::Pong]);
+        framer.push(b"\nOPTIONS sip:h SIP/2.0\r\nl: 0\r\n\r\n");
+        assert!(matches!(&all(&mut framer)[..], [Frame::Pong, Frame::Message(_)]));
     }
 
     #[test]

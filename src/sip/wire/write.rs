@@ -77,6 +77,11 @@ impl Writer {
     /// Ends the message with a body.
     pub fn body(mut self, content_type: &str, body: &[u8]) -> Vec<u8> {
         self.field("Content-Type", &[content_type]);
+        self.end(body)
+    }
+
+    /// Ends the message with the body that its fields speak of.
+    pub fn end(mut self, body: &[u8]) -> Vec<u8> {
         self.field_fmt("Content-Length", format_args!("{}", body.len()));
         self.0.extend_from_slice(b"\r\n");
         self.0.extend_from_slice(body);
@@ -135,7 +140,7 @@ pub fn response(
     let mut writer = Writer::status(status, reason);
     for (nth, via) in request.list(Name::Via).enumerate() {
         match source.filter(|_| nth == 0) {
-            Some(source) => top_via(&mut writer, via, source),
+            Some(source) => push_via(&mut writer, via, source),
             None => {
                 writer.echo("Via", via);
             }
@@ -159,7 +164,8 @@ pub fn copy_record_route(writer: &mut Writer, request: &Message<'_>) {
     }
 }
 
-fn top_via(writer: &mut Writer, via: &[u8], source: SocketAddr) {
+/// A topmost Via with the source of the packet in it (RFC 3261 §18.2.1, RFC 3581 §4).
+pub fn push_via(writer: &mut Writer, via: &[u8], source: SocketAddr) {
     writer.0.extend_from_slice(b"Via: ");
     let (protocol, params) = super::text::split_outside(via, b';');
     writer.clean(protocol);

@@ -1,6 +1,11 @@
-//! The gateway's own registrations at registrars elsewhere (RFC 3261 §10.2), one per address.
+//! The gateway's own registrations at registrars elsewhere (RFC 3261 §10.2, RFC 5626), one per address and
+//! flow.
 //!
 //! A registration never gives up, never hammers, and says truthfully how it stands.
+
+mod identity;
+mod instance;
+mod terms;
 
 use std::time::{Duration, Instant};
 
@@ -8,72 +13,22 @@ use rand::Rng as _;
 use rand_chacha::ChaCha8Rng;
 
 use super::auth::{self, Login};
-use super::dialog::{contact_uri, via};
+use super::dialog::contact_uri;
+use super::flow::backoff::Backoff;
 use super::transaction::Transactions;
 use super::wire::text::seconds;
-use super::wire::{Address, Message, Method, Name, Start, Uri, Writer};
+use super::wire::{Message, Method, Name, Start, Writer};
 use super::{Hop, User};
 use crate::limits;
 use crate::timer::Now;
 
+pub use self::identity::{Identity, Standing};
+use self::terms::Ours;
+pub use self::terms::Terms;
+
 /// Names a registration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RegistrationId(pub usize);
-
-/// What is registered, and where.
-#[derive(Clone, Debug)]
-pub struct Identity {
-    /// User part of the address of record.
-    pub user: String,
-    /// The registrar's domain.
-    pub domain: String,
-    /// Digest user name.
-    pub auth_user: String,
-    /// Password.
-    pub password: secrecy::SecretString,
-    /// User part of our Contact: what requests for this address will name.
-    pub contact_user: String,
-    /// The lifetime to ask for.
-    pub expires: Duration,
-}
-
-impl Identity {
-    /// Whether it binds the same Contact to the same address: one replaces the other.
-    pub fn is_address_of(&self, other: &Self) -> bool {
-        (&self.user, &self.domain, &self.contact_user) == (&other.user, &other.domain, &other.contact_user)
-    }
-
-    /// Whether nothing differs.
-    pub fn is_same(&self, other: &Self) -> bool {
-        use secrecy::ExposeSecret as _;
-        self.is_address_of(other)
-            && (&self.auth_user, self.expires) == (&other.auth_user, other.expires)
-            && self.password.expose_secret() == other.password.expose_secret()
-    }
-}
-
-/// How a registration stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// There is no flow to the registrar yet.
-    NoFlow,
-    /// A REGISTER is on its way.
-    Trying,
-    /// Registered until then, unless the registrar forgets.
-    Registered {
-        /// Since when without a break.
-        since_ms: i64,
-        /// When the binding ends.
-        until: Instant,
-    },
-    /// Refused or unanswered.
-    Failed {
-        /// In words.
-        why: String,
-        /// The next attempt.
-        again: Instant,
-    },
-}
 
 /// One registration.
 ///
@@ -94,17 +49,26 @@ pub struct Registration {
     tag: String,
     cseq: u32,
     challenges: u8,
-    failures: u32,
+    backoff: Backoff,
     expires: u32,
+    /// The server cannot do RFC 5626, or said that it will not (439).
+    plain: bool,
+    /// Bindings that an earlier run of ours left there, to be removed with the next REGISTER.
+    strays: Vec<String>,
+    terms: Terms,
+    /// Another flow to the same registrar works.
+    another_up: bool,
+    /// The last failure was that nobody answered.
+    silent: bool,
+    /// The last failure was a 430.
+    flow_failed: bool,
+    /// It was tried early after the last silence.
+    hurried: bool,
     /// When to send the next REGISTER by itself.
     wake: Option<Instant>,
     leaving: bool,
-    /// The way that later requests take (RFC 3608), value by value.
-    service_route: Vec<String>,
     /// Which device this is (RFC 5627 §4.1): the same in every run.
     instance: String,
-    /// The address of this very device that the registrar gave (RFC 5627), to be our Contact in dialogs.
-    gruu: Option<String>,
     /// The realm that asked for the password.
     realm: Option<String>,
     /// What was last told: registered, or failed.
@@ -115,14 +79,8 @@ pub struct Registration {
 
 /// Lifetimes up to this, in seconds, are refreshed before their half.
 const SHORT: u32 = 600;
-/// Wait before the first retry when nothing works (RFC 5626 §4.5).
-const BASE: Duration = Duration::from_secs(30);
-/// The longest wait between two tries (RFC 5626 §4.5).
-const LONGEST_WAIT: Duration = Duration::from_secs(1800);
 /// The wait after an answer that only a person can change: wrong password, forbidden.
 const REFUSED_WAIT: Duration = Duration::from_secs(600);
-/// Most stations of a service route; those behind are left out.
-const ROUTES: usize = 8;
 /// Longest reason phrase of a registrar that is shown, in characters.
 const REASON: usize = 100;
 
@@ -139,13 +97,18 @@ impl Registration {
             tag: format!("{:08x}", rng.random::<u32>()),
             cseq: 0,
             challenges: 0,
-            failures: 0,
+            backoff: Backoff::default(),
             expires,
+            plain: false,
+            strays: Vec::new(),
+            terms: Terms::default(),
+            another_up: false,
+            silent: false,
+            flow_failed: false,
+            hurried: false,
             wake: None,
             leaving: false,
-            service_route: Vec::new(),
-            instance: instance_of(&identity),
-            gruu: None,
+            instance: instance::of(&identity),
             realm: None,
             told: None,
             no_way: None,
@@ -187,12 +150,17 @@ impl Registration {
 
     /// The way that requests of this address take, as the registrar wants it (RFC 3608).
     pub fn service_route(&self) -> &[String] {
-        &self.service_route
+        &self.terms.service_route
     }
 
     /// The public GRUU of this address, while the registrar grants one.
     pub fn gruu(&self) -> Option<&str> {
-        self.gruu.as_deref()
+        self.terms.gruu.as_deref()
+    }
+
+    /// What the registrar's newest 2xx says beside the lifetime.
+    pub fn terms(&self) -> &Terms {
+        &self.terms
     }
 
     /// The flow that requests for this address travel on, while there is one.
@@ -222,7 +190,7 @@ impl Registration {
     /// The flow is gone.
     pub fn on_flow_down(&mut self) {
         self.hop = None;
-        self.gruu = None;
+        self.terms = Terms::default();
         self.wake = None;
         self.since_ms = None;
         self.challenges = 0;
@@ -237,9 +205,63 @@ impl Registration {
         }
     }
 
+    /// Whether it is registered.
+    pub fn stands(&self) -> bool {
+        matches!(self.standing, Standing::Registered { .. })
+    }
+
+    /// Whether it failed because nobody answered.
+    pub fn is_silent(&self) -> bool {
+        self.silent && matches!(self.standing, Standing::Failed { .. })
+    }
+
+    /// When it is tried again after a failure.
+    pub fn next_attempt(&self) -> Option<Instant> {
+        match self.standing {
+            Standing::Failed { again, .. } => Some(again),
+            _ => None,
+        }
+    }
+
+    /// Whether an edge proxy said that the flow itself is dead (RFC 5626 §11.5: 430).
+    pub fn flow_failed(&self) -> bool {
+        self.flow_failed && matches!(self.standing, Standing::Failed { .. })
+    }
+
+    /// As nobody answers on the flow, another one is made: the next attempt keeps its time, and waits for that.
+    pub fn on_flow_moving(&mut self) {
+        self.hop = None;
+    }
+
+    /// The other one is there.
+    pub fn on_flow_moved(&mut self, hop: Hop) {
+        self.hop = Some(hop);
+    }
+
+    /// Nobody at all answered a small question either: the silence is that of the network.
+    pub fn on_network_gone(&mut self) {
+        self.hurried = false;
+    }
+
+    /// Whether another flow to the same registrar works: then this one waits longer after a failure.
+    pub fn set_another_up(&mut self, up: bool) {
+        self.another_up = up;
+    }
+
+    /// The network is back, or the way to the registrar: what failed because nobody answered is tried again
+    /// at once, after a short random wait.
+    /// Once for each silence: a registrar that goes on being silent while its host answers is a registrar with
+    /// troubles of its own.
+    pub fn on_network_back(&mut self, rng: &mut ChaCha8Rng, now: Now) {
+        if self.is_silent() && !self.leaving && !std::mem::replace(&mut self.hurried, true) {
+            let again = now.mono + Duration::from_millis(rng.random_range(0..5_000));
+            self.wake = self.wake.map(|at| at.min(again));
+        }
+    }
+
     /// Sends what is due.
     pub fn on_deadline(&mut self, transactions: &mut Transactions<User>, now: Now) {
-        if self.wake.is_some_and(|at| at <= now.mono) {
+        if self.hop.is_some() && self.wake.is_some_and(|at| at <= now.mono) {
             self.wake = None;
             self.challenges = 0;
             self.send(transactions, None, now);
@@ -248,7 +270,7 @@ impl Registration {
 
     /// The next moment at which something has to be done.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.wake
+        self.wake.filter(|_| self.hop.is_some())
     }
 
     /// Takes the binding back, also one that is just being made: the gateway stops, or the address is
@@ -282,6 +304,12 @@ impl Registration {
             200..300 => self.registered(response, rng, now),
             401 | 407 => self.challenged(response, transactions, rng, now),
             423 => self.too_brief(response, transactions, rng, now),
+            // First Hop Lacks Outbound Support, or a registrar that stumbles over it.
+            439 | 420 if self.reg_id().is_some() => {
+                self.plain = true;
+                self.challenges = 0;
+                self.send(transactions, None, now);
+            }
             _ => {
                 // It is printed on terminals.
                 let reason = String::from_utf8_lossy(reason);
@@ -292,6 +320,7 @@ impl Registration {
                     .and_then(retry_after)
                     .or((status == 403).then_some(REFUSED_WAIT));
                 self.fail(why, wait, rng, now);
+                self.flow_failed = status == 430;
             }
         }
     }
@@ -300,36 +329,31 @@ impl Registration {
     pub fn on_timeout(&mut self, rng: &mut ChaCha8Rng, now: Now) {
         if self.hop.is_some() {
             self.fail("the registrar does not answer".to_owned(), None, rng, now);
+            self.silent = true;
         }
     }
 
     fn registered(&mut self, response: &Message<'_>, rng: &mut ChaCha8Rng, now: Now) {
-        let granted = self.granted(response).unwrap_or(self.expires).max(1);
-        let text = |value: &[u8]| String::from_utf8(value.to_vec()).ok();
-        self.service_route = response.list(Name::ServiceRoute).filter_map(text).take(ROUTES).collect();
-        self.gruu = self.own(response).and_then(|own| own.params.text("pub-gruu").and_then(usable));
+        let ours = Ours {
+            contact: &self.hop.map(|hop| contact_uri(&self.identity.contact_user, hop)).unwrap_or_default(),
+            instance: &self.instance,
+            reg_id: self.reg_id(),
+        };
+        let granted = ours.granted(response).unwrap_or(self.expires).max(1);
+        self.terms = Terms::of(response, &ours);
+        // Under RFC 5626 the registrar itself replaces the binding of a flow by that of the next.
+        self.strays = if self.terms.outbound { Vec::new() } else { ours.strays(response) };
         let since_ms = *self.since_ms.get_or_insert(now.wall_ms);
-        self.failures = 0;
+        self.backoff.works();
+        self.hurried = false;
         self.challenges = 0;
         self.standing =
             Standing::Registered { since_ms, until: now.mono + Duration::from_secs(u64::from(granted)) };
         // A registrar that restarts forgets us: a short lifetime is one that wants this seen soon.
         let share = if granted <= SHORT { rng.random_range(0.4..0.5) } else { rng.random_range(0.5..0.9) };
-        self.wake = Some(now.mono + Duration::from_secs_f64(f64::from(granted) * share));
-    }
-
-    /// The lifetime of our Contact in a 2xx.
-    fn granted(&self, response: &Message<'_>) -> Option<u32> {
-        let own = self.own(response);
-        own.and_then(|contact| contact.params.get("expires").flatten().and_then(seconds))
-            .or_else(|| response.expires())
-    }
-
-    /// Our Contact in a 2xx.
-    fn own<'m>(&self, response: &Message<'m>) -> Option<Address<'m>> {
-        let ours = contact_uri(&self.identity.contact_user, self.hop?);
-        let mut contacts = response.list(Name::Contact).filter_map(|value| Address::parse(value).ok());
-        contacts.find(|contact| contact.uri.address() == ours.as_str() || contact.uri.raw == ours)
+        let rest =
+            if self.strays.is_empty() { f64::from(granted) * share } else { rng.random_range(0.5..2.0) };
+        self.wake = Some(now.mono + Duration::from_secs_f64(rest));
     }
 
     fn challenged(
@@ -380,18 +404,20 @@ impl Registration {
         }
     }
 
-    /// Back-off of RFC 5626 §4.5: half to all of min(1800 s, 30 s · 2ⁿ).
+    /// Waits as the registrar said, or as RFC 5626 §4.5 wants.
     fn fail(&mut self, why: String, wait: Option<Duration>, rng: &mut ChaCha8Rng, now: Now) {
-        let wait = wait.unwrap_or_else(|| {
-            let full = BASE.saturating_mul(1 << self.failures.min(6)).min(LONGEST_WAIT);
-            full.mul_f64(rng.random_range(0.5..1.0))
-        });
-        self.failures = self.failures.saturating_add(1);
+        let backoff = self.backoff.failed(self.another_up, rng);
+        let again = now.mono + wait.unwrap_or(backoff);
         self.since_ms = None;
-        self.gruu = None;
-        let again = now.mono + wait;
+        (self.silent, self.flow_failed) = (false, false);
+        self.terms = Terms::default();
         self.standing = Standing::Failed { why, again };
         self.wake = (!self.leaving).then_some(again);
+    }
+
+    /// Which flow this is, unless a plain registration is what works here.
+    fn reg_id(&self) -> Option<u8> {
+        self.identity.reg_id.filter(|_| !self.plain)
     }
 
     fn send(&mut self, transactions: &mut Transactions<User>, credentials: Option<&str>, now: Now) {
@@ -404,52 +430,40 @@ impl Registration {
         let Identity { user, domain, contact_user, .. } = &self.identity;
         let expires = if self.leaving { 0 } else { self.expires };
         let (tag, call_id, cseq, instance) = (&self.tag, &self.call_id, self.cseq, &self.instance);
+        let contact = contact_uri(contact_user, hop);
+        let reg_id = self.reg_id();
+        let route = self.identity.route.as_deref();
+        let strays = std::mem::take(&mut self.strays);
         transactions.send(hop, Method::Register, User::Register(self.id), now.mono, |branch| {
             let mut writer = Writer::request(Method::Register, &format!("sip:{domain}"));
-            via(&mut writer, hop, branch);
+            let (transport, local) = (hop.transport.via(), hop.local);
+            writer.field_fmt("Via", format_args!("SIP/2.0/{transport} {local};branch={branch};rport;keep"));
             writer.raw(b"Max-Forwards: 70\r\n");
+            if let Some(route) = route {
+                writer.field("Route", &[route]);
+            }
             writer.field_fmt("From", format_args!("<sip:{user}@{domain}>;tag={tag}"));
             writer.field_fmt("To", format_args!("<sip:{user}@{domain}>"));
             writer.field("Call-ID", &[call_id]);
             writer.field_fmt("CSeq", format_args!("{cseq} REGISTER"));
             writer.field_fmt(
                 "Contact",
-                format_args!(
-                    "<{}>;expires={expires};+sip.instance=\"<{instance}>\"",
-                    contact_uri(contact_user, hop)
-                ),
+                format_args!("<{contact}>;expires={expires};+sip.instance=\"<{instance}>\""),
             );
-            writer.field("Supported", &["gruu"]);
+            if let Some(reg_id) = reg_id {
+                writer.append_param("reg-id", &reg_id.to_string());
+            }
+            for stray in &strays {
+                writer.field_fmt("Contact", format_args!("<{stray}>;expires=0"));
+            }
+            writer
+                .field("Supported", &[if reg_id.is_some() { "path, outbound, gruu" } else { "path, gruu" }]);
             writer.field_fmt("Expires", format_args!("{expires}"));
             writer.raw(credentials.unwrap_or_default().as_bytes());
             writer.finish()
         });
     }
 }
-
-/// A name of this device that needs no memory: made of what it registers (RFC 4122 §4.3, version 8 of RFC
-/// 9562).
-fn instance_of(identity: &Identity) -> String {
-    use sha2::Digest as _;
-    let Identity { user, domain, contact_user, .. } = identity;
-    let hash = sha2::Sha256::digest(format!("sipliance {contact_user} {user}@{domain}"));
-    let mut bits = hash.iter().take(16).fold(0_u128, |bits, byte| bits << 8 | u128::from(*byte));
-    bits = bits & !(0xf << 76) | 0x8 << 76;
-    bits = bits & !(0x3 << 62) | 0x2 << 62;
-    let part = |from: u32, digits: u32| bits >> from & ((1 << (4 * digits)) - 1);
-    let (a, b, c) = (part(96, 8), part(80, 4), part(64, 4));
-    format!("urn:uuid:{a:08x}-{b:04x}-{c:04x}-{:04x}-{:012x}", part(48, 4), part(0, 12))
-}
-
-/// A GRUU that can be a Contact: one SIP URI with `gr`, and nothing that ends a header field.
-fn usable(gruu: &str) -> Option<String> {
-    let uri = Uri::parse(gruu).ok().filter(|uri| uri.is_sip() && uri.user.is_some())?;
-    let clean = !gruu.contains(['<', '>', '"', ',']) && !gruu.chars().any(char::is_control);
-    (clean && uri.params.get("gr").is_some() && gruu.len() <= GRUU).then(|| gruu.to_owned())
-}
-
-/// Longest GRUU that is taken, in bytes; a longer one is none.
-const GRUU: usize = 256;
 
 fn retry_after(value: &[u8]) -> Option<Duration> {
     let digits = value.split(|byte| !byte.is_ascii_digit()).next()?;

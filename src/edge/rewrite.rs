@@ -1,0 +1,69 @@
+//! A message as it goes on: what a proxy changes, and everything else as it came (RFC 3261 §16.6, §16.7).
+
+use std::net::SocketAddr;
+
+use crate::sip::wire::write::push_via;
+use crate::sip::wire::{Message, Method, Name, Writer};
+
+/// What becomes of the header of a request.
+#[derive(Debug, Default)]
+pub(super) struct Changes<'a> {
+    /// Our Via, without its name.
+    pub via: String,
+    /// Written as `received` and `rport` into the Via of whoever sent it.
+    pub source: Option<SocketAddr>,
+    /// How many Route values at the front were for us.
+    pub routes_done: usize,
+    /// A Record-Route or Path value of ours: its name, and what it is.
+    pub added: Option<(&'static str, String)>,
+    /// What is left of Max-Forwards.
+    pub hops: u8,
+    /// Fields that may not go on.
+    pub without: &'a [Name],
+}
+
+/// The request that goes on.
+pub(super) fn request(
+    message: &Message<'_>,
+    method: Method<'_>,
+    uri: &str,
+    changes: &Changes<'_>,
+) -> Vec<u8> {
+    let mut writer = Writer::request(method, uri);
+    writer.field("Via", &[&changes.via]);
+    for (nth, via) in message.list(Name::Via).enumerate() {
+        match changes.source.filter(|_| nth == 0) {
+            Some(source) => push_via(&mut writer, via, source),
+            None => {
+                writer.echo("Via", via);
+            }
+        }
+    }
+    for route in message.list(Name::Route).skip(changes.routes_done) {
+        writer.echo("Route", route);
+    }
+    if let Some((name, value)) = &changes.added {
+        writer.field(name, &[value]);
+    }
+    writer.field_fmt("Max-Forwards", format_args!("{}", changes.hops));
+    let done = [Name::Via, Name::Route, Name::MaxForwards, Name::ContentLength];
+    rest(writer, message, |name| done.contains(&name) || changes.without.contains(&name))
+}
+
+/// The response that goes back, without our Via, which is the topmost.
+pub(super) fn response(message: &Message<'_>, status: u16, reason: &[u8]) -> Vec<u8> {
+    let mut writer = Writer::status(status, &String::from_utf8_lossy(reason));
+    for via in message.list(Name::Via).skip(1) {
+        writer.echo("Via", via);
+    }
+    rest(writer, message, |name| [Name::Via, Name::ContentLength].contains(&name))
+}
+
+fn rest(mut writer: Writer, message: &Message<'_>, is_done: impl Fn(Name) -> bool) -> Vec<u8> {
+    for (name, value) in message.fields() {
+        if !is_done(Name::new(name)) {
+            writer.echo(&String::from_utf8_lossy(name), value);
+        }
+    }
+    writer.end(message.body)
+}

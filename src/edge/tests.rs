@@ -1,0 +1,298 @@
+use std::time::Duration;
+
+use super::*;
+use crate::sip::wire::Name;
+
+const KEY: [u8; 32] = [7; 32];
+const CLIENT: &str = "203.0.113.7:31207";
+const REGISTRAR: FlowId = FlowId(100);
+
+struct Bench {
+    edge: Edge,
+    now: Instant,
+}
+
+fn addr(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}
+
+fn tcp(flow: u64, peer: &str) -> Hop {
+    Hop { flow: FlowId(flow), transport: Transport::Tcp, local: addr("198.51.100.5:5060"), peer: addr(peer) }
+}
+
+fn udp(peer: &str) -> Hop {
+    Hop { transport: Transport::Udp, ..tcp(1, peer) }
+}
+
+impl Bench {
+    fn new(run: u32) -> Self {
+        let settings = Settings {
+            name: "edge.example.com".to_owned(),
+            port: 5060,
+            transport: Transport::Tcp,
+            siblings: vec!["edge2.example.com".to_owned()],
+            inner: Vec::new(),
+            key: KEY,
+            run,
+        };
+        let mut bench = Self { edge: Edge::new(settings), now: Instant::now() };
+        bench.put(Input::Listens(FlowId(1), addr("198.51.100.5:5060")));
+        bench.put(Input::Opened(tcp(100, "10.0.0.1:5060"), true));
+        bench
+    }
+
+    fn put(&mut self, input: Input<'_>) -> Vec<(Hop, String)> {
+        self.edge.handle(input, self.now);
+        let outputs = std::iter::from_fn(|| self.edge.poll());
+        outputs
+            .filter_map(|output| match output {
+                Output::Send(hop, bytes) => Some((hop, String::from_utf8(bytes.to_vec()).unwrap())),
+                Output::Close(_) => None,
+            })
+            .collect()
+    }
+
+    /// Exactly one message goes out.
+    fn one(&mut self, input: Input<'_>) -> (Hop, String) {
+        let mut out = self.put(input);
+        assert_eq!(out.len(), 1, "{out:#?}");
+        out.remove(0)
+    }
+
+    /// From a client.
+    fn client(&mut self, hop: Hop, text: &str) -> (Hop, String) {
+        match hop.transport {
+            Transport::Udp => self.one(Input::Datagram(hop, text.as_bytes())),
+            _ => self.one(Input::Stream(hop.flow, text.as_bytes())),
+        }
+    }
+
+    /// From the registrar.
+    fn registrar(&mut self, text: &str) -> (Hop, String) {
+        self.one(Input::Stream(REGISTRAR, text.as_bytes()))
+    }
+
+    /// A device registers; the Path that the registrar keeps.
+    fn register(&mut self, hop: Hop) -> String {
+        let (to, asked) = self.client(hop, &register("sip:home@example.com"));
+        assert_eq!(to.flow, REGISTRAR);
+        let path = field(&asked, Name::Path);
+        let contact = field(&asked, Name::Contact);
+        let more = format!("Contact: {contact};expires=600\r\nRequire: outbound\r\n");
+        let (back, granted) = self.registrar(&answer(&asked, 200, &more));
+        assert_eq!((back.flow, back.peer), (hop.flow, hop.peer));
+        assert!(!granted.contains("edge.example.com"), "our Via is gone: {granted}");
+        path
+    }
+}
+
+fn register(aor: &str) -> String {
+    format!(
+        "REGISTER sip:example.com SIP/2.0\r\nVia: SIP/2.0/TCP 192.168.1.9:5060;branch=z9hG4bKr1;rport\r\nMax-Forwards: 70\r\nRoute: <sip:edge.example.com;lr>\r\nFrom: <{aor}>;tag=1\r\nTo: <{aor}>\r\nCall-ID: r1\r\nCSeq: 1 REGISTER\r\nContact: <sip:home@192.168.1.9:5060>;+sip.instance=\"<urn:uuid:1>\";reg-id=1\r\nSupported: path, outbound\r\nP-Asserted-Identity: <sip:owner@example.com>\r\nContent-Length: 0\r\n\r\n"
+    )
+}
+
+/// A request as the registrar sends it along a Path, or along a dialog.
+fn routed(method: &str, route: &str, to_tag: &str, branch: &str) -> String {
+    format!(
+        "{method} sip:home@192.168.1.9:5060 SIP/2.0\r\nVia: SIP/2.0/TCP 10.0.0.1;branch=z9hG4bK{branch}\r\nMax-Forwards: 69\r\nRoute: {route}\r\nFrom: <sip:ana@example.com>;tag=a\r\nTo: <sip:home@example.com>{to_tag}\r\nCall-ID: s1\r\nCSeq: 1 {method}\r\nContact: <sip:ana@198.51.100.9>\r\nP-Asserted-Identity: <sip:ana@example.com>\r\nX-Own: as it came\r\nContent-Length: 3\r\n\r\nabc"
+    )
+}
+
+fn answer(request: &str, status: u16, more: &str) -> String {
+    let message = Message::parse(request.as_bytes()).unwrap();
+    let bytes = crate::sip::wire::write::response(&message, status, "Said", Some("r"), None).finish();
+    String::from_utf8(bytes).unwrap().replace("Content-Length", &format!("{more}Content-Length"))
+}
+
+fn field(text: &str, name: Name) -> String {
+    let message = Message::parse(text.as_bytes()).unwrap();
+    String::from_utf8(message.first(name).unwrap_or_default().to_vec()).unwrap()
+}
+
+/// Proves: OB-13, PA-1
+#[test]
+fn a_register_gets_a_path_with_a_token_and_requests_come_back_along_it() {
+    let mut bench = Bench::new(1);
+    let device = tcp(7, CLIENT);
+    bench.put(Input::Opened(device, false));
+    let (_, asked) = bench.client(device, &register("sip:home@example.com"));
+    assert!(
+        asked.starts_with(
+            "REGISTER sip:example.com SIP/2.0\r\nVia: SIP/2.0/TCP edge.example.com:5060;branch="
+        )
+    );
+    assert!(
+        asked.contains("received=203.0.113.7;rport=31207") && !asked.contains("Route: <sip:edge"),
+        "{asked}"
+    );
+    assert!(!asked.contains("P-Asserted"), "a client vouches for nobody: {asked}");
+    assert!(asked.contains("Max-Forwards: 69"));
+    let path = bench.register(device);
+    assert!(
+        path.starts_with("<sip:") && path.ends_with("@edge.example.com:5060;transport=tcp;lr;ob>"),
+        "{path}"
+    );
+
+    let (to, asked) = bench.registrar(&routed("SUBSCRIBE", &path, "", "s1"));
+    assert_eq!(to, device);
+    assert!(!asked.contains("\r\nRoute:") && asked.ends_with("Content-Length: 3\r\n\r\nabc"), "{asked}");
+    assert!(
+        asked.contains("X-Own: as it came") && asked.contains("P-Asserted-Identity: <sip:ana@"),
+        "{asked}"
+    );
+    let record = field(&asked, Name::RecordRoute);
+    assert!(record.contains("@edge.example.com:5060"), "{record}");
+    let (back, answered) = bench.client(device, &answer(&asked, 200, ""));
+    assert_eq!(back.flow, REGISTRAR);
+    assert!(answered.contains("Via: SIP/2.0/TCP 10.0.0.1;branch=z9hG4bKs1") && !answered.contains("ft="));
+
+    // The device's NOTIFY: its own flow stands in its route set.
+    let notify = routed("NOTIFY", &record, ";tag=d", "n1");
+    let (to, asked) = bench.client(device, &notify);
+    assert_eq!(to.flow, REGISTRAR);
+    assert!(!asked.contains("\r\nRoute:") && !asked.contains("Record-Route"), "{asked}");
+    // What makes no dialog gets no Record-Route.
+    assert!(!bench.registrar(&routed("MESSAGE", &path, "", "m1")).1.contains("Record-Route"));
+    assert_eq!(bench.edge.counts().outward, 2);
+}
+
+/// Proves: OB-13
+#[test]
+fn a_tampered_token_is_403_a_dead_flow_430_and_nothing_is_relayed_without_one() {
+    let mut bench = Bench::new(1);
+    let device = tcp(7, CLIENT);
+    bench.put(Input::Opened(device, false));
+    let path = bench.register(device);
+    let (_, token) = path.split_once(':').unwrap();
+    for at in 0..token.find('@').unwrap() {
+        let mut bytes = path.clone().into_bytes();
+        bytes[at + 5] = if bytes[at + 5] == b'A' { b'B' } else { b'A' };
+        let forged = String::from_utf8(bytes).unwrap();
+        let (to, refused) = bench.registrar(&routed("MESSAGE", &forged, "", "f"));
+        // The last letter of a base64 text has bits that mean nothing.
+        let refused = to.flow == REGISTRAR && refused.starts_with("SIP/2.0 403 ");
+        assert!(refused || at + 1 == token.find('@').unwrap(), "{forged}");
+    }
+    bench.put(Input::Closed(device.flow));
+    let (_, refused) = bench.registrar(&routed("MESSAGE", &path, "", "d"));
+    assert!(refused.starts_with("SIP/2.0 430 Flow Failed\r\n"), "{refused}");
+    assert!(bench.put(Input::Stream(REGISTRAR, routed("ACK", &path, "", "k").as_bytes())).is_empty());
+    let (_, refused) = bench.registrar(&routed("MESSAGE", "<sip:edge.example.com;lr>", "", "n"));
+    assert!(refused.starts_with("SIP/2.0 404 "), "{refused}");
+    let (_, refused) =
+        bench.registrar(&routed("MESSAGE", &path, "", "h").replace("Max-Forwards: 69", "Max-Forwards: 0"));
+    assert!(refused.starts_with("SIP/2.0 483 "), "{refused}");
+}
+
+#[test]
+fn a_restart_loses_no_dialog() {
+    let mut bench = Bench::new(1);
+    let device = tcp(7, CLIENT);
+    bench.put(Input::Opened(device, false));
+    let path = bench.register(device);
+    let (_, asked) = bench.registrar(&routed("SUBSCRIBE", &path, "", "s1"));
+    let record = field(&asked, Name::RecordRoute);
+
+    let mut bench = Bench::new(2);
+    // The same number may be another connection now.
+    let stranger = tcp(7, "203.0.113.66:4000");
+    bench.put(Input::Opened(stranger, false));
+    let (_, refused) = bench.registrar(&routed("SUBSCRIBE", &record, ";tag=d", "s2"));
+    assert!(refused.starts_with("SIP/2.0 430 "), "{refused}");
+    let device = tcp(9, "203.0.113.8:4711");
+    bench.put(Input::Opened(device, false));
+    let again = bench.register(device);
+    assert_ne!(again, path);
+    for route in [&record, &path, &again] {
+        assert_eq!(bench.registrar(&routed("SUBSCRIBE", route, ";tag=d", "s3")).0, device);
+    }
+    // The device still sends along the route set of then.
+    assert_eq!(bench.client(device, &routed("NOTIFY", &record, ";tag=d", "n1")).0.flow, REGISTRAR);
+}
+
+#[test]
+fn datagrams_find_their_device_without_any_memory() {
+    let mut bench = Bench::new(1);
+    let device = udp(CLIENT);
+    let path = bench.register(device);
+    let mut bench = Bench::new(2);
+    let (to, _) = bench.registrar(&routed("MESSAGE", &path, "", "m1"));
+    assert_eq!((to.flow, to.peer), (device.flow, device.peer));
+    // It came back with another address, and proved it: what was given out before leads there.
+    let moved = udp("203.0.113.99:40000");
+    bench.register(moved);
+    assert_eq!(bench.registrar(&routed("MESSAGE", &path, "", "m2")).0.peer, moved.peer);
+    // A binding that has ended is none.
+    bench.now += Duration::from_secs(700);
+    assert_eq!(bench.registrar(&routed("MESSAGE", &path, "", "m3")).0.peer, device.peer);
+}
+
+#[test]
+fn nobody_takes_a_device_over_who_does_not_prove_it() {
+    let mut bench = Bench::new(1);
+    let (device, thief) = (tcp(7, CLIENT), tcp(8, "203.0.113.66:666"));
+    bench.put(Input::Opened(device, false));
+    bench.put(Input::Opened(thief, false));
+    let path = bench.register(device);
+    let (_, asked) = bench.client(thief, &register("sip:home@example.com"));
+    bench.registrar(&answer(&asked, 401, "WWW-Authenticate: Digest realm=\"x\", nonce=\"1\"\r\n"));
+    assert_eq!(bench.registrar(&routed("MESSAGE", &path, "", "m1")).0, device);
+    // Somebody who proves to be somebody else, with the same instance.
+    let (_, asked) = bench.client(thief, &register("sip:thief@example.com"));
+    let contact = field(&asked, Name::Contact);
+    bench.registrar(&answer(&asked, 200, &format!("Contact: {contact};expires=600\r\n")));
+    assert_eq!(bench.registrar(&routed("MESSAGE", &path, "", "m2")).0, device);
+    // A 200 of his own making binds nothing: his Via is not ours.
+    let forged =
+        answer(&register("sip:home@example.com"), 200, &format!("Contact: {contact};expires=600\r\n"));
+    assert!(bench.put(Input::Stream(thief.flow, forged.as_bytes())).is_empty());
+    assert_eq!(bench.registrar(&routed("MESSAGE", &path, "", "m3")).0, device);
+}
+
+/// Proves: OB-13
+#[test]
+fn pings_get_a_single_crlf_and_stun_its_answer() {
+    let mut bench = Bench::new(1);
+    let device = tcp(7, CLIENT);
+    bench.put(Input::Opened(device, false));
+    assert_eq!(bench.client(device, "\r\n\r\n"), (device, "\r\n".to_owned()));
+    let id = stun::Id::new(5);
+    bench.edge.handle(Input::Datagram(udp(CLIENT), &stun::request(id)), bench.now);
+    let Some(Output::Send(_, bytes)) = bench.edge.poll() else { panic!("no answer") };
+    assert_eq!(stun::parse(&bytes), Some(Stun::Mapped(id, addr(CLIENT))));
+    assert!(bench.put(Input::Datagram(udp(CLIENT), b"\r\n\r\n")).is_empty());
+}
+
+#[test]
+fn a_repetition_has_the_same_branch_and_floods_are_shed() {
+    let mut bench = Bench::new(1);
+    let device = udp(CLIENT);
+    let first = bench.client(device, &register("sip:home@example.com"));
+    assert_eq!(bench.client(device, &register("sip:home@example.com")), first);
+    let invite = routed("INVITE", "<sip:edge.example.com;lr>", "", "i1");
+    let cancel = invite.replace("INVITE", "CANCEL");
+    let branch =
+        |text: &str| Message::parse(text.as_bytes()).unwrap().via().unwrap().branch().unwrap().to_owned();
+    let (invite, cancel) = (bench.client(device, &invite).1, bench.client(device, &cancel).1);
+    assert_eq!(branch(&invite), branch(&cancel));
+    assert_ne!(branch(&invite), branch(&first.1));
+    for _ in 0..2_000 {
+        bench.put(Input::Datagram(udp("203.0.113.1:1"), register("sip:x@example.com").as_bytes()));
+    }
+    assert!(bench.edge.counts().shed > 1_500);
+    bench.client(device, &register("sip:home@example.com"));
+}
+
+proptest::proptest! {
+    #[test]
+    fn any_bytes_are_survived(bytes: Vec<u8>, text in "(REGISTER|NOTIFY) sip:a SIP/2.0\r\n(Via: SIP/2.0/UDP [a-z;=]{1,9}\r\n|Route: <sip:[A-Za-z0-9_-]{0,40}@edge.example.com(;lr)?>\r\n|To: <sip:a>\r\n){0,9}\r\n") {
+        let mut bench = Bench::new(1);
+        bench.put(Input::Opened(tcp(7, CLIENT), false));
+        for bytes in [&bytes[..], text.as_bytes()] {
+            bench.edge.handle(Input::Datagram(udp(CLIENT), bytes), bench.now);
+            bench.edge.handle(Input::Stream(FlowId(7), bytes), bench.now);
+            bench.edge.handle(Input::Stream(REGISTRAR, bytes), bench.now);
+        }
+    }
+}

@@ -1,0 +1,388 @@
+//! The flows to registrars and peers, one for each edge proxy (RFC 5626): opened, kept alive, opened again
+//! when they break.
+//!
+//! ```text
+//!  resting ──retry──▶ connecting ──opened──▶ open ──closed, or its keep-alives stay unanswered─┐
+//!     ▲                   │ failed                                                             │
+//!     └───────────────────┴──────────── wait, shorter than 25 s ◀──────────────────────────────┘
+//! ```
+//!
+//! A registrar that knows RFC 5626 is registered at over every flow. With any other, one flow serves and the next
+//! takes over when it fails: two plain bindings would be two phones.
+
+mod alive;
+mod doubt;
+mod status;
+
+use std::time::{Duration, Instant};
+
+use rand::Rng as _;
+
+use super::{Gateway, Notice, Output};
+use crate::config;
+use crate::sip::flow::keepalive::Keepalive;
+use crate::sip::registration::{Registration, Standing};
+use crate::sip::{FlowId, Hop};
+use crate::timer::Now;
+
+pub use self::status::FlowStatus;
+
+/// One way to an upstream.
+#[derive(Debug)]
+pub(super) struct Way {
+    pub(super) upstream: usize,
+    edge: config::Edge,
+    /// Its registrations, in the order of the accounts.
+    pub(super) registrations: Vec<usize>,
+    hop: Option<Hop>,
+    connecting: bool,
+    /// When to connect again.
+    retry: Option<Instant>,
+    failures: u32,
+    alive: Option<Keepalive>,
+    /// The far end answers keep-alives: that was seen on this flow, or one before it.
+    answers: bool,
+    /// When a flow on which nobody answers is tried with a small question.
+    probe: Option<Instant>,
+    probes: u32,
+    /// Connections on end over which nobody answered.
+    mute: u32,
+    /// Since when it is open, in milliseconds since 1970.
+    since_ms: Option<i64>,
+    /// What went wrong last: when, and in words.
+    fault: Option<(i64, String)>,
+}
+
+/// The wait before the second try to connect; it doubles up to [`LONGEST_RETRY`]. To connect is no more than a
+/// packet or two: who is back is found within half a minute, and the REGISTERs keep the waits of RFC 5626 §4.5.
+const RETRY: Duration = Duration::from_secs(2);
+const LONGEST_RETRY: Duration = Duration::from_secs(25);
+/// Between two small questions on a flow over UDP on which nobody answers, in seconds.
+const PROBE: std::ops::Range<f64> = 12.0..18.0;
+/// Unanswered ones after which the server is looked up anew.
+const PROBES: u32 = 2;
+/// Gateways that get their power back together do not come together, in milliseconds.
+const FIRST: std::ops::Range<u64> = 0..4_000;
+
+impl Way {
+    pub fn new(upstream: usize, edge: config::Edge, registrations: Vec<usize>) -> Self {
+        Self {
+            upstream,
+            edge,
+            registrations,
+            hop: None,
+            connecting: false,
+            retry: None,
+            failures: 0,
+            alive: None,
+            answers: false,
+            probe: None,
+            probes: 0,
+            mute: 0,
+            since_ms: None,
+            fault: None,
+        }
+    }
+
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let alive = self.alive.as_ref().and_then(Keepalive::next_deadline);
+        [self.retry, self.probe, alive].into_iter().flatten().min()
+    }
+
+    pub fn hop(&self) -> Option<Hop> {
+        self.hop
+    }
+
+    /// Nothing is done with it, and nothing will be.
+    pub fn stop(&mut self) {
+        (self.retry, self.probe, self.alive) = (None, None, None);
+    }
+
+    fn is_idle(&self) -> bool {
+        self.hop.is_none() && !self.connecting && self.retry.is_none()
+    }
+}
+
+impl Gateway {
+    /// Begins with an upstream: its first way, and the others when that is known to be no way, or when the
+    /// registrar takes them all.
+    pub(super) fn start_ways(&mut self, upstream: usize, now: Now) {
+        let first = self.upstreams.get(upstream).and_then(|it| it.ways.first().copied());
+        let registers = self.upstreams.get(upstream).is_some_and(|it| it.settings.peer.is_none());
+        let Some(first) = first else { return };
+        let wait = Duration::from_millis(self.rng.random_range(FIRST));
+        match self.ways.get_mut(first).filter(|_| registers) {
+            Some(way) => way.retry = Some(now.mono + wait),
+            None => self.connect(first),
+        }
+    }
+
+    pub(super) fn connect(&mut self, key: usize) {
+        let Some(way) = self.ways.get(key) else { return };
+        if !self.is_in_force(way.upstream) || way.connecting || self.is_served_without(key) {
+            return;
+        }
+        let (server, dial) = (way.edge.server.clone(), way.edge.dial.clone());
+        if let Some(way) = self.ways.get_mut(key) {
+            way.connecting = true;
+            way.retry = None;
+        }
+        self.outputs.push_back(Output::Connect { upstream: key, server, dial });
+    }
+
+    /// Whether a registrar that knows one binding only has it over another way.
+    fn is_served_without(&self, key: usize) -> bool {
+        let Some(way) = self.ways.get(key) else { return false };
+        let plain = |registration: &usize| {
+            let registration = self.registrations.get(*registration);
+            registration.is_some_and(|it| it.stands() && !it.terms().outbound)
+        };
+        self.ways.iter().any(|(other, it)| {
+            other != key && it.upstream == way.upstream && it.registrations.iter().any(plain)
+        })
+    }
+
+    pub(super) fn on_way_open(&mut self, key: usize, hop: Hop, now: Now) {
+        let wanted = self.ways.get(key).is_some_and(|way| self.is_in_force(way.upstream));
+        let Some(way) = self.ways.get_mut(key).filter(|_| wanted) else {
+            // It was left while the connection was made.
+            self.flows.remove(&hop.flow);
+            self.outputs.push_back(Output::Close { flow: hop.flow });
+            return;
+        };
+        let moved = way.probes >= PROBES;
+        (way.connecting, way.retry, way.probe, way.probes) = (false, None, None, 0);
+        way.alive = Some(Keepalive::new(hop.transport, way.answers, &mut self.rng, now));
+        way.since_ms = Some(now.wall_ms);
+        way.hop = Some(hop);
+        let (upstream, registrations) = (way.upstream, way.registrations.clone());
+        for registration in registrations {
+            let Some(registration) = self.registrations.get_mut(registration) else { continue };
+            match moved && registration.is_silent() {
+                // Nobody has answered yet: its waits go on.
+                true => registration.on_flow_moved(hop),
+                false => registration.on_flow_up(hop, &mut self.rng, now),
+            }
+        }
+        self.set_probe(key, now);
+        if let Some(way) = self.ways.get_mut(key).filter(|way| moved && way.probe.is_some()) {
+            // The packet that was due went into making this one.
+            way.probe = Some(now.mono);
+        }
+        self.on_remote_flow_up(upstream, None, now);
+    }
+
+    /// The flow to an upstream that what we have to say there goes over: one that is registered over, or any.
+    pub(super) fn upstream_flow(&self, upstream: usize) -> Option<Hop> {
+        let ways = || self.ways.values().filter(|way| way.upstream == upstream);
+        let stands = |way: &&Way| {
+            let stands = |key: &usize| self.registrations.get(*key).is_some_and(Registration::stands);
+            way.registrations.iter().any(stands)
+        };
+        ways().find(stands).and_then(Way::hop).or_else(|| ways().find_map(Way::hop))
+    }
+
+    /// Of the registrations of an address, one over each flow, the one that serves: `handle` names them all,
+    /// it is the first.
+    pub(super) fn serving(&self, handle: usize) -> usize {
+        let siblings = self.siblings(handle);
+        let stands = |key: &usize| self.registrations.get(*key).is_some_and(Registration::stands);
+        siblings.iter().copied().find(stands).unwrap_or(handle)
+    }
+
+    /// The upstream of a registration, and the first registration of the same address.
+    pub(super) fn handle_of(&self, registration: usize) -> Option<(usize, usize)> {
+        let way = self.ways.values().find(|way| way.registrations.contains(&registration))?;
+        let first = self.siblings(registration).first().copied()?;
+        Some((way.upstream, first))
+    }
+
+    fn siblings(&self, registration: usize) -> Vec<usize> {
+        let place = |way: &Way| way.registrations.iter().position(|key| *key == registration);
+        let found = self.ways.values().find_map(|way| Some((way.upstream, place(way)?)));
+        let Some((upstream, place)) = found else { return Vec::new() };
+        let ways = self.ways.values().filter(|way| way.upstream == upstream);
+        ways.filter_map(|way| way.registrations.get(place).copied()).collect()
+    }
+
+    /// An upstream answers: the waits begin anew.
+    pub(super) fn upstream_works(&mut self, upstream: usize) {
+        for way in self.ways.values_mut().filter(|way| way.upstream == upstream && way.hop.is_some()) {
+            way.failures = 0;
+        }
+    }
+
+    /// Makes other flows to a peer: its name is looked up again.
+    pub(super) fn reopen_upstream(&mut self, upstream: usize, now: Now) {
+        for key in self.ways.keys() {
+            if self.ways.get(key).is_some_and(|way| way.upstream == upstream && way.hop.is_some()) {
+                self.renew(key);
+                self.connect_soon(key, now);
+            }
+        }
+    }
+
+    /// Gives the flow of a way up without a word about it: the next takes its place.
+    fn renew(&mut self, key: usize) {
+        let Some(hop) = self.ways.get_mut(key).and_then(|way| way.hop.take()) else { return };
+        self.flows.remove(&hop.flow);
+        self.outputs.push_back(Output::Close { flow: hop.flow });
+        if let Some(way) = self.ways.get_mut(key) {
+            (way.alive, way.probe) = (None, None);
+        }
+    }
+
+    fn connect_soon(&mut self, key: usize, now: Now) {
+        if let Some(way) = self.ways.get_mut(key).filter(|way| !way.connecting) {
+            way.retry = Some(now.mono);
+        }
+    }
+
+    pub(super) fn on_connect_failed(&mut self, key: usize, why: &str, now: Now) {
+        let Some(way) = self.ways.get(key) else { return };
+        let (upstream, wanted) = (way.upstream, self.is_in_force(way.upstream));
+        let factor = self.rng.random_range(0.5..1.0);
+        let Some(way) = self.ways.get_mut(key) else { return };
+        if way.connecting {
+            way.mute = 0;
+        }
+        (way.connecting, way.hop, way.alive, way.probe) = (false, None, None, None);
+        if !wanted {
+            return;
+        }
+        let wait = RETRY.saturating_mul(1 << way.failures.min(5)).min(LONGEST_RETRY);
+        way.failures = way.failures.saturating_add(1);
+        way.retry = Some(now.mono + wait.mul_f64(factor));
+        way.since_ms = None;
+        way.fault = Some((now.wall_ms, why.to_owned()));
+        for registration in way.registrations.clone() {
+            if let Some(registration) = self.registrations.get_mut(registration) {
+                registration.on_no_way(why);
+            }
+        }
+        let Some(way) = self.ways.get(key) else { return };
+        let words = way.edge.server.words();
+        let settings = self.upstreams.get(upstream).map(|it| &it.settings);
+        let address = settings.map(|settings| match settings.edges.len() {
+            1 => settings.name.clone(),
+            _ => format!("{} by {words}", settings.name),
+        });
+        let standing = format!("no way to it: {why}");
+        let address = address.unwrap_or_default();
+        self.outputs.push_back(Output::Tell(Notice::Registration { address, standing, good: false }));
+        self.wake_others(key);
+        self.on_remote_flow_lost(upstream, why, now);
+    }
+
+    /// The flow of a way is gone.
+    pub(super) fn on_way_closed(&mut self, key: usize, flow: FlowId, why: &str, now: Now) {
+        let Some(way) = self.ways.get(key) else { return };
+        let upstream = way.upstream;
+        for registration in way.registrations.clone() {
+            if let Some(registration) = self.registrations.get_mut(registration) {
+                registration.on_flow_down();
+            }
+        }
+        if let Some(upstream) = self.upstreams.get_mut(upstream) {
+            upstream.orphan(flow);
+        }
+        self.on_connect_failed(key, why, now);
+        self.adopt(upstream, now);
+    }
+
+    /// A flow is dead, whether or not its socket knows.
+    pub(super) fn fail_flow(&mut self, key: usize, why: &str, now: Now) {
+        let Some(hop) = self.ways.get(key).and_then(Way::hop) else { return };
+        self.outputs.push_back(Output::Close { flow: hop.flow });
+        self.on_closed(hop.flow, why, now);
+        // It worked until now: the first try is made at once.
+        let soon = Duration::from_millis(self.rng.random_range(0..1_000));
+        if let Some(way) = self.ways.get_mut(key).filter(|way| way.failures <= 1 && way.retry.is_some()) {
+            way.retry = Some(now.mono + soon);
+        }
+    }
+
+    /// Dialogs that went over a flow that is gone go over one that is registered over (RFC 5626 §4.3: any
+    /// flow to the same registrar serves).
+    fn adopt(&mut self, upstream: usize, now: Now) {
+        let Some(hop) = self.standing_flow(upstream) else { return };
+        let Some(upstream) = self.upstreams.get_mut(upstream) else { return };
+        for flow in upstream.take_orphans() {
+            self.notifier.move_flow(flow, hop, now);
+        }
+    }
+
+    fn standing_flow(&self, upstream: usize) -> Option<Hop> {
+        let stands = |key: &usize| self.registrations.get(*key).is_some_and(Registration::stands);
+        let ways = self.ways.values().filter(|way| way.upstream == upstream);
+        ways.filter(|way| way.registrations.iter().any(stands)).find_map(Way::hop)
+    }
+
+    /// The other ways of the same upstream that rest.
+    fn wake_others(&mut self, key: usize) {
+        let Some(upstream) = self.ways.get(key).map(|way| way.upstream) else { return };
+        for other in self.ways.keys() {
+            let idle = self.ways.get(other).is_some_and(|way| way.upstream == upstream && way.is_idle());
+            if other != key && idle {
+                self.connect(other);
+            }
+        }
+    }
+
+    /// A registration was answered, or was not: what follows for its flow and for the others.
+    pub(super) fn on_way_registration(&mut self, registration: usize, now: Now) {
+        let found = self.ways.iter().find(|(_, way)| way.registrations.contains(&registration));
+        let Some(key) = found.map(|(key, _)| key) else { return };
+        let Some(known) = self.registrations.get(registration) else { return };
+        let (stands, silent, flow_failed) = (known.stands(), known.is_silent(), known.flow_failed());
+        let terms = known.terms().clone();
+        let Some(way) = self.ways.get_mut(key) else { return };
+        let (upstream, reliable) = (way.upstream, way.hop.is_some_and(|hop| hop.transport.is_reliable()));
+        if stands {
+            (way.failures, way.mute) = (0, 0);
+            if let Some(alive) = &mut way.alive {
+                alive.agree(terms.keep.is_some(), terms.keep, &mut self.rng, now);
+            }
+            if terms.outbound {
+                self.wake_others(key);
+            }
+            self.adopt(upstream, now);
+        } else if flow_failed {
+            self.fail_flow(key, "the edge proxy says that the flow failed (430)", now);
+        } else if silent && reliable && !way.answers {
+            // No pong tells whether it lives: a stream on which nobody answers is given up.
+            way.mute = way.mute.saturating_add(1);
+            let again = self.registrations.get(registration).and_then(Registration::next_attempt);
+            self.fail_flow(key, "nobody answers there", now);
+            // Connections come about and nobody is behind them: the next one has the patience of RFC 5626 §4.5.
+            if let (Some(way), Some(again)) = (self.ways.get_mut(key).filter(|way| way.mute > 1), again) {
+                way.retry = way.retry.map(|at| at.max(again));
+            }
+        } else if matches!(
+            self.registrations.get(registration).map(Registration::standing),
+            Some(Standing::Failed { .. })
+        ) {
+            self.wake_others(key);
+        }
+        self.set_probe(key, now);
+        self.tell_others_up(upstream);
+    }
+
+    /// Who fails waits longer while another flow works (RFC 5626 §4.5).
+    fn tell_others_up(&mut self, upstream: usize) {
+        let ways: Vec<usize> =
+            self.ways.iter().filter(|(_, way)| way.upstream == upstream).map(|(key, _)| key).collect();
+        for key in &ways {
+            let others = ways.iter().filter(|other| *other != key);
+            let registrations =
+                others.filter_map(|other| self.ways.get(*other)).flat_map(|way| &way.registrations);
+            let up = registrations.filter_map(|at| self.registrations.get(*at)).any(Registration::stands);
+            let own = self.ways.get(*key).map(|way| way.registrations.clone()).unwrap_or_default();
+            for registration in own {
+                if let Some(registration) = self.registrations.get_mut(registration) {
+                    registration.set_another_up(up);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! Nobody answers: is it the watcher, or the flow?
+
+use crate::gateway::Gateway;
+use crate::limits;
+use crate::sip::notifier::SubscriptionId;
+use crate::timer::Now;
+
+impl Gateway {
+    /// A NOTIFY over a flow of ours was not answered, and nothing else has shown meanwhile that the flow lives: it is asked, and
+    /// the watcher is told again when it answers, or over the flow that takes its place. Otherwise a line that is
+    /// out for half a minute would end every subscription that had news.
+    pub(in crate::gateway) fn doubts_flow(&mut self, id: SubscriptionId, cseq: u32, now: Now) -> bool {
+        let flow = self.notifier.flow_of(id).and_then(|flow| self.flows.get(&flow));
+        let Some(way) = flow.and_then(|flow| flow.upstream).and_then(|key| self.ways.get_mut(key)) else {
+            return false;
+        };
+        let answers = way.answers || way.hop.is_some_and(|hop| hop.transport.is_reliable());
+        let Some(alive) = way.alive.as_mut().filter(|_| answers) else { return false };
+        let lived = |at: i64| now.wall_ms.saturating_sub(at) < limits::SILENCE_MS;
+        if alive.answered_ms().is_some_and(lived) || !self.notifier.suspend(id, cseq) {
+            return false;
+        }
+        alive.hurry(now);
+        true
+    }
+}
