@@ -5,6 +5,7 @@ pub mod address;
 pub mod check;
 pub mod client;
 pub mod demo;
+pub mod edge;
 pub mod isolate;
 pub mod passwd;
 pub mod run;
@@ -32,10 +33,12 @@ enum Command {
     Run(run::RunArgs),
     /// Run a simulated house: no hardware, no server, no configuration.
     Demo(demo::DemoArgs),
-    /// Find every mistake in home files and device profiles, and run the profiles' own tests.
+    /// Run a proxy on a server, between gateways behind NAT and a registrar.
+    Edge(edge::EdgeArgs),
+    /// Find every mistake in home files, files of edges and device profiles, and run the profiles' own tests.
     #[command(after_help = CHECK_HELP)]
     Check {
-        /// Home files and profiles; the secrets file and the profiles that a home file names are checked with it.
+        /// Home files, files of edges and profiles; the secrets file and the profiles that a home file names are checked with it.
         #[arg(required = true)]
         files: Vec<PathBuf>,
         /// One JSON object per mistake, for editors.
@@ -88,6 +91,7 @@ pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(args) => run::run(&args),
         Command::Demo(args) => demo::run(&args),
+        Command::Edge(args) => edge::run(&args),
         Command::Check { files, json } => check::run(&files, json),
         Command::Passwd { user, domain } => passwd::run(&user, &domain),
         Command::Status(args) => status::run(&args),

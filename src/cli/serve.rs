@@ -9,15 +9,15 @@ use tokio::sync::mpsc;
 
 use crate::config::{Config, LinkId, Listen};
 use crate::gateway::{Gateway, Notice};
-use crate::io::control;
-use crate::io::door::Doors;
+use crate::io::control::{self, Question};
+use crate::io::door::{self, Doors};
 use crate::io::drivers::Supervisor;
 use crate::io::ports::Ports;
 use crate::io::run::{Parts, Shell, Signal, now};
 use crate::io::store::Store;
 
 /// See [`Service::reload`].
-pub type Reload = Box<dyn Fn(&Config) -> Option<Config>>;
+pub type Reload<C = Config> = Box<dyn Fn(&C) -> Option<C>>;
 /// See [`Service::ready`].
 pub type Ready = Box<dyn FnOnce(&[Listen])>;
 
@@ -42,18 +42,21 @@ pub struct Service {
 /// # Errors
 /// When a port cannot be opened or the system gives no thread; the text names it.
 pub fn serve(service: Service) -> Result<(), String> {
+    block_on(serve_local(service))
+}
+
+/// Runs on this thread alone.
+pub(super) fn block_on(work: impl Future<Output = Result<(), String>>) -> Result<(), String> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|why| why.to_string())?;
-    tokio::task::LocalSet::new().block_on(&runtime, serve_local(service))
+    tokio::task::LocalSet::new().block_on(&runtime, work)
 }
 
 async fn serve_local(service: Service) -> Result<(), String> {
     let config = service.config;
     // First the ports: a second gateway by mistake ends here, before it takes the first one's devices.
-    let mut ports = Ports::open(&config.listen).await.map_err(|(listen, why)| {
-        let transport = listen.transport.word();
-        format!("cannot listen on {transport}:{}: {why}{}", listen.addr, hint(&why))
-    })?;
+    let ports = Ports::open(&config.listen).await;
+    let mut ports = ports.map_err(|(listen, why)| cannot_listen(listen, &why))?;
     ports
         .open_http(&config.http)
         .await
@@ -62,7 +65,7 @@ async fn serve_local(service: Service) -> Result<(), String> {
         tracing::info!("listening for HTTP on {addr}");
     }
     let listening = ports.listening().to_vec();
-    let doors = Doors::new(&config)?;
+    let doors = Doors::new(config.tls.as_ref(), &config.origins, door::CONNECTIONS)?;
     let drivers = Supervisor::start(&config.links, service.wires)
         .map_err(|why| format!("cannot start the drivers: {why}"))?;
     let (signals_to, signals) = mpsc::channel(4);
@@ -88,16 +91,7 @@ async fn serve_local(service: Service) -> Result<(), String> {
     };
     let shell =
         Shell::new(parts).map_err(|why| cannot("open the audit file", config.audit.as_deref(), &why))?;
-    let mut control = service.control;
-    if let Some(path) = &control
-        && let Err(why) = control::serve(path, questions_to)
-    {
-        tracing::warn!(
-            "no control socket, `sipliance status` will not work: {}",
-            cannot("open", Some(path), &why)
-        );
-        control = None;
-    }
+    let control = serve_control(service.control, questions_to);
     tokio::task::spawn_local(listen_to_signals(signals_to, config, service.reload));
     (service.ready)(&listening);
     shell.run().await;
@@ -107,7 +101,27 @@ async fn serve_local(service: Service) -> Result<(), String> {
     Ok(())
 }
 
-async fn listen_to_signals(to: mpsc::Sender<Signal>, mut config: Arc<Config>, reload: Option<Reload>) {
+/// The control socket, where it can be opened.
+pub(super) fn serve_control(path: Option<PathBuf>, questions: mpsc::Sender<Question>) -> Option<PathBuf> {
+    let path = path?;
+    match control::serve(&path, questions) {
+        Ok(()) => Some(path),
+        Err(why) => {
+            tracing::warn!(
+                "no control socket, `sipliance status` will not work: {}",
+                cannot("open", Some(&path), &why)
+            );
+            None
+        }
+    }
+}
+
+/// SIGTERM and SIGINT stop, SIGHUP reads again.
+pub(super) async fn listen_to_signals<C>(
+    to: mpsc::Sender<Signal<C>>,
+    mut config: Arc<C>,
+    reload: Option<Reload<C>>,
+) {
     let (Ok(mut term), Ok(mut int), Ok(mut hup)) =
         (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()))
     else {
@@ -129,6 +143,11 @@ async fn listen_to_signals(to: mpsc::Sender<Signal>, mut config: Arc<Config>, re
             return;
         }
     }
+}
+
+pub(super) fn cannot_listen(listen: Listen, why: &io::Error) -> String {
+    let transport = listen.transport.word();
+    format!("cannot listen on {transport}:{}: {why}{}", listen.addr, hint(why))
 }
 
 fn cannot(what: &str, path: Option<&Path>, why: &io::Error) -> String {

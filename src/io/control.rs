@@ -60,6 +60,15 @@ pub fn default_path() -> Option<PathBuf> {
     }
 }
 
+/// Answers one question at an edge, which has no appliances.
+pub fn answer_edge(question: Question, status: impl FnOnce() -> serde_json::Value) {
+    let answer = match question.ask {
+        Ask::Status => status(),
+        Ask::Isolate(..) => serde_json::json!({"error": "an edge has no appliances"}),
+    };
+    let _ = question.answer.send(answer);
+}
+
 /// Answers one question.
 pub fn answer(question: Question, gateway: &mut Gateway, now: Now) {
     let answer = match question.ask {

@@ -32,11 +32,11 @@ use crate::sip::{FlowId, Hop, Transport};
 use crate::timer::Now;
 
 /// What the loop hears about besides the network.
-pub enum Signal {
+pub enum Signal<C = Config> {
     /// Stop in good order.
     Stop,
     /// A new configuration, checked.
-    Reload(Arc<Config>),
+    Reload(Arc<C>),
 }
 
 /// Everything that the loop owns.
@@ -71,11 +71,11 @@ pub struct Shell {
 }
 
 /// Reports of streams that wait for the loop; the streams wait when it is full.
-const REPORTS: usize = 256;
+pub(super) const REPORTS: usize = 256;
 /// Packets that wait for room in the kernel; when it is full, the oldest is dropped.
-const BACKLOG: usize = 16 * 1024;
+pub(super) const BACKLOG: usize = 16 * 1024;
 /// Sends between two looks at what has arrived.
-const BURST: usize = 64;
+pub(super) const BURST: usize = 64;
 /// How long watchers and registrars get to answer at the end.
 const FAREWELL: Duration = Duration::from_secs(2);
 /// What IPv4 can carry in one datagram, in bytes; more is not sent, and the log says so.
@@ -275,7 +275,7 @@ impl Shell {
 
     /// Users who are new may have documents from before.
     fn reload(&mut self, config: Arc<Config>) {
-        self.doors.renew(&config);
+        self.doors.renew(config.tls.as_ref(), &config.origins);
         let new = config.users.clone();
         let before = self.gateway.users();
         self.gateway.handle(Input::Reload(config), now());
@@ -422,19 +422,19 @@ impl Shell {
 
 /// Tells the service manager that the loop turns: fed from the loop itself, so that a loop that
 /// hangs is seen.
-struct Watchdog {
+pub(super) struct Watchdog {
     every: Option<Duration>,
-    next: Option<Instant>,
+    pub next: Option<Instant>,
 }
 
 impl Watchdog {
-    fn new() -> Self {
+    pub fn new() -> Self {
         // Half of what the manager allows.
         let every = sd_notify::watchdog_enabled().map(|limit| limit / 2);
         Self { every, next: every.map(|_| Instant::now()) }
     }
 
-    fn feed(&mut self) {
+    pub fn feed(&mut self) {
         let now = Instant::now();
         if self.next.is_some_and(|at| at <= now) {
             let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
@@ -444,7 +444,7 @@ impl Watchdog {
 }
 
 /// The first socket from `turn` on that has something.
-fn poll_sockets(sockets: &[Udp], turn: usize, cx: &mut std::task::Context<'_>) -> Poll<usize> {
+pub(super) fn poll_sockets(sockets: &[Udp], turn: usize, cx: &mut std::task::Context<'_>) -> Poll<usize> {
     let (later, first) = sockets.split_at(turn.min(sockets.len()));
     let in_turn = first.iter().zip(turn..).chain(later.iter().zip(0..));
     for (socket, index) in in_turn {
