@@ -169,11 +169,15 @@ impl EdgeShell {
 
     /// What is queued leaves; new connections are none any more.
     async fn farewell(mut self) {
+        let mut open = self.streams.len();
         self.streams.clear();
-        // Each connection holds a sender until it is closed.
-        drop((self.report_to, self.doors));
         let all = async {
-            while self.reports.recv().await.is_some_and(|report| !matches!(report, Report::Accepted(..))) {}
+            while open > 0
+                && let Some(report) = self.reports.recv().await
+            {
+                // Who comes in now is gone with the report.
+                open -= usize::from(matches!(report, Report::Closed(..)));
+            }
         };
         let _ = tokio::time::timeout(FAREWELL, all).await;
     }
