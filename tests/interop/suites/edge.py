@@ -140,12 +140,13 @@ def one_device(edge):
 def flows(world):
     lab, ua = world.lab, world.ua
     # Proves: OB-1, OB-2, OB-3, OB-4, OB-13
-    with lab.case("the gateway registers over both edges, and Kamailio grants outbound"):
+    with lab.case("the gateway registers over both edges"):
         world.both("two flows", 30)
         equal(world.standing(), ["open", "open"], "the flows")
     with lab.case("a phone at Kamailio watches the plug through an edge, and hears of a press"):
         world.watch = ua.subscribe(ua.uri("plug"), "appliance", "application/senml+json")
         check(world.watch.answer.status in (200, 202), world.watch.answer.start)
+        check(";gr=" in world.watch.target, f"Kamailio grants a GRUU: {world.watch.target}")
         world.watch.wait("the first state")
         world.hears()
     with lab.case("a phone at Kamailio switches the plug, and calls it: 486"):
@@ -154,6 +155,25 @@ def flows(world):
         answer = ua.invite(ua.uri("plug"))
         equal(answer.status, 486, answer.start)
         until("the call to switch", lambda: world.plug.on != before)
+
+
+    for transport, server in (("udp", world.two.tcp), ("tcp", world.one.tcp)):
+        with lab.case(f"a phone behind an edge, by {transport}, registers, watches, switches and calls"):
+            phone = lab.phone(server, USER, PASSWORD, DOMAIN, transport=transport)
+            equal(phone.register().status, 200, "REGISTER")
+            watch = phone.subscribe(phone.uri("plug"), "appliance", "application/senml+json")
+            check(watch.answer.status in (200, 202), watch.answer.start)
+            watch.wait("the first state")
+            since = len(watch.notifies)
+            world.plug.press()
+            watch.wait("the press", since=since)
+            equal(watch.refresh().status, 200, "the refresh")
+            before = world.plug.on
+            equal(phone.invite(phone.uri("plug")).status, 486, "the call")
+            until("the call to switch", lambda: world.plug.on != before)
+            equal(phone.message(phone.uri("plug"), "off").status, 200, "the command")
+            phone.wait("the reply", lambda: phone.received("MESSAGE"))
+            equal(watch.unsubscribe().status, 200, "the end")
 
 
 def deaths(world):
