@@ -8,7 +8,7 @@ use clap::Args;
 use tokio::sync::mpsc;
 
 use super::run::{journal, print_faults};
-use super::serve::{block_on, cannot_listen, listen_to_signals, serve_control};
+use super::serve::{block_on, listen_to_signals, serve_control};
 use crate::config::Listen;
 use crate::config::home::edge::{EdgeConfig, load};
 use crate::io::control;
@@ -58,13 +58,12 @@ fn reload(path: &Path, old: &EdgeConfig) -> Option<EdgeConfig> {
         tracing::error!("`{key}:` changed, which needs a restart; what was read before stays in force");
         return None;
     }
-    tracing::info!("the file was read again");
     Some(new)
 }
 
 async fn serve(config: Arc<EdgeConfig>, path: PathBuf) -> Result<(), String> {
     let all: Vec<Listen> = config.listen.iter().chain(&config.inner).copied().collect();
-    let ports = Ports::open(&all).await.map_err(|(listen, why)| cannot_listen(listen, &why))?;
+    let ports = Ports::open(&all, &[]).await?;
     let key = open_key(&config.key)?;
     let doors = Doors::new(config.tls.as_ref(), &config.origins, CONNECTIONS)?;
     let inner_doors = Doors::new(None, &[], INNER_CONNECTIONS)?;
@@ -72,13 +71,12 @@ async fn serve(config: Arc<EdgeConfig>, path: PathBuf) -> Result<(), String> {
     let (questions_to, questions) = mpsc::channel(control::QUESTIONS);
     let control = serve_control(config.control.clone().or_else(control::default_path), questions_to);
     for listen in ports.listening() {
-        let side =
-            if config.is_inner(listen.transport, listen.addr) { "for the registrar" } else { "for clients" };
+        let side = if config.inner.contains(listen) { "for the registrar" } else { "for clients" };
         tracing::info!("listening on {} {} {side}", listen.transport.via(), listen.addr);
     }
-    let again = move |old: &EdgeConfig| reload(&path, old);
-    tokio::task::spawn_local(listen_to_signals(signals_to, config.clone(), Some(Box::new(again))));
-    let shell = EdgeShell::new(Parts { config, key, ports, doors, inner_doors, signals, questions });
+    let read = Box::new(move |old: &EdgeConfig| reload(&path, old));
+    tokio::task::spawn_local(listen_to_signals(signals_to));
+    let shell = EdgeShell::new(Parts { config, key, ports, doors, inner_doors, read, signals, questions });
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     shell.run().await;
     if let Some(path) = control {

@@ -13,11 +13,9 @@ use crate::io::control::{self, Question};
 use crate::io::door::{self, Doors};
 use crate::io::drivers::Supervisor;
 use crate::io::ports::Ports;
-use crate::io::run::{Parts, Shell, Signal, now};
+use crate::io::run::{Parts, Read, Shell, Signal, now};
 use crate::io::store::Store;
 
-/// See [`Service::reload`].
-pub type Reload<C = Config> = Box<dyn Fn(&C) -> Option<C>>;
 /// See [`Service::ready`].
 pub type Ready = Box<dyn FnOnce(&[Listen])>;
 
@@ -27,8 +25,8 @@ pub struct Service {
     pub config: Arc<Config>,
     /// Makes the wire of a simulated link.
     pub wires: Box<dyn Fn(LinkId) -> sipliance_driver_sim::Settings + Send + Sync>,
-    /// Reads the configuration again, given the one in force; prints why it cannot.
-    pub reload: Option<Reload>,
+    /// Reads the configuration again.
+    pub read: Option<Read>,
     /// Where `sipliance status` asks.
     pub control: Option<PathBuf>,
     /// Hears every notice.
@@ -55,12 +53,7 @@ pub(super) fn block_on(work: impl Future<Output = Result<(), String>>) -> Result
 async fn serve_local(service: Service) -> Result<(), String> {
     let config = service.config;
     // First the ports: a second gateway by mistake ends here, before it takes the first one's devices.
-    let ports = Ports::open(&config.listen).await;
-    let mut ports = ports.map_err(|(listen, why)| cannot_listen(listen, &why))?;
-    ports
-        .open_http(&config.http)
-        .await
-        .map_err(|(addr, why)| format!("cannot listen on {addr} for HTTP: {why}{}", hint(&why)))?;
+    let ports = Ports::open(&config.listen, &config.http).await?;
     for addr in ports.http_at() {
         tracing::info!("listening for HTTP on {addr}");
     }
@@ -76,23 +69,11 @@ async fn serve_local(service: Service) -> Result<(), String> {
         let kept = gateway.users();
         store.load(kept.iter().map(String::as_str), &mut gateway);
     }
-    let (notices, audit) = (service.notices, config.audit.clone());
-    let parts = Parts {
-        gateway,
-        drivers,
-        ports,
-        doors,
-        https: config.https,
-        signals,
-        questions,
-        notices,
-        audit,
-        store,
-    };
-    let shell =
-        Shell::new(parts).map_err(|why| cannot("open the audit file", config.audit.as_deref(), &why))?;
+    let (notices, read, audit) = (service.notices, service.read, config.audit.clone());
+    let parts = Parts { gateway, config, read, drivers, ports, doors, signals, questions, notices, store };
+    let shell = Shell::new(parts).map_err(|why| cannot("open the audit file", audit.as_deref(), &why))?;
     let control = serve_control(service.control, questions_to);
-    tokio::task::spawn_local(listen_to_signals(signals_to, config, service.reload));
+    tokio::task::spawn_local(listen_to_signals(signals_to));
     (service.ready)(&listening);
     shell.run().await;
     if let Some(path) = control {
@@ -117,11 +98,7 @@ pub(super) fn serve_control(path: Option<PathBuf>, questions: mpsc::Sender<Quest
 }
 
 /// SIGTERM and SIGINT stop, SIGHUP reads again.
-pub(super) async fn listen_to_signals<C>(
-    to: mpsc::Sender<Signal<C>>,
-    mut config: Arc<C>,
-    reload: Option<Reload<C>>,
-) {
+pub(super) async fn listen_to_signals(to: mpsc::Sender<Signal>) {
     let (Ok(mut term), Ok(mut int), Ok(mut hup)) =
         (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()))
     else {
@@ -131,13 +108,7 @@ pub(super) async fn listen_to_signals<C>(
         let signal = tokio::select! {
             _ = term.recv() => Signal::Stop,
             _ = int.recv() => Signal::Stop,
-            _ = hup.recv() => match reload.as_ref().and_then(|reload| reload(&config)) {
-                Some(new) => {
-                    config = Arc::new(new);
-                    Signal::Reload(config.clone())
-                }
-                None => continue,
-            },
+            _ = hup.recv() => Signal::Reload,
         };
         if to.send(signal).await.is_err() {
             return;
@@ -145,22 +116,6 @@ pub(super) async fn listen_to_signals<C>(
     }
 }
 
-pub(super) fn cannot_listen(listen: Listen, why: &io::Error) -> String {
-    let transport = listen.transport.word();
-    format!("cannot listen on {transport}:{}: {why}{}", listen.addr, hint(why))
-}
-
 fn cannot(what: &str, path: Option<&Path>, why: &io::Error) -> String {
     format!("cannot {what} {}: {why}", path.map(|path| path.display().to_string()).unwrap_or_default())
-}
-
-fn hint(why: &io::Error) -> &'static str {
-    match why.kind() {
-        io::ErrorKind::AddrInUse => {
-            " (another program has that port; choose another with `listen:` or `--listen`)"
-        }
-        io::ErrorKind::AddrNotAvailable => " (this machine has no such address)",
-        io::ErrorKind::PermissionDenied => " (ports below 1024 need a capability)",
-        _ => "",
-    }
 }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use sipliance_tls::Welcomer;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
 
 use super::stream::{Connection, Duplex, Line, Report};
 use super::ws::{self, Origins};
@@ -54,17 +55,19 @@ impl Doors {
     }
 
     /// Takes over a renewed certificate for those who come from now on.
-    pub fn renew(&self, tls: Option<&ServerTls>, origins: &[String]) {
+    pub fn renew(&self, origins: &[String], certificate: Certificate) {
         *self.0.origins.borrow_mut() = Origins::of(origins);
-        match welcomer(tls) {
-            Ok(welcomer) => *self.0.welcomer.borrow_mut() = welcomer,
-            Err(why) => tracing::error!("{why}; the certificate from before stays in use"),
-        }
+        *self.0.welcomer.borrow_mut() = certificate.0;
     }
 
-    /// Lets in who comes to `listener` until the loop is gone.
-    pub fn open(&self, listener: TcpListener, transport: Transport, reports: mpsc::Sender<Report>) {
-        tokio::task::spawn_local(accept(self.0.clone(), listener, transport, reports));
+    /// Lets in who comes to `listener` until the loop is gone, or this is aborted; who is in stays.
+    pub fn open(
+        &self,
+        listener: TcpListener,
+        transport: Transport,
+        reports: mpsc::Sender<Report>,
+    ) -> AbortHandle {
+        tokio::task::spawn_local(accept(self.0.clone(), listener, transport, reports)).abort_handle()
     }
 }
 
@@ -76,6 +79,19 @@ impl Doors {
     pub async fn secure(&self, stream: impl Duplex + 'static) -> Result<Box<dyn Duplex>, String> {
         let late = |_| Err("it took too long".to_owned());
         tokio::time::timeout(HANDSHAKE, secure(&self.0, stream)).await.unwrap_or_else(late)
+    }
+}
+
+/// A certificate that was read, for [`Doors::renew`].
+pub struct Certificate(Option<Welcomer>);
+
+impl Certificate {
+    /// Reads the one of a configuration.
+    ///
+    /// # Errors
+    /// What is wrong with its files.
+    pub fn read(tls: Option<&ServerTls>) -> Result<Self, String> {
+        welcomer(tls).map(Self)
     }
 }
 

@@ -16,11 +16,12 @@ use rand::Rng as _;
 use tokio::sync::mpsc;
 
 use super::control::{self, Question};
-use super::door::{Doors, Seat};
+use super::door::{Certificate, Doors, Seat};
 use super::ports::Ports;
 use super::reach::reach;
 use super::resolve::Resolver;
-use super::run::{BACKLOG, BURST, REPORTS, Signal, Watchdog, poll_sockets};
+use super::run::watchdog::Watchdog;
+use super::run::{BACKLOG, BURST, REPORTS, Signal, poll_sockets};
 use super::stream::{self, Connection, Reached, Report};
 use super::udp::{Batch, Udp};
 use crate::config::home::edge::EdgeConfig;
@@ -40,6 +41,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// How long a way must have held before the next wait is short again.
 const STEADY: Duration = Duration::from_secs(30);
 
+/// See [`Parts::read`].
+pub type Read = Box<dyn Fn(&EdgeConfig) -> Option<EdgeConfig>>;
+
 /// What an edge is made of.
 pub struct Parts {
     /// Its file.
@@ -52,8 +56,10 @@ pub struct Parts {
     pub doors: Doors,
     /// The same for the registrar's side.
     pub inner_doors: Doors,
+    /// Reads the file again, given what is in force; says itself why it cannot.
+    pub read: Read,
     /// Stop and reload.
-    pub signals: mpsc::Receiver<Signal<EdgeConfig>>,
+    pub signals: mpsc::Receiver<Signal>,
     /// Questions of `sipliance status`.
     pub questions: mpsc::Receiver<Question>,
 }
@@ -70,6 +76,7 @@ struct Way {
 /// Everything that the loop owns.
 pub struct EdgeShell {
     config: Arc<EdgeConfig>,
+    read: Read,
     edge: Edge,
     doors: Doors,
     sockets: Vec<Udp>,
@@ -85,37 +92,40 @@ pub struct EdgeShell {
     reports: mpsc::Receiver<Report>,
     report_to: mpsc::Sender<Report>,
     inner_reports: mpsc::Receiver<Report>,
-    signals: mpsc::Receiver<Signal<EdgeConfig>>,
+    signals: mpsc::Receiver<Signal>,
     questions: mpsc::Receiver<Question>,
 }
 
 impl EdgeShell {
     /// Begins to listen.
     pub fn new(parts: Parts) -> Self {
-        let Parts { config, key, ports, doors, inner_doors, signals, questions } = parts;
+        let Parts { config, key, ports, doors, inner_doors, read, signals, questions } = parts;
         let (report_to, reports) = mpsc::channel(REPORTS);
         let (inner_to, inner_reports) = mpsc::channel(REPORTS);
         let mut edge = Edge::new(config.settings(key, rand::random()));
         let Ports { sockets, listeners, .. } = ports;
         let mut inner_socket = None;
-        for socket in &sockets {
-            let inner = config.is_inner(Transport::Udp, socket.local());
+        for (listen, socket) in &sockets {
+            let inner = config.inner.contains(listen);
             if inner && inner_socket.is_none() {
                 inner_socket = Some((socket.flow, socket.local()));
             }
             edge.handle(Input::Listens(socket.flow, socket.local(), inner), Instant::now());
         }
-        for (listener, transport) in listeners {
-            match listener.local_addr().is_ok_and(|addr| config.is_inner(transport, addr)) {
+        for (listen, listener) in listeners {
+            let transport = listen.transport;
+            match config.inner.contains(&listen) {
                 true => inner_doors.open(listener, transport, inner_to.clone()),
                 false => doors.open(listener, transport, report_to.clone()),
-            }
+            };
         }
+        let sockets: Vec<Udp> = sockets.into_iter().map(|(_, socket)| socket).collect();
         let way = || Way { flow: None, since: Instant::now(), vain: 0 };
         Self {
             ways: config.registrar.iter().map(|_| way()).collect(),
             next_flow: sockets.len() as u64,
             config,
+            read,
             edge,
             doors,
             sockets,
@@ -152,7 +162,7 @@ impl EdgeShell {
                 Some(report) = self.inner_reports.recv() => self.on_report(report, Side::Inner),
                 Some(question) = self.questions.recv() => control::answer_edge(question, || self.edge.status()),
                 signal = self.signals.recv() => match signal {
-                    Some(Signal::Reload(config)) => self.reload(config),
+                    Some(Signal::Reload) => self.reload(),
                     Some(Signal::Stop) | None => break,
                 },
                 _ = tick.tick() => self.put(Input::Tick),
@@ -182,10 +192,16 @@ impl EdgeShell {
         let _ = tokio::time::timeout(FAREWELL, all).await;
     }
 
-    fn reload(&mut self, config: Arc<EdgeConfig>) {
-        self.doors.renew(config.tls.as_ref(), &config.origins);
+    /// All of it or nothing.
+    fn reload(&mut self) {
+        let Some(config) = (self.read)(&self.config) else { return };
+        match Certificate::read(config.tls.as_ref()) {
+            Ok(certificate) => self.doors.renew(&config.origins, certificate),
+            Err(why) => return tracing::error!("{why}; what was read before stays in force"),
+        }
         self.put(Input::PerSecond(config.per_second));
-        self.config = config;
+        self.config = Arc::new(config);
+        tracing::info!("the file was read again");
     }
 
     fn receive(&mut self, index: usize) {

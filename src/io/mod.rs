@@ -8,6 +8,7 @@ pub mod drivers;
 pub mod edge;
 pub mod http;
 pub mod ports;
+pub mod pretend;
 pub mod reach;
 pub mod resolve;
 pub mod run;

@@ -1,11 +1,13 @@
 //! The loop: wait for one thing, hand it to the gateway, carry out what it wants, sleep until its
 //! next deadline.
 
+mod reload;
+pub(super) mod watchdog;
+
 use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
@@ -16,7 +18,7 @@ use sipliance_driver as driver;
 use tokio::sync::{mpsc, oneshot};
 
 use super::audit::Audit;
-use super::control::{self, Question};
+use super::control::Question;
 use super::door::{Doors, Seat};
 use super::drivers::Supervisor;
 use super::http::{self, Asked, Given};
@@ -30,13 +32,16 @@ use crate::config::{Config, Dial, Wanted};
 use crate::gateway::{Gateway, Input, Notice, Output};
 use crate::sip::{FlowId, Hop, Transport};
 use crate::timer::Now;
+pub use reload::Read;
+use reload::Ways;
+use watchdog::Watchdog;
 
 /// What the loop hears about besides the network.
-pub enum Signal<C = Config> {
+pub enum Signal {
     /// Stop in good order.
     Stop,
-    /// A new configuration, checked.
-    Reload(Arc<C>),
+    /// Read the configuration again.
+    Reload,
 }
 
 /// Everything that the loop owns.
@@ -68,6 +73,10 @@ pub struct Shell {
     batch: Batch,
     next_flow: u64,
     dropped: u64,
+    /// The configuration in force.
+    config: Arc<Config>,
+    read: Option<Read>,
+    ways: Ways,
 }
 
 /// Reports of streams that wait for the loop; the streams wait when it is full.
@@ -85,22 +94,22 @@ const LARGEST_DATAGRAM: usize = 65_507;
 pub struct Parts {
     /// The core.
     pub gateway: Gateway,
+    /// Its configuration.
+    pub config: Arc<Config>,
+    /// Reads it again; `None`: nothing can be read.
+    pub read: Option<Read>,
     /// The drivers.
     pub drivers: Supervisor,
     /// Where phones come in.
     pub ports: Ports,
     /// Who may come in, and how.
     pub doors: Doors,
-    /// Whether documents are read and written over TLS.
-    pub https: bool,
     /// Stop and reload.
     pub signals: mpsc::Receiver<Signal>,
     /// Questions of `sipliance status`.
     pub questions: mpsc::Receiver<Question>,
     /// Hears every notice.
     pub notices: Box<dyn FnMut(&Notice)>,
-    /// The audit file.
-    pub audit: Option<PathBuf>,
     /// The folder for documents.
     pub store: Option<Store>,
 }
@@ -118,14 +127,9 @@ impl Shell {
     /// When the audit file cannot be opened.
     pub fn new(parts: Parts) -> io::Result<Self> {
         let (report_to, reports) = mpsc::channel(REPORTS);
-        let audit = parts.audit.map(|path| Audit::open(&path)).transpose()?;
-        let Ports { sockets, listeners, http, .. } = parts.ports;
+        let audit = parts.config.audit.as_deref().map(Audit::open).transpose()?;
         let (asked_to, asked) = mpsc::channel(http::REQUESTS);
-        http::serve(http, parts.https.then(|| parts.doors.clone()).as_ref(), &asked_to);
-        for (listener, transport) in listeners {
-            parts.doors.open(listener, transport, report_to.clone());
-        }
-        Ok(Self {
+        let mut shell = Self {
             gateway: parts.gateway,
             drivers: parts.drivers,
             signals: parts.signals,
@@ -138,9 +142,8 @@ impl Shell {
             asked,
             asking: HashMap::new(),
             next_ticket: 0,
-            next_flow: sockets.len() as u64,
-            doors: parts.doors,
-            sockets,
+            next_flow: 0,
+            sockets: Vec::new(),
             turn: 0,
             streams: HashMap::new(),
             reports,
@@ -148,7 +151,13 @@ impl Shell {
             backlog: VecDeque::new(),
             batch: Batch::default(),
             dropped: 0,
-        })
+            config: parts.config,
+            read: parts.read,
+            doors: parts.doors,
+            ways: Ways::new(asked_to),
+        };
+        shell.open(parts.ports);
+        Ok(shell)
     }
 
     /// Runs until it is told to stop and has said goodbye.
@@ -170,9 +179,9 @@ impl Shell {
                 Some(report) = self.reports.recv() => self.on_report(report),
                 (link, event) = self.drivers.recv() => self.gateway.handle(Input::Driver { link, event }, now()),
                 Some(asked) = self.asked.recv() => self.on_asked(asked),
-                Some(question) = self.questions.recv() => control::answer(question, &mut self.gateway, now()),
+                Some(question) = self.questions.recv() => self.on_question(question).await,
                 signal = self.signals.recv() => match signal {
-                    Some(Signal::Reload(config)) => self.reload(config),
+                    Some(Signal::Reload) => drop(self.reload().await),
                     Some(Signal::Stop) | None if stopping.is_none() => {
                         self.gateway.handle(Input::Shutdown, now());
                         stopping = Some(Instant::now() + FAREWELL);
@@ -233,9 +242,9 @@ impl Shell {
                 Output::Connect { upstream, server, dial } => self.connect(upstream, server, dial),
                 Output::Close { flow } => {
                     self.streams.remove(&flow);
-                    self.sockets.retain(|socket| socket.flow != flow || socket.upstream.is_none());
+                    self.sockets.retain(|socket| socket.upstream.is_none() || socket.flow != flow);
                 }
-                Output::Drive { link, op } | Output::Relay { link, op } if stopped && op.id().is_some() => {
+                Output::Drive { link, op } | Output::Relay { link, op } if stopped && op.acts() => {
                     let failure = driver::Failure::Refused("the audit file cannot be written".to_owned());
                     let id = op.id().unwrap_or(driver::OpId(0));
                     let event = driver::Event::Done { id, result: Err(failure) };
@@ -271,18 +280,6 @@ impl Shell {
         let (ticket, peer) = (self.next_ticket, asked.peer);
         self.asking.insert(ticket, asked.answer);
         self.gateway.handle(Input::Http { ticket, peer, request: &asked.request }, now());
-    }
-
-    /// Users who are new may have documents from before.
-    fn reload(&mut self, config: Arc<Config>) {
-        self.doors.renew(config.tls.as_ref(), &config.origins);
-        let new = config.users.clone();
-        let before = self.gateway.users();
-        self.gateway.handle(Input::Reload(config), now());
-        if let Some(store) = &self.store {
-            let new = new.iter().map(|user| user.name.as_str());
-            store.load(new.filter(|user| !before.iter().any(|known| known == user)), &mut self.gateway);
-        }
     }
 
     fn send(&mut self, hop: Hop, bytes: Bytes) {
@@ -416,29 +413,6 @@ impl Shell {
                 false
             }
             Some(Ok(())) | None => true,
-        }
-    }
-}
-
-/// Tells the service manager that the loop turns: fed from the loop itself, so that a loop that
-/// hangs is seen.
-pub(super) struct Watchdog {
-    every: Option<Duration>,
-    pub next: Option<Instant>,
-}
-
-impl Watchdog {
-    pub fn new() -> Self {
-        // Half of what the manager allows.
-        let every = sd_notify::watchdog_enabled().map(|limit| limit / 2);
-        Self { every, next: every.map(|_| Instant::now()) }
-    }
-
-    pub fn feed(&mut self) {
-        let now = Instant::now();
-        if self.next.is_some_and(|at| at <= now) {
-            let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
-            self.next = self.every.map(|every| now + every);
         }
     }
 }

@@ -56,7 +56,8 @@ pub fn load(path: &Path) -> (Option<EdgeConfig>, Vec<Report>) {
             return (None, vec![Report { path: path.to_owned(), source: None, faults: faults.sorted() }]);
         }
     };
-    let around = Around::Disk { base: path.parent().unwrap_or(Path::new("")).to_owned(), exposed };
+    let base = path.parent().unwrap_or(Path::new("")).to_owned();
+    let around = Around::Disk { base, exposed, secret: None };
     let config = yaml::parse(&text, &mut faults).and_then(|root| {
         let mut map = MapReader::new(&root, "", &mut faults)?;
         format(&mut map, &mut faults);
@@ -248,11 +249,6 @@ impl EdgeConfig {
         ]
         .into_iter()
         .find_map(|(key, changed)| changed.then_some(key))
-    }
-
-    /// Whether a socket is on the registrar's side.
-    pub fn is_inner(&self, transport: Transport, addr: SocketAddr) -> bool {
-        self.inner.contains(&Listen { transport, addr })
     }
 
     /// The core's part of it.
