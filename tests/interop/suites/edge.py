@@ -139,7 +139,7 @@ def one_device(edge):
 
 def flows(world):
     lab, ua = world.lab, world.ua
-    # Proves: OB-1, OB-2, OB-3, OB-4, OB-13
+    # Proves: OB-3, OB-13
     with lab.case("the gateway registers over both edges"):
         world.both("two flows", 30)
         equal(world.standing(), ["open", "open"], "the flows")
@@ -239,7 +239,6 @@ def tokens(world):
             answer = ask(source, to, lambda via: raw("MESSAGE", "sip:plug@127.0.0.1", f"<sip:{bad}@{one.inner[0]}:{one.inner[1]};lr>", via))
             check(answer.startswith(b"SIP/2.0 403 "), answer)
         equal(one.count("forged"), before + 2, "counted")
-    # Proves: OB-12
     with lab.case("a flow that is dead is said to be: 430"):
         settings = json.loads(one.file.read_text())
         key = bytes.fromhex((lab.folder / settings["key"]).read_text().strip())
