@@ -8,7 +8,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const CORE: [&str; 8] = [
+const CORE: [&str; 9] = [
+    "src/edge",
     "src/sip",
     "src/device",
     "src/discover",

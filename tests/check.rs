@@ -157,6 +157,32 @@ fn secrets_show_in_no_debug_output() {
     }
 }
 
+/// The certificate is the reader's own, and so left out here.
+#[test]
+fn the_example_of_an_edge_is_one() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let document = fs::read_to_string(root.join("docs/edge.md")).unwrap();
+    let example = document.split("```yaml\n").nth(1).unwrap().split("```").next().unwrap();
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("edge-example.yaml");
+    let (tally, text) = {
+        fs::write(&file, example).unwrap();
+        run(&file, PLAIN)
+    };
+    assert_eq!(tally.errors, 1, "{text}");
+    assert!(text.contains("/etc/sipliance/edge.pem"), "{text}");
+    let without: String =
+        example.lines().filter(|line| !line.starts_with("tls:")).map(|line| format!("{line}\n")).collect();
+    fs::write(&file, without.replace(", tls:203.0.113.5:5061", "")).unwrap();
+    let (tally, text) = run(&file, PLAIN);
+    assert_eq!((tally.errors, tally.warnings), (0, 0), "{text}");
+    // What a key is for stands in the table.
+    let (_, known) = run(&root.join("tests/corpus/broken/edge-proxy.yaml"), PLAIN);
+    let keys = known.split("known keys here: ").nth(1).unwrap().lines().next().unwrap();
+    for key in keys.split(", ").filter(|key| *key != "format") {
+        assert!(document.contains(&format!("`{key}`")), "`{key}` is missing in docs/edge.md");
+    }
+}
+
 #[test]
 fn programs_read_one_object_per_line() {
     let dir = corpus("json").join("broken");

@@ -6,10 +6,11 @@ use std::process::ExitCode;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::config::fault::{Faults, Severity, Style};
-use crate::config::home::{self, Opened, Profiles, Report};
+use crate::config::home::{self, Opened, Profiles, Report, edge};
 use crate::config::yaml::{self, Data, Node};
 use crate::device::fixture;
 use crate::device::profile::Profile;
+use crate::io::edge::path_fault;
 use crate::timer::Now;
 
 /// How a check ended.
@@ -97,6 +98,7 @@ fn one(file: &Path, shipped: &Profiles, tally: &mut Tally) -> Vec<Report> {
         }
         Ok(Opened { text, .. }) => match yaml::parse(&text, &mut faults) {
             Some(node) if has(&node, &["devices", "house", "access"]) => return home::load(file, shipped).1,
+            Some(node) if has(&node, edge::KEYS) => return edge(file),
             Some(node) if has(&node, &["profile"]) => {
                 profile(&node, &mut faults, tally);
                 source = Some(text);
@@ -105,7 +107,7 @@ fn one(file: &Path, shipped: &Profiles, tally: &mut Tally) -> Vec<Report> {
             // This may be a secrets file, of which no line is shown.
             Some(_) => {
                 faults = Faults::default();
-                let help = "a home file has `devices:`, a profile has `profile:`; secrets are checked with their home file";
+                let help = "a home file has `devices:`, a profile has `profile:`, an edge has `registrar:`; secrets are checked with their home file";
                 faults.error(None, "", "neither a home file nor a profile", Some(help.to_owned()));
             }
             None if is_secret(file) => {}
@@ -113,6 +115,20 @@ fn one(file: &Path, shipped: &Profiles, tally: &mut Tally) -> Vec<Report> {
         },
     }
     vec![Report { path: file.to_owned(), source, faults: faults.sorted() }]
+}
+
+/// Its key is made at the first start; one that is there must be good.
+fn edge(file: &Path) -> Vec<Report> {
+    let (config, mut reports) = edge::load(file);
+    if let Some(why) = config.and_then(|config| path_fault(&config.key)) {
+        let mut faults = Faults::default();
+        faults.error(None, "key", why, None);
+        reports.push(Report { path: file.to_owned(), source: None, faults: faults.sorted() });
+    }
+    if reports.is_empty() {
+        reports.push(Report { path: file.to_owned(), source: None, faults: Vec::new() });
+    }
+    reports
 }
 
 fn has(node: &Node, keys: &[&str]) -> bool {

@@ -6,6 +6,7 @@ pub mod check;
 pub mod client;
 pub mod demo;
 pub mod discover;
+pub mod edge;
 pub mod isolate;
 pub mod passwd;
 pub mod reload;
@@ -36,12 +37,14 @@ enum Command {
     Run(run::RunArgs),
     /// Run a simulated house: no hardware, no server, no configuration.
     Demo(demo::DemoArgs),
+    /// Run a proxy on a server, between gateways behind NAT and a registrar.
+    Edge(edge::EdgeArgs),
     /// Run the gateway of a home file with every appliance simulated: nothing is wired, nothing contacted.
     Simulate(simulate::SimulateArgs),
-    /// Find every mistake in home files and device profiles, and run the profiles' own tests.
+    /// Find every mistake in home files, files of edges and device profiles, and run the profiles' own tests.
     #[command(after_help = CHECK_HELP)]
     Check {
-        /// Home files and profiles; the secrets file and the profiles that a home file names are checked with it.
+        /// Home files, files of edges and profiles; the secrets file and the profiles that a home file names are checked with it.
         #[arg(required = true)]
         files: Vec<PathBuf>,
         /// One JSON object per mistake, for editors.
@@ -108,6 +111,7 @@ pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(args) => run::run(&args),
         Command::Demo(args) => demo::run(&args),
+        Command::Edge(args) => edge::run(&args),
         Command::Simulate(args) => simulate::run(&args),
         Command::Check { files, json } => check::run(&files, json),
         Command::Schema { format } => schema::run(format),

@@ -9,8 +9,8 @@ use tokio::sync::mpsc;
 
 use crate::config::{Config, LinkId, Listen};
 use crate::gateway::{Gateway, Notice};
-use crate::io::control;
-use crate::io::door::Doors;
+use crate::io::control::{self, Question};
+use crate::io::door::{self, Doors};
 use crate::io::drivers::Supervisor;
 use crate::io::ports::Ports;
 use crate::io::run::{Parts, Read, Shell, Signal, now};
@@ -40,9 +40,14 @@ pub struct Service {
 /// # Errors
 /// When a port cannot be opened or the system gives no thread; the text names it.
 pub fn serve(service: Service) -> Result<(), String> {
+    block_on(serve_local(service))
+}
+
+/// Runs on this thread alone.
+pub(super) fn block_on(work: impl Future<Output = Result<(), String>>) -> Result<(), String> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|why| why.to_string())?;
-    tokio::task::LocalSet::new().block_on(&runtime, serve_local(service))
+    tokio::task::LocalSet::new().block_on(&runtime, work)
 }
 
 async fn serve_local(service: Service) -> Result<(), String> {
@@ -53,7 +58,7 @@ async fn serve_local(service: Service) -> Result<(), String> {
         tracing::info!("listening for HTTP on {addr}");
     }
     let listening = ports.listening().to_vec();
-    let doors = Doors::new(&config)?;
+    let doors = Doors::new(config.tls.as_ref(), &config.origins, door::CONNECTIONS)?;
     let drivers = Supervisor::start(&config.links, service.wires)
         .map_err(|why| format!("cannot start the drivers: {why}"))?;
     let (signals_to, signals) = mpsc::channel(4);
@@ -67,16 +72,7 @@ async fn serve_local(service: Service) -> Result<(), String> {
     let (notices, read, audit) = (service.notices, service.read, config.audit.clone());
     let parts = Parts { gateway, config, read, drivers, ports, doors, signals, questions, notices, store };
     let shell = Shell::new(parts).map_err(|why| cannot("open the audit file", audit.as_deref(), &why))?;
-    let mut control = service.control;
-    if let Some(path) = &control
-        && let Err(why) = control::serve(path, questions_to)
-    {
-        tracing::warn!(
-            "no control socket, `sipliance status` will not work: {}",
-            cannot("open", Some(path), &why)
-        );
-        control = None;
-    }
+    let control = serve_control(service.control, questions_to);
     tokio::task::spawn_local(listen_to_signals(signals_to));
     (service.ready)(&listening);
     shell.run().await;
@@ -86,7 +82,23 @@ async fn serve_local(service: Service) -> Result<(), String> {
     Ok(())
 }
 
-async fn listen_to_signals(to: mpsc::Sender<Signal>) {
+/// The control socket, where it can be opened.
+pub(super) fn serve_control(path: Option<PathBuf>, questions: mpsc::Sender<Question>) -> Option<PathBuf> {
+    let path = path?;
+    match control::serve(&path, questions) {
+        Ok(()) => Some(path),
+        Err(why) => {
+            tracing::warn!(
+                "no control socket, `sipliance status` will not work: {}",
+                cannot("open", Some(&path), &why)
+            );
+            None
+        }
+    }
+}
+
+/// SIGTERM and SIGINT stop, SIGHUP reads again.
+pub(super) async fn listen_to_signals(to: mpsc::Sender<Signal>) {
     let (Ok(mut term), Ok(mut int), Ok(mut hup)) =
         (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()))
     else {

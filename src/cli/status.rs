@@ -61,6 +61,29 @@ pub(super) fn ask(path: &std::path::Path, request: &str) -> std::io::Result<Stri
     Ok(text)
 }
 
+/// What an edge says.
+fn render_edge(name: &str, status: &Value) -> String {
+    let mut out = String::new();
+    for way in status.get("registrars").and_then(Value::as_array).into_iter().flatten() {
+        let server = format!("registrar by {}", text(way, "transport"));
+        out.push_str(&format!("{server:<28} {:<11} {}\n", text(way, "state"), text(way, "address")));
+    }
+    let number = |value: &Value, key: &str| value.get(key).and_then(Value::as_u64).unwrap_or_default();
+    out.push_str(&format!(
+        "{name}: {} connections, {} devices\n",
+        number(status, "connections"),
+        number(status, "devices")
+    ));
+    for (key, count) in status.get("counts").and_then(Value::as_object).into_iter().flatten() {
+        out.push_str(&format!("    {key:<16} {count}\n"));
+    }
+    out
+}
+
+fn text(value: &Value, key: &str) -> String {
+    value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
 /// What Home Assistant is told over one broker.
 fn home_assistant(one: &Value) -> String {
     let number = |of: &Value, key: &str| of.get(key).and_then(Value::as_u64).unwrap_or_default();
@@ -85,8 +108,9 @@ fn home_assistant(one: &Value) -> String {
 }
 
 fn render(status: &Value) -> String {
-    let text =
-        |value: &Value, key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    if let Some(name) = status.get("edge").and_then(Value::as_str) {
+        return render_edge(name, status);
+    }
     let mut out = String::new();
     for flow in status.get("flows").and_then(Value::as_array).into_iter().flatten() {
         let way = format!("{} by {}", text(flow, "upstream"), text(flow, "server"));

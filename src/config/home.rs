@@ -3,6 +3,7 @@
 mod access;
 mod alerts;
 mod devices;
+pub mod edge;
 mod elsewhere;
 mod groups;
 mod house;
@@ -152,7 +153,7 @@ fn sections(
 ) -> Option<Config> {
     let house = house::name(map.take("house"), build);
     let listen_node = map.take("listen");
-    let listen = house::listen(listen_node, build);
+    let listen = house::sockets(listen_node, "listen", build);
     let tls = tls::server(map.take("tls"), listen_node, &listen, build);
     let origins = tls::origins(map.take("websocket"), &listen, build);
     let digest = house::digest(map.take("digest"), build);
@@ -251,6 +252,14 @@ fn format(map: &mut MapReader<'_>, faults: &mut Faults) {
         let help = Some("this version reads format 1".to_owned());
         faults.error(Some(node.place), "format", format!("format {format} is not known"), help);
     }
+}
+
+/// A file with a secret, and its mode where others may read it.
+///
+/// # Errors
+/// Why it cannot be read.
+pub fn open_key_text(path: &Path) -> Result<(String, Option<u32>), String> {
+    open_text(path).map(|Opened { text, exposed }| (text, exposed))
 }
 
 /// A file that was read.

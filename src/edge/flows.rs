@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use super::Side;
 use super::token::Identity;
 use crate::sip::wire::frame::Framer;
-use crate::sip::{FlowId, Hop};
+use crate::sip::{FlowId, Hop, Transport};
 
 /// What an edge has done since it began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -25,11 +26,15 @@ pub struct Counts {
     pub malformed: u64,
     /// What came too fast, and was dropped.
     pub shed: u64,
+    /// Requests while the registrar did not answer: 503.
+    pub unavailable: u64,
 }
 
-/// Messages of one address that are taken at once, and for each second after.
-const BURST: f64 = 400.0;
-const PER_SECOND: f64 = 100.0;
+/// A source may send at once what it may send in so many seconds.
+const BURST_SECONDS: f64 = 4.0;
+/// A connection on which nothing came for so long is closed: the rarest keep-alive of RFC 5626 §4.4.1 comes after 14
+/// minutes.
+const IDLE: Duration = Duration::from_secs(20 * 60);
 /// Addresses that are counted; when it is full, all begin anew.
 const SOURCES: usize = 16 * 1024;
 /// Devices whose flow is known; when it is full, those whose time is over give way, and without any
@@ -39,7 +44,9 @@ const BINDINGS: usize = 256 * 1024;
 #[derive(Debug)]
 struct Flow {
     hop: Hop,
+    side: Side,
     framer: Framer,
+    heard: Instant,
     /// The devices that are registered over it.
     of: Vec<Identity>,
 }
@@ -47,19 +54,37 @@ struct Flow {
 /// Devices of one connection; more are passed on and not remembered.
 const DEVICES: usize = 256;
 
+/// A socket for datagrams, by what stays the same of it after a restart: its side, its port and its family. Of two
+/// outer ones with the same port and family, the first answers.
+type Socket = (bool, u16, bool);
+
 #[derive(Debug, Default)]
 pub(super) struct Flows {
     flows: HashMap<FlowId, Flow>,
     bindings: HashMap<Identity, (Hop, Instant)>,
-    /// By port: one each.
-    sockets: HashMap<u16, Hop>,
+    sockets: HashMap<Socket, Hop>,
     paces: HashMap<IpAddr, (f64, Instant)>,
     counts: Counts,
 }
 
 impl Flows {
-    pub fn open(&mut self, hop: Hop) {
-        self.flows.insert(hop.flow, Flow { hop, framer: Framer::default(), of: Vec::new() });
+    pub fn open(&mut self, hop: Hop, side: Side, now: Instant) {
+        let flow = Flow { hop, side, framer: Framer::default(), heard: now, of: Vec::new() };
+        self.flows.insert(hop.flow, flow);
+    }
+
+    /// Bytes of a connection.
+    pub fn push(&mut self, id: FlowId, bytes: &[u8], now: Instant) {
+        if let Some(flow) = self.flows.get_mut(&id) {
+            flow.heard = now;
+            flow.framer.push(bytes);
+        }
+    }
+
+    /// Connections of the outer side that nobody uses.
+    pub fn idle(&self, now: Instant) -> Vec<FlowId> {
+        let idle = |flow: &&Flow| flow.side == Side::Outer && now.duration_since(flow.heard) > IDLE;
+        self.flows.values().filter(idle).map(|flow| flow.hop.flow).collect()
     }
 
     pub fn close(&mut self, id: FlowId) {
@@ -81,13 +106,21 @@ impl Flows {
     }
 
     /// A socket of ours that datagrams come in at.
-    pub fn listens(&mut self, hop: Hop) {
-        self.sockets.entry(hop.local.port()).or_insert(hop);
+    pub fn listens(&mut self, hop: Hop, inner: bool) {
+        self.sockets.entry((inner, hop.local.port(), hop.local.is_ipv4())).or_insert(hop);
     }
 
     /// The way to somebody who was heard at that socket.
-    pub fn socket(&self, port: u16, peer: SocketAddr) -> Option<Hop> {
-        self.sockets.get(&port).map(|hop| Hop { peer, ..*hop })
+    pub fn socket(&self, inner: bool, port: u16, peer: SocketAddr) -> Option<Hop> {
+        self.sockets.get(&(inner, port, peer.is_ipv4())).map(|hop| Hop { peer, ..*hop })
+    }
+
+    /// Whether this connection or socket is on the registrar's side.
+    pub fn is_inner(&self, hop: Hop) -> bool {
+        match hop.transport {
+            Transport::Udp => self.sockets.iter().any(|((inner, ..), own)| *inner && own.flow == hop.flow),
+            _ => self.flows.get(&hop.flow).is_some_and(|flow| flow.side != Side::Outer),
+        }
     }
 
     /// Whether a device is registered over that connection.
@@ -121,13 +154,16 @@ impl Flows {
         self.bindings.get(identity).filter(|(_, until)| *until > now).map(|(hop, _)| *hop)
     }
 
-    /// Whether an address may send one more message.
-    pub fn admits(&mut self, from: IpAddr, now: Instant) -> bool {
+    /// Whether an address may send one more message, when it may send so many in a second.
+    pub fn admits(&mut self, from: IpAddr, per_second: u32, now: Instant) -> bool {
+        let from = source(from);
+        let per_second = f64::from(per_second);
+        let burst = per_second * BURST_SECONDS;
         if self.paces.len() >= SOURCES && !self.paces.contains_key(&from) {
             self.paces.clear();
         }
-        let (left, since) = self.paces.entry(from).or_insert((BURST, now));
-        *left = (*left + now.duration_since(*since).as_secs_f64() * PER_SECOND).min(BURST);
+        let (left, since) = self.paces.entry(from).or_insert((burst, now));
+        *left = (*left + now.duration_since(*since).as_secs_f64() * per_second).min(burst);
         *since = now;
         let admits = *left >= 1.0;
         if admits {
@@ -147,5 +183,13 @@ impl Flows {
     /// Connections, and devices whose flow is known.
     pub fn sizes(&self) -> (usize, usize) {
         (self.flows.len(), self.bindings.len())
+    }
+}
+
+/// Who counts as one: of IPv6, a network of 64 bits, which everybody is given.
+fn source(from: IpAddr) -> IpAddr {
+    match from.to_canonical() {
+        IpAddr::V6(ip) => IpAddr::V6((ip.to_bits() & !u128::from(u64::MAX)).into()),
+        ip => ip,
     }
 }

@@ -15,16 +15,18 @@
 
 mod flows;
 mod forward;
+mod registrar;
 mod rewrite;
 mod token;
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use self::flows::Flows;
+use self::registrar::Registrars;
 use self::token::Tokens;
 use crate::sip::flow::stun::{self, Stun};
 use crate::sip::wire::frame::{Frame, Framer};
@@ -33,41 +35,66 @@ use crate::sip::{FlowId, Hop, Transport};
 
 pub use self::flows::Counts;
 
+/// Addresses of registrars that are remembered; more must stand among the trusted ones.
+const KNOWN: usize = 64;
+/// Between two looks for idle connections.
+const SWEEP: Duration = Duration::from_secs(60);
+
 /// What an edge is told when it begins.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Its name or address in Path, Record-Route and Via, as the registrar reaches it.
+    /// Its name or address as clients reach it: in Route, and in Via and Record-Route towards them.
     pub name: String,
-    /// The port there.
-    pub port: u16,
-    /// How the registrar is spoken to.
-    pub transport: Transport,
-    /// Names of edges that have the same key: their Route values are understood as our own.
+    /// The ports that clients come in at.
+    pub ports: Vec<u16>,
+    /// Where the registrar reaches it: in Path, and in Via and Record-Route towards there. Of several with the same
+    /// answer to [`Transport::is_reliable`], the first. Never empty.
+    pub inner: Vec<(Transport, SocketAddr)>,
+    /// Hosts of edges that have the same key: their Route values are understood as our own.
     pub siblings: Vec<String>,
     /// Who may come in from the registrar's side beside the registrar itself.
-    pub inner: Vec<IpAddr>,
+    pub trusted: Vec<IpAddr>,
+    /// Messages that one source may send in a second.
+    pub per_second: u32,
     /// Which the tokens are made with: the same after a restart, or dialogs are lost.
     pub key: [u8; 32],
     /// Another number in every run: a connection of an earlier run is never taken for one of this.
     pub run: u32,
 }
 
+/// Where something comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// Clients, and everybody else.
+    Outer,
+    /// Who came in at the inner address.
+    Inner,
+    /// The registrar, to which we went.
+    Registrar,
+}
+
 /// What happens.
 #[derive(Debug)]
 pub enum Input<'a> {
-    /// A connection is there; `true`: it is ours to the registrar.
-    Opened(Hop, bool),
+    /// A connection is there.
+    Opened(Hop, Side),
     /// A connection is gone.
     Closed(FlowId),
     /// Bytes of a connection.
     Stream(FlowId, &'a [u8]),
+    /// A whole message of a connection that knows where one ends.
+    Frame(FlowId, &'a [u8]),
     /// A datagram.
     Datagram(Hop, &'a [u8]),
     /// The way to the registrar, when it is spoken to by datagrams.
     Registrar(Hop),
     /// A socket of ours for datagrams, and where it listens: whoever was heard at it before a restart is
-    /// reached at once.
-    Listens(FlowId, SocketAddr),
+    /// reached at once. `true`: on the registrar's side.
+    Listens(FlowId, SocketAddr, bool),
+    /// Another limit, read again.
+    PerSecond(u32),
+    /// A second has passed.
+    Tick,
 }
 
 /// What has to be done.
@@ -77,6 +104,8 @@ pub enum Output {
     Send(Hop, Bytes),
     /// Close this connection.
     Close(FlowId),
+    /// The registrar answers no datagrams: look for another of its addresses.
+    Lost,
 }
 
 /// See the module.
@@ -85,8 +114,13 @@ pub struct Edge {
     settings: Settings,
     tokens: Tokens,
     flows: Flows,
-    /// The way to the registrar, while there is one.
-    registrar: Option<Hop>,
+    registrars: Registrars,
+    /// Addresses at which a registrar was found in this run, the first of them; they may come to us from there.
+    known: Vec<IpAddr>,
+    /// Questions to the registrar whether it lives.
+    probes: u64,
+    /// When idle connections were looked for.
+    swept: Option<Instant>,
     outputs: VecDeque<Output>,
 }
 
@@ -94,27 +128,50 @@ impl Edge {
     /// An edge that has heard nothing yet.
     pub fn new(settings: Settings) -> Self {
         let tokens = Tokens::new(&settings.key, settings.run);
-        Self { settings, tokens, flows: Flows::default(), registrar: None, outputs: VecDeque::new() }
+        Self {
+            settings,
+            tokens,
+            flows: Flows::default(),
+            registrars: Registrars::default(),
+            known: Vec::new(),
+            probes: 0,
+            swept: None,
+            outputs: VecDeque::new(),
+        }
     }
 
     /// Takes one input.
     pub fn handle(&mut self, input: Input<'_>, now: Instant) {
         match input {
-            Input::Opened(hop, inner) => {
-                self.flows.open(hop);
-                if inner {
-                    self.registrar = Some(hop);
-                }
+            Input::Opened(hop, Side::Registrar) => {
+                self.flows.open(hop, Side::Registrar, now);
+                self.found(hop, now);
             }
+            Input::Opened(hop, Side::Inner) if !self.is_trusted(hop.peer.ip()) => {
+                self.outputs.push_back(Output::Close(hop.flow));
+            }
+            Input::Opened(hop, side) => self.flows.open(hop, side, now),
             Input::Closed(flow) => {
                 self.flows.close(flow);
-                self.registrar = self.registrar.filter(|hop| hop.flow != flow);
+                self.registrars.lost(flow);
             }
             Input::Stream(flow, bytes) => self.stream(flow, bytes, now),
+            Input::Frame(flow, bytes) => self.frame(flow, bytes, now),
             Input::Datagram(hop, bytes) => self.datagram(hop, bytes, now),
-            Input::Registrar(hop) => self.registrar = Some(hop),
-            Input::Listens(flow, local) => {
-                self.flows.listens(Hop { flow, transport: Transport::Udp, local, peer: local });
+            Input::Registrar(hop) => {
+                self.found(hop, now);
+                self.probe(now);
+            }
+            Input::Listens(flow, local, inner) => {
+                self.flows.listens(Hop { flow, transport: Transport::Udp, local, peer: local }, inner);
+            }
+            Input::PerSecond(limit) => self.settings.per_second = limit,
+            Input::Tick => {
+                self.probe(now);
+                if self.swept.is_none_or(|swept| now.duration_since(swept) >= SWEEP) {
+                    self.swept = Some(now);
+                    self.outputs.extend(self.flows.idle(now).into_iter().map(Output::Close));
+                }
             }
         }
     }
@@ -134,10 +191,28 @@ impl Edge {
         self.flows.sizes()
     }
 
-    fn stream(&mut self, id: FlowId, bytes: &[u8], now: Instant) {
-        if let Some(framer) = self.flows.framer(id) {
-            framer.push(bytes);
+    /// How everything stands, for a person.
+    pub fn status(&self) -> serde_json::Value {
+        let (connections, devices) = self.flows.sizes();
+        let way = |(hop, answers): (Hop, bool)| {
+            let state = if answers { "answers" } else { "silent" };
+            serde_json::json!({"address": hop.peer, "transport": hop.transport.word(), "state": state})
+        };
+        let registrars: Vec<_> = self.registrars.standing().into_iter().flatten().map(way).collect();
+        serde_json::json!({"edge": self.settings.name, "registrars": registrars, "connections": connections,
+            "devices": devices, "counts": self.flows.counts()})
+    }
+
+    fn found(&mut self, hop: Hop, now: Instant) {
+        let ip = hop.peer.ip().to_canonical();
+        if !self.known.contains(&ip) && self.known.len() < KNOWN {
+            self.known.push(ip);
         }
+        self.registrars.found(hop, now);
+    }
+
+    fn stream(&mut self, id: FlowId, bytes: &[u8], now: Instant) {
+        self.flows.push(id, bytes, now);
         while let Some(frame) = self.flows.framer(id).and_then(Framer::next_frame) {
             let Some(hop) = self.flows.hop(id) else { return };
             match frame {
@@ -154,10 +229,21 @@ impl Edge {
         }
     }
 
+    /// Its pings are the transport's own business.
+    fn frame(&mut self, id: FlowId, bytes: &[u8], now: Instant) {
+        let Some(hop) = self.flows.hop(id) else { return };
+        self.flows.push(id, &[], now);
+        match bytes {
+            b"\r\n\r\n" => self.send(hop, Bytes::from_static(b"\r\n")),
+            b"\r\n" => {}
+            bytes => self.message(hop, bytes, now),
+        }
+    }
+
     fn datagram(&mut self, hop: Hop, bytes: &[u8], now: Instant) {
         if stun::is_stun(bytes) {
             if let Some(Stun::Request(id)) =
-                stun::parse(bytes).filter(|_| self.flows.admits(hop.peer.ip(), now))
+                stun::parse(bytes).filter(|_| self.flows.admits(hop.peer.ip(), self.settings.per_second, now))
             {
                 self.send(hop, stun::answer(id, hop.peer).into());
             }
@@ -169,8 +255,14 @@ impl Edge {
     }
 
     fn message(&mut self, hop: Hop, bytes: &[u8], now: Instant) {
-        let inner = self.is_inner(hop);
-        if !inner && !self.flows.admits(hop.peer.ip(), now) {
+        let inner = self.flows.is_inner(hop);
+        if inner && !self.is_trusted(hop.peer.ip()) {
+            return self.flows.count(|counts| counts.shed += 1);
+        }
+        if inner {
+            self.registrars.heard(hop, now);
+        }
+        if !inner && !self.flows.admits(hop.peer.ip(), self.settings.per_second, now) {
             return self.flows.count(|counts| counts.shed += 1);
         }
         let Ok(message) = Message::parse(bytes) else {
@@ -178,16 +270,21 @@ impl Edge {
         };
         match message.start {
             Start::Request { method, uri } => self.request(&message, method, uri, hop, inner, now),
-            Start::Response { status, .. } => self.response(&message, status, now),
+            Start::Response { status, .. } => self.response(&message, status, inner, now),
         }
     }
 
-    /// Whether somebody is on the registrar's side.
-    fn is_inner(&self, hop: Hop) -> bool {
-        let registrar = self.registrar.is_some_and(|registrar| {
-            hop.flow == registrar.flow && (hop.transport.is_reliable() || hop.peer == registrar.peer)
-        });
-        registrar || self.settings.inner.contains(&hop.peer.ip().to_canonical())
+    /// Whether somebody at the inner address is the registrar.
+    fn is_trusted(&self, peer: IpAddr) -> bool {
+        let peer = peer.to_canonical();
+        self.known.contains(&peer) || self.settings.trusted.contains(&peer)
+    }
+
+    /// Where the registrar reaches us, for a client of this kind.
+    fn inner(&self, reliable: bool) -> SocketAddr {
+        let fits = |inner: &&(Transport, SocketAddr)| inner.0.is_reliable() == reliable;
+        let inner = self.settings.inner.iter().find(fits).or(self.settings.inner.first());
+        inner.map_or(SocketAddr::from(([0, 0, 0, 0], 0)), |(_, addr)| *addr)
     }
 
     fn send(&mut self, hop: Hop, bytes: Bytes) {

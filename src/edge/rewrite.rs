@@ -14,8 +14,8 @@ pub(super) struct Changes<'a> {
     pub source: Option<SocketAddr>,
     /// How many Route values at the front were for us.
     pub routes_done: usize,
-    /// A Record-Route or Path value of ours: its name, and what it is.
-    pub added: Option<(&'static str, String)>,
+    /// Record-Route or Path values of ours, each in a field of its own: not every phone finds two in one.
+    pub added: Vec<(&'static str, String)>,
     /// What is left of Max-Forwards.
     pub hops: u8,
     /// Fields that may not go on.
@@ -42,7 +42,7 @@ pub(super) fn request(
     for route in message.list(Name::Route).skip(changes.routes_done) {
         writer.echo("Route", route);
     }
-    if let Some((name, value)) = &changes.added {
+    for (name, value) in &changes.added {
         writer.field(name, &[value]);
     }
     writer.field_fmt("Max-Forwards", format_args!("{}", changes.hops));

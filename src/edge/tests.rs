@@ -6,6 +6,8 @@ use crate::sip::wire::Name;
 const KEY: [u8; 32] = [7; 32];
 const CLIENT: &str = "203.0.113.7:31207";
 const REGISTRAR: FlowId = FlowId(100);
+const REGISTRAR_UDP: &str = "10.0.0.1:5062";
+const INNER: &str = "10.0.0.5:5060";
 
 struct Bench {
     edge: Edge,
@@ -24,20 +26,29 @@ fn udp(peer: &str) -> Hop {
     Hop { transport: Transport::Udp, ..tcp(1, peer) }
 }
 
+/// At our inner socket.
+fn inner(peer: &str) -> Hop {
+    Hop { flow: FlowId(2), transport: Transport::Udp, local: addr(INNER), peer: addr(peer) }
+}
+
 impl Bench {
     fn new(run: u32) -> Self {
         let settings = Settings {
             name: "edge.example.com".to_owned(),
-            port: 5060,
-            transport: Transport::Tcp,
+            ports: vec![5060],
+            inner: vec![(Transport::Tcp, addr(INNER)), (Transport::Udp, addr(INNER))],
             siblings: vec!["edge2.example.com".to_owned()],
-            inner: Vec::new(),
+            trusted: vec!["10.0.0.1".parse().unwrap()],
+            per_second: 100,
             key: KEY,
             run,
         };
         let mut bench = Self { edge: Edge::new(settings), now: Instant::now() };
-        bench.put(Input::Listens(FlowId(1), addr("198.51.100.5:5060")));
-        bench.put(Input::Opened(tcp(100, "10.0.0.1:5060"), true));
+        bench.put(Input::Listens(FlowId(1), addr("198.51.100.5:5060"), false));
+        bench.put(Input::Listens(FlowId(2), addr(INNER), true));
+        bench.put(Input::Opened(tcp(100, "10.0.0.1:5060"), Side::Registrar));
+        bench.put(Input::Registrar(inner(REGISTRAR_UDP)));
+        bench.put(Input::Datagram(inner(REGISTRAR_UDP), b"SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP 10.0.0.5\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:a@b>;tag=2\r\nCall-ID: 1\r\nCSeq: 1 OPTIONS\r\n\r\n"));
         bench
     }
 
@@ -47,7 +58,7 @@ impl Bench {
         outputs
             .filter_map(|output| match output {
                 Output::Send(hop, bytes) => Some((hop, String::from_utf8(bytes.to_vec()).unwrap())),
-                Output::Close(_) => None,
+                Output::Close(_) | Output::Lost => None,
             })
             .collect()
     }
@@ -72,16 +83,23 @@ impl Bench {
         self.one(Input::Stream(REGISTRAR, text.as_bytes()))
     }
 
+    /// The same by datagrams.
+    fn registrar_udp(&mut self, text: &str) -> (Hop, String) {
+        self.one(Input::Datagram(inner(REGISTRAR_UDP), text.as_bytes()))
+    }
+
     /// A device registers; the Path that the registrar keeps.
     fn register(&mut self, hop: Hop) -> String {
         let (to, asked) = self.client(hop, &register("sip:home@example.com"));
-        assert_eq!(to.flow, REGISTRAR);
+        let udp = hop.transport == Transport::Udp;
+        assert_eq!(to.flow, if udp { FlowId(2) } else { REGISTRAR }, "like the client's");
         let path = field(&asked, Name::Path);
         let contact = field(&asked, Name::Contact);
         let more = format!("Contact: {contact};expires=600\r\nRequire: outbound\r\n");
-        let (back, granted) = self.registrar(&answer(&asked, 200, &more));
+        let granted = answer(&asked, 200, &more);
+        let (back, granted) = if udp { self.registrar_udp(&granted) } else { self.registrar(&granted) };
         assert_eq!((back.flow, back.peer), (hop.flow, hop.peer));
-        assert!(!granted.contains("edge.example.com"), "our Via is gone: {granted}");
+        assert!(!granted.contains("10.0.0.5:5060;branch"), "our Via is gone: {granted}");
         path
     }
 }
@@ -107,7 +125,8 @@ fn answer(request: &str, status: u16, more: &str) -> String {
 
 fn field(text: &str, name: Name) -> String {
     let message = Message::parse(text.as_bytes()).unwrap();
-    String::from_utf8(message.first(name).unwrap_or_default().to_vec()).unwrap()
+    let values: Vec<_> = message.list(name).map(String::from_utf8_lossy).collect();
+    values.join(", ")
 }
 
 /// Proves: OB-13, PA-1
@@ -115,13 +134,9 @@ fn field(text: &str, name: Name) -> String {
 fn a_register_gets_a_path_with_a_token_and_requests_come_back_along_it() {
     let mut bench = Bench::new(1);
     let device = tcp(7, CLIENT);
-    bench.put(Input::Opened(device, false));
+    bench.put(Input::Opened(device, Side::Outer));
     let (_, asked) = bench.client(device, &register("sip:home@example.com"));
-    assert!(
-        asked.starts_with(
-            "REGISTER sip:example.com SIP/2.0\r\nVia: SIP/2.0/TCP edge.example.com:5060;branch="
-        )
-    );
+    assert!(asked.starts_with("REGISTER sip:example.com SIP/2.0\r\nVia: SIP/2.0/TCP 10.0.0.5:5060;branch="));
     assert!(
         asked.contains("received=203.0.113.7;rport=31207") && !asked.contains("Route: <sip:edge"),
         "{asked}"
@@ -129,10 +144,7 @@ fn a_register_gets_a_path_with_a_token_and_requests_come_back_along_it() {
     assert!(!asked.contains("P-Asserted"), "a client vouches for nobody: {asked}");
     assert!(asked.contains("Max-Forwards: 69"));
     let path = bench.register(device);
-    assert!(
-        path.starts_with("<sip:") && path.ends_with("@edge.example.com:5060;transport=tcp;lr;ob>"),
-        "{path}"
-    );
+    assert!(path.starts_with("<sip:") && path.ends_with("@10.0.0.5:5060;transport=tcp;lr;ob>"), "{path}");
 
     let (to, asked) = bench.registrar(&routed("SUBSCRIBE", &path, "", "s1"));
     assert_eq!(to, device);
@@ -142,7 +154,8 @@ fn a_register_gets_a_path_with_a_token_and_requests_come_back_along_it() {
         "{asked}"
     );
     let record = field(&asked, Name::RecordRoute);
-    assert!(record.contains("@edge.example.com:5060"), "{record}");
+    assert!(record.contains("@edge.example.com:5060;transport=tcp;lr>, <sip:"), "{record}");
+    assert!(record.ends_with("@10.0.0.5:5060;transport=tcp;lr>"), "{record}");
     let (back, answered) = bench.client(device, &answer(&asked, 200, ""));
     assert_eq!(back.flow, REGISTRAR);
     assert!(answered.contains("Via: SIP/2.0/TCP 10.0.0.1;branch=z9hG4bKs1") && !answered.contains("ft="));
@@ -162,7 +175,7 @@ fn a_register_gets_a_path_with_a_token_and_requests_come_back_along_it() {
 fn a_tampered_token_is_403_a_dead_flow_430_and_nothing_is_relayed_without_one() {
     let mut bench = Bench::new(1);
     let device = tcp(7, CLIENT);
-    bench.put(Input::Opened(device, false));
+    bench.put(Input::Opened(device, Side::Outer));
     let path = bench.register(device);
     let (_, token) = path.split_once(':').unwrap();
     for at in 0..token.find('@').unwrap() {
@@ -189,7 +202,7 @@ fn a_tampered_token_is_403_a_dead_flow_430_and_nothing_is_relayed_without_one() 
 fn a_restart_loses_no_dialog() {
     let mut bench = Bench::new(1);
     let device = tcp(7, CLIENT);
-    bench.put(Input::Opened(device, false));
+    bench.put(Input::Opened(device, Side::Outer));
     let path = bench.register(device);
     let (_, asked) = bench.registrar(&routed("SUBSCRIBE", &path, "", "s1"));
     let record = field(&asked, Name::RecordRoute);
@@ -197,11 +210,11 @@ fn a_restart_loses_no_dialog() {
     let mut bench = Bench::new(2);
     // The same number may be another connection now.
     let stranger = tcp(7, "203.0.113.66:4000");
-    bench.put(Input::Opened(stranger, false));
+    bench.put(Input::Opened(stranger, Side::Outer));
     let (_, refused) = bench.registrar(&routed("SUBSCRIBE", &record, ";tag=d", "s2"));
     assert!(refused.starts_with("SIP/2.0 430 "), "{refused}");
     let device = tcp(9, "203.0.113.8:4711");
-    bench.put(Input::Opened(device, false));
+    bench.put(Input::Opened(device, Side::Outer));
     let again = bench.register(device);
     assert_ne!(again, path);
     for route in [&record, &path, &again] {
@@ -232,8 +245,8 @@ fn datagrams_find_their_device_without_any_memory() {
 fn nobody_takes_a_device_over_who_does_not_prove_it() {
     let mut bench = Bench::new(1);
     let (device, thief) = (tcp(7, CLIENT), tcp(8, "203.0.113.66:666"));
-    bench.put(Input::Opened(device, false));
-    bench.put(Input::Opened(thief, false));
+    bench.put(Input::Opened(device, Side::Outer));
+    bench.put(Input::Opened(thief, Side::Outer));
     let path = bench.register(device);
     let (_, asked) = bench.client(thief, &register("sip:home@example.com"));
     bench.registrar(&answer(&asked, 401, "WWW-Authenticate: Digest realm=\"x\", nonce=\"1\"\r\n"));
@@ -255,7 +268,7 @@ fn nobody_takes_a_device_over_who_does_not_prove_it() {
 fn pings_get_a_single_crlf_and_stun_its_answer() {
     let mut bench = Bench::new(1);
     let device = tcp(7, CLIENT);
-    bench.put(Input::Opened(device, false));
+    bench.put(Input::Opened(device, Side::Outer));
     assert_eq!(bench.client(device, "\r\n\r\n"), (device, "\r\n".to_owned()));
     let id = stun::Id::new(5);
     bench.edge.handle(Input::Datagram(udp(CLIENT), &stun::request(id)), bench.now);
@@ -284,11 +297,163 @@ fn a_repetition_has_the_same_branch_and_floods_are_shed() {
     bench.client(device, &register("sip:home@example.com"));
 }
 
+/// Two clients of one edge, and no registrar between them after the first request.
+#[test]
+fn a_dialog_between_two_clients_names_each_side_what_it_reaches() {
+    let mut bench = Bench::new(1);
+    let (device, phone) = (tcp(7, CLIENT), tcp(8, "203.0.113.40:5070"));
+    bench.put(Input::Opened(device, Side::Outer));
+    bench.put(Input::Opened(phone, Side::Outer));
+    let path = bench.register(device);
+    let invite = routed("INVITE", "<sip:edge.example.com;lr>", "", "i1");
+    let (_, asked) = bench.client(phone, &invite);
+    let near = field(&asked, Name::RecordRoute);
+    assert!(near.contains("@10.0.0.5:5060;transport=tcp;lr>, <sip:"), "{near}");
+    assert!(near.ends_with("@edge.example.com:5060;transport=tcp;lr>"), "{near}");
+    // The registrar puts the Path in front and passes it on.
+    let on = asked.replace("\r\nMax-Forwards", &format!("\r\nRoute: {path}\r\nMax-Forwards"));
+    let (to, asked) = bench.registrar(&on);
+    assert_eq!(to, device);
+    let message = Message::parse(asked.as_bytes()).unwrap();
+    let record: Vec<_> =
+        message.list(Name::RecordRoute).map(|value| String::from_utf8_lossy(value)).collect();
+    assert_eq!(record.len(), 4, "{record:?}");
+    // From the phone: its route set is all of them, from its own end.
+    let routes: Vec<_> = record.iter().rev().map(|route| route.to_string()).collect();
+    let (to, bye) = bench.client(phone, &routed("BYE", &routes.join(", "), ";tag=d", "b1"));
+    assert!(to == device && !bye.contains("\r\nRoute:"), "{bye}");
+    let (to, bye) = bench.client(device, &routed("BYE", &record.join(", "), ";tag=a", "b2"));
+    assert!(to == phone && !bye.contains("\r\nRoute:"), "{bye}");
+    // Half of it leads to the registrar where that stays on the way.
+    let kept = [&routes[..2], &["<sip:10.0.0.1;lr>".to_owned()], &routes[2..]].concat().join(", ");
+    let (to, bye) = bench.client(phone, &routed("BYE", &kept, ";tag=d", "b3"));
+    assert_eq!(to.flow, REGISTRAR);
+    assert!(field(&bye, Name::Route).starts_with("<sip:10.0.0.1;lr>"), "{bye}");
+}
+
+/// A device whose flow has died goes on over another, with the route set of then.
+#[test]
+fn a_dialog_goes_on_over_another_edge() {
+    let mut bench = Bench::new(1);
+    let device = tcp(7, CLIENT);
+    bench.put(Input::Opened(device, Side::Outer));
+    let path = bench.register(device);
+    let record = field(&bench.registrar(&routed("SUBSCRIBE", &path, "", "s1")).1, Name::RecordRoute);
+    let mut sibling = Bench::new(2);
+    let again = tcp(9, CLIENT);
+    sibling.put(Input::Opened(again, Side::Outer));
+    let (to, notify) = sibling.client(again, &routed("NOTIFY", &record, ";tag=d", "n1"));
+    assert_eq!(to.flow, REGISTRAR);
+    assert!(!notify.contains("\r\nRoute:"), "{notify}");
+}
+
+#[test]
+fn a_silent_registrar_is_said_to_be_away_and_looked_for_elsewhere() {
+    let mut bench = Bench::new(1);
+    let device = udp(CLIENT);
+    bench.register(device);
+    let (mut probes, mut lost) = (0, 0);
+    for _ in 0..30 {
+        bench.now += Duration::from_secs(1);
+        bench.edge.handle(Input::Tick, bench.now);
+        while let Some(output) = bench.edge.poll() {
+            match output {
+                Output::Send(hop, bytes) => {
+                    assert_eq!(hop.peer, addr(REGISTRAR_UDP));
+                    assert!(bytes.starts_with(b"OPTIONS "));
+                    probes += 1;
+                }
+                Output::Lost => lost += 1,
+                Output::Close(_) => panic!("nothing is closed"),
+            }
+        }
+    }
+    assert!((20..=30).contains(&probes) && lost == 2, "{probes} {lost}");
+    let (_, refused) = bench.client(device, &register("sip:home@example.com"));
+    assert!(refused.starts_with("SIP/2.0 503 ") && refused.contains("\r\nRetry-After: 5\r\n"), "{refused}");
+    // Whatever it says, it lives.
+    let hop = inner(REGISTRAR_UDP);
+    bench
+        .put(Input::Datagram(hop, b"SIP/2.0 403 No\r\nVia: SIP/2.0/UDP 10.0.0.5\r\nCSeq: 1 OPTIONS\r\n\r\n"));
+    bench.register(device);
+    // By a connection nothing had changed.
+    let other = tcp(7, CLIENT);
+    bench.put(Input::Opened(other, Side::Outer));
+    bench.register(other);
+    bench.put(Input::Closed(REGISTRAR));
+    let (_, refused) = bench.client(other, &register("sip:home@example.com"));
+    assert!(refused.starts_with("SIP/2.0 503 "), "{refused}");
+}
+
+#[test]
+fn what_went_round_is_refused_and_what_is_led_to_another_is_not() {
+    let mut bench = Bench::new(1);
+    let device = tcp(7, CLIENT);
+    bench.put(Input::Opened(device, Side::Outer));
+    let (_, once) = bench.client(device, &routed("MESSAGE", "<sip:10.0.0.9;lr>", "", "l1"));
+    let (back, refused) = bench.client(device, &once);
+    assert!(back == device && refused.starts_with("SIP/2.0 482 "), "{refused}");
+    let (to, _) = bench.client(device, &once.replace("sip:home@192", "sip:other@192"));
+    assert_eq!(to.flow, REGISTRAR);
+    let needs =
+        routed("MESSAGE", "<sip:10.0.0.9;lr>", "", "l2").replace("X-Own", "Proxy-Require: x\r\nX-Own");
+    let (_, refused) = bench.client(device, &needs);
+    assert!(refused.starts_with("SIP/2.0 420 ") && refused.contains("\r\nUnsupported: x\r\n"), "{refused}");
+}
+
+#[test]
+fn the_inner_side_is_for_the_registrar_alone() {
+    let mut bench = Bench::new(1);
+    let device = udp(CLIENT);
+    let path = bench.register(device);
+    let stranger = inner("203.0.113.66:5060");
+    assert!(bench.put(Input::Datagram(stranger, routed("MESSAGE", &path, "", "m1").as_bytes())).is_empty());
+    let knocks = Hop { peer: addr("203.0.113.66:4000"), ..tcp(50, CLIENT) };
+    bench.edge.handle(Input::Opened(knocks, Side::Inner), bench.now);
+    assert!(matches!(bench.edge.poll(), Some(Output::Close(FlowId(50)))));
+    // Another node of the registrar comes in by a connection of its own.
+    let node = Hop { peer: addr("10.0.0.1:40000"), ..tcp(51, CLIENT) };
+    bench.put(Input::Opened(node, Side::Inner));
+    let (to, asked) = bench.one(Input::Stream(FlowId(51), routed("MESSAGE", &path, "", "m2").as_bytes()));
+    assert_eq!(to.peer, device.peer);
+    // It is gone before the answer comes: ours to the registrar leads there as well.
+    bench.put(Input::Closed(FlowId(51)));
+    assert_eq!(bench.client(device, &answer(&asked, 200, "")).0.flow, REGISTRAR);
+    // Outside, nobody says that a device has registered.
+    let (_, asked) = bench.client(udp("203.0.113.66:666"), &register("sip:home@example.com"));
+    let contact = field(&asked, Name::Contact);
+    bench.client(
+        udp("203.0.113.66:666"),
+        &answer(&asked, 200, &format!("Contact: {contact};expires=600\r\n")),
+    );
+    assert_eq!(bench.registrar_udp(&routed("MESSAGE", &path, "", "m3")).0.peer, device.peer);
+}
+
+#[test]
+fn connections_that_nobody_uses_are_closed() {
+    let mut bench = Bench::new(1);
+    let (used, idle) = (tcp(7, CLIENT), tcp(8, CLIENT));
+    bench.put(Input::Opened(used, Side::Outer));
+    bench.put(Input::Opened(idle, Side::Outer));
+    let mut closed = Vec::new();
+    for _ in 0..30 {
+        bench.now += Duration::from_secs(60);
+        bench.put(Input::Frame(used.flow, b"\r\n\r\n"));
+        bench.edge.handle(Input::Tick, bench.now);
+        closed.extend(std::iter::from_fn(|| bench.edge.poll()).filter_map(|output| match output {
+            Output::Close(flow) => Some(flow),
+            Output::Send(..) | Output::Lost => None,
+        }));
+        closed.dedup();
+    }
+    assert_eq!(closed, [idle.flow]);
+}
+
 proptest::proptest! {
     #[test]
     fn any_bytes_are_survived(bytes: Vec<u8>, text in "(REGISTER|NOTIFY) sip:a SIP/2.0\r\n(Via: SIP/2.0/UDP [a-z;=]{1,9}\r\n|Route: <sip:[A-Za-z0-9_-]{0,40}@edge.example.com(;lr)?>\r\n|To: <sip:a>\r\n){0,9}\r\n") {
         let mut bench = Bench::new(1);
-        bench.put(Input::Opened(tcp(7, CLIENT), false));
+        bench.put(Input::Opened(tcp(7, CLIENT), Side::Outer));
         for bytes in [&bytes[..], text.as_bytes()] {
             bench.edge.handle(Input::Datagram(udp(CLIENT), bytes), bench.now);
             bench.edge.handle(Input::Stream(FlowId(7), bytes), bench.now);

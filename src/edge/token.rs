@@ -27,7 +27,7 @@ pub(super) enum Way {
     /// A connection of this run.
     Connection { run: u32, flow: FlowId },
     /// A socket of ours, by its port, and who is spoken to through it.
-    Datagrams { port: u16, peer: SocketAddr },
+    Datagrams { inner: bool, port: u16, peer: SocketAddr },
 }
 
 /// Bytes of a MAC: as many as RFC 5626 §5.2 has.
@@ -57,9 +57,9 @@ impl Tokens {
     }
 
     /// The way back to somebody.
-    pub fn way(&self, hop: Hop) -> Way {
+    pub fn way(&self, hop: Hop, inner: bool) -> Way {
         match hop.transport {
-            Transport::Udp => Way::Datagrams { port: hop.local.port(), peer: hop.peer },
+            Transport::Udp => Way::Datagrams { inner, port: hop.local.port(), peer: hop.peer },
             _ => Way::Connection { run: self.run, flow: hop.flow },
         }
     }
@@ -78,8 +78,8 @@ impl Tokens {
                 bytes.extend(run.to_be_bytes());
                 bytes.extend(flow.0.to_be_bytes());
             }
-            Way::Datagrams { port, peer } => {
-                bytes.push(if peer.is_ipv4() { 4 } else { 6 });
+            Way::Datagrams { inner, port, peer } => {
+                bytes.push(if peer.is_ipv4() { 4 } else { 6 } + u8::from(inner));
                 bytes.extend(port.to_be_bytes());
                 match peer.ip() {
                     IpAddr::V4(ip) => bytes.extend(ip.octets()),
@@ -108,11 +108,12 @@ impl Tokens {
             [kind] => {
                 let port = u16::from_be_bytes(rest.array()?);
                 let ip = match kind {
-                    4 => IpAddr::V4(Ipv4Addr::from(rest.array::<4>()?)),
-                    6 => IpAddr::V6(Ipv6Addr::from(rest.array::<16>()?)),
+                    4 | 5 => IpAddr::V4(Ipv4Addr::from(rest.array::<4>()?)),
+                    6 | 7 => IpAddr::V6(Ipv6Addr::from(rest.array::<16>()?)),
                     _ => return None,
                 };
-                Way::Datagrams { port, peer: SocketAddr::new(ip, u16::from_be_bytes(rest.array()?)) }
+                let peer = SocketAddr::new(ip, u16::from_be_bytes(rest.array()?));
+                Way::Datagrams { inner: kind % 2 == 1, port, peer }
             }
         };
         let identity = if rest.0.is_empty() { None } else { Some(rest.array()?) };

@@ -63,6 +63,15 @@ pub fn default_path() -> Option<PathBuf> {
     }
 }
 
+/// Answers one question at an edge, which has no appliances.
+pub fn answer_edge(question: Question, status: impl FnOnce() -> serde_json::Value) {
+    let answer = match question.ask {
+        Ask::Status => status(),
+        _ => serde_json::json!({"error": "an edge answers its status alone: SIGHUP has it read its file"}),
+    };
+    let _ = question.answer.send(answer);
+}
+
 impl Question {
     /// Whether it wants the configuration read again, which is the shell's to answer.
     pub fn is_reload(&self) -> bool {

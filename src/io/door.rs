@@ -14,11 +14,11 @@ use tokio::task::AbortHandle;
 
 use super::stream::{Connection, Duplex, Line, Report};
 use super::ws::{self, Origins};
-use crate::config::Config;
+use crate::config::ServerTls;
 use crate::sip::Transport;
 
-/// Connections in all and of one address, those in a handshake among them; one more is closed at once.
-const CONNECTIONS: usize = 1024;
+/// Connections of a house in all, and of one address, those in a handshake among them; one more is closed at once.
+pub const CONNECTIONS: usize = 1024;
 const CONNECTIONS_PER_HOST: usize = 64;
 /// The same of those that are not yet through their handshake.
 const HALF_OPEN: usize = 256;
@@ -40,23 +40,23 @@ struct Inner {
 }
 
 impl Doors {
-    /// Reads the certificate.
+    /// Reads the certificate. `most`: connections in all.
     ///
     /// # Errors
     /// What is wrong with its files.
-    pub fn new(config: &Config) -> Result<Self, String> {
+    pub fn new(tls: Option<&ServerTls>, origins: &[String], most: usize) -> Result<Self, String> {
         let inner = Inner {
-            census: Census::default(),
-            welcomer: RefCell::new(welcomer(config)?),
-            origins: RefCell::new(Origins::of(config)),
+            census: Census::of(most),
+            welcomer: RefCell::new(welcomer(tls)?),
+            origins: RefCell::new(Origins::of(origins)),
             told: Cell::default(),
         };
         Ok(Self(Rc::new(inner)))
     }
 
     /// Takes over a renewed certificate for those who come from now on.
-    pub fn renew(&self, config: &Config, certificate: Certificate) {
-        *self.0.origins.borrow_mut() = Origins::of(config);
+    pub fn renew(&self, origins: &[String], certificate: Certificate) {
+        *self.0.origins.borrow_mut() = Origins::of(origins);
         *self.0.welcomer.borrow_mut() = certificate.0;
     }
 
@@ -90,13 +90,13 @@ impl Certificate {
     ///
     /// # Errors
     /// What is wrong with its files.
-    pub fn read(config: &Config) -> Result<Self, String> {
-        welcomer(config).map(Self)
+    pub fn read(tls: Option<&ServerTls>) -> Result<Self, String> {
+        welcomer(tls).map(Self)
     }
 }
 
-fn welcomer(config: &Config) -> Result<Option<Welcomer>, String> {
-    let server = config.tls.as_ref().map(|tls| sipliance_tls::server(&tls.settings()));
+fn welcomer(tls: Option<&ServerTls>) -> Result<Option<Welcomer>, String> {
+    let server = tls.map(|tls| sipliance_tls::server(&tls.settings()));
     server.transpose().map_err(|problem| problem.text)
 }
 
@@ -172,11 +172,12 @@ async fn secure(inner: &Inner, stream: impl Duplex + 'static) -> Result<Box<dyn 
 }
 
 /// Who is here, by address.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 struct Census(Rc<RefCell<Counts>>);
 
 #[derive(Default)]
 struct Counts {
+    most: usize,
     all: Count,
     by_host: HashMap<IpAddr, Count>,
 }
@@ -195,10 +196,15 @@ pub struct Seat {
 }
 
 impl Census {
+    /// One that has so many places.
+    fn of(most: usize) -> Self {
+        Self(Rc::new(RefCell::new(Counts { most, ..Counts::default() })))
+    }
+
     fn seat(&self, host: IpAddr, half: bool) -> Option<Seat> {
         let mut counts = self.0.borrow_mut();
         let of_host = counts.by_host.get(&host).copied().unwrap_or_default();
-        let full = counts.all.open >= CONNECTIONS || of_host.open >= CONNECTIONS_PER_HOST;
+        let full = counts.all.open >= counts.most || of_host.open >= CONNECTIONS_PER_HOST;
         let waiting = counts.all.half >= HALF_OPEN || of_host.half >= HALF_OPEN_PER_HOST;
         if full || half && waiting {
             return None;
@@ -244,7 +250,7 @@ mod tests {
 
     #[test]
     fn one_address_takes_few_places_and_none_for_good() {
-        let census = Census::default();
+        let census = Census::of(CONNECTIONS);
         let (one, other): (IpAddr, IpAddr) = ([10, 0, 0, 1].into(), [10, 0, 0, 2].into());
         let mut seats: Vec<Seat> = (0..HALF_OPEN_PER_HOST).map(|_| census.seat(one, true).unwrap()).collect();
         assert!(census.seat(one, true).is_none(), "too many handshakes at once");
@@ -262,7 +268,7 @@ mod tests {
 
     #[test]
     fn handshakes_from_everywhere_leave_room_for_those_who_are_through() {
-        let census = Census::default();
+        let census = Census::of(CONNECTIONS);
         let host = |nth: usize| IpAddr::from(u32::try_from(nth).unwrap().to_be_bytes());
         let waiting: Vec<Seat> = (0..HALF_OPEN).filter_map(|nth| census.seat(host(nth), true)).collect();
         assert_eq!(waiting.len(), HALF_OPEN);
@@ -274,7 +280,7 @@ mod tests {
 
     fn inner() -> Inner {
         Inner {
-            census: Census::default(),
+            census: Census::of(CONNECTIONS),
             welcomer: RefCell::default(),
             origins: RefCell::default(),
             told: Cell::default(),

@@ -5,6 +5,7 @@ pub mod audit;
 pub mod control;
 pub mod door;
 pub mod drivers;
+pub mod edge;
 pub mod http;
 pub mod ports;
 pub mod pretend;

@@ -2,7 +2,7 @@
 //! next deadline.
 
 mod reload;
-mod watchdog;
+pub(super) mod watchdog;
 
 use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
@@ -80,11 +80,11 @@ pub struct Shell {
 }
 
 /// Reports of streams that wait for the loop; the streams wait when it is full.
-const REPORTS: usize = 256;
+pub(super) const REPORTS: usize = 256;
 /// Packets that wait for room in the kernel; when it is full, the oldest is dropped.
-const BACKLOG: usize = 16 * 1024;
+pub(super) const BACKLOG: usize = 16 * 1024;
 /// Sends between two looks at what has arrived.
-const BURST: usize = 64;
+pub(super) const BURST: usize = 64;
 /// How long watchers and registrars get to answer at the end.
 const FAREWELL: Duration = Duration::from_secs(2);
 /// What IPv4 can carry in one datagram, in bytes; more is not sent, and the log says so.
@@ -418,7 +418,7 @@ impl Shell {
 }
 
 /// The first socket from `turn` on that has something.
-fn poll_sockets(sockets: &[Udp], turn: usize, cx: &mut std::task::Context<'_>) -> Poll<usize> {
+pub(super) fn poll_sockets(sockets: &[Udp], turn: usize, cx: &mut std::task::Context<'_>) -> Poll<usize> {
     let (later, first) = sockets.split_at(turn.min(sockets.len()));
     let in_turn = first.iter().zip(turn..).chain(later.iter().zip(0..));
     for (socket, index) in in_turn {

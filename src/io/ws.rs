@@ -12,7 +12,7 @@ use tokio_tungstenite::tungstenite::{ClientRequestBuilder, Error, Message, Utf8B
 use tokio_tungstenite::{WebSocketStream, accept_hdr_async_with_config, client_async_with_config};
 
 use super::stream::{Duplex, GOODBYE, Report, WRITE_TIMEOUT};
-use crate::config::{Config, HostPort};
+use crate::config::HostPort;
 use crate::limits;
 use crate::sip::{FlowId, Transport};
 
@@ -44,9 +44,9 @@ fn settings() -> WebSocketConfig {
 pub struct Origins(Vec<String>);
 
 impl Origins {
-    /// Those that the home file lists.
-    pub fn of(config: &Config) -> Self {
-        Self(config.origins.clone())
+    /// Those that a file lists.
+    pub fn of(listed: &[String]) -> Self {
+        Self(listed.to_vec())
     }
 
     /// Whether a page of that origin may come to a gateway that it knows as `host`: what is listed, and

@@ -64,12 +64,12 @@ pub(super) fn domain(node: &Node, path: &str, faults: &mut Faults) -> Option<Str
     None
 }
 
-/// The sockets of the gateway.
-pub(super) fn listen(node: Option<&Node>, build: &mut Build<'_>) -> Vec<Listen> {
+/// The sockets under a key.
+pub(super) fn sockets(node: Option<&Node>, key: &str, build: &mut Build<'_>) -> Vec<Listen> {
     let mut sockets: Vec<Listen> = Vec::new();
-    let texts = node.and_then(|node| node.texts("listen", &mut build.faults)).unwrap_or_default();
+    let texts = node.and_then(|node| node.texts(key, &mut build.faults)).unwrap_or_default();
     for (index, (place, text)) in texts.into_iter().enumerate() {
-        let path = format!("listen[{index}]");
+        let path = format!("{key}[{index}]");
         match socket(&text) {
             Ok(socket) if sockets.contains(&socket) => {
                 build.faults.error(Some(place), &path, format!("`{text}` stands here twice"), None);

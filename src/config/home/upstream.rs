@@ -114,7 +114,7 @@ fn servers(
 }
 
 /// `[transport:]host[:port]`
-fn edge(text: &str, usual: Option<Transport>) -> Option<Wanted> {
+pub(super) fn edge(text: &str, usual: Option<Transport>) -> Option<Wanted> {
     let (transport, rest) = match text.split_once(':') {
         Some((word, rest)) if Transport::of_word(word).is_some() => (Transport::of_word(word), rest),
         _ => (usual, text),

@@ -68,13 +68,13 @@ impl Shell {
             return Err(format!("{what}. That needs a restart"));
         }
         self.drivers.can_change().map_err(ToOwned::to_owned)?;
-        let certificate = Certificate::read(&config)?;
+        let certificate = Certificate::read(config.tls.as_ref())?;
         let ports = self.prepare(&config).await?;
         // From here on nothing can fail.
         let change = Change::between(&self.config, &config);
         let words = change.words(&self.config, &config);
         let before = self.gateway.users();
-        self.doors.renew(&config, certificate);
+        self.doors.renew(&config.origins, certificate);
         let gone = self.close_doors(&config);
         self.open(ports);
         self.gateway.handle(Input::Reload(config.clone()), now());
