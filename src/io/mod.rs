@@ -7,8 +7,11 @@ pub mod door;
 pub mod drivers;
 pub mod http;
 pub mod ports;
+#[cfg(feature = "quic")]
+pub mod quic;
 pub mod reach;
 pub mod resolve;
+pub mod route;
 pub mod run;
 pub mod store;
 pub mod stream;

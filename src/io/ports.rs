@@ -15,6 +15,8 @@ use crate::sip::{FlowId, Transport};
 pub struct Ports {
     pub(super) sockets: Vec<Udp>,
     pub(super) listeners: Vec<(TcpListener, Transport)>,
+    #[cfg(feature = "quic")]
+    pub(super) quic: Vec<quinn::Endpoint>,
     pub(super) http: Vec<TcpListener>,
     listening: Vec<Listen>,
     http_at: Vec<SocketAddr>,
@@ -72,6 +74,14 @@ impl Ports {
                 listen.addr = socket.local();
                 self.sockets.push(socket);
             }
+            #[cfg(feature = "quic")]
+            Transport::Quic => {
+                let endpoint = super::quic::bind(listen.addr)?;
+                listen.addr = endpoint.local_addr()?;
+                self.quic.push(endpoint);
+            }
+            #[cfg(not(feature = "quic"))]
+            Transport::Quic => return Err(io::Error::other(super::reach::NO_QUIC)),
             transport => {
                 let listener = TcpListener::bind(listen.addr).await?;
                 listen.addr = listener.local_addr()?;

@@ -14,13 +14,19 @@ const NEVER_SET: i64 = 1_704_067_200;
 pub(crate) fn of(error: &io::Error) -> String {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
     match inner {
-        Some(Error::InvalidCertificate(why)) => certificate(why),
-        Some(Error::AlertReceived(Alert::CertificateRequired | Alert::HandshakeFailure)) => {
+        Some(inner) => of_error(inner),
+        None => format!("TLS does not come about ({error}) – does this port speak TLS?"),
+    }
+}
+
+pub(crate) fn of_error(error: &Error) -> String {
+    match error {
+        Error::InvalidCertificate(why) => certificate(why),
+        Error::AlertReceived(Alert::CertificateRequired | Alert::HandshakeFailure) => {
             "it wants a client certificate – give it one".to_owned()
         }
-        Some(Error::AlertReceived(alert)) => format!("it refuses our certificate or TLS ({alert:?})"),
-        Some(other) => format!("TLS does not come about: {other}"),
-        None => format!("TLS does not come about ({error}) – does this port speak TLS?"),
+        Error::AlertReceived(alert) => format!("it refuses our certificate or TLS ({alert:?})"),
+        other => format!("TLS does not come about: {other}"),
     }
 }
 

@@ -35,6 +35,7 @@ impl Gateway {
                 let answered = way.alive.as_ref().and_then(Keepalive::answered_ms);
                 words.push(match answered {
                     Some(ms) => format!("last keep-alive answered {}", time(ms)),
+                    None if hop.transport.keepalive().is_none() => "it keeps itself alive".to_owned(),
                     None if hop.transport.is_reliable() || way.answers => {
                         "no keep-alive answered yet".to_owned()
                     }
