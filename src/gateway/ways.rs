@@ -10,6 +10,7 @@
 //! A registrar that knows RFC 5626 is registered at over every flow. With any other, one flow serves and the next
 //! takes over when it fails: two plain bindings would be two phones.
 
+mod alive;
 mod status;
 
 use std::time::{Duration, Instant};
@@ -18,10 +19,8 @@ use rand::Rng as _;
 
 use super::{Gateway, Notice, Output};
 use crate::config;
-use crate::sip::flow::keepalive::{Due, Keepalive};
-use crate::sip::flow::stun::{self, Stun};
+use crate::sip::flow::keepalive::Keepalive;
 use crate::sip::registration::{Registration, Standing};
-use crate::sip::wire::{Method, Writer};
 use crate::sip::{FlowId, Hop};
 use crate::timer::Now;
 
@@ -371,145 +370,4 @@ impl Gateway {
             }
         }
     }
-
-    pub(super) fn on_way_deadlines(&mut self, now: Now) {
-        for key in self.ways.keys() {
-            let Some(way) = self.ways.get_mut(key) else { continue };
-            if way.retry.is_some_and(|at| at <= now.mono) {
-                way.retry = None;
-                self.connect(key);
-            }
-            let Some(way) = self.ways.get_mut(key) else { continue };
-            let due = way.alive.as_mut().and_then(|alive| alive.on_deadline(&mut self.rng, now));
-            match (due, way.hop) {
-                (Some(Due::Send(bytes)), Some(hop)) => self.transactions.send_once(hop, bytes),
-                (Some(Due::Dead(why)), _) => self.fail_flow(key, &why, now),
-                _ => {}
-            }
-            if self.ways.get(key).and_then(|way| way.probe).is_some_and(|at| at <= now.mono) {
-                self.probe(key, now);
-            }
-        }
-    }
-
-    /// While nobody answers over UDP, a small question now and then finds out when somebody does.
-    fn set_probe(&mut self, key: usize, now: Now) {
-        let Some(way) = self.ways.get(key) else { return };
-        // None of them stands, and none is being tried just now.
-        let silent = |key: &usize| self.registrations.get(*key).is_some_and(Registration::is_silent);
-        let wanted = way.hop.is_some_and(|hop| !hop.transport.is_reliable())
-            && !way.registrations.is_empty()
-            && way.registrations.iter().all(silent);
-        let wait = Duration::from_secs_f64(self.rng.random_range(PROBE));
-        if let Some(way) = self.ways.get_mut(key) {
-            way.probe = way.probe.filter(|_| wanted).or(wanted.then_some(now.mono + wait));
-        }
-    }
-
-    fn probe(&mut self, key: usize, now: Now) {
-        if let Some(way) = self.ways.get_mut(key) {
-            way.probe = None;
-        }
-        self.set_probe(key, now);
-        let Some(way) = self.ways.get_mut(key) else { return };
-        if way.probe.take().is_none() {
-            return;
-        }
-        if way.probes >= PROBES {
-            // Perhaps its name leads somewhere else by now.
-            for registration in way.registrations.clone() {
-                if let Some(registration) = self.registrations.get_mut(registration) {
-                    registration.on_flow_moving();
-                }
-            }
-            self.renew(key);
-            return self.connect(key);
-        }
-        if way.probes > 0 {
-            for registration in way.registrations.clone() {
-                if let Some(registration) = self.registrations.get_mut(registration) {
-                    registration.on_network_gone();
-                }
-            }
-        }
-        let Some(way) = self.ways.get_mut(key) else { return };
-        way.probes += 1;
-        let (hop, upstream) = (way.hop, way.upstream);
-        let domain = self.upstreams.get(upstream).map(|it| it.settings.domain.clone());
-        if let (Some(hop), Some(domain)) = (hop, domain) {
-            let random: u64 = self.rng.random();
-            self.transactions.send_once(hop, question(hop, &domain, random));
-        }
-        self.set_probe(key, now);
-    }
-
-    /// Something came over the flow of a way, from its far end: so there is one.
-    pub(super) fn heard(&mut self, hop: Hop, now: Now) {
-        let Some(key) = self.way_of(hop) else { return };
-        let Some(way) = self.ways.get_mut(key).filter(|way| way.probe.is_some()) else { return };
-        (way.probe, way.probes) = (None, 0);
-        for registration in way.registrations.clone() {
-            if let Some(registration) = self.registrations.get_mut(registration) {
-                registration.on_network_back(&mut self.rng, now);
-            }
-        }
-    }
-
-    pub(super) fn on_pong(&mut self, flow: FlowId, now: Now) {
-        let Some(key) = self.flows.get(&flow).and_then(|flow| flow.upstream) else { return };
-        let Some(way) = self.ways.get_mut(key) else { return };
-        if let Some(alive) = &mut way.alive {
-            alive.on_pong(&mut self.rng, now);
-            way.answers |= alive.answers();
-        }
-    }
-
-    /// A STUN packet: an answer to a keep-alive of ours, or the keep-alive of a phone.
-    pub(super) fn on_stun(&mut self, hop: Hop, packet: &[u8], now: Now) {
-        let Some(stun) = stun::parse(packet) else { return };
-        let way = self.flows.get(&hop.flow).filter(|flow| flow.hop.peer == hop.peer);
-        let key = way.and_then(|flow| flow.upstream);
-        match (stun, key) {
-            (Stun::Request(id), _) => self.transactions.send_once(hop, stun::answer(id, hop.peer)),
-            (stun, Some(key)) => {
-                let Some(way) = self.ways.get_mut(key) else { return };
-                let Some(alive) = &mut way.alive else { return };
-                let dead = alive.on_stun(stun, &mut self.rng, now);
-                way.answers |= alive.answers();
-                if let Some(why) = dead {
-                    self.fail_flow(key, &why, now);
-                }
-            }
-            (_, None) => {}
-        }
-    }
-
-    /// The machine's network changed: what is open is asked whether it lives, what rests is tried.
-    pub(super) fn on_network(&mut self, now: Now) {
-        for key in self.ways.keys() {
-            let soon = Duration::from_millis(self.rng.random_range(0..2_000));
-            let Some(way) = self.ways.get_mut(key) else { continue };
-            if let Some(alive) = &mut way.alive {
-                alive.hurry(now);
-            }
-            way.retry = way.retry.map(|at| at.min(now.mono + soon));
-            for registration in way.registrations.clone() {
-                if let Some(registration) = self.registrations.get_mut(registration) {
-                    registration.on_network_back(&mut self.rng, now);
-                }
-            }
-        }
-    }
-}
-
-/// An OPTIONS that goes no further than the server itself; any answer will do.
-fn question(hop: Hop, domain: &str, random: u64) -> Vec<u8> {
-    let mut writer = Writer::request(Method::Options, &format!("sip:{domain}"));
-    crate::sip::dialog::via(&mut writer, hop, &format!("z9hG4bKp{random:016x}"));
-    writer.raw(b"Max-Forwards: 0\r\n");
-    writer.field_fmt("From", format_args!("<sip:{}>;tag={:08x}", hop.local, random as u32));
-    writer.field_fmt("To", format_args!("<sip:{domain}>"));
-    writer.field_fmt("Call-ID", format_args!("{random:016x}"));
-    writer.raw(b"CSeq: 1 OPTIONS\r\n");
-    writer.finish()
 }

@@ -73,7 +73,7 @@ fn servers(
     transport: Option<Transport>,
     build: &mut Build<'_>,
 ) -> Vec<(Wanted, bool)> {
-    let (place, path) = (map.place, map.at("edges"));
+    let path = map.at("edges");
     let Some(node) = map.take("edges") else {
         let path = map.at("server");
         let server = map.require("server", &mut build.faults);
@@ -83,7 +83,7 @@ fn servers(
     if map.take("server").is_some() {
         let message = "`server:` and `edges:` say the same, and only one can hold";
         build.faults.error(
-            Some(place),
+            Some(node.place),
             &path,
             message,
             Some("keep `edges:` for proxies before the registrar".to_owned()),
