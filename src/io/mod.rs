@@ -16,4 +16,5 @@ pub mod run;
 pub mod store;
 pub mod stream;
 pub mod udp;
+pub mod watchdog;
 pub mod ws;

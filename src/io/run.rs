@@ -27,6 +27,7 @@ use super::route::{Kernel, LOOK, News, Routes};
 use super::store::Store;
 use super::stream::{self, Connection, Reached, Report};
 use super::udp::{Batch, Udp};
+use super::watchdog::Watchdog;
 use crate::config::{Config, Dial, Wanted};
 use crate::gateway::{Gateway, Input, Notice, Output};
 use crate::sip::{FlowId, Hop, Transport};
@@ -168,7 +169,7 @@ impl Shell {
     /// Runs until it is told to stop and has said goodbye.
     pub async fn run(mut self) {
         self.drain();
-        let mut watchdog = Watchdog::new();
+        let mut watchdog = Watchdog::default();
         let mut looks = tokio::time::interval(LOOK);
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut stopping: Option<Instant> = None;
@@ -467,29 +468,6 @@ impl Shell {
                 false
             }
             Some(Ok(())) | None => true,
-        }
-    }
-}
-
-/// Tells the service manager that the loop turns: fed from the loop itself, so that a loop that
-/// hangs is seen.
-struct Watchdog {
-    every: Option<Duration>,
-    next: Option<Instant>,
-}
-
-impl Watchdog {
-    fn new() -> Self {
-        // Half of what the manager allows.
-        let every = sd_notify::watchdog_enabled().map(|limit| limit / 2);
-        Self { every, next: every.map(|_| Instant::now()) }
-    }
-
-    fn feed(&mut self) {
-        let now = Instant::now();
-        if self.next.is_some_and(|at| at <= now) {
-            let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
-            self.next = self.every.map(|every| now + every);
         }
     }
 }

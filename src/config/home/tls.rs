@@ -158,7 +158,7 @@ pub(super) fn dial(map: &mut MapReader<'_>, transport: Transport, build: &mut Bu
     ] {
         if !fits && let Some(node) = map.take(key) {
             let belongs =
-                if key == "path" { "`transport: wss` and `ws`" } else { "`transport: tls` and `wss`" };
+                if key == "path" { "`transport: wss` and `ws`" } else { "`transport: tls`, `wss` and `quic`" };
             let message = format!("`{key}:` belongs to {belongs}");
             build.faults.error(Some(node.place), &map.at(key), message, None);
         }

@@ -108,9 +108,8 @@ impl Hall<'_> {
         match Key::of(&bytes) {
             Some((key, Kind::Request)) => waiting.push_back((key, bytes)),
             Some((key, Kind::Response(_))) => {
-                if self.streams.borrow_mut().answer(&key, bytes) {
-                    self.under_way.set(self.under_way.get() + 1);
-                }
+                let taken = self.streams.borrow_mut().answer(&key, bytes);
+                self.under_way.set(self.under_way.get() + usize::from(taken));
             }
             // Keep-alives of other transports.
             None => {}
