@@ -76,6 +76,12 @@ pub const PROFILE_ITEMS: usize = 64;
 pub const PROFILE_STEPS: usize = 16;
 /// Longest `confirm`, `within`, `timeout`; longer is a fault.
 pub const PROFILE_WAIT: std::time::Duration = std::time::Duration::from_secs(600);
+/// Largest compiled pattern of a profile in bytes; a larger one is a fault.
+pub const PATTERN_BYTES: usize = 256 * 1024;
+/// Most tests in one profile; more is a fault.
+pub const PROFILE_TESTS: usize = 256;
+/// How much time the tests of a profile may let pass, all together; more is a fault.
+pub const TEST_TIME: std::time::Duration = std::time::Duration::from_secs(6 * 3600);
 /// Queries that wait for one serial port; one more is left out, it comes again with its period.
 pub const QUERIES: usize = 64;
 /// Longest text that is looked at as a command in bytes; a longer one is none.
@@ -114,6 +120,16 @@ pub const CUSTOM_LISTS: usize = 1024;
 pub const CUSTOM_LISTS_PER_USER: usize = 64;
 /// Documents that people wrote, in bytes, all together; what would be more is refused with 507.
 pub const KEPT_BYTES: usize = 4 * 1024 * 1024;
+/// Appliances that are announced to Home Assistant over one broker; one more is a fault of the home file.
+pub const ANNOUNCED: usize = 256;
+/// Publications of them that wait for the broker's answer; the next is made when one has it.
+pub const TELLING: usize = 8;
+/// Events of appliances that wait for it beside them; one more is lost to Home Assistant, and counted.
+pub const TELLING_EVENTS: usize = 8;
+/// Longest payload of a command from Home Assistant in bytes; a longer one is dropped and counted.
+pub const HASS_PAYLOAD: usize = 512;
+/// Topics of appliances that are gone and wait to be cleared; when it is full, the rest stays until a restart.
+pub const CLEARING: usize = 1024;
 /// Longest state of a list in one NOTIFY, in bytes; more comes in several, each of which fits a datagram
 /// of IPv4 with its header fields, and peers that take no body over 64 KB.
 pub const LIST_STATE: usize = 60_000;

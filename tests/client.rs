@@ -4,7 +4,7 @@
 // Helpers of tests may fail loudly, too.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, UdpSocket};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
@@ -131,6 +131,80 @@ fn a_simulated_house_is_watched_asked_and_switched() {
             "{arguments:?}: {got} {out} {errors}"
         );
     }
+}
+
+/// A home file whose links are nowhere, without its secrets: tried, broken, and mended.
+#[test]
+fn a_home_file_is_tried_before_anything_is_wired() {
+    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("simulate");
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).unwrap();
+    let home = "format: 1
+secrets: secrets.yaml
+audit: audit.jsonl
+state: kept
+users: {anna: {password: {secret: anna}}}
+mqtt: {main: {host: broker.invalid, user: us, password: {secret: mqtt}}}
+serial: {bus: {port: /dev/serial/by-id/none}}
+upstream: {provider: {server: sip.invalid, accounts: [{user: '49', password: {secret: provider}}]}}
+devices:
+  plug: {name: Plug, profile: tasmota-plug, params: {topic: plug}}
+  relay: {name: Relay, profile: modbus-relay, port: bus}
+access: [{who: anna, see: '*', do: '*'}]
+";
+    std::fs::write(folder.join("home.yaml"), home).unwrap();
+    let at = free_port();
+    let file = folder.join("home.yaml");
+    let mut child = sipliance(&["simulate", "--listen", &at, "--fault", "relay=silent"])
+        .arg(&file)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut type_in = child.stdin.take().unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let (told, heard) = std::sync::mpsc::channel();
+    thread::spawn(move || lines.for_each(|line| drop(told.send(line))));
+    let until = |what: &str| loop {
+        let line = heard.recv_timeout(Duration::from_secs(30));
+        let line = line.unwrap_or_else(|why| panic!("{what}: {why}"));
+        if line.contains(what) {
+            return line;
+        }
+    };
+    let password = until("every user has the password ").rsplit(' ').next().unwrap().to_owned();
+    until("provider is not contacted");
+    until("plug         off, 0 W");
+    let ask =
+        |name: &str, what: &str| run(&["do", &format!("sip:{name}@{at}"), what, "--password", &password]);
+    let (code, out, errors) = ask("plug", "on");
+    assert!(code == 0 && out.starts_with("Plug: on"), "{out} {errors}");
+    until("relay        offline");
+    let (code, out, errors) = ask("relay", "on");
+    assert!(code == 1 && out.is_empty() && errors.contains("offline"), "{out} {errors}");
+
+    writeln!(type_in, "set plug power off").unwrap();
+    until("plug         off");
+    writeln!(type_in, "set plug power maybe").unwrap();
+    until("! \u{201c}maybe\u{201d} is not on or off");
+    writeln!(type_in, "fault plug unplugged").unwrap();
+    until("plug         offline");
+    let (code, _, errors) = ask("plug", "on");
+    assert!(code == 1 && errors.contains("offline"), "{errors}");
+    writeln!(type_in, "heal").unwrap();
+    until("everything is well");
+    until("plug         off");
+    // Nobody types any more, and the house runs on.
+    drop(type_in);
+    let (code, out, errors) = ask("plug", "on");
+    assert!(code == 0 && out.starts_with("Plug: on"), "{out} {errors}");
+
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    let left: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["home.yaml"], "nothing was written");
+    let (code, _, errors) = run(&["simulate", file.to_str().unwrap(), "--fault", "plugg=silent"]);
+    assert!(code == 2 && errors.contains("did you mean plug?"), "{code} {errors}");
 }
 
 #[test]

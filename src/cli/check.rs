@@ -150,7 +150,7 @@ fn print(report: &Report, form: Form, tally: &mut Tally, out: &mut dyn Write) ->
             Severity::Warning => tally.warnings += 1,
         }
         match form {
-            Form::Json => writeln!(out, "{}", fault.json(&file))?,
+            Form::Json => writeln!(out, "{}", fault.json(&file, report.source.as_deref()))?,
             Form::Text(style) => writeln!(out, "{}", fault.render(&file, report.source.as_deref(), style))?,
         }
     }

@@ -6,18 +6,16 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use clap::Args;
-use sipliance_driver_sim::appliances::{Freezer, GarageDoor, Input, RadiatorValve, SmartMeter, TasmotaPlug};
-use sipliance_driver_sim::{Settings, Wire};
 
 use super::run::{journal, print_faults};
 use super::serve::{Service, serve};
 use crate::config::home::{self, Profiles};
-use crate::config::{Config, LinkId, LinkSettings, Listen, Number, Press, Transport, secrets};
+use crate::config::{Config, Listen, Number, Press, Transport, secrets};
 use crate::gateway::Notice;
 use crate::io::control;
+use crate::io::pretend::{Life, Stage};
 
 /// Arguments of `demo`.
 #[derive(Debug, Args)]
@@ -57,13 +55,13 @@ pub fn run(args: &DemoArgs) -> ExitCode {
         eprintln!("error: the password is empty; leave --password out and a fresh one is made");
         return ExitCode::FAILURE;
     }
-    let Some(config) = house(args, &password) else { return ExitCode::FAILURE };
-    let names: Arc<[String]> = config.links.iter().map(|link| link.name.clone()).collect();
+    let Some(mut config) = house(args, &password) else { return ExitCode::FAILURE };
+    let stage = Stage::set(&mut config, Life { seed: 1, speed: 1 });
     let banner = Banner::of(&config, args, &password);
     let service = Service {
         config: Arc::new(config),
-        wires: Box::new(move |LinkId(index)| wire(names.get(index).map_or("", String::as_str))),
-        reload: None,
+        wires: Box::new(move |link| stage.wire(link)),
+        read: None,
         control: args.control.clone().or_else(control::default_path),
         notices: Box::new(show),
         ready: Box::new(move |listening| banner.print(listening)),
@@ -103,9 +101,6 @@ fn house(args: &DemoArgs, password: &str) -> Option<Config> {
     config.http = args.http.into_iter().collect();
     config.listen =
         [Transport::Udp, Transport::Tcp].map(|transport| Listen { transport, addr: args.listen }).to_vec();
-    for link in &mut config.links {
-        link.settings = LinkSettings::Sim;
-    }
     Some(config)
 }
 
@@ -114,26 +109,8 @@ fn guest(user: &str) -> &'static str {
     if user == "guest" { "visitor" } else { "guest" }
 }
 
-/// What hangs on each link of the house.
-fn wire(link: &str) -> Settings {
-    let mut settings = Settings::new(match link {
-        "garage" => Wire::lines(vec![Box::new(GarageDoor::new())]),
-        "doorbell" => Wire::lines(vec![Box::new(Input::doorbell(Duration::from_secs(45)))]),
-        "motion" => Wire::lines(vec![Box::new(Input::motion(Duration::from_secs(60)))]),
-        _ => Wire::broker(vec![
-            Box::new(TasmotaPlug::new("plug", 63.0)),
-            Box::new(TasmotaPlug::washer("washer")),
-            Box::new(SmartMeter::tasmota("meter")),
-            Box::new(RadiatorValve::new("zigbee2mqtt", "thermostat")),
-            Box::new(Freezer::new("freezer")),
-        ]),
-    });
-    settings.speed = 1;
-    settings
-}
-
 /// Four groups that can be read aloud; about 76 bits.
-fn fresh_password() -> String {
+pub(super) fn fresh_password() -> String {
     use rand::Rng as _;
     const LETTERS: &[u8] = b"abcdefghjkmnpqrstuvwxyz23456789";
     let mut rng = rand::rng();
@@ -206,20 +183,27 @@ fn own_address(any: IpAddr) -> IpAddr {
 }
 
 fn show(notice: &Notice) {
+    if let Some(line) = line(notice) {
+        // Nobody reads the other end of a pipe any more: the house runs on.
+        let _ = writeln!(std::io::stdout(), "{line}");
+    }
+}
+
+/// News of a simulated house, as a line with its time.
+pub(super) fn line(notice: &Notice) -> Option<String> {
     let now = jiff::Zoned::now().strftime("%H:%M:%S").to_string();
-    let line = match notice {
+    Some(match notice {
         Notice::State { device, summary } => format!("{now}  {device:<12} {summary}"),
         Notice::Happened { device, what } => format!("{now}  {device:<12} * {what}"),
         Notice::Registration { address, standing, .. } => format!("{now}  {address} {standing}"),
+        Notice::Trouble { link, why } => format!("{now}  {link}: {why}"),
         Notice::Link { link, down: Some(why) } => format!("{now}  link {link} is down: {why}"),
         Notice::Unwatched { link, channel, .. } => {
             format!("{now}  link {link}: nothing is heard of {channel}")
         }
         Notice::Document { user, kind, what } => format!("{now}  {kind} of {user}: {what}"),
-        Notice::Link { down: None, .. } => return,
-    };
-    // Nobody reads the other end of a pipe any more: the house runs on.
-    let _ = writeln!(std::io::stdout(), "{line}");
+        Notice::Link { down: None, .. } => return None,
+    })
 }
 
 #[cfg(test)]

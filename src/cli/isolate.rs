@@ -33,16 +33,23 @@ pub struct IsolateArgs {
 
 /// Pulls the switch for each device, and says what happened.
 pub fn run(args: &IsolateArgs, isolated: bool) -> ExitCode {
-    let Some(path) = args.control.clone().or_else(control::default_path) else {
-        eprintln!("error: no gateway runs here as a service; name its socket with --control");
-        return ExitCode::from(3);
-    };
     let everything = ["*".to_owned()];
     let devices = if args.all { &everything[..] } else { &args.devices[..] };
     let verb = if isolated { "isolate" } else { "release" };
+    let requests: Vec<String> = devices.iter().map(|device| format!("{verb} {device}")).collect();
+    order(args.control.as_ref(), &requests)
+}
+
+/// Says each of these to the gateway, and prints what it answers. Exit code 1: it refused one; 3: it
+/// does not answer.
+pub(super) fn order(control: Option<&PathBuf>, requests: &[String]) -> ExitCode {
+    let Some(path) = control.cloned().or_else(control::default_path) else {
+        eprintln!("error: no gateway runs here as a service; name its socket with --control");
+        return ExitCode::from(3);
+    };
     let mut code = ExitCode::SUCCESS;
-    for device in devices {
-        let answer: Value = match ask(&path, &format!("{verb} {device}")) {
+    for request in requests {
+        let answer: Value = match ask(&path, request) {
             Ok(text) => serde_json::from_str(&text).unwrap_or_default(),
             Err(why) => {
                 eprintln!(

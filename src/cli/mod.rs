@@ -7,9 +7,12 @@ pub mod client;
 pub mod demo;
 pub mod isolate;
 pub mod passwd;
+pub mod reload;
 pub mod run;
+pub mod schema;
 pub mod send;
 pub mod serve;
+pub mod simulate;
 pub mod status;
 pub mod watch;
 
@@ -32,6 +35,8 @@ enum Command {
     Run(run::RunArgs),
     /// Run a simulated house: no hardware, no server, no configuration.
     Demo(demo::DemoArgs),
+    /// Run the gateway of a home file with every appliance simulated: nothing is wired, nothing contacted.
+    Simulate(simulate::SimulateArgs),
     /// Find every mistake in home files and device profiles, and run the profiles' own tests.
     #[command(after_help = CHECK_HELP)]
     Check {
@@ -41,6 +46,12 @@ enum Command {
         /// One JSON object per mistake, for editors.
         #[arg(long)]
         json: bool,
+    },
+    /// Print the JSON Schema of a file format, for editors.
+    Schema {
+        /// Which format.
+        #[arg(value_enum)]
+        format: schema::Format,
     },
     /// Print the lines of the secrets file for a user; the password is read from standard input.
     #[command(after_help = PASSWD_HELP)]
@@ -53,6 +64,8 @@ enum Command {
     },
     /// Ask the running gateway how everything stands.
     Status(status::StatusArgs),
+    /// Have the running gateway read its files again; only what changed starts anew.
+    Reload(reload::ReloadArgs),
     /// Cut appliances off: nobody watches, asks or moves them until they are released.
     Isolate(isolate::IsolateArgs),
     /// Join appliances again that were cut off.
@@ -72,6 +85,10 @@ Examples:
   sipliance check /etc/sipliance/home.yaml
   sipliance check my-profile.yaml
 
+With --json, each mistake is one line: {file, line, column, end_column, path, severity, message, help}; lines
+and columns count from 1, and where the whole file is meant they are null. The last line counts: {files,
+errors, warnings, tests}.
+
 Exit codes: 0 usable (warnings do not count), 1 mistakes, 2 a file cannot be read.";
 
 const PASSWD_HELP: &str = "\
@@ -88,9 +105,12 @@ pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(args) => run::run(&args),
         Command::Demo(args) => demo::run(&args),
+        Command::Simulate(args) => simulate::run(&args),
         Command::Check { files, json } => check::run(&files, json),
+        Command::Schema { format } => schema::run(format),
         Command::Passwd { user, domain } => passwd::run(&user, &domain),
         Command::Status(args) => status::run(&args),
+        Command::Reload(args) => reload::run(&args),
         Command::Isolate(args) => isolate::run(&args, true),
         Command::Release(args) => isolate::run(&args, false),
         Command::Watch(args) => watch::run(args),

@@ -9,7 +9,6 @@ use clap::Args;
 
 use super::serve::{Service, serve};
 use crate::config::Config;
-use crate::config::change::needs_restart;
 use crate::config::fault::Style;
 use crate::config::home::{self, Profiles};
 use crate::gateway::Notice;
@@ -18,7 +17,7 @@ use crate::io::control;
 /// Arguments of `run`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-SIGHUP reads the files again, SIGTERM and Ctrl-C say goodbye to watchers and registrars and end it.
+SIGHUP reads the files again, as `sipliance reload` does; SIGTERM and Ctrl-C say goodbye to watchers and registrars and end it.
 SIPLIANCE_LOG sets how much is logged: error, warn, info (as it comes), debug.
 
 Exit codes: 0 ended in order, 1 the files have mistakes or a port cannot be opened, 2 wrong arguments.")]
@@ -41,7 +40,7 @@ pub fn run(args: &RunArgs) -> ExitCode {
         wires: Box::new(|_| {
             sipliance_driver_sim::Settings::new(sipliance_driver_sim::Wire::broker(Vec::new()))
         }),
-        reload: Some(Box::new(move |old| reload(&path, old))),
+        read: Some(Box::new(move || reload(&path))),
         control: args.control.clone().or_else(control::default_path),
         notices: Box::new(tell),
         ready: Box::new(|listening| {
@@ -68,7 +67,10 @@ pub(super) fn load(path: &Path) -> Option<Config> {
 
 /// Every fault of every file, as `sipliance check` shows it.
 pub fn print_faults(reports: &[home::Report], out: &mut dyn std::io::Write) {
-    let style = Style { colour: std::io::stderr().is_terminal() };
+    write_faults(reports, Style { colour: std::io::stderr().is_terminal() }, out);
+}
+
+fn write_faults(reports: &[home::Report], style: Style, out: &mut dyn std::io::Write) {
     for report in reports {
         let file = report.path.display().to_string();
         for fault in &report.faults {
@@ -77,17 +79,13 @@ pub fn print_faults(reports: &[home::Report], out: &mut dyn std::io::Write) {
     }
 }
 
-fn reload(path: &Path, old: &Config) -> Option<Config> {
-    let Some(config) = load(path) else {
-        tracing::error!("the new configuration has mistakes; the old one stays in force");
-        return None;
-    };
-    if let Some(what) = needs_restart(old, &config) {
-        tracing::error!("{what} changed, which needs a restart; the old configuration stays in force");
-        return None;
-    }
-    tracing::info!("the configuration was read again");
-    Some(config)
+/// Reads the files again. What is wrong with them goes to the journal, and to whoever asked.
+fn reload(path: &Path) -> Result<Config, String> {
+    let (config, reports) = home::load(path, &Profiles::shipped());
+    print_faults(&reports, &mut std::io::stderr());
+    let mut text = b"the files have mistakes\n".to_vec();
+    write_faults(&reports, Style { colour: false }, &mut text);
+    config.ok_or_else(|| String::from_utf8_lossy(&text).trim_end().to_owned())
 }
 
 /// Logs to standard error: plain under a service manager, which adds the time itself. `level` counts
@@ -120,6 +118,7 @@ fn tell(notice: &Notice) {
             tracing::warn!("{link}: nothing is heard of {channel}: {why}")
         }
         Notice::Document { user, kind, what } => tracing::info!("{kind} of {user}: {what}"),
+        Notice::Trouble { link, why } => tracing::warn!("{link}: {why}"),
         Notice::Link { link, down: None } => tracing::info!("{link} is up"),
         Notice::Link { link, down: Some(why) } => tracing::warn!("{link} is down: {why}"),
     }

@@ -13,11 +13,9 @@ use crate::io::control;
 use crate::io::door::Doors;
 use crate::io::drivers::Supervisor;
 use crate::io::ports::Ports;
-use crate::io::run::{Parts, Shell, Signal, now};
+use crate::io::run::{Parts, Read, Shell, Signal, now};
 use crate::io::store::Store;
 
-/// See [`Service::reload`].
-pub type Reload = Box<dyn Fn(&Config) -> Option<Config>>;
 /// See [`Service::ready`].
 pub type Ready = Box<dyn FnOnce(&[Listen])>;
 
@@ -27,8 +25,8 @@ pub struct Service {
     pub config: Arc<Config>,
     /// Makes the wire of a simulated link.
     pub wires: Box<dyn Fn(LinkId) -> sipliance_driver_sim::Settings + Send + Sync>,
-    /// Reads the configuration again, given the one in force; prints why it cannot.
-    pub reload: Option<Reload>,
+    /// Reads the configuration again.
+    pub read: Option<Read>,
     /// Where `sipliance status` asks.
     pub control: Option<PathBuf>,
     /// Hears every notice.
@@ -50,14 +48,7 @@ pub fn serve(service: Service) -> Result<(), String> {
 async fn serve_local(service: Service) -> Result<(), String> {
     let config = service.config;
     // First the ports: a second gateway by mistake ends here, before it takes the first one's devices.
-    let mut ports = Ports::open(&config.listen).await.map_err(|(listen, why)| {
-        let transport = listen.transport.word();
-        format!("cannot listen on {transport}:{}: {why}{}", listen.addr, hint(&why))
-    })?;
-    ports
-        .open_http(&config.http)
-        .await
-        .map_err(|(addr, why)| format!("cannot listen on {addr} for HTTP: {why}{}", hint(&why)))?;
+    let ports = Ports::open(&config.listen, &config.http).await?;
     for addr in ports.http_at() {
         tracing::info!("listening for HTTP on {addr}");
     }
@@ -73,21 +64,9 @@ async fn serve_local(service: Service) -> Result<(), String> {
         let kept = gateway.users();
         store.load(kept.iter().map(String::as_str), &mut gateway);
     }
-    let (notices, audit) = (service.notices, config.audit.clone());
-    let parts = Parts {
-        gateway,
-        drivers,
-        ports,
-        doors,
-        https: config.https,
-        signals,
-        questions,
-        notices,
-        audit,
-        store,
-    };
-    let shell =
-        Shell::new(parts).map_err(|why| cannot("open the audit file", config.audit.as_deref(), &why))?;
+    let (notices, read, audit) = (service.notices, service.read, config.audit.clone());
+    let parts = Parts { gateway, config, read, drivers, ports, doors, signals, questions, notices, store };
+    let shell = Shell::new(parts).map_err(|why| cannot("open the audit file", audit.as_deref(), &why))?;
     let mut control = service.control;
     if let Some(path) = &control
         && let Err(why) = control::serve(path, questions_to)
@@ -98,7 +77,7 @@ async fn serve_local(service: Service) -> Result<(), String> {
         );
         control = None;
     }
-    tokio::task::spawn_local(listen_to_signals(signals_to, config, service.reload));
+    tokio::task::spawn_local(listen_to_signals(signals_to));
     (service.ready)(&listening);
     shell.run().await;
     if let Some(path) = control {
@@ -107,7 +86,7 @@ async fn serve_local(service: Service) -> Result<(), String> {
     Ok(())
 }
 
-async fn listen_to_signals(to: mpsc::Sender<Signal>, mut config: Arc<Config>, reload: Option<Reload>) {
+async fn listen_to_signals(to: mpsc::Sender<Signal>) {
     let (Ok(mut term), Ok(mut int), Ok(mut hup)) =
         (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()))
     else {
@@ -117,13 +96,7 @@ async fn listen_to_signals(to: mpsc::Sender<Signal>, mut config: Arc<Config>, re
         let signal = tokio::select! {
             _ = term.recv() => Signal::Stop,
             _ = int.recv() => Signal::Stop,
-            _ = hup.recv() => match reload.as_ref().and_then(|reload| reload(&config)) {
-                Some(new) => {
-                    config = Arc::new(new);
-                    Signal::Reload(config.clone())
-                }
-                None => continue,
-            },
+            _ = hup.recv() => Signal::Reload,
         };
         if to.send(signal).await.is_err() {
             return;
@@ -133,15 +106,4 @@ async fn listen_to_signals(to: mpsc::Sender<Signal>, mut config: Arc<Config>, re
 
 fn cannot(what: &str, path: Option<&Path>, why: &io::Error) -> String {
     format!("cannot {what} {}: {why}", path.map(|path| path.display().to_string()).unwrap_or_default())
-}
-
-fn hint(why: &io::Error) -> &'static str {
-    match why.kind() {
-        io::ErrorKind::AddrInUse => {
-            " (another program has that port; choose another with `listen:` or `--listen`)"
-        }
-        io::ErrorKind::AddrNotAvailable => " (this machine has no such address)",
-        io::ErrorKind::PermissionDenied => " (ports below 1024 need a capability)",
-        _ => "",
-    }
 }

@@ -61,6 +61,29 @@ pub(super) fn ask(path: &std::path::Path, request: &str) -> std::io::Result<Stri
     Ok(text)
 }
 
+/// What Home Assistant is told over one broker.
+fn home_assistant(one: &Value) -> String {
+    let number = |of: &Value, key: &str| of.get(key).and_then(Value::as_u64).unwrap_or_default();
+    let name = one.get("broker").and_then(Value::as_str).unwrap_or_default();
+    let mut words = format!("{} appliances", number(one, "devices"));
+    if number(one, "waiting") > 0 {
+        words.push_str(&format!(", {} documents wait", number(one, "waiting")));
+    }
+    let counts = one.get("counts").cloned().unwrap_or_default();
+    for (key, what) in [
+        ("retained", "retained commands dropped"),
+        ("unreadable", "commands not understood"),
+        ("too_many", "commands too fast"),
+        ("lost_events", "events lost"),
+        ("refused", "documents refused by the broker"),
+    ] {
+        if number(&counts, key) > 0 {
+            words.push_str(&format!(", {} {what}", number(&counts, key)));
+        }
+    }
+    format!("{:<28} {:<11} {words}\n", format!("Home Assistant at {name}"), "announced")
+}
+
 fn render(status: &Value) -> String {
     let text =
         |value: &Value, key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -83,6 +106,12 @@ fn render(status: &Value) -> String {
             let (state, words) = (text(one, "state"), text(one, "words"));
             out.push_str(&format!("{:<28} {state:<11} {words}\n", format!("{device} {address}")));
         }
+    }
+    for one in status.get("down").and_then(Value::as_array).into_iter().flatten() {
+        out.push_str(&format!("{:<28} {:<11} {}\n", text(one, "link"), "down", text(one, "words")));
+    }
+    for one in status.get("home_assistant").and_then(Value::as_array).into_iter().flatten() {
+        out.push_str(&home_assistant(one));
     }
     for device in status.get("devices").and_then(Value::as_array).into_iter().flatten() {
         let up = device.get("link_up").and_then(Value::as_bool) == Some(true);

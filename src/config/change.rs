@@ -82,6 +82,36 @@ impl Change {
         self.upstreams.get(old).copied().flatten()
     }
 
+    /// What it comes to, for a person: which links start anew, which are gone, and how many appliances are
+    /// new, others or gone.
+    pub fn words(&self, old: &Config, new: &Config) -> String {
+        let fresh = (0..new.links.len()).map(LinkId).filter(|link| self.link_before(*link).is_none());
+        let fresh: Vec<String> = fresh.filter_map(|link| new.links.get(link.0)).map(Link::title).collect();
+        let mut gone: Vec<String> = old
+            .links
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| self.link(LinkId(*at)).is_none())
+            .map(|(_, link)| link.title())
+            .collect();
+        gone.retain(|title| !fresh.contains(title));
+        let known = |device: &&DeviceConfig| old.devices.iter().any(|other| other.id == device.id);
+        let added = new.devices.len() - new.devices.iter().filter(known).count();
+        let lost = (0..old.devices.len()).filter(|at| self.device(DeviceId(*at)).is_none()).count();
+        let same = (0..old.devices.len()).filter(|at| self.is_untouched(DeviceId(*at))).count();
+        let changed = old.devices.len() - lost - same;
+        let count = |number: usize, what: &str| (number > 0).then(|| format!("{number} {what}"));
+        let devices =
+            [count(same, "untouched"), count(added, "new"), count(changed, "changed"), count(lost, "gone")];
+        let devices: Vec<String> = devices.into_iter().flatten().collect();
+        let links = |verb: &str, titles: &[String]| {
+            (!titles.is_empty()).then(|| format!("; {verb} {}", titles.join(", ")))
+        };
+        let devices = if devices.is_empty() { "none".to_owned() } else { devices.join(", ") };
+        let (started, ended) = (links("started", &fresh), links("ended", &gone));
+        format!("devices: {devices}{}{}", started.unwrap_or_default(), ended.unwrap_or_default())
+    }
+
     /// Where a user is now.
     pub fn user(&self, old: usize) -> Option<usize> {
         self.users.get(old).copied().flatten()
@@ -101,6 +131,10 @@ pub fn needs_restart(old: &Config, new: &Config) -> Option<&'static str> {
             "`audit:` changed: what is on record must stand in one file from the start of a run to its end",
         ),
         (
+            old.https != new.https,
+            "`http:` changed between plain and TLS: those who come to a port that stays would hear another thing in the middle",
+        ),
+        (
             old.state != new.state,
             "`state:` changed: documents of people, and who is isolated, would be left behind in the old folder",
         ),
@@ -114,7 +148,14 @@ fn same_flow(old: &Upstream, new: &Upstream) -> bool {
         let login = |peer: &super::PeerLogin| (peer.user.clone(), peer.password.expose_secret().to_owned());
         upstream.peer.as_ref().map(login)
     };
-    old.name == new.name && (&old.edges, &old.domain) == (&new.edges, &new.domain) && peer(old) == peer(new)
+    let way = |edge: &super::Edge| (edge.server.clone(), edge.is_proxy);
+    let same_ways = old.edges.len() == new.edges.len()
+        && old
+            .edges
+            .iter()
+            .zip(&new.edges)
+            .all(|(old, new)| way(old) == way(new) && alike(&old.dial, &new.dial));
+    old.name == new.name && same_ways && old.domain == new.domain && peer(old) == peer(new)
 }
 
 /// The account by which the house itself speaks there.

@@ -115,6 +115,10 @@ impl Faults {
             fault.severity == Severity::Error || !wrong.contains(&(fault.place, fault.path.clone()))
         });
         self.list.sort_by_key(|fault| fault.place);
+        // One mistake that two rules find is told once.
+        self.list.dedup_by(|next, first| {
+            first.place.is_some() && (next.place, &next.message) == (first.place, &first.message)
+        });
         if self.more > 0 {
             let severity = if self.more_errors { Severity::Error } else { Severity::Warning };
             let message = format!("and {} more faults", self.more);
@@ -127,12 +131,20 @@ impl Faults {
 /// The candidate nearest to `word`, when it is near enough to be meant.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let limit = (word.chars().count() / 3).max(1);
-    candidates
-        .into_iter()
-        .map(|candidate| (distance(word, candidate), candidate))
+    let candidates: Vec<&str> = candidates.into_iter().collect();
+    let near = candidates
+        .iter()
+        .map(|candidate| (distance(word, candidate), *candidate))
         .filter(|(far, _)| *far <= limit)
         .min_by_key(|(far, _)| *far)
-        .map(|(_, candidate)| candidate)
+        .map(|(_, candidate)| candidate);
+    // `output` for `out`, `temp` for `temperature`: where only one fits.
+    let longer = |long: &str, short: &str| short.len() >= 3 && long.starts_with(short);
+    let mut alike = candidates.iter().filter(|other| longer(word, other) || longer(other, word));
+    near.or_else(|| match (alike.next(), alike.next()) {
+        (Some(only), None) => Some(*only),
+        _ => None,
+    })
 }
 
 /// Edits (insert, delete, replace, swap of neighbours) between two words, case ignored.

@@ -52,10 +52,19 @@ impl Report {
 /// directories come first. The reports name every file that has a fault, and warnings may come with
 /// a configuration.
 pub fn load(path: &Path, shipped: &Profiles) -> (Option<Config>, Vec<Report>) {
+    load_with(path, None, shipped)
+}
+
+/// The same without the secrets file: every secret is `secret`.
+pub fn load_without_secrets(path: &Path, secret: &str, shipped: &Profiles) -> (Option<Config>, Vec<Report>) {
+    load_with(path, Some(secret), shipped)
+}
+
+fn load_with(path: &Path, secret: Option<&str>, shipped: &Profiles) -> (Option<Config>, Vec<Report>) {
     match open_text(path) {
         Ok(Opened { text, exposed }) => {
             let base = path.parent().unwrap_or(Path::new("")).to_owned();
-            read(path, &text, Around::Disk { base, exposed }, shipped)
+            read(path, &text, Around::Disk { base, exposed, secret }, shipped)
         }
         Err(why) => {
             let mut faults = Faults::default();
@@ -85,6 +94,8 @@ pub(crate) enum Around<'a> {
         base: PathBuf,
         /// The mode of the home file, when others may read it.
         exposed: Option<u32>,
+        /// Stands for every secret, and the secrets file is not read.
+        secret: Option<&'a str>,
     },
     /// Given as text.
     Texts {
@@ -135,11 +146,13 @@ fn sections(mut map: MapReader<'_>, library: &mut Library<'_>, build: &mut Build
     let compat = house::compat(map.take("compat"), build);
     let users_node = map.take("users");
     let users = users::users(users_node, &house, digest.md5, build);
-    let mut links = links::Links::read(map.take("mqtt"), map.take("serial"), map.take("modbus"), build);
+    let mut links =
+        links::Links::read(map.take("mqtt"), map.take("serial"), map.take("modbus"), &house, build);
     let devices_node = map.take("devices");
     let (upstream_node, peers_node) = (map.take("upstream"), map.take("peers"));
     let mut ways = elsewhere::Ways::of(upstream_node, peers_node, &house);
     let devices = devices::devices(devices_node, library, &mut links, &mut ways, build);
+    let home_assistant = links.announced(&house, &devices, &users, build);
     let groups = groups::groups(map.take("groups"), &devices, build);
     let opaque = groups::opaque(map.take("opaque_names"), build);
     let kill_switch = groups::kill_switch(map.take("isolate"), &users, build);
@@ -183,6 +196,7 @@ fn sections(mut map: MapReader<'_>, library: &mut Library<'_>, build: &mut Build
         agents,
         upstreams,
         links,
+        home_assistant,
         devices,
         groups,
         opaque,

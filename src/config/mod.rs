@@ -9,6 +9,8 @@ mod elsewhere;
 pub mod fault;
 pub mod home;
 pub mod names;
+mod number;
+pub mod schema;
 pub mod secrets;
 pub mod yaml;
 
@@ -23,6 +25,7 @@ pub use self::elsewhere::{Account, Edge, PeerLogin, Upstream};
 use crate::device::profile::{Model, Watched};
 pub use crate::sip::Transport;
 pub use crate::sip::locate::Wanted;
+pub use number::{Number, Press};
 
 /// A whole checked configuration: what `run` works with. Never changed in place; a reload makes a
 /// new one.
@@ -54,6 +57,8 @@ pub struct Config {
     pub upstreams: Vec<Upstream>,
     /// Brokers, ports and line sets that drivers own. The index is the [`LinkId`].
     pub links: Vec<Link>,
+    /// Brokers over which Home Assistant is told of appliances.
+    pub home_assistant: Vec<HomeAssistant>,
     /// The appliances.
     pub devices: Vec<DeviceConfig>,
     /// Appliances that are one address together.
@@ -247,6 +252,25 @@ pub struct MqttSettings {
     pub tls: Option<MqttTls>,
     /// MQTT 5 rather than 3.1.1.
     pub five: bool,
+    /// Where the gateway says whether it lives; `None`: nowhere.
+    pub status: Option<String>,
+}
+
+/// What Home Assistant is told over a broker, and who it is in this house.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HomeAssistant {
+    /// The broker.
+    pub link: LinkId,
+    /// What Home Assistant's discovery topics begin with.
+    pub prefix: String,
+    /// What the topics of the house begin with: `sipliance/home.example`.
+    pub tree: String,
+    /// Where the gateway says whether it lives.
+    pub status: String,
+    /// The appliances that are announced.
+    pub devices: Vec<DeviceId>,
+    /// The user whose rights it has; `None`: it is told, and commands nothing.
+    pub user: Option<String>,
 }
 
 /// Certificate files of an MQTT connection, PEM.
@@ -424,24 +448,4 @@ pub struct KillSwitch {
     pub who: Vec<String>,
     /// Users who may also release what was isolated at the gateway itself.
     pub release_local: Vec<String>,
-}
-
-/// A number that can be dialled.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Number {
-    /// The digits.
-    pub digits: String,
-    /// What a call to it does.
-    pub press: Press,
-}
-
-/// What dialling a number does.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Press {
-    /// The profile's `phone: press`.
-    Profile,
-    /// Nothing: the answer tells the state.
-    Tell,
-    /// A command in the words of a MESSAGE (`on`, `set target 21`).
-    Words(String),
 }

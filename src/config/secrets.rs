@@ -94,6 +94,8 @@ pub(super) enum Secret {
 #[derive(Debug)]
 pub(super) struct Secrets {
     entries: Vec<(String, Secret)>,
+    /// What every other name stands for.
+    any: Option<Secret>,
     /// Whether the home file names a secrets file.
     pub(super) named: bool,
     /// Whether it could be read; when not, that alone is the fault.
@@ -108,12 +110,17 @@ impl Secrets {
         faults: &mut Faults,
         reports: &mut Vec<Report>,
     ) -> Self {
-        let mut secrets = Self { entries: Vec::new(), named: node.is_some(), readable: true };
+        let mut secrets = Self { entries: Vec::new(), any: None, named: node.is_some(), readable: true };
         let path = node.and_then(|node| node.text("secrets", faults)).map(|path| around.resolve(&path));
         let opened = match (around, &path) {
             (Around::Texts { secrets: text }, _) => {
                 secrets.named = true;
                 Ok(Opened { text: (*text).to_owned(), exposed: None })
+            }
+            (Around::Disk { secret: Some(secret), .. }, _) => {
+                secrets.named = true;
+                secrets.any = Some(Secret::Password(SecretString::from(*secret)));
+                return secrets;
             }
             (Around::Disk { .. }, Some(path)) => open_text(path),
             (Around::Disk { .. }, None) => return secrets,
@@ -166,7 +173,8 @@ impl Secrets {
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&Secret> {
-        self.entries.iter().find(|(known, _)| known == name).map(|(_, secret)| secret)
+        let known = self.entries.iter().find(|(known, _)| known == name).map(|(_, secret)| secret);
+        known.or(self.any.as_ref())
     }
 
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {

@@ -6,12 +6,15 @@
 mod parse;
 mod read;
 mod scalar;
+mod spelling;
 mod syntax;
 #[cfg(test)]
 mod tests;
+pub mod words;
 
 pub use parse::{DEPTH, FILE_BYTES, parse};
-pub use read::{MapReader, duration, host_port};
+pub use read::MapReader;
+pub use spelling::{duration, host_port};
 
 use super::fault::Place;
 
@@ -60,6 +63,18 @@ pub struct Key {
 }
 
 impl Node {
+    /// Where the last of these nested keys stands, or the last that is there.
+    pub fn place_of(&self, keys: &[&str]) -> Place {
+        let mut found = self.place;
+        let mut node = self;
+        for wanted in keys {
+            let Data::Map(entries) = &node.data else { break };
+            let Some((key, value)) = entries.iter().find(|(key, _)| key.text == *wanted) else { break };
+            (found, node) = (key.place, value);
+        }
+        found
+    }
+
     /// For messages: `a list`, `a number`, `text` …
     pub fn kind(&self) -> &'static str {
         match &self.data {

@@ -122,7 +122,7 @@ fn value_hint(property: &Property) -> String {
 }
 
 /// The values of an enum that can be commanded: a map of its write may leave some out (`warming`).
-fn possible(property: &Property) -> Vec<String> {
+pub(crate) fn possible(property: &Property) -> Vec<String> {
     let Kind::Enum(values) = &property.kind else { return Vec::new() };
     let map =
         property.write.as_ref().and_then(|write| write.maps.iter().find(|(name, _)| &**name == "value"));

@@ -6,7 +6,7 @@ use crate::config::{DeviceConfig, DeviceId, LinkId};
 use crate::device::codec::Dropped;
 use crate::device::house::Session;
 use crate::device::profile::{Category, Model, Property};
-use crate::device::shadow::{Health, Shadow};
+use crate::device::shadow::{Health, Reading, Shadow};
 use crate::device::value::{Kind, Value};
 use crate::timer::Now;
 
@@ -196,11 +196,26 @@ impl Device {
             let text = show(property, &reading.value);
             let clear = is_main && property.kind == Kind::Bool || self.tells_itself(property, is_main);
             let text = if clear { text } else { format!("{} {text}", property.name) };
-            let text = if reading.stale { format!("{text} (old)") } else { text };
+            let text = match doubt(reading) {
+                Some(doubt) => format!("{text} ({doubt})"),
+                None => text,
+            };
             values.push((!is_main, text));
         }
         values.sort_by_key(|(later, _)| *later);
         values.into_iter().map(|(_, text)| text).collect::<Vec<_>>().join(", ")
+    }
+
+    /// A value in words, with what speaks against it: `on`, `on (age unknown)`, `was on`, `was 21 °C (old)`.
+    /// `None`: nothing was ever heard.
+    pub fn told(&self, index: usize) -> Option<String> {
+        let (property, reading) = (self.model.properties.get(index)?, self.shadow.reading(index)?);
+        let was = if self.shadow.believed(index).is_some() { "" } else { "was " };
+        let text = format!("{was}{}", show(property, &reading.value));
+        Some(match doubt(reading) {
+            Some(doubt) => format!("{text} ({doubt})"),
+            None => text,
+        })
     }
 
     /// Whether a value needs no name before it: no other everyday property looks like it.
@@ -230,7 +245,8 @@ impl Device {
                 lines.push((property.name.to_string(), "not known".to_owned()));
                 continue;
             };
-            let mut text = show(property, &reading.value);
+            let was = if shadow.believed(index).is_some() { "" } else { "was " };
+            let mut text = format!("{was}{}", show(property, &reading.value));
             if let Some(goal) = shadow.target(index) {
                 text = format!("{text}, going to {}", show(property, goal));
             }
@@ -242,6 +258,15 @@ impl Device {
             lines.push((property.name.to_string(), format!("{text} ({age})")));
         }
         lines
+    }
+}
+
+/// What is to be said of the age of a value.
+fn doubt(reading: &Reading) -> Option<&'static str> {
+    match (reading.stale, reading.at_ms) {
+        (true, _) => Some("old"),
+        (false, None) => Some("age unknown"),
+        (false, Some(_)) => None,
     }
 }
 

@@ -13,6 +13,7 @@ mod outgoing;
 pub(crate) use hex::{hex, unhex};
 pub use incoming::Dropped;
 pub(crate) use incoming::{Payload, value};
+pub(crate) use modbus::{encode as number_words, number as words_number};
 pub(crate) use outgoing::{Delivery, Outgoing, compose};
 
 /// Name of the one channel to what is elsewhere.

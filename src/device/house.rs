@@ -243,9 +243,14 @@ impl House {
         self.clock = now;
     }
 
-    fn new_op(&mut self, owner: Owner) -> OpId {
+    /// A number for an op that is not the house's: its end means nothing here.
+    pub fn spare_op(&mut self) -> OpId {
         self.last_op += 1;
-        let id = OpId(self.last_op);
+        OpId(self.last_op)
+    }
+
+    fn new_op(&mut self, owner: Owner) -> OpId {
+        let id = self.spare_op();
         self.ops.insert(id, owner);
         id
     }

@@ -11,6 +11,7 @@ pub mod codec;
 pub mod command;
 pub mod fixture;
 pub mod house;
+pub mod mirror;
 pub mod profile;
 pub mod ringing;
 pub mod shadow;

@@ -22,6 +22,7 @@ mod template;
 mod texts;
 mod transport;
 mod typed;
+mod words;
 
 use std::sync::Arc;
 
@@ -35,6 +36,7 @@ pub use model::{
 pub use needs::{DriverKind, LinkNeeds, ModbusNeeds, Query, SerialNeeds, Watched};
 pub use registers::{Form, Number, Order, Registers, Table};
 pub use template::{Body, Hole, HoleForm, Template};
+pub use words::PROFILE;
 
 use crate::config::fault::{Faults, Place};
 use crate::config::yaml::Node;

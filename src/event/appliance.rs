@@ -2,7 +2,8 @@
 //!
 //! A property that can be believed stands under its own name. One that cannot (its device is
 //! offline, its link is down, or it is too old) stands under its name with `.last` behind it, so
-//! that nobody takes it for the truth. `health` and `link` say why.
+//! that nobody takes it for the truth. `health` and `link` say why. A value whose age nobody knows, a
+//! copy that a broker kept, has a record with `.age` behind its name.
 
 use std::time::Duration;
 
@@ -83,6 +84,9 @@ fn add_records(records: &mut Vec<Json>, member: &Member<'_>, view: &View<'_>) {
         }
         put(&mut record, &reading.value);
         records.push(Json::Object(record));
+        if reading.at_ms.is_none() {
+            records.push(json!({"n": format!("{}.age", property.id), "vs": "unknown"}));
+        }
         if let Some(goal) = shadow.target(index) {
             let mut record = Map::from_iter([("n".to_owned(), json!(format!("{}.target", property.id)))]);
             put(&mut record, goal);
@@ -148,7 +152,6 @@ fn news(view: &View<'_>) -> String {
 const STATE: &str = "state";
 
 fn words(view: &View<'_>) -> String {
-    use crate::device::appliance::show;
     let mut text = String::new();
     for member in view.members {
         let shadow = member.device.shadow();
@@ -157,9 +160,8 @@ fn words(view: &View<'_>) -> String {
             text.push_str("link: down\r\n");
         }
         for (index, property) in member.properties() {
-            let Some(reading) = shadow.reading(index) else { continue };
-            let was = if shadow.believed(index).is_some() { "" } else { "was " };
-            text.push_str(&format!("{}: {was}{}\r\n", property.id, show(property, &reading.value)));
+            let told = member.device.told(index).unwrap_or_else(|| "not known".to_owned());
+            text.push_str(&format!("{}: {told}\r\n", property.id));
         }
     }
     for moment in view.moments {

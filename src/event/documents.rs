@@ -444,7 +444,8 @@ fn hash_chosen(device: &Device, view: u128, hasher: &mut impl std::hash::Hasher)
     let shadow = device.shadow();
     (shadow.health().word(), shadow.link_up()).hash(hasher);
     for (index, _) in (Member { device, visible: view }).properties() {
-        let known = shadow.reading(index).map(|reading| (&reading.value, reading.stale));
+        let known =
+            shadow.reading(index).map(|reading| (&reading.value, reading.stale, reading.at_ms.is_some()));
         format!("{known:?} {:?}", shadow.target(index)).hash(hasher);
     }
 }

@@ -87,6 +87,7 @@ impl Gateway {
 
     /// An appliance changed, or after a reload all may have.
     pub(super) fn announce(&mut self, device: Option<DeviceId>) {
+        self.hass_changed(device);
         for nth in self.announcements.keys() {
             let of = self.announcements.get(nth).and_then(|one| self.announced(one));
             if let Some(one) = self.announcements.get_mut(nth).filter(|_| device.is_none() || device == of) {

@@ -188,7 +188,7 @@ impl Gateway {
                     let part = Kind::Part { batch: id, item: nth };
                     let asker = batch.asker.clone().of_kind(part);
                     batch.busy = true;
-                    self.order(asker, &who, device, order, now);
+                    self.order(asker.into(), &who, device, order, now);
                 }
                 State::Query(variables) => {
                     let state = self.tell(&who, device, &variables, outside, now);

@@ -44,11 +44,51 @@ impl Step {
 /// A command whose outcome somebody waits for.
 #[derive(Debug)]
 pub(super) struct Pending {
-    asker: Asker,
+    giver: Giver,
     device: DeviceId,
     what: String,
     /// The call was cancelled: the answer is out already.
     cancelled: bool,
+}
+
+/// Who gave an order.
+#[derive(Clone, Debug)]
+pub(super) enum Giver {
+    /// Somebody by a request, which gets an answer.
+    Asker(Asker),
+    /// Home Assistant over a broker: what becomes of it, the state tells.
+    Broker {
+        /// The broker, by its name for people.
+        name: Arc<str>,
+        who: Arc<str>,
+    },
+}
+
+impl Giver {
+    pub fn broker(name: &str, who: &Identity) -> Self {
+        Self::Broker { name: name.into(), who: key_of(who).into() }
+    }
+
+    fn asker(&self) -> Option<&Asker> {
+        match self {
+            Self::Asker(asker) => Some(asker),
+            Self::Broker { .. } => None,
+        }
+    }
+
+    /// Who, and where it came from, as the audit log has it.
+    fn origin(&self) -> (&str, String) {
+        match self {
+            Self::Asker(asker) => (&asker.who, asker.hop.peer.to_string()),
+            Self::Broker { name, who } => (who, name.to_string()),
+        }
+    }
+}
+
+impl From<Asker> for Giver {
+    fn from(asker: Asker) -> Self {
+        Self::Asker(asker)
+    }
 }
 
 /// Who asked, and how to answer him. Cheap to clone.
@@ -248,41 +288,40 @@ impl Gateway {
                 self.answer(&asker, &answer, target.device(), now);
             }
             Wish::Tell(answer) => self.answer(&asker, &answer, target.device(), now),
-            Wish::Order(device, order) => self.order(asker, who, device, order, now),
+            Wish::Order(device, order) => self.order(asker.into(), who, device, order, now),
             Wish::Many(items, dmp) => self.begin_batch(asker, who, outside, (items, dmp), now),
         }
     }
 
     /// The caller hung up: the command goes on, the call is over.
     pub(super) fn cancel_call(&mut self, invite: ServerKey, now: Now) {
-        let Some(pending) = self.pending.values_mut().find(|pending| pending.asker.key == invite) else {
-            return;
-        };
+        let is_call = |pending: &&mut Pending| pending.giver.asker().is_some_and(|asker| asker.key == invite);
+        let Some(pending) = self.pending.values_mut().find(is_call) else { return };
         pending.cancelled = true;
-        let asker = pending.asker.clone();
+        let Some(asker) = pending.giver.asker().cloned() else { return };
         self.respond(&asker, 487, "Request Terminated", None, now);
     }
 
     /// A command ended.
     pub(super) fn on_finished(&mut self, command: CommandId, outcome: &Outcome, now: Now) {
-        let Some(Pending { asker, device, what, cancelled }) = self.pending.remove(&command) else { return };
+        let Some(Pending { giver, device, what, cancelled }) = self.pending.remove(&command) else { return };
         let Some(answer) = self.house.device(device).map(|device| answer::of_outcome(outcome, device, now))
         else {
             return;
         };
-        self.audit(Step::Ended, &asker, device, &what, &format!("{} {}", answer.status, answer.words), now);
+        self.audit(Step::Ended, &giver, device, &what, &format!("{} {}", answer.status, answer.words), now);
         if !cancelled {
-            self.answer(&asker, &answer, Some(device), now);
+            self.answer_giver(&giver, &answer, device, now);
         }
     }
 
     /// Rights, audit, act; in this order.
-    pub(super) fn order(&mut self, asker: Asker, who: &Identity, id: DeviceId, order: Order, now: Now) {
+    pub(super) fn order(&mut self, giver: Giver, who: &Identity, id: DeviceId, order: Order, now: Now) {
         let Some(device) = self.house.device(id) else { return };
         if device.isolated() {
             let words = format!("{}: isolated", device.name());
             let answer = Answer::new(480, "Temporarily Unavailable", words);
-            return self.answer(&asker, &answer, Some(id), now);
+            return self.answer_giver(&giver, &answer, id, now);
         }
         let what = describe(&order);
         let (item, sensitive) = (order.subject(), is_sensitive(device, &order));
@@ -293,31 +332,32 @@ impl Gateway {
                 false => only_status(device).words,
             };
             self.counters.forbidden += 1;
-            self.audit(Step::Refused, &asker, id, &what, "no right", now);
-            return self.answer(&asker, &Answer::new(403, "Forbidden", words), Some(id), now);
+            self.audit(Step::Refused, &giver, id, &what, "no right", now);
+            return self.answer_giver(&giver, &Answer::new(403, "Forbidden", words), id, now);
         }
         self.counters.commands += 1;
-        self.audit(Step::Ordered { sensitive }, &asker, id, &what, "", now);
+        self.audit(Step::Ordered { sensitive }, &giver, id, &what, "", now);
         match self.house.order(id, order, now) {
             Ok(command) => {
-                if matches!(asker.kind, Kind::Call) {
+                if let Some(asker) = giver.asker().filter(|asker| matches!(asker.kind, Kind::Call)).cloned() {
                     self.respond(&asker, 100, "Trying", None, now);
                 }
-                self.pending.insert(command, Pending { asker, device: id, what, cancelled: false });
+                self.pending.insert(command, Pending { giver, device: id, what, cancelled: false });
             }
             Err(refusal) => {
                 let Some(device) = self.house.device(id) else { return };
                 let answer = answer::of_refusal(&refusal, device);
-                self.audit(
-                    Step::Ended,
-                    &asker,
-                    id,
-                    &what,
-                    &format!("{} {}", answer.status, answer.words),
-                    now,
-                );
-                self.answer(&asker, &answer, Some(id), now);
+                let result = format!("{} {}", answer.status, answer.words);
+                self.audit(Step::Ended, &giver, id, &what, &result, now);
+                self.answer_giver(&giver, &answer, id, now);
             }
+        }
+    }
+
+    /// Over a broker nobody is answered: the audit log has the result, and the state tells the rest.
+    fn answer_giver(&mut self, giver: &Giver, answer: &Answer, device: DeviceId, now: Now) {
+        if let Giver::Asker(asker) = giver {
+            self.answer(asker, answer, Some(device), now);
         }
     }
 
@@ -377,11 +417,16 @@ impl Gateway {
         self.transactions.answer(to.key, status, bytes, now.mono);
     }
 
+    /// A command that came over a broker and was none.
+    pub(super) fn audit_refused(&mut self, giver: &Giver, device: DeviceId, what: &str, why: &str, now: Now) {
+        self.audit(Step::Refused, giver, device, what, why, now);
+    }
+
     /// One JSON line; whatever a peer wrote is escaped in it.
-    fn audit(&mut self, step: Step, asker: &Asker, device: DeviceId, what: &str, result: &str, now: Now) {
+    fn audit(&mut self, step: Step, giver: &Giver, device: DeviceId, what: &str, result: &str, now: Now) {
         let at = jiff::Timestamp::from_millisecond(now.wall_ms).map(|at| at.to_string()).unwrap_or_default();
         let device = self.house.device(device).map(|device| device.id().to_owned()).unwrap_or_default();
-        let (who, from) = (&*asker.who, asker.hop.peer.to_string());
+        let (who, from) = giver.origin();
         let line = serde_json::json!({"at": at, "step": step.word(), "who": who, "from": from, "device": device, "what": what, "result": result});
         let sensitive = matches!(step, Step::Ordered { sensitive: true });
         self.outputs.push_back(Output::Audit { line: line.to_string(), sensitive });

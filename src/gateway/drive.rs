@@ -2,7 +2,7 @@
 
 use sipliance_driver as driver;
 
-use super::{Gateway, Notice, Output};
+use super::{Gateway, LinkStatus, Notice, Output};
 use crate::config::{Link, LinkId, LinkSettings};
 use crate::timer::Now;
 
@@ -12,9 +12,14 @@ impl Gateway {
         let name = self.config.links.get(link.0).map(Link::title).unwrap_or_default();
         match &event {
             driver::Event::Up => {
+                self.links_up.insert(link);
+                self.links_down.remove(&link);
                 self.outputs.push_back(Output::Tell(Notice::Link { link: name, down: None }));
             }
             driver::Event::Down(why) => {
+                self.links_up.remove(&link);
+                let (link_name, words) = (name.clone(), why.to_string());
+                self.links_down.insert(link, LinkStatus { link: link_name, words });
                 self.outputs
                     .push_back(Output::Tell(Notice::Link { link: name, down: Some(why.to_string()) }));
             }
@@ -28,6 +33,7 @@ impl Gateway {
             }
             driver::Event::Read { .. } | driver::Event::Done { .. } => {}
         }
+        self.hass_event(link, &event, now);
         self.house.driver(link, event, now);
     }
 

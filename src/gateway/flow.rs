@@ -73,7 +73,8 @@ impl Gateway {
     }
 
     pub(super) fn on_closed(&mut self, id: FlowId, why: &str, now: Now) {
-        let Some(flow) = self.flows.remove(&id) else { return };
+        // A socket for datagrams that is listened at no more has no entry.
+        let flow = self.flows.remove(&id);
         for user in self.transactions.fail_flow(id) {
             // A watcher is not gone because its connection is: the notifier keeps it for a while.
             if !matches!(user, User::Notify(..)) {
@@ -84,7 +85,7 @@ impl Gateway {
         for user in self.registrar.on_flow_closed(id) {
             self.compose_named(&user, now);
         }
-        if let Some(upstream) = flow.upstream {
+        if let Some(upstream) = flow.and_then(|flow| flow.upstream) {
             self.on_way_closed(upstream, id, why, now);
         }
     }

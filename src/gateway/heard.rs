@@ -20,7 +20,8 @@ pub(super) struct Heard {
 struct Item {
     name: String,
     text: String,
-    at_ms: i64,
+    /// `None`: nobody knows.
+    at_ms: Option<i64>,
     sort: Sort,
 }
 
@@ -40,7 +41,8 @@ impl Heard {
     }
 
     fn with(mut self, name: &str, text: impl ToString, at_ms: i64) -> Self {
-        self.items.push(Item { name: name.to_owned(), text: text.to_string(), at_ms, sort: Sort::Value });
+        let (name, text) = (name.to_owned(), text.to_string());
+        self.items.push(Item { name, text, at_ms: Some(at_ms), sort: Sort::Value });
         self
     }
 }
@@ -82,7 +84,8 @@ pub(super) fn read(watched: Watched, kind: &str, body: &[u8], now_ms: i64) -> Re
     }
 }
 
-/// `health` and `link` are about the appliance, `x.last` is not believed there, `x.target` is a goal.
+/// `health` and `link` are about the appliance, `x.last` is not believed there, `x.target` is a goal, and `x.age` says that
+/// nobody knows when `x` was read.
 fn appliance(records: &[senml::Record]) -> Result<Heard, String> {
     let mut heard = Heard { health: Health::Online, items: Vec::new() };
     let (mut linked, mut owner) = (true, None);
@@ -106,7 +109,13 @@ fn appliance(records: &[senml::Record]) -> Result<Heard, String> {
                     (None, Some(name)) => (name, Sort::Goal),
                     (None, None) => (name, Sort::Value),
                 };
-                let (name, at_ms) = (name.to_owned(), record.time.as_millisecond());
+                if let Some(of) = name.strip_suffix(".age") {
+                    // It is said of a value that went before.
+                    let known = heard.items.iter_mut().filter(|item| item.name == of);
+                    known.for_each(|item| item.at_ms = None);
+                    continue;
+                }
+                let (name, at_ms) = (name.to_owned(), Some(record.time.as_millisecond()));
                 heard.items.push(Item { name, text, at_ms, sort });
             }
         }
@@ -207,6 +216,14 @@ mod tests {
         );
         assert_eq!(of(body("online", false, "power.last"))[0], is("health", "offline", Sort::Value));
         assert_eq!(of(body("unknown", true, "power.last"))[0], is("health", "unknown", Sort::Value));
+    }
+
+    #[test]
+    fn what_is_of_unknown_age_there_is_so_here() {
+        let body = r#"[{"bn":"h/plug/","bt":1.79e9,"n":"power","vb":true},{"n":"power.age","vs":"unknown"},{"n":"watts","v":63}]"#;
+        let heard = read(Watched::Appliance, senml::CONTENT_TYPE, body.as_bytes(), NOW).unwrap();
+        let ages: Vec<_> = heard.items().iter().map(|told| (told.item, told.at_ms)).collect();
+        assert_eq!(ages, [("power", None), ("watts", Some(NOW))]);
     }
 
     #[test]

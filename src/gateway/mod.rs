@@ -13,6 +13,7 @@ mod compose;
 mod drive;
 mod filters;
 mod flow;
+mod hass;
 mod heard;
 mod historic;
 mod isolate;
@@ -41,7 +42,7 @@ mod ways;
 mod wish;
 pub mod xcap;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -50,7 +51,7 @@ use rand_chacha::ChaCha8Rng;
 use secrecy::ExposeSecret as _;
 use sipliance_driver as driver;
 
-use crate::config::{Config, DeviceId};
+use crate::config::{Config, DeviceId, LinkId};
 use crate::control::target::Names;
 use crate::device::alerts::Alerts;
 use crate::device::command::CommandId;
@@ -74,9 +75,10 @@ use crate::sip::{FlowId, Hop, Transport, User};
 use crate::timer::Now;
 
 use self::flow::Flow;
+pub use self::hass::{Counts as HassCounts, HassStatus};
 pub use self::kept::{Key, Kind};
 use self::keyed::Keyed;
-pub use self::status::{DeviceStatus, ElsewhereStatus, RegistrationStatus, Status};
+pub use self::status::{DeviceStatus, ElsewhereStatus, LinkStatus, RegistrationStatus, Status};
 pub use self::surface::{Counters, Input, Notice, Output};
 pub use self::ways::FlowStatus;
 
@@ -98,6 +100,10 @@ pub struct Gateway {
     upstreams: Keyed<upstream::Upstream>,
     ways: Keyed<ways::Way>,
     flows: HashMap<FlowId, Flow>,
+    /// Links that work now.
+    links_up: BTreeSet<LinkId>,
+    /// Those that do not, and why.
+    links_down: BTreeMap<LinkId, LinkStatus>,
     pending: HashMap<CommandId, command::Pending>,
     batches: batch::Batches,
     leases: Publications<DeviceId, publish::Lease>,
@@ -105,6 +111,8 @@ pub struct Gateway {
     remotes: Keyed<remote::Remote>,
     orders: HashMap<driver::OpId, remote::Order>,
     announcements: Keyed<announce::Announcement>,
+    /// Brokers over which Home Assistant is told.
+    hass: Vec<hass::Broker>,
     kept: kept::Kept,
     isolation: isolate::Isolation,
     /// When what owners decided has to be looked at again.
@@ -174,12 +182,15 @@ impl Gateway {
             upstreams: Keyed::default(),
             ways: Keyed::default(),
             flows: HashMap::new(),
+            links_up: BTreeSet::new(),
+            links_down: BTreeMap::new(),
             pending: HashMap::new(),
             batches: batch::Batches::default(),
             leases: Publications::default(),
             remotes: Keyed::default(),
             orders: HashMap::new(),
             announcements: Keyed::default(),
+            hass: Vec::new(),
             kept: kept::Kept::default(),
             isolation: isolate::Isolation::default(),
             rules_end: None,
@@ -205,6 +216,7 @@ impl Gateway {
         gateway.compose_all(now);
         gateway.start_remotes(now);
         gateway.start_announcements();
+        gateway.start_hass();
         gateway.settle(now);
         gateway
     }
@@ -296,6 +308,7 @@ impl Gateway {
         let ways = self.ways.values().filter_map(ways::Way::next_deadline).min();
         let announcements =
             self.announcements.values().filter_map(announce::Announcement::next_deadline).min();
+        let hass = self.hass.iter().filter_map(hass::Broker::next_deadline).min();
         let remotes = self.remotes.values().filter_map(remote::Remote::next_deadline).min();
         [
             self.transactions.next_deadline(),
@@ -312,6 +325,7 @@ impl Gateway {
             ways,
             remotes,
             announcements,
+            hass,
         ]
         .into_iter()
         .flatten()
@@ -321,6 +335,7 @@ impl Gateway {
     /// Whether nothing more has to be said before the process may end.
     pub fn is_quiet(&self) -> bool {
         self.notifier.is_empty()
+            && self.hass.iter().all(hass::Broker::is_quiet)
             && self.remotes.values().all(remote::Remote::is_over)
             && !self.announcements.values().any(announce::Announcement::is_leaving)
             && self.registrations.values().all(|registration| !registration.is_leaving())
@@ -436,6 +451,7 @@ impl Gateway {
             self.on_effect(effect, now);
         }
         self.on_announcement_deadlines(now);
+        self.on_hass_deadlines(now);
         self.flush_transmits();
         self.forget_filters();
     }
@@ -454,6 +470,7 @@ impl Gateway {
         }
         self.leave_remotes(now);
         self.leave_announcements();
+        self.leave_hass();
     }
 }
 

@@ -168,7 +168,7 @@ impl Gateway {
         }
         let key = self.open(request, Weight::Heavy)?;
         let asker = Asker::new(request, key, Kind::Publish(Box::new(Wanted { old, lease, expires })), who);
-        self.order(asker, who, id, order, now);
+        self.order(asker.into(), who, id, order, now);
         Ok(())
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::lists::Before;
 use super::{Gateway, Secrets};
 use crate::config::change::Change;
-use crate::config::{Config, DeviceId};
+use crate::config::{Config, DeviceId, LinkId};
 use crate::control::target::Names;
 use crate::device::command::Outcome;
 use crate::device::house::House;
@@ -49,12 +49,17 @@ impl Gateway {
         self.reload_upstreams(&change, now);
         self.reload_remotes(&change, now);
         self.start_announcements();
+        self.reload_hass(&old_config);
         self.announce(None);
     }
 
     /// Everything that is kept under the place of something goes to its new place.
     fn relocate(&mut self, old: &House, old_rooms: &Rooms, config: &Config, change: &Change) {
         let device = |device: DeviceId| change.device(device);
+        let link = |link: LinkId| Some(change.link(link)?.to);
+        self.links_up = std::mem::take(&mut self.links_up).into_iter().filter_map(link).collect();
+        let down = std::mem::take(&mut self.links_down).into_iter();
+        self.links_down = down.filter_map(|(at, status)| Some((link(at)?, status))).collect();
         self.alerts.relocate(device);
         let house = &self.house;
         self.ringing.relocate(|before, event| {

@@ -86,6 +86,7 @@ impl Gateway {
         });
         self.judge(now);
         self.lists_rejudged(&before, now);
+        self.hass_changed(None);
     }
 
     /// Judges every subscription by the rights as they are now.

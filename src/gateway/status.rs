@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use super::Gateway;
 use super::ways::FlowStatus;
+use super::{Gateway, HassStatus};
 use crate::sip::registration::Standing;
 use crate::timer::Now;
 
@@ -20,6 +20,10 @@ pub struct Status {
     pub remotes: Vec<ElsewhereStatus>,
     /// What is published elsewhere.
     pub publications: Vec<ElsewhereStatus>,
+    /// What Home Assistant is told, by broker.
+    pub home_assistant: Vec<HassStatus>,
+    /// Links that are down, and why.
+    pub down: Vec<LinkStatus>,
     /// Subscriptions that are held.
     pub subscriptions: usize,
     /// Contacts of phones at home.
@@ -30,6 +34,15 @@ pub struct Status {
     pub commands: u64,
     /// Packets that were no SIP, malformed requests, challenges and refusals since the start.
     pub refused: [u64; 4],
+}
+
+/// A link that is down.
+#[derive(Clone, Debug, Serialize)]
+pub struct LinkStatus {
+    /// What people call it.
+    pub link: String,
+    /// Why it is down, and what to do.
+    pub words: String,
 }
 
 /// One appliance.
@@ -91,6 +104,8 @@ impl Gateway {
                 .collect(),
             remotes: self.remote_status(),
             publications: self.publication_status(now),
+            home_assistant: self.hass_status(),
+            down: self.links_down.values().cloned().collect(),
             subscriptions: self.notifier.len(),
             contacts: self.registrar.len(),
             transactions: self.transactions.counts(),

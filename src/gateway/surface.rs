@@ -141,8 +141,8 @@ pub enum Output {
         /// One JSON object.
         line: String,
         /// Something sensitive follows: when the line cannot be kept, no [`Output::Drive`] or
-        /// [`Output::Relay`] with an id
-        /// that is polled after it may be carried out.
+        /// [`Output::Relay`] of an op that [acts](driver::Op::acts) and is polled after it may be carried
+        /// out.
         sensitive: bool,
     },
     /// Keep a document for the next run, or forget it.
@@ -206,6 +206,13 @@ pub enum Notice {
         kind: &'static str,
         /// What became of it.
         what: &'static str,
+    },
+    /// Something on a link does not work as it should.
+    Trouble {
+        /// The link's name.
+        link: String,
+        /// What, and why.
+        why: String,
     },
     /// A link changed.
     Link {

@@ -88,6 +88,7 @@ impl Gateway {
     }
 
     fn on_moment(&mut self, id: DeviceId, event: Arc<str>, value: Arc<str>, now: Now) {
+        self.hass_moment(id, &event, &value);
         let Some(device) = self.house.device(id) else { return };
         let Some((nth, of)) = device.model().events.iter().enumerate().find(|(_, of)| of.id == event) else {
             return;

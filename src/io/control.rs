@@ -1,4 +1,4 @@
-//! The control socket: `sipliance status`, `isolate` and `release` ask with one line, the loop answers
+//! The control socket: `sipliance status`, `reload`, `isolate` and `release` ask with one line, the loop answers
 //! with one of JSON. Local, for those who may open it.
 
 use std::io;
@@ -26,15 +26,18 @@ enum Ask {
     Status,
     /// Cut off, or join again: one appliance, or with `None` every one.
     Isolate(Option<String>, bool),
+    /// Read the configuration again.
+    Reload,
 }
 
 impl Ask {
-    /// Reads `status`, `isolate plug`, `release plug`, `isolate *`. Nothing asks for the status.
+    /// Reads `status`, `reload`, `isolate plug`, `release plug`, `isolate *`. Nothing asks for the status.
     fn read(line: &str) -> Option<Self> {
         let (verb, what) = line.trim().split_once(' ').unwrap_or((line.trim(), ""));
         let id = (what != "*").then(|| what.to_owned());
         match (verb, what) {
             ("" | "status", "") => Some(Self::Status),
+            ("reload", "") => Some(Self::Reload),
             ("isolate" | "release", "") => None,
             ("isolate", _) => Some(Self::Isolate(id, true)),
             ("release", _) => Some(Self::Isolate(id, false)),
@@ -60,16 +63,38 @@ pub fn default_path() -> Option<PathBuf> {
     }
 }
 
+impl Question {
+    /// Whether it wants the configuration read again, which is the shell's to answer.
+    pub fn is_reload(&self) -> bool {
+        self.ask == Ask::Reload
+    }
+
+    /// Says what became of that.
+    pub fn reloaded(self, outcome: Result<String, String>) {
+        self.say(spoken(outcome));
+    }
+
+    fn say(self, answer: serde_json::Value) {
+        // Whoever asked may be gone.
+        let _ = self.answer.send(answer);
+    }
+}
+
 /// Answers one question.
 pub fn answer(question: Question, gateway: &mut Gateway, now: Now) {
-    let answer = match question.ask {
+    let answer = match &question.ask {
         Ask::Status => serde_json::to_value(gateway.status(now)).unwrap_or_default(),
-        Ask::Isolate(id, isolated) => match gateway.isolate(id.as_deref(), isolated, now) {
-            Ok(words) => serde_json::json!({"ok": words}),
-            Err(why) => serde_json::json!({"error": why}),
-        },
+        Ask::Isolate(id, isolated) => spoken(gateway.isolate(id.as_deref(), *isolated, now)),
+        Ask::Reload => spoken(Err("only the loop can read the configuration again".to_owned())),
     };
-    let _ = question.answer.send(answer);
+    question.say(answer);
+}
+
+fn spoken(outcome: Result<String, String>) -> serde_json::Value {
+    match outcome {
+        Ok(words) => serde_json::json!({"ok": words}),
+        Err(why) => serde_json::json!({"error": why}),
+    }
 }
 
 /// Makes room for the socket: one that an earlier run left behind is removed; anything else that
@@ -123,6 +148,8 @@ mod tests {
         for (line, ask) in [
             ("", Some(Ask::Status)),
             ("status\n", Some(Ask::Status)),
+            ("reload\n", Some(Ask::Reload)),
+            ("reload plug\n", None),
             ("isolate plug\n", isolate(Some("plug"), true)),
             ("release *\n", isolate(None, false)),
             ("isolate\n", None),

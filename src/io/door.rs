@@ -5,11 +5,14 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
+#[cfg(feature = "quic")]
+use std::rc::Weak;
 use std::time::{Duration, Instant};
 
 use sipliance_tls::Welcomer;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
 
 #[cfg(feature = "quic")]
 use super::quic;
@@ -40,7 +43,7 @@ struct Inner {
     origins: RefCell<Origins>,
     told: Cell<Option<Instant>>,
     #[cfg(feature = "quic")]
-    quic: RefCell<Vec<quic::Door>>,
+    quic: RefCell<Vec<Weak<quic::Door>>>,
 }
 
 impl Doors {
@@ -61,39 +64,34 @@ impl Doors {
     }
 
     /// Takes over a renewed certificate for those who come from now on.
-    pub fn renew(&self, config: &Config) {
+    pub fn renew(&self, config: &Config, certificate: Certificate) {
         *self.0.origins.borrow_mut() = Origins::of(config);
-        match welcomer(config) {
-            Ok(welcomer) => *self.0.welcomer.borrow_mut() = welcomer,
-            Err(why) => tracing::error!("{why}; the certificate from before stays in use"),
-        }
+        *self.0.welcomer.borrow_mut() = certificate.0;
     }
 
     /// The same for QUIC: each connection comes as [`Report::Accepted`], and is served as any other by
     /// [`stream::serve`](super::stream::serve).
-    ///
-    /// # Errors
-    /// When there is no certificate, or none that does for QUIC.
     #[cfg(feature = "quic")]
-    pub fn open_quic(&self, endpoint: quinn::Endpoint, reports: mpsc::Sender<Report>) -> Result<(), String> {
-        let welcomer = self.0.welcomer.borrow().clone().ok_or(NO_CERTIFICATE)?;
-        let door = quic::Door::open(endpoint, &welcomer)?;
-        self.0.quic.borrow_mut().push(door.clone());
-        tokio::task::spawn_local(accept_quic(self.0.clone(), door, reports));
-        Ok(())
+    pub fn open_quic(&self, endpoint: quinn::Endpoint, reports: mpsc::Sender<Report>) -> AbortHandle {
+        tokio::task::spawn_local(accept_quic(self.0.clone(), endpoint, reports)).abort_handle()
     }
 
     /// Says goodbye to those who came in and are still there: no kernel does that for QUIC.
     pub async fn close(&self) {
         #[cfg(feature = "quic")]
-        for door in self.0.quic.take() {
+        for door in self.0.quic.take().iter().filter_map(Weak::upgrade) {
             door.close().await;
         }
     }
 
-    /// Lets in who comes to `listener` until the loop is gone.
-    pub fn open(&self, listener: TcpListener, transport: Transport, reports: mpsc::Sender<Report>) {
-        tokio::task::spawn_local(accept(self.0.clone(), listener, transport, reports));
+    /// Lets in who comes to `listener` until the loop is gone, or this is aborted; who is in stays.
+    pub fn open(
+        &self,
+        listener: TcpListener,
+        transport: Transport,
+        reports: mpsc::Sender<Report>,
+    ) -> AbortHandle {
+        tokio::task::spawn_local(accept(self.0.clone(), listener, transport, reports)).abort_handle()
     }
 }
 
@@ -105,6 +103,19 @@ impl Doors {
     pub async fn secure(&self, stream: impl Duplex + 'static) -> Result<Box<dyn Duplex>, String> {
         let late = |_| Err("it took too long".to_owned());
         tokio::time::timeout(HANDSHAKE, secure(&self.0, stream)).await.unwrap_or_else(late)
+    }
+}
+
+/// A certificate that was read, for [`Doors::renew`].
+pub struct Certificate(Option<Welcomer>);
+
+impl Certificate {
+    /// Reads the one of a configuration.
+    ///
+    /// # Errors
+    /// What is wrong with its files.
+    pub fn read(config: &Config) -> Result<Self, String> {
+        welcomer(config).map(Self)
     }
 }
 
@@ -138,7 +149,14 @@ async fn accept(
 }
 
 #[cfg(feature = "quic")]
-async fn accept_quic(inner: Rc<Inner>, door: quic::Door, reports: mpsc::Sender<Report>) {
+async fn accept_quic(inner: Rc<Inner>, endpoint: quinn::Endpoint, reports: mpsc::Sender<Report>) {
+    let welcomer = inner.welcomer.borrow().clone().ok_or_else(|| NO_CERTIFICATE.to_owned());
+    let door = match welcomer.and_then(|welcomer| quic::Door::open(endpoint, &welcomer)) {
+        Ok(door) => Rc::new(door),
+        Err(why) => return tracing::error!("nobody comes in over QUIC: {why}"),
+    };
+    // Where this is aborted, the door goes with it.
+    inner.quic.borrow_mut().push(Rc::downgrade(&door));
     while let Some(caller) = door.knock().await {
         let welcomer = inner.welcomer.borrow().clone();
         match (inner.census.seat(caller.peer().ip(), true), welcomer) {

@@ -11,6 +11,8 @@
 //! each driver then keeps the newest payload per channel.
 
 mod keeper;
+#[cfg(feature = "gpio")]
+mod lines;
 mod start;
 
 use std::io;

@@ -17,6 +17,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::AbortHandle;
 
 use super::door::Doors;
 use super::stream::Duplex;
@@ -58,15 +59,19 @@ const BODY_DEADLINE: Duration = Duration::from_secs(10);
 /// How long a connection lasts, whatever happens on it.
 const LONGEST: Duration = Duration::from_secs(120);
 
-/// Connections by address.
-type Open = Rc<RefCell<HashMap<IpAddr, usize>>>;
+/// Connections by address, of all listeners.
+pub type Open = Rc<RefCell<HashMap<IpAddr, usize>>>;
 
-/// Accepts until the loop is gone, on each of the listeners; over TLS where there are `doors`.
-pub fn serve(listeners: Vec<TcpListener>, doors: Option<&Doors>, to: &mpsc::Sender<Asked>) {
-    let open = Open::default();
-    for listener in listeners {
-        tokio::task::spawn_local(accept(listener, doors.cloned(), open.clone(), to.clone()));
-    }
+/// Accepts on a listener until the loop is gone, or this is aborted; over TLS where there are `doors`. What
+/// is connected then stays.
+pub fn serve(
+    listener: TcpListener,
+    doors: Option<&Doors>,
+    open: &Open,
+    to: &mpsc::Sender<Asked>,
+) -> AbortHandle {
+    let accept = accept(listener, doors.cloned(), open.clone(), to.clone());
+    tokio::task::spawn_local(accept).abort_handle()
 }
 
 async fn accept(listener: TcpListener, doors: Option<Doors>, open: Open, to: mpsc::Sender<Asked>) {

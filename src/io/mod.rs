@@ -7,6 +7,7 @@ pub mod door;
 pub mod drivers;
 pub mod http;
 pub mod ports;
+pub mod pretend;
 #[cfg(feature = "quic")]
 pub mod quic;
 pub mod reach;
@@ -16,5 +17,4 @@ pub mod run;
 pub mod store;
 pub mod stream;
 pub mod udp;
-pub mod watchdog;
 pub mod ws;

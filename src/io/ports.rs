@@ -13,23 +13,25 @@ use crate::sip::{FlowId, Transport};
 /// of that gateway has been disturbed.
 #[derive(Default)]
 pub struct Ports {
-    pub(super) sockets: Vec<Udp>,
-    pub(super) listeners: Vec<(TcpListener, Transport)>,
+    /// Each with what the home file says of it.
+    pub(super) sockets: Vec<(Listen, Udp)>,
+    pub(super) listeners: Vec<(Listen, TcpListener)>,
     #[cfg(feature = "quic")]
-    pub(super) quic: Vec<quinn::Endpoint>,
-    pub(super) http: Vec<TcpListener>,
+    pub(super) quic: Vec<(Listen, quinn::Endpoint)>,
+    pub(super) http: Vec<(SocketAddr, TcpListener)>,
     listening: Vec<Listen>,
     http_at: Vec<SocketAddr>,
 }
 
 impl Ports {
-    /// Opens all of `wanted`. With port 0 the system chooses, the same one for UDP and TCP.
+    /// Opens all of `listen`, and of `http` for HTTP. With port 0 the system chooses, the same one for UDP
+    /// and TCP.
     ///
     /// # Errors
-    /// The one that cannot be opened, and why.
-    pub async fn open(wanted: &[Listen]) -> Result<Self, (Listen, io::Error)> {
+    /// The one that cannot be opened, and why, in words. Nothing is open then.
+    pub async fn open(listen: &[Listen], http: &[SocketAddr]) -> Result<Self, String> {
         let mut ports = Self::default();
-        for wanted in wanted {
+        for wanted in listen {
             let mut listen = *wanted;
             // TCP is looked for where UDP is; what else is over TCP needs a port of its own.
             let twin = ports.listening.first().filter(|first| first.transport != wanted.transport);
@@ -37,23 +39,21 @@ impl Ports {
             if let Some(first) = twin.filter(|_| plain && wanted.addr.port() == 0) {
                 listen.addr.set_port(first.addr.port());
             }
-            ports.bind(&mut listen).await.map_err(|why| (listen, why))?;
+            let transport = listen.transport.word();
+            let bound = ports.bind(*wanted, &mut listen).await;
+            bound.map_err(|why| {
+                format!("cannot listen on {transport}:{}: {why}{}", listen.addr, hint(&why))
+            })?;
             ports.listening.push(listen);
         }
-        Ok(ports)
-    }
-
-    /// Opens those for HTTP, too.
-    ///
-    /// # Errors
-    /// The one that cannot be opened, and why.
-    pub async fn open_http(&mut self, wanted: &[SocketAddr]) -> Result<(), (SocketAddr, io::Error)> {
-        for addr in wanted {
-            let listener = TcpListener::bind(addr).await.map_err(|why| (*addr, why))?;
-            self.http_at.push(listener.local_addr().unwrap_or(*addr));
-            self.http.push(listener);
+        for addr in http {
+            let listener = TcpListener::bind(addr)
+                .await
+                .map_err(|why| format!("cannot listen on {addr} for HTTP: {why}{}", hint(&why)))?;
+            ports.http_at.push(listener.local_addr().unwrap_or(*addr));
+            ports.http.push((*addr, listener));
         }
-        Ok(())
+        Ok(ports)
     }
 
     /// Where HTTP is listened for.
@@ -66,28 +66,39 @@ impl Ports {
         &self.listening
     }
 
-    async fn bind(&mut self, listen: &mut Listen) -> io::Result<()> {
+    async fn bind(&mut self, wanted: Listen, listen: &mut Listen) -> io::Result<()> {
         match listen.transport {
             Transport::Udp => {
                 let flow = FlowId(self.sockets.len() as u64 + 1);
                 let socket = Udp::bind(flow, listen.addr, None)?;
                 listen.addr = socket.local();
-                self.sockets.push(socket);
+                self.sockets.push((wanted, socket));
             }
             #[cfg(feature = "quic")]
             Transport::Quic => {
                 let endpoint = super::quic::bind(listen.addr)?;
                 listen.addr = endpoint.local_addr()?;
-                self.quic.push(endpoint);
+                self.quic.push((wanted, endpoint));
             }
             #[cfg(not(feature = "quic"))]
             Transport::Quic => return Err(io::Error::other(super::reach::NO_QUIC)),
-            transport => {
+            _ => {
                 let listener = TcpListener::bind(listen.addr).await?;
                 listen.addr = listener.local_addr()?;
-                self.listeners.push((listener, transport));
+                self.listeners.push((wanted, listener));
             }
         }
         Ok(())
+    }
+}
+
+fn hint(why: &io::Error) -> &'static str {
+    match why.kind() {
+        io::ErrorKind::AddrInUse => {
+            " (another program has that port; choose another with `listen:` or `--listen`)"
+        }
+        io::ErrorKind::AddrNotAvailable => " (this machine has no such address)",
+        io::ErrorKind::PermissionDenied => " (ports below 1024 need a capability)",
+        _ => "",
     }
 }

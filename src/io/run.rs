@@ -1,11 +1,13 @@
 //! The loop: wait for one thing, hand it to the gateway, carry out what it wants, sleep until its
 //! next deadline.
 
+mod reload;
+mod watchdog;
+
 use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
@@ -16,7 +18,7 @@ use sipliance_driver as driver;
 use tokio::sync::{mpsc, oneshot};
 
 use super::audit::Audit;
-use super::control::{self, Question};
+use super::control::Question;
 use super::door::{Doors, Seat};
 use super::drivers::Supervisor;
 use super::http::{self, Asked, Given};
@@ -27,18 +29,21 @@ use super::route::{Kernel, LOOK, News, Routes};
 use super::store::Store;
 use super::stream::{self, Connection, Reached, Report};
 use super::udp::{Batch, Udp};
-use super::watchdog::Watchdog;
+
 use crate::config::{Config, Dial, Wanted};
 use crate::gateway::{Gateway, Input, Notice, Output};
 use crate::sip::{FlowId, Hop, Transport};
 use crate::timer::Now;
+pub use reload::Read;
+use reload::Ways;
+use watchdog::Watchdog;
 
 /// What the loop hears about besides the network.
 pub enum Signal {
     /// Stop in good order.
     Stop,
-    /// A new configuration, checked.
-    Reload(Arc<Config>),
+    /// Read the configuration again.
+    Reload,
 }
 
 /// Everything that the loop owns.
@@ -71,6 +76,10 @@ pub struct Shell {
     batch: Batch,
     next_flow: u64,
     dropped: u64,
+    /// The configuration in force.
+    config: Arc<Config>,
+    read: Option<Read>,
+    ways: Ways,
 }
 
 /// Reports of streams that wait for the loop; the streams wait when it is full.
@@ -88,22 +97,22 @@ const LARGEST_DATAGRAM: usize = 65_507;
 pub struct Parts {
     /// The core.
     pub gateway: Gateway,
+    /// Its configuration.
+    pub config: Arc<Config>,
+    /// Reads it again; `None`: nothing can be read.
+    pub read: Option<Read>,
     /// The drivers.
     pub drivers: Supervisor,
     /// Where phones come in.
     pub ports: Ports,
     /// Who may come in, and how.
     pub doors: Doors,
-    /// Whether documents are read and written over TLS.
-    pub https: bool,
     /// Stop and reload.
     pub signals: mpsc::Receiver<Signal>,
     /// Questions of `sipliance status`.
     pub questions: mpsc::Receiver<Question>,
     /// Hears every notice.
     pub notices: Box<dyn FnMut(&Notice)>,
-    /// The audit file.
-    pub audit: Option<PathBuf>,
     /// The folder for documents.
     pub store: Option<Store>,
 }
@@ -121,25 +130,9 @@ impl Shell {
     /// When the audit file cannot be opened.
     pub fn new(parts: Parts) -> io::Result<Self> {
         let (report_to, reports) = mpsc::channel(REPORTS);
-        let audit = parts.audit.map(|path| Audit::open(&path)).transpose()?;
-        let Ports {
-            sockets,
-            listeners,
-            #[cfg(feature = "quic")]
-            quic,
-            http,
-            ..
-        } = parts.ports;
+        let audit = parts.config.audit.as_deref().map(Audit::open).transpose()?;
         let (asked_to, asked) = mpsc::channel(http::REQUESTS);
-        http::serve(http, parts.https.then(|| parts.doors.clone()).as_ref(), &asked_to);
-        for (listener, transport) in listeners {
-            parts.doors.open(listener, transport, report_to.clone());
-        }
-        #[cfg(feature = "quic")]
-        for endpoint in quic {
-            parts.doors.open_quic(endpoint, report_to.clone()).map_err(io::Error::other)?;
-        }
-        Ok(Self {
+        let mut shell = Self {
             gateway: parts.gateway,
             drivers: parts.drivers,
             signals: parts.signals,
@@ -152,10 +145,9 @@ impl Shell {
             asked,
             asking: HashMap::new(),
             next_ticket: 0,
-            next_flow: sockets.len() as u64,
-            doors: parts.doors,
+            next_flow: 0,
             routes: Routes::default(),
-            sockets,
+            sockets: Vec::new(),
             turn: 0,
             streams: HashMap::new(),
             reports,
@@ -163,13 +155,19 @@ impl Shell {
             backlog: VecDeque::new(),
             batch: Batch::default(),
             dropped: 0,
-        })
+            config: parts.config,
+            read: parts.read,
+            doors: parts.doors,
+            ways: Ways::new(asked_to),
+        };
+        shell.open(parts.ports);
+        Ok(shell)
     }
 
     /// Runs until it is told to stop and has said goodbye.
     pub async fn run(mut self) {
         self.drain();
-        let mut watchdog = Watchdog::default();
+        let mut watchdog = Watchdog::new();
         let mut looks = tokio::time::interval(LOOK);
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut stopping: Option<Instant> = None;
@@ -187,9 +185,9 @@ impl Shell {
                 Some(report) = self.reports.recv() => self.on_report(report),
                 (link, event) = self.drivers.recv() => self.gateway.handle(Input::Driver { link, event }, now()),
                 Some(asked) = self.asked.recv() => self.on_asked(asked),
-                Some(question) = self.questions.recv() => control::answer(question, &mut self.gateway, now()),
+                Some(question) = self.questions.recv() => self.on_question(question).await,
                 signal = self.signals.recv() => match signal {
-                    Some(Signal::Reload(config)) => self.reload(config),
+                    Some(Signal::Reload) => drop(self.reload().await),
                     Some(Signal::Stop) | None if stopping.is_none() => {
                         self.gateway.handle(Input::Shutdown, now());
                         stopping = Some(Instant::now() + FAREWELL);
@@ -286,7 +284,7 @@ impl Shell {
                 }
                 Output::Connect { upstream, server, dial } => self.connect(upstream, server, dial),
                 Output::Close { flow } => self.leave(flow),
-                Output::Drive { link, op } | Output::Relay { link, op } if stopped && op.id().is_some() => {
+                Output::Drive { link, op } | Output::Relay { link, op } if stopped && op.acts() => {
                     let failure = driver::Failure::Refused("the audit file cannot be written".to_owned());
                     let id = op.id().unwrap_or(driver::OpId(0));
                     let event = driver::Event::Done { id, result: Err(failure) };
@@ -322,18 +320,6 @@ impl Shell {
         let (ticket, peer) = (self.next_ticket, asked.peer);
         self.asking.insert(ticket, asked.answer);
         self.gateway.handle(Input::Http { ticket, peer, request: &asked.request }, now());
-    }
-
-    /// Users who are new may have documents from before.
-    fn reload(&mut self, config: Arc<Config>) {
-        self.doors.renew(&config);
-        let new = config.users.clone();
-        let before = self.gateway.users();
-        self.gateway.handle(Input::Reload(config), now());
-        if let Some(store) = &self.store {
-            let new = new.iter().map(|user| user.name.as_str());
-            store.load(new.filter(|user| !before.iter().any(|known| known == user)), &mut self.gateway);
-        }
     }
 
     fn send(&mut self, hop: Hop, bytes: Bytes) {

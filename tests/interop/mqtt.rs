@@ -3,206 +3,18 @@
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
-use std::fs;
-use std::io::Write;
-use std::net::TcpListener;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+mod mqtt_broker;
+mod mqtt_own;
+
 use std::time::Duration;
 
 use bytes::Bytes;
 use sipliance_driver::conformance::{self, Rig};
-use sipliance_driver::{Channel, Event, Exit, Failure, Link, Op, OpId, pair};
+use sipliance_driver::{Channel, Event, Exit, Failure, Link, pair};
 use sipliance_driver_mqtt::{Settings, Tls, Version, run};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
-/// A broker in a folder of its own that can be killed, stopped and started again on the same port.
-struct Broker {
-    folder: PathBuf,
-    port: u16,
-    process: Option<Child>,
-    version: Version,
-}
-
-impl Broker {
-    /// `None`, with the reason on the terminal, where mosquitto is missing.
-    fn start(options: &str) -> Option<Self> {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        if Command::new("mosquitto").arg("-h").output().is_err() {
-            eprintln!("skipped: no mosquitto in PATH (apt install mosquitto mosquitto-clients)");
-            return None;
-        }
-        let n = COUNT.fetch_add(1, Ordering::Relaxed);
-        let folder = std::env::temp_dir().join(format!("sipliance-mqtt-{}-{n}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let options = options.replace("FOLDER", folder.to_str().unwrap());
-        fs::write(folder.join("conf"), format!("listener {port} 127.0.0.1\nuser root\n{options}\n")).unwrap();
-        if options.contains("password_file") {
-            let passwd = folder.join("passwd");
-            fs::write(&passwd, "").unwrap();
-            let mut made = Command::new("mosquitto_passwd");
-            assert!(made.arg("-b").arg(&passwd).args(["gw", "right"]).status().unwrap().success());
-        }
-        fs::write(folder.join("acl"), "user gw\ntopic readwrite open/#\ntopic write sipliance/#\n").unwrap();
-        if options.contains("cafile") && !certificates(&folder) {
-            eprintln!("skipped: no openssl in PATH, which makes the certificates");
-            return None;
-        }
-        let mut broker = Self { folder, port, process: None, version: Version::Three };
-        broker.run();
-        Some(broker)
-    }
-
-    fn run(&mut self) {
-        let mut command = Command::new("mosquitto");
-        command.arg("-c").arg(self.folder.join("conf")).stdout(Stdio::null()).stderr(Stdio::null());
-        self.process = Some(command.spawn().unwrap());
-        let until = std::time::Instant::now() + Duration::from_secs(5);
-        while std::net::TcpStream::connect(("127.0.0.1", self.port)).is_err() {
-            assert!(std::time::Instant::now() < until, "mosquitto does not listen");
-            std::thread::yield_now();
-        }
-    }
-
-    fn kill(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            process.kill().unwrap();
-            process.wait().unwrap();
-        }
-    }
-
-    fn signal(&self, name: &str) {
-        let pid = self.process.as_ref().unwrap().id().to_string();
-        assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
-    }
-
-    fn publish(&self, arguments: &[&str], input: &[u8]) {
-        let port = self.port.to_string();
-        let mut command = Command::new("mosquitto_pub");
-        command.args(["-h", "127.0.0.1", "-p", &port]).args(arguments).stdin(Stdio::piped());
-        let mut process = command.spawn().expect("mosquitto_pub (apt install mosquitto-clients)");
-        process.stdin.take().unwrap().write_all(input).unwrap();
-        assert!(process.wait().unwrap().success());
-    }
-
-    fn settings(&self, client_id: &str) -> Settings {
-        Settings {
-            host: "127.0.0.1".into(),
-            port: self.port,
-            user: None,
-            password: None,
-            client_id: client_id.into(),
-            tls: None,
-            version: self.version,
-        }
-    }
-
-    /// The same over TLS, with the user of the password file and a certificate of our own.
-    fn secure(&self, client_id: &str) -> Settings {
-        let file = |name: &str| Some(self.folder.join(name));
-        let tls = Tls { ca: file("ca.pem"), cert: file("gw.pem"), key: file("gw.key") };
-        let (user, password) = (Some("gw".to_owned()), Some("right".to_owned().into()));
-        Settings { user, password, tls: Some(tls), ..self.settings(client_id) }
-    }
-}
-
-/// An authority, and certificates of the broker and of the gateway that it signed; and a second
-/// authority that signed nothing. Whether there is an openssl to make them.
-fn certificates(folder: &Path) -> bool {
-    let openssl = |line: &str| {
-        let mut command = Command::new("openssl");
-        command.args(line.split(' ')).current_dir(folder).stdout(Stdio::null()).stderr(Stdio::null());
-        command.status().is_ok_and(|status| status.success())
-    };
-    let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
-    fs::write(folder.join("names"), "subjectAltName=IP:127.0.0.1\n").unwrap();
-    let authority = |name: &str| {
-        openssl(&format!("req -x509 {key} -keyout {name}.key -out {name}.pem -subj /CN={name} -days 2"))
-    };
-    let signed = |name: &str| {
-        openssl(&format!("req {key} -keyout {name}.key -out {name}.csr -subj /CN={name}"))
-            && openssl(&format!(
-                "x509 -req -in {name}.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out {name}.pem -days 2 -extfile names"
-            ))
-    };
-    authority("ca") && authority("other") && signed("broker") && signed("gw")
-}
-
-impl Drop for Broker {
-    fn drop(&mut self) {
-        self.kill();
-        let _ = fs::remove_dir_all(&self.folder);
-    }
-}
-
-const ANYBODY: &str = "allow_anonymous true";
-
-struct Client {
-    link: Link,
-    task: tokio::task::JoinHandle<Exit>,
-}
-
-impl Client {
-    fn start(settings: Settings, watches: &[&str]) -> Self {
-        let (link, port) = pair();
-        for watch in watches {
-            link.ops.try_send(Op::Watch { channel: Channel::new(watch) }).unwrap();
-        }
-        Self { link, task: tokio::spawn(run(settings, port)) }
-    }
-
-    fn write(&self, id: u64, topic: &str, payload: &'static str) {
-        let payload = Bytes::from_static(payload.as_bytes());
-        self.link.ops.try_send(Op::Write { id: OpId(id), channel: Channel::new(topic), payload }).unwrap();
-    }
-
-    async fn next(&mut self) -> Event {
-        timeout(Duration::from_secs(15), self.link.events.recv()).await.expect("no event in 15 s").unwrap()
-    }
-
-    /// The next event that `wanted` picks.
-    async fn until(&mut self, wanted: impl Fn(&Event) -> bool) -> Event {
-        loop {
-            let event = self.next().await;
-            if wanted(&event) {
-                return event;
-            }
-        }
-    }
-
-    async fn up(&mut self) {
-        self.until(|e| *e == Event::Up).await;
-    }
-
-    async fn down(&mut self) -> String {
-        match self.until(|e| matches!(e, Event::Down(_))).await {
-            Event::Down(why) => why.0,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    async fn done(&mut self, id: u64) -> Result<(), Failure> {
-        match self.until(|e| matches!(e, Event::Done { id: of, .. } if of.0 == id)).await {
-            Event::Done { result, .. } => result,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    async fn close(self) -> Exit {
-        drop(self.link);
-        timeout(Duration::from_secs(2), self.task).await.expect("close within 2 s").unwrap()
-    }
-}
-
-fn read(topic: &str, payload: &str, retained: bool) -> Event {
-    Event::Read {
-        channel: Channel::new(topic),
-        payload: Bytes::copy_from_slice(payload.as_bytes()),
-        retained,
-    }
-}
+use mqtt_broker::{ANYBODY, Broker, Client, read};
 
 impl Rig for Broker {
     fn start(&mut self) -> (Link, tokio::task::JoinHandle<Exit>) {
@@ -216,6 +28,10 @@ impl Rig for Broker {
 
     fn payload(&self) -> Bytes {
         Bytes::from_static(b"ON")
+    }
+
+    fn publishes(&self) -> bool {
+        true
     }
 
     async fn speak(&mut self) {
@@ -436,25 +252,4 @@ async fn a_huge_retained_message_is_passed_by() {
     }
     client.write(1, "plug", "OFF");
     assert_eq!(client.done(1).await, Ok(()));
-}
-
-#[tokio::test]
-async fn the_house_hears_whether_the_gateway_lives() {
-    let Some(broker) = Broker::start(ANYBODY) else { return };
-    let topic = "sipliance/gw/status";
-    let mut observer = Client::start(broker.settings("observer"), &[topic]);
-    observer.up().await;
-    let mut first = Client::start(broker.settings("gw"), &[]);
-    first.up().await;
-    assert_eq!(observer.next().await, read(topic, "online", false));
-    assert_eq!(first.close().await, Exit::Closed);
-    assert_eq!(observer.next().await, read(topic, "offline", false));
-    let mut second = Client::start(broker.settings("gw"), &[]);
-    second.up().await;
-    assert_eq!(observer.next().await, read(topic, "online", false));
-    second.task.abort(); // no goodbye: the last will speaks
-    assert_eq!(observer.next().await, read(topic, "offline", false));
-    let mut late = Client::start(broker.settings("late"), &[topic]);
-    late.up().await;
-    assert_eq!(late.next().await, read(topic, "offline", true));
 }

@@ -133,16 +133,20 @@ def sipp(lab, scenario, server, user, password, name=None, transport="u1", timeo
 class Mosquitto:
     """A broker without persistence: what it did not deliver before its death, it never will."""
 
-    def __init__(self, lab):
+    def __init__(self, lab, name="mosquitto", more=""):
         lab.need("mosquitto")
-        self.lab, self.address = lab, ("127.0.0.1", free_port())
-        self.config = lab.write("mosquitto.conf", f"listener {self.address[1]} 127.0.0.1\nallow_anonymous true\npersistence false\n")
+        self.lab, self.name, self.address = lab, name, ("127.0.0.1", free_port())
+        self.config = lab.write(f"{name}.conf", f"listener {self.address[1]} 127.0.0.1\nallow_anonymous true\npersistence false\n{more}")
         self.program = None
         self.begin()
 
     def begin(self):
-        self.program = self.lab.start("mosquitto", ["mosquitto", "-c", self.config], env={"PATH": "/usr/sbin:/usr/bin:/bin"})
+        self.program = self.lab.start(self.name, ["mosquitto", "-c", self.config], env={"PATH": "/usr/sbin:/usr/bin:/bin"})
         until("mosquitto to listen", self._listens, 10)
+
+    def connects(self, client):
+        """How often a client of that name has connected."""
+        return self.program.output().count(f" as {client} ")
 
     def _listens(self):
         check(self.program.alive(), f"mosquitto ended: {self.program.tail()}")

@@ -22,6 +22,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 pub use files::{File, Problem, days_left, fingerprint};
 pub use tokio_rustls::client::TlsStream as ClientStream;
 pub use tokio_rustls::server::TlsStream as ServerStream;
+pub use words::refusal;
 
 /// Whom a client believes, and how it proves who it is. The files are PEM.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -142,7 +142,7 @@ async fn what_is_wrong_with_a_certificate_is_said() {
         params.not_after = date_time_ymd(2021, 2, 3);
     });
     let why = meet(&old, &believing(&ca.file, "example.org")).await.unwrap_err();
-    assert_eq!(why, "the certificate expired on 2021-02-03");
+    assert_eq!(why, "the certificate has expired, on 2021-02-03 – renew it there");
     assert!(days_left(&old.certificate).unwrap() < -365);
     let young = signed(&folder, &ca, "young", &["example.org"], |params| {
         params.not_before = date_time_ymd(2094, 1, 1);

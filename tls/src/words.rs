@@ -22,11 +22,31 @@ pub(crate) fn of(error: &io::Error) -> String {
 pub(crate) fn of_error(error: &Error) -> String {
     match error {
         Error::InvalidCertificate(why) => certificate(why),
-        Error::AlertReceived(Alert::CertificateRequired | Alert::HandshakeFailure) => {
-            "it wants a client certificate – give it one".to_owned()
-        }
-        Error::AlertReceived(alert) => format!("it refuses our certificate or TLS ({alert:?})"),
+        Error::AlertReceived(alert) => alerted(*alert),
         other => format!("TLS does not come about: {other}"),
+    }
+}
+
+/// What the far end says against us in an alert, which with TLS 1.3 may come when the handshake is over
+/// here. `None`: the error is another one.
+pub fn refusal(error: &io::Error) -> Option<String> {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
+    match inner {
+        Some(Error::AlertReceived(alert)) => Some(alerted(*alert)),
+        _ => None,
+    }
+}
+
+fn alerted(alert: Alert) -> String {
+    match alert {
+        Alert::CertificateRequired | Alert::HandshakeFailure => {
+            "it wants a client certificate – give `certificate:` and `key:`, to a broker `tls: {cert: …, key: …}`".to_owned()
+        }
+        Alert::CertificateExpired => "our client certificate has expired – renew it".to_owned(),
+        Alert::UnknownCA | Alert::BadCertificate | Alert::CertificateUnknown => {
+            format!("it does not believe our client certificate ({alert:?}) – does it know its authority?")
+        }
+        alert => format!("it refuses our certificate or TLS ({alert:?})"),
     }
 }
 
@@ -45,9 +65,9 @@ fn certificate(why: &Certificate) -> String {
         }
         Certificate::NotValidForName => "the certificate is for somebody else".to_owned(),
         Certificate::ExpiredContext { not_after, .. } => {
-            or_clock(&format!("the certificate expired on {}", day(*not_after)))
+            or_clock(&format!("the certificate has expired, on {} – renew it there", day(*not_after)))
         }
-        Certificate::Expired => or_clock("the certificate has expired"),
+        Certificate::Expired => or_clock("the certificate has expired – renew it there"),
         Certificate::NotValidYetContext { not_before, .. } => {
             or_clock(&format!("the certificate is valid from {} on – is our clock right?", day(*not_before)))
         }

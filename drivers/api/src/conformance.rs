@@ -18,6 +18,10 @@ pub trait Rig: Send {
     fn channel(&self) -> Channel;
     /// Something that the channel carries.
     fn payload(&self) -> Bytes;
+    /// Whether the link has listeners to whom something can be published.
+    fn publishes(&self) -> bool {
+        false
+    }
     /// Makes a payload appear on the channel.
     fn speak(&mut self) -> impl Future<Output = ()> + Send;
     /// Takes the far end away without a word.
@@ -40,6 +44,7 @@ pub async fn check(rig: &mut impl Rig) -> Result<(), String> {
     bench.write_all(rig, 20, |result| result.is_ok()).await.map_err(|e| format!("while up: {e}"))?;
     rig.speak().await;
     bench.until_read(&channel).await?;
+    bench.publish(rig).await?;
 
     rig.cut().await;
     bench.until("Down after the far end was cut", |e| matches!(e, Event::Down(_))).await?;
@@ -123,6 +128,27 @@ impl Bench {
             }
         }
         Ok(())
+    }
+
+    /// What is told is taken by a link with listeners, and refused in words by every other.
+    async fn publish(&mut self, rig: &impl Rig) -> Result<(), String> {
+        self.next += 1;
+        let id = OpId(self.next);
+        let (channel, payload) = (Channel::new("conformance/told"), Bytes::from_static(b"told"));
+        self.ask(Op::Publish { id, channel, payload, retained: true }).await?;
+        let is_end = |event: &Event| matches!(event, Event::Done { id: of, .. } if *of == id);
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let event = self.event(until).await.map_err(|e| format!("a publication has no end: {e}"))?;
+            if !is_end(&event) {
+                continue;
+            }
+            return match (event, rig.publishes()) {
+                (Event::Done { result: Ok(()), .. }, true)
+                | (Event::Done { result: Err(Failure::Refused(_)), .. }, false) => Ok(()),
+                (event, _) => Err(format!("a publication ended as {event:?}")),
+            };
+        }
     }
 
     async fn close(self, task: tokio::task::JoinHandle<Exit>) -> Result<(), String> {

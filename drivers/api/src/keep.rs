@@ -51,8 +51,8 @@ pub trait Keep: Send {
 
     /// The gateway's end.
     fn post(&mut self) -> &mut Post;
-    /// What [`Keep::open`] needs.
-    fn settings(&self) -> Self::Settings;
+    /// What [`Keep::open`] needs. Called before every attempt.
+    fn settings(&mut self) -> Self::Settings;
     /// Opens it once.
     ///
     /// # Errors
@@ -127,7 +127,7 @@ mod tests {
             &mut self.post
         }
 
-        fn settings(&self) -> u32 {
+        fn settings(&mut self) -> u32 {
             self.attempts + self.served
         }
 

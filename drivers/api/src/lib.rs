@@ -81,6 +81,20 @@ pub enum Op {
         /// The bytes as the appliance wants them.
         payload: Bytes,
     },
+    /// Tell whoever listens what *is*: state, a description, something that just happened. Never a
+    /// command, so that this alone may be retained. Only links with listeners (brokers) can; the others
+    /// refuse. Nothing waits for a link that is down: who publishes knows the newest state, and says it
+    /// again after [`Event::Up`].
+    Publish {
+        /// Comes back in [`Event::Done`].
+        id: OpId,
+        /// Where to.
+        channel: Channel,
+        /// What; empty and retained takes back what was retained there.
+        payload: Bytes,
+        /// Whether it is kept for those who come later.
+        retained: bool,
+    },
     /// Write and collect the answer of a request/response bus; the answer arrives as
     /// [`Event::Read`] on the same channel, before [`Event::Done`].
     Ask {
@@ -110,7 +124,17 @@ impl Op {
     pub fn id(&self) -> Option<OpId> {
         match self {
             Op::Watch { .. } => None,
-            Op::Write { id, .. } | Op::Ask { id, .. } | Op::Pulse { id, .. } => Some(*id),
+            Op::Write { id, .. } | Op::Publish { id, .. } | Op::Ask { id, .. } | Op::Pulse { id, .. } => {
+                Some(*id)
+            }
+        }
+    }
+
+    /// Whether it may move something, and is therefore never sent without its line in the audit log.
+    pub fn acts(&self) -> bool {
+        match self {
+            Op::Write { .. } | Op::Ask { .. } | Op::Pulse { .. } => true,
+            Op::Watch { .. } | Op::Publish { .. } => false,
         }
     }
 
@@ -119,6 +143,7 @@ impl Op {
         match self {
             Op::Watch { channel }
             | Op::Write { channel, .. }
+            | Op::Publish { channel, .. }
             | Op::Ask { channel, .. }
             | Op::Pulse { channel, .. } => channel,
         }

@@ -112,6 +112,7 @@ impl<'a, L: Lines> Bank<'a, L> {
             Op::Pulse { on, .. } if *on == Duration::ZERO => refused("a pulse needs a time"),
             Op::Pulse { on, .. } => Ok((true, Some(now + *on))),
             Op::Ask { .. } | Op::Watch { .. } => refused("a line cannot be asked; watch it"),
+            Op::Publish { .. } => refused("nobody listens to what is told to a line"),
         }
     }
 

@@ -123,7 +123,7 @@ impl Keep for Link {
         &mut self.post
     }
 
-    fn settings(&self) -> Settings {
+    fn settings(&mut self) -> Settings {
         self.settings.clone()
     }
 
@@ -195,6 +195,7 @@ impl Link {
                 Ok((Job::write(channel.as_str(), payload)?, self.settings.timeout))
             }
             Op::Watch { .. } | Op::Pulse { .. } => Err("a Modbus unit has no lines to pulse".to_owned()),
+            Op::Publish { .. } => Err("a Modbus unit does not listen to what is told".to_owned()),
         }
     }
 

@@ -89,7 +89,11 @@ async fn login(settings: &Settings, mut stream: Box<dyn Stream>) -> Result<Conne
         Some(tls) if tls.cert.is_none() => "does it want a client certificate, `tls: {cert: …, key: …}`?",
         Some(_) => "does it know the authority of our certificate?",
     };
-    let lost = |e: io::Error| Why(format!("broker {broker}: lost during login ({e}) – {hint}"));
+    let lost = |e: io::Error| match sipliance_tls::refusal(&e) {
+        // With TLS 1.3 the broker looks at our certificate after the handshake is over for us.
+        Some(words) => Why(format!("broker {broker}: {words}")),
+        None => Why(format!("broker {broker}: lost during login ({e}) – {hint}")),
+    };
     let mut hello = BytesMut::new();
     write_hello(settings, &mut hello)
         .map_err(|e| Why(format!("broker {broker}: the login cannot be written: {e}")))?;
@@ -154,7 +158,7 @@ fn write_hello(settings: &Settings, out: &mut BytesMut) -> Result<(), String> {
     let hello = five::Hello {
         client_id: &settings.client_id,
         keep_alive: KEEP_ALIVE_SECS,
-        status_topic: &settings.status_topic(),
+        status_topic: settings.status_topic.as_deref(),
         login: settings.user.as_deref().map(|user| (user, password)),
         max_packet: MAX_PACKET,
     };
@@ -190,7 +194,8 @@ fn hello_packet(settings: &Settings) -> Connect {
     let mut hello = Connect::new(settings.client_id.as_str());
     hello.keep_alive = KEEP_ALIVE_SECS;
     hello.clean_session = true;
-    hello.last_will = Some(LastWill::new(settings.status_topic(), "offline", QoS::AtLeastOnce, true));
+    let will = |topic: &String| LastWill::new(topic.as_str(), "offline", QoS::AtLeastOnce, true);
+    hello.last_will = settings.status_topic.as_ref().map(will);
     if let Some(user) = &settings.user {
         let password = settings.password.as_ref().map(ExposeSecret::expose_secret).unwrap_or_default();
         hello.login = Some(Login::new(user.as_str(), password));
@@ -223,6 +228,7 @@ mod tests {
             client_id: "test".into(),
             tls: None,
             version: Version::Three,
+            status_topic: None,
         }
     }
 

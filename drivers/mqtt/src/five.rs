@@ -19,6 +19,8 @@ pub(crate) enum Incoming {
     Refused(u16, &'static str),
     /// The broker ends the connection, for this reason.
     Bye(String),
+    /// The broker ends it because another client came with our id.
+    Taken,
 }
 
 /// Takes one packet out of the bytes.
@@ -54,6 +56,9 @@ pub(crate) fn read(bytes: &mut BytesMut, max: usize) -> Result<Incoming, rumqttc
             Incoming::Packet(Packet::SubAck(SubAck::new(ack.pkid, codes.collect())))
         }
         v5::Packet::PingResp(_) => Incoming::Packet(Packet::PingResp),
+        v5::Packet::Disconnect(bye) if bye.reason_code == v5::DisconnectReasonCode::SessionTakenOver => {
+            Incoming::Taken
+        }
         v5::Packet::Disconnect(bye) => {
             let told = bye.properties.and_then(|properties| properties.reason_string);
             Incoming::Bye(told.unwrap_or_else(|| format!("{:?}", bye.reason_code)))
@@ -132,7 +137,7 @@ fn command(publish: &Publish) -> v5::Publish {
 pub(crate) struct Hello<'a> {
     pub client_id: &'a str,
     pub keep_alive: u16,
-    pub status_topic: &'a str,
+    pub status_topic: Option<&'a str>,
     pub login: Option<(&'a str, &'a str)>,
     pub max_packet: usize,
 }
@@ -151,15 +156,15 @@ pub(crate) fn hello(hello: &Hello<'_>, out: &mut BytesMut) -> Result<(), String>
         clean_start: true,
         properties: Some(properties),
     };
-    let will = v5::LastWill {
-        topic: Bytes::copy_from_slice(hello.status_topic.as_bytes()),
+    let will = hello.status_topic.map(|topic| v5::LastWill {
+        topic: Bytes::copy_from_slice(topic.as_bytes()),
         message: Bytes::from_static(b"offline"),
         qos: QoS::AtLeastOnce,
         retain: true,
         properties: None,
-    };
+    });
     let login = hello.login.map(|(user, password)| v5::Login::new(user, password));
-    v5::Packet::Connect(connect, Some(will), login).write(out, None).map(drop).map_err(|e| e.to_string())
+    v5::Packet::Connect(connect, will, login).write(out, None).map(drop).map_err(|e| e.to_string())
 }
 
 /// The CONNACK's verdict; `None`: it is not here yet.
@@ -217,6 +222,7 @@ mod tests {
                             got.push("bye".into());
                             break;
                         }
+                        Ok(Incoming::Taken) => panic!("nobody took it"),
                         Ok(Incoming::Packet(other)) => panic!("{other:?}"),
                         Err(rumqttc::Error::InsufficientBytes(_)) => break,
                         Err(error) => panic!("{error}"),

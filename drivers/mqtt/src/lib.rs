@@ -11,6 +11,9 @@
 //! connection. A write is published once (QoS 1, never retained) or fails at once: nothing is ever
 //! kept for a later connection, because a command that arrives late opens a door nobody expects.
 //!
+//! The gateway's own status stands retained on one topic: `offline` is the last will, `online` is said
+//! on every connection as soon as its watches stand, `offline` again before a clean goodbye.
+//!
 //! A `Done(Ok)` says that the broker took the message. MQTT 3.1.1 brokers also acknowledge what
 //! their access list then drops, so only the appliance's own report proves that it acted. What the
 //! broker does with a message for an appliance that is away is beyond MQTT 3.1.1: an appliance that
@@ -19,6 +22,7 @@
 mod connect;
 mod five;
 mod packets;
+mod rivals;
 mod session;
 mod tls;
 mod topic;
@@ -29,9 +33,10 @@ use std::time::Duration;
 use secrecy::SecretString;
 use sipliance_driver::{Backoff, Channel, Driver, Event, Exit, Failure, Keep, Op, Port, Post, Why, keep};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use connect::{Connection, Stream};
+use rivals::{Ending, Rivals};
 use session::Session;
 
 /// How to reach a broker.
@@ -51,6 +56,8 @@ pub struct Settings {
     pub tls: Option<Tls>,
     /// Which MQTT.
     pub version: Version,
+    /// Where the gateway says `online` and `offline`, retained; `None`: nowhere.
+    pub status_topic: Option<String>,
 }
 
 /// Whom to believe, and how to prove who we are. The files are PEM.
@@ -84,11 +91,6 @@ impl Version {
 }
 
 impl Settings {
-    /// Where the gateway says `online` and `offline`, retained.
-    pub fn status_topic(&self) -> String {
-        format!("sipliance/{}/status", self.client_id)
-    }
-
     fn broker(&self) -> String {
         match self.host.contains(':') {
             true => format!("[{}]:{}", self.host, self.port),
@@ -127,7 +129,8 @@ const FOLD_LOG: Duration = Duration::from_secs(60);
 
 /// Keeps one broker connected until the port closes.
 pub async fn run(settings: Settings, port: Port) -> Exit {
-    let mut link = Link { settings, post: Post::new(port), watches: Vec::new(), folds_logged: None };
+    let (post, rivals) = (Post::new(port), Rivals::default());
+    let mut link = Link { settings, post, watches: Vec::new(), folds_logged: None, rivals };
     keep(&mut link, Backoff::new(PAUSES.0, PAUSES.1), STABLE).await
 }
 
@@ -137,22 +140,31 @@ struct Link {
     post: Post,
     watches: Vec<Channel>,
     folds_logged: Option<Instant>,
+    rivals: Rivals,
+}
+
+/// An attempt to connect.
+struct Attempt {
+    settings: Settings,
+    /// Wait this long before: another client has our id.
+    wait: Duration,
 }
 
 impl Keep for Link {
     type Line = Connection;
-    type Settings = Settings;
+    type Settings = Attempt;
 
     fn post(&mut self) -> &mut Post {
         &mut self.post
     }
 
-    fn settings(&self) -> Settings {
-        self.settings.clone()
+    fn settings(&mut self) -> Attempt {
+        Attempt { settings: self.settings.clone(), wait: self.rivals.attempt() }
     }
 
-    async fn open(settings: Settings) -> Result<Connection, Why> {
-        connect::connect(&settings).await
+    async fn open(attempt: Attempt) -> Result<Connection, Why> {
+        sleep(attempt.wait).await;
+        connect::connect(&attempt.settings).await
     }
 
     /// Watches are noted, writes fail at once.
@@ -174,15 +186,17 @@ impl Keep for Link {
         let broker = self.settings.broker();
         tracing::info!(broker, watches = self.watches.len(), "connected to the broker");
         let now = Instant::now();
-        let mut session = Session::new(broker, packets, &self.watches, now);
-        session.status(&self.settings.status_topic(), "online", now);
+        let mut session =
+            Session::new(broker, packets, &self.watches, self.settings.status_topic.clone(), now);
         let end = self.exchange(&mut stream, &mut session).await;
         session.fail(&mut self.post.outbox);
-        if end.is_none() {
-            session.status(&self.settings.status_topic(), "offline", Instant::now());
+        let Some(why) = end else {
+            session.goodbye();
             goodbye(stream, session).await;
-        }
-        end
+            return None;
+        };
+        let storm = self.rivals.ended(session.ending, now.elapsed());
+        Some(storm.map_or(why, |times| self.rival(times)))
     }
 }
 
@@ -199,14 +213,14 @@ impl Link {
             let result = tokio::select! {
                 op = self.post.ops.recv() => { self.op(op?, session); Ok(()) }
                 read = reader.read_buf(&mut session.packets.bytes), if wants_bytes => match read {
-                    Ok(0) => Err(self.closed_by_broker()),
+                    Ok(0) => Err(self.closed_by_broker(session)),
                     Ok(_) => session.received(Instant::now(), &mut self.post.outbox),
-                    Err(error) => Err(self.lost(&error)),
+                    Err(error) => Err(self.lost(&error, session)),
                 },
                 wrote = writer.write_buf(&mut session.out), if has_bytes => match wrote {
-                    Ok(0) => Err(self.closed_by_broker()),
+                    Ok(0) => Err(self.closed_by_broker(session)),
                     Ok(_) => Ok(()),
-                    Err(error) => Err(self.lost(&error)),
+                    Err(error) => Err(self.lost(&error, session)),
                 },
                 () = self.post.outbox.flush(), if !self.post.outbox.is_empty() => { self.log_folds(); Ok(()) }
                 () = sleep_until(deadline) => session.tick(Instant::now(), &mut self.post.outbox),
@@ -226,6 +240,10 @@ impl Link {
             }
             Op::Write { id, channel, payload } => {
                 session.write(id, &channel, payload, Instant::now(), &mut self.post.outbox);
+            }
+            Op::Publish { id, channel, payload, retained } => {
+                let now = Instant::now();
+                session.tell(id, &channel, payload, retained, now, &mut self.post.outbox);
             }
             Op::Ask { id, .. } => self
                 .post
@@ -252,7 +270,8 @@ impl Link {
         false
     }
 
-    fn closed_by_broker(&self) -> Why {
+    fn closed_by_broker(&self, session: &mut Session) -> Why {
+        session.ending = Ending::Closed;
         Why(format!(
             "broker {}: it closed the connection – was it stopped, or does another client use the id {:?}?",
             self.settings.broker(),
@@ -260,8 +279,20 @@ impl Link {
         ))
     }
 
-    fn lost(&self, error: &std::io::Error) -> Why {
+    fn lost(&self, error: &std::io::Error, session: &mut Session) -> Why {
+        if error.kind() == std::io::ErrorKind::ConnectionReset {
+            session.ending = Ending::Closed;
+        }
         Why(format!("broker {}: connection lost ({error})", self.settings.broker()))
+    }
+
+    /// Two clients with one id.
+    fn rival(&self, times: u32) -> Why {
+        let (broker, id) = (self.settings.broker(), &self.settings.client_id);
+        Why(format!(
+            "broker {broker}: another client uses the id {id:?}, and each throws the other out ({times} times now) \
+             – give one of the two another `client_id:`; until then this one waits longer each time"
+        ))
     }
 
     fn log_folds(&mut self) {

@@ -21,6 +21,8 @@ pub(crate) enum Next {
     Refused(u16, &'static str),
     /// MQTT 5: the broker ends the connection.
     Bye(String),
+    /// MQTT 5: another client came with our id.
+    Taken,
     /// More bytes are needed.
     Starved,
 }
@@ -68,6 +70,7 @@ impl Packets {
             Ok(Incoming::Packet(packet)) => Ok(Next::Packet(packet)),
             Ok(Incoming::Refused(pkid, why)) => Ok(Next::Refused(pkid, why)),
             Ok(Incoming::Bye(why)) => Ok(Next::Bye(why)),
+            Ok(Incoming::Taken) => Ok(Next::Taken),
             Err(Error::InsufficientBytes(_)) => Ok(Next::Starved),
             Err(Error::PayloadSizeLimitExceeded(size)) => self.begin_skip(size),
             Err(error) => Err(error),

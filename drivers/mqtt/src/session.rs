@@ -12,6 +12,7 @@ use sipliance_driver::{Channel, Event, Failure, OpId, Outbox, Why};
 use tokio::time::Instant;
 
 use crate::packets::{MAX_PACKET, Next, Oversized, Packets};
+use crate::rivals::Ending;
 use crate::topic::check_topic;
 
 /// How many writes may wait for their PUBACK; one more is answered `Busy`.
@@ -19,6 +20,9 @@ pub(crate) const MAX_IN_FLIGHT: u16 = 32;
 
 /// How long the broker may take to acknowledge anything.
 pub(crate) const ACK_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How many of these places publications may take: commands always find one.
+const MAX_TOLD: usize = 16;
 
 /// After this much silence in either direction the broker is pinged (keep-alive is 30 s).
 pub(crate) const QUIET: Duration = Duration::from_secs(24);
@@ -45,6 +49,16 @@ struct Subscribing {
     initial: bool,
 }
 
+/// Something published that waits for its PUBACK.
+#[derive(Clone, Copy, Debug)]
+struct Flight {
+    /// Who asked; `None`: our own status.
+    id: Option<OpId>,
+    since: Instant,
+    /// What is, rather than a command.
+    told: bool,
+}
+
 pub(crate) struct Session {
     broker: String,
     state: MqttState,
@@ -52,7 +66,11 @@ pub(crate) struct Session {
     pub packets: Packets,
     /// Bytes to the socket.
     pub out: BytesMut,
-    in_flight: HashMap<u16, (OpId, Instant)>,
+    in_flight: HashMap<u16, Flight>,
+    /// Where the gateway says that it lives.
+    status_topic: Option<String>,
+    /// How the connection ended, as far as that tells of a rival.
+    pub ending: Ending,
     subscribing: VecDeque<Subscribing>,
     next_subscribe: u16,
     up: bool,
@@ -66,13 +84,21 @@ pub(crate) struct Session {
 
 impl Session {
     /// Begins: asks for every watch again.
-    pub fn new(broker: String, packets: Packets, watches: &[Channel], now: Instant) -> Self {
+    pub fn new(
+        broker: String,
+        packets: Packets,
+        watches: &[Channel],
+        status_topic: Option<String>,
+        now: Instant,
+    ) -> Self {
         let mut session = Self {
             broker,
             state: MqttState::new(MAX_IN_FLIGHT, false),
             packets,
             out: BytesMut::new(),
             in_flight: HashMap::new(),
+            status_topic,
+            ending: Ending::default(),
             subscribing: VecDeque::new(),
             next_subscribe: FIRST_SUBSCRIBE,
             up: false,
@@ -100,21 +126,56 @@ impl Session {
 
     /// Publishes once, QoS 1, never retained. The PUBACK becomes the op's `Done`.
     pub fn write(&mut self, id: OpId, channel: &Channel, payload: Bytes, now: Instant, outbox: &mut Outbox) {
-        match self.publish(channel, payload) {
-            Ok(pkid) => {
-                self.in_flight.insert(pkid, (id, now));
-                self.spoke = now;
-            }
+        match self.publish(channel, payload, false) {
+            Ok(pkid) => self.fly(pkid, Flight { id: Some(id), since: now, told: false }),
             Err(failure) => outbox.done(id, Err(failure)),
         }
     }
 
-    /// Tells the house about the gateway: QoS 0, retained.
-    pub fn status(&mut self, topic: &str, word: &'static str, now: Instant) {
-        let mut publish = Publish::from_bytes(topic, QoS::AtMostOnce, Bytes::from_static(word.as_bytes()));
+    /// Publishes what is, QoS 1, retained where that is wanted. The PUBACK becomes the op's `Done`.
+    pub fn tell(
+        &mut self,
+        id: OpId,
+        channel: &Channel,
+        payload: Bytes,
+        retained: bool,
+        now: Instant,
+        outbox: &mut Outbox,
+    ) {
+        let told = self.in_flight.values().filter(|flight| flight.told).count();
+        let published = match told < MAX_TOLD {
+            true => self.publish(channel, payload, retained),
+            false => Err(Failure::Busy),
+        };
+        match published {
+            Ok(pkid) => self.fly(pkid, Flight { id: Some(id), since: now, told: true }),
+            Err(failure) => outbox.done(id, Err(failure)),
+        }
+    }
+
+    /// Tells the house that the gateway lives: after the watches, so that whoever hears it is heard.
+    fn birth(&mut self, now: Instant) {
+        let Some(topic) = self.status_topic.clone() else { return };
+        match self.publish(&Channel::new(&topic), Bytes::from_static(b"online"), true) {
+            Ok(pkid) => self.fly(pkid, Flight { id: None, since: now, told: true }),
+            Err(failure) => {
+                tracing::warn!(broker = self.broker, topic, "our status cannot be told: {failure}")
+            }
+        }
+    }
+
+    /// Takes the status back before a clean end. QoS 0: the bytes before the DISCONNECT arrive or the
+    /// last will does.
+    pub fn goodbye(&mut self) {
+        let Some(topic) = self.status_topic.take() else { return };
+        let mut publish = Publish::from_bytes(topic, QoS::AtMostOnce, Bytes::from_static(b"offline"));
         publish.retain = true;
         self.put(&Packet::Publish(publish));
-        self.spoke = now;
+    }
+
+    fn fly(&mut self, pkid: u16, flight: Flight) {
+        self.spoke = flight.since;
+        self.in_flight.insert(pkid, flight);
     }
 
     /// Takes what the socket brought.
@@ -134,6 +195,7 @@ impl Session {
         loop {
             if !self.up && !self.subscribing.iter().any(|s| s.initial) {
                 self.up = true;
+                self.birth(now);
                 outbox.push(Event::Up);
                 self.early.drain(..).for_each(|event| outbox.push(event));
             }
@@ -141,13 +203,21 @@ impl Session {
                 Ok(Next::Packet(packet)) => self.packet(packet, now, outbox)?,
                 Ok(Next::Skipped(oversized)) => self.skipped(&oversized),
                 Ok(Next::Refused(pkid, why)) => {
-                    if let Some((id, _)) = self.in_flight.remove(&pkid) {
-                        outbox.done(id, Err(Failure::Refused(why.to_owned())));
+                    match self.in_flight.remove(&pkid) {
+                        Some(Flight { id: Some(id), .. }) => {
+                            outbox.done(id, Err(Failure::Refused(why.to_owned())));
+                        }
+                        Some(_) => tracing::warn!(broker = self.broker, "our status cannot be told: {why}"),
+                        None => {}
                     }
                     self.packet(Packet::PubAck(PubAck::new(pkid)), now, outbox)?;
                 }
                 Ok(Next::Bye(why)) => {
                     return Err(Why(format!("broker {}: it ended the connection ({why})", self.broker)));
+                }
+                Ok(Next::Taken) => {
+                    self.ending = Ending::Taken;
+                    return Err(Why(format!("broker {}: another client came with our id", self.broker)));
                 }
                 Ok(Next::Starved) => return Ok(()),
                 Err(error) => return Err(self.nonsense(&error)),
@@ -157,7 +227,7 @@ impl Session {
 
     /// When [`Session::tick`] has something to do.
     pub fn deadline(&self) -> Instant {
-        let acks = self.in_flight.values().map(|(_, since)| *since);
+        let acks = self.in_flight.values().map(|flight| flight.since);
         let subscribes = self.subscribing.iter().map(|s| s.since);
         let due = acks.chain(subscribes).chain(self.pinged).min().map(|since| since + ACK_PATIENCE);
         let ping = self.heard.min(self.spoke) + QUIET;
@@ -175,9 +245,9 @@ impl Session {
     pub fn tick(&mut self, now: Instant, outbox: &mut Outbox) -> Result<(), Why> {
         let late = |since: Instant| now.duration_since(since) >= ACK_PATIENCE;
         let expired: Vec<u16> =
-            self.in_flight.iter().filter(|(_, (_, since))| late(*since)).map(|(pkid, _)| *pkid).collect();
+            self.in_flight.iter().filter(|(_, flight)| late(flight.since)).map(|(pkid, _)| *pkid).collect();
         for pkid in &expired {
-            if let Some((id, _)) = self.in_flight.remove(pkid) {
+            if let Some(id) = self.in_flight.remove(pkid).and_then(|flight| flight.id) {
                 outbox.done(id, Err(Failure::Timeout));
             }
         }
@@ -199,7 +269,7 @@ impl Session {
 
     /// The connection is over: whatever was under way has an unknown fate.
     pub fn fail(&mut self, outbox: &mut Outbox) {
-        for (_, (id, _)) in self.in_flight.drain() {
+        for id in self.in_flight.drain().filter_map(|(_, flight)| flight.id) {
             outbox.done(id, Err(Failure::Broken));
         }
     }
@@ -215,7 +285,7 @@ impl Session {
         self.subscribing.push_back(Subscribing { pkid, channels, since: now, initial });
     }
 
-    fn publish(&mut self, channel: &Channel, payload: Bytes) -> Result<u16, Failure> {
+    fn publish(&mut self, channel: &Channel, payload: Bytes, retain: bool) -> Result<u16, Failure> {
         check_topic(channel.as_str()).map_err(Failure::Refused)?;
         if payload.len() + channel.as_str().len() > MAX_PACKET - 16 {
             return Err(Failure::Refused(format!(
@@ -226,7 +296,7 @@ impl Session {
         let free = (1..=MAX_IN_FLIGHT).find(|pkid| !self.in_flight.contains_key(pkid));
         let pkid = free.filter(|_| self.out.len() < MAX_OUT).ok_or(Failure::Busy)?;
         let mut publish = Publish::from_bytes(channel.as_str(), QoS::AtLeastOnce, payload);
-        publish.pkid = pkid;
+        (publish.pkid, publish.retain) = (pkid, retain);
         let packet = self.state.handle_outgoing_packet(Request::Publish(publish));
         self.state.events.clear();
         match packet {
@@ -285,7 +355,7 @@ impl Session {
     }
 
     fn acknowledged(&mut self, ack: PubAck, outbox: &mut Outbox) {
-        if let Some((id, _)) = self.in_flight.remove(&ack.pkid) {
+        if let Some(id) = self.in_flight.remove(&ack.pkid).and_then(|flight| flight.id) {
             outbox.done(id, Ok(()));
         }
     }

@@ -91,6 +91,10 @@ impl Desk {
             Op::Pulse { id, .. } => {
                 return outbox.done(*id, Err(Failure::Refused("a serial port has no lines to pulse".into())));
             }
+            Op::Publish { id, .. } => {
+                let words = "nobody listens to what is told on a serial port";
+                return outbox.done(*id, Err(Failure::Refused(words.into())));
+            }
             Op::Write { id, .. } | Op::Ask { id, .. } if self.queue.len() >= OP_QUEUE => {
                 return outbox.done(*id, Err(Failure::Busy));
             }
@@ -268,7 +272,7 @@ impl Desk {
         let (id, payload, ask) = match op {
             Op::Write { id, payload, .. } => (id, payload, None),
             Op::Ask { id, channel, payload, timeout } => (id, payload, Some((channel, timeout))),
-            Op::Watch { .. } | Op::Pulse { .. } => return,
+            Op::Watch { .. } | Op::Pulse { .. } | Op::Publish { .. } => return,
         };
         let before = self.out.len();
         self.settings.framing.wrap(&payload, &mut self.out);

@@ -108,7 +108,7 @@ impl Keep for Link {
         &mut self.post
     }
 
-    fn settings(&self) -> Settings {
+    fn settings(&mut self) -> Settings {
         self.settings.clone()
     }
 

@@ -7,8 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use sipliance_driver::conformance::{self, Rig};
 use sipliance_driver::{Channel, Event, Exit, Failure, Link, Op, OpId, pair};
-use sipliance_driver_sim::appliances::TasmotaPlug;
-use sipliance_driver_sim::{Appliance, Fault, FaultSwitch, Settings, Wire, matches, run};
+use sipliance_driver_sim::{Appliance, Fault, Hand, Settings, Wire, hands, matches, run};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -88,36 +87,36 @@ fn faults_break_the_wire_and_a_mended_wire_watches_again() {
     wire.op(watch("echo/kept"), SECOND);
     events(&mut wire, SECOND);
 
-    wire.fault(Some(Fault::Unplugged), SECOND);
+    wire.fault(None, Some(Fault::Unplugged), SECOND);
     wire.op(write(2, "echo/in", "lost"), SECOND);
     let said = events(&mut wire, SECOND);
     assert!(
         matches!(&said[..], [Event::Down(_), Event::Done { result: Err(Failure::NotConnected), .. }]),
         "{said:?}"
     );
-    wire.fault(None, SECOND);
+    wire.fault(None, None, SECOND);
     assert_eq!(events(&mut wire, SECOND), [Event::Up, read("echo/kept", b"kept", true)]);
 
-    wire.fault(Some(Fault::Silent), SECOND);
+    wire.fault(None, Some(Fault::Silent), SECOND);
     wire.op(write(3, "echo/in", "unheard"), SECOND);
     assert_eq!(events(&mut wire, SECOND), [done(3, Ok(()))]);
 
-    wire.fault(Some(Fault::Garbled), SECOND);
+    wire.fault(None, Some(Fault::Garbled), SECOND);
     wire.op(write(4, "echo/in", "text"), SECOND);
     assert_eq!(events(&mut wire, SECOND), [done(4, Ok(())), read("echo/out", b"\xffte", false)]);
 
-    wire.fault(Some(Fault::Late(2 * SECOND)), SECOND);
+    wire.fault(None, Some(Fault::Late(2 * SECOND)), SECOND);
     wire.op(write(5, "echo/in", "late"), SECOND);
     assert_eq!(events(&mut wire, 2 * SECOND), []);
     assert_eq!(wire.next(), Some(3 * SECOND));
-    wire.fault(Some(Fault::Unplugged), 2 * SECOND);
+    wire.fault(None, Some(Fault::Unplugged), 2 * SECOND);
     let said = events(&mut wire, 3 * SECOND);
     assert!(said.contains(&done(5, Err(Failure::Broken))), "{said:?}");
 }
 
 #[test]
 fn a_serial_port_answers_on_the_channel_of_the_question() {
-    let mut wire = Wire::serial(vec![Box::new(Echo)]);
+    let mut wire = Wire::serial(vec![Box::new(Echo)], false);
     let ask = |id, payload: &'static str| Op::Ask {
         id: OpId(id),
         channel: Channel::new("power"),
@@ -142,38 +141,60 @@ fn filters_match_as_in_mqtt() {
 }
 
 struct Demo {
-    switch: Option<FaultSwitch>,
+    hand: Option<Hand>,
+}
+
+/// Says the time once a second.
+struct Clock(Duration);
+
+impl Appliance for Clock {
+    fn handle(&mut self, _op: &Op, _now: Duration) -> Vec<Event> {
+        Vec::new()
+    }
+
+    fn tick(&mut self, now: Duration) -> Vec<Event> {
+        self.0 = now + SECOND;
+        vec![read("clock", b"tick", false)]
+    }
+
+    fn next(&self) -> Option<Duration> {
+        Some(self.0)
+    }
 }
 
 impl Rig for Demo {
     fn start(&mut self) -> (Link, tokio::task::JoinHandle<Exit>) {
-        let (switch, faults) = FaultSwitch::new();
-        self.switch = Some(switch);
-        let wire = Wire::broker(vec![Box::new(TasmotaPlug::new("plug", 60.0))]);
+        let (hand, hands) = hands();
+        self.hand = Some(hand);
+        let wire = Wire::broker(vec![Box::new(Clock(Duration::ZERO))]);
         let (link, port) = pair();
-        (link, tokio::spawn(run(Settings { wire, faults, speed: 10 }, port)))
+        (link, tokio::spawn(run(Settings { wire, hands, speed: 10 }, port)))
     }
 
     fn channel(&self) -> Channel {
-        Channel::new("tele/plug/SENSOR")
+        Channel::new("clock")
     }
 
     fn payload(&self) -> Bytes {
         Bytes::from_static(b"{}")
     }
 
+    fn publishes(&self) -> bool {
+        true
+    }
+
     async fn speak(&mut self) {} // it does by itself
 
     async fn cut(&mut self) {
-        self.switch.as_ref().unwrap().set(Some(Fault::Unplugged));
+        self.hand.as_ref().unwrap().fault(None, Some(Fault::Unplugged)).unwrap();
     }
 
     async fn mend(&mut self) {
-        self.switch.as_ref().unwrap().set(None);
+        self.hand.as_ref().unwrap().fault(None, None).unwrap();
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn keeps_every_promise_of_a_driver() {
-    conformance::check(&mut Demo { switch: None }).await.unwrap();
+    conformance::check(&mut Demo { hand: None }).await.unwrap();
 }

@@ -115,7 +115,9 @@ impl Bus {
         match op {
             Op::Watch { .. } => {}
             Op::Write { id, .. } => self.outbox.done(id, refused("1-Wire devices are only read")),
-            Op::Pulse { id, .. } => self.outbox.done(id, refused("1-Wire devices are only read")),
+            Op::Pulse { id, .. } | Op::Publish { id, .. } => {
+                self.outbox.done(id, refused("1-Wire devices are only read"));
+            }
             Op::Ask { id, .. } if self.up != Some(true) => {
                 self.outbox.done(id, Err(Failure::NotConnected));
             }

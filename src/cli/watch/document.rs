@@ -122,7 +122,11 @@ fn senml(text: &str) -> Option<Document> {
             (_, _, Some(Json::String(value)), _) | (_, _, _, Some(Json::String(value))) => value.clone(),
             _ => continue,
         };
-        readings.push((device.to_owned(), reading(name, value)));
+        let before = readings.last_mut().map(|(_, before): &mut (String, Reading)| before);
+        match (before, name.strip_suffix(".age")) {
+            (Some(before), Some(of)) if before.name == of => before.text.push_str(&format!(" (age {value})")),
+            _ => readings.push((device.to_owned(), reading(name, value))),
+        }
     }
     // Where all are of one device, the base only repeats what is watched; in a room it says whose they are.
     let one = readings.windows(2).all(|pair| matches!(pair, [(a, _), (b, _)] if a == b));
@@ -132,7 +136,8 @@ fn senml(text: &str) -> Option<Document> {
     Some(Document::Readings(readings.into_iter().map(named).collect(), pack))
 }
 
-/// `.last` behind a name marks a value that was true once, `.target` one that is on its way.
+/// `.last` behind a name marks a value that was true once, `.target` one that is on its way. What `.age`
+/// says stands behind the value that it is about.
 fn reading(name: &str, value: String) -> Reading {
     let (name, text) = match (name, name.rsplit_once('.'), value.as_str()) {
         ("link", _, "on") => ("link", "up".to_owned()),

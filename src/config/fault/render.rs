@@ -60,12 +60,18 @@ impl Fault {
         out
     }
 
-    /// The fault for a program: one JSON object in one line.
-    pub fn json(&self, file: &str) -> String {
+    /// The fault for a program: one JSON object in one line. `source` is the text of the file; it tells where
+    /// what is wrong ends.
+    pub fn json(&self, file: &str, source: Option<&str>) -> String {
+        let width = self.place.zip(source).and_then(|(at, text)| {
+            let line: Vec<char> = text.lines().nth(at.line.checked_sub(1)?)?.trim_end().chars().collect();
+            Some(token(line.get(at.column.checked_sub(1)?..)?))
+        });
         serde_json::json!({
             "file": file,
             "line": self.place.map(|at| at.line),
             "column": self.place.map(|at| at.column),
+            "end_column": self.place.map(|at| at.column + width.unwrap_or(1)),
             "severity": match self.severity {
                 Severity::Error => "error",
                 Severity::Warning => "warning",
@@ -196,9 +202,10 @@ mod tests {
 
     #[test]
     fn json_is_one_line_with_every_field() {
-        let text = fault(2, 3).json("a.yaml");
+        let text = fault(2, 3).json("a.yaml", Some("lines:\n  pullup: up"));
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(value["line"], 2);
+        assert_eq!((&value["column"], &value["end_column"]), (&3.into(), &9.into()));
         assert_eq!(value["severity"], "error");
         assert_eq!(value["help"], "did you mean `pull`?");
         assert!(!text.contains('\n'));

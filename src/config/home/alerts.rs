@@ -22,7 +22,7 @@ pub(super) fn named(node: Option<&Node>, path: &str, users: &[User], build: &mut
     known_users(texts, path, users, build)
 }
 
-fn known_users(
+pub(super) fn known_users(
     texts: Vec<(Place, String)>,
     path: &str,
     users: &[User],

@@ -1,5 +1,6 @@
 //! `mqtt:`, `serial:` and `modbus:`, and which device hangs on what.
 
+mod hass;
 mod sections;
 
 use std::path::PathBuf;
@@ -9,10 +10,11 @@ use super::elsewhere::Elsewhere;
 use crate::config::fault::{Place, nearest};
 use crate::config::yaml::Node;
 use crate::config::{
-    GpioLine, GpioSettings, HostPort, Link, LinkId, LinkSettings, ModbusLine, ModbusSettings, MqttSettings,
+    GpioLine, GpioSettings, HostPort, HouseName, Link, LinkId, LinkSettings, ModbusLine, ModbusSettings,
     SipSettings,
 };
 use crate::device::profile::{DriverKind, LinkNeeds, ModbusNeeds, Model, SerialNeeds};
+use hass::Broker;
 use sections::{broker, modbus_host, port, section};
 
 /// The broker or port that a device uses when it names none and there are several.
@@ -20,7 +22,7 @@ const MAIN: &str = "main";
 
 /// What can be hung on, and what is.
 pub(super) struct Links {
-    brokers: Vec<Named<MqttSettings>>,
+    brokers: Vec<Named<Broker>>,
     /// Serial ports first, then network addresses of Modbus units.
     ports: Vec<Named<Port>>,
     w1: Option<LinkId>,
@@ -79,9 +81,11 @@ impl Links {
         mqtt: Option<&Node>,
         serial: Option<&Node>,
         modbus: Option<&Node>,
+        house: &HouseName,
         build: &mut Build<'_>,
     ) -> Self {
-        let brokers = section(mqtt, "mqtt", build, broker);
+        let brokers = section(mqtt, "mqtt", build, |name, map, build| broker(name, map, house, build));
+        hass::check_status(&brokers, build);
         let mut ports: Vec<Named<Port>> = section(serial, "serial", build, port);
         ports.extend(section(modbus, "modbus", build, modbus_host));
         for (index, port) in ports.iter().enumerate() {
@@ -120,8 +124,10 @@ impl Links {
             LinkNeeds::Mqtt { .. } => {
                 let index = choose(&self.brokers, asking, asking.broker, "broker", "mqtt", build)?;
                 let broker = self.brokers.get_mut(index)?;
-                let link =
-                    || Link { name: broker.name.clone(), settings: LinkSettings::Mqtt(broker.what.clone()) };
+                let link = || Link {
+                    name: broker.name.clone(),
+                    settings: LinkSettings::Mqtt(broker.what.settings.clone()),
+                };
                 let id = broker.link.unwrap_or_else(|| push(&mut self.links, link()));
                 broker.link = Some(id);
                 Some(id)

@@ -279,6 +279,15 @@ impl Tree<'_> {
         if let Some(tab) = tab_after_colon(self.text, at.line) {
             return say(tab, syntax::TAB_AFTER_COLON);
         }
+        if char_at(self.text, at) == Some('?') {
+            return say(at, syntax::QUESTION);
+        }
+        // A key that lacks the space behind its `:` is found when the next line comes.
+        if error.info().contains("simple key expect")
+            && let Some(place) = space_missing(self.text, at.line)
+        {
+            return say(place, syntax::SPACE);
+        }
         match bracket(self.text, &self.open) {
             None if matches!(char_at(self.text, before), Some('}' | ']')) => say(at, syntax::AFTER_BRACKET),
             Some(place) if syntax::in_brackets(error.info()) => say(place, syntax::BRACKET),
@@ -311,6 +320,16 @@ fn tab_in_indentation(text: &str, line: usize) -> Option<Place> {
 fn tab_after_colon(text: &str, line: usize) -> Option<Place> {
     let before = text.lines().nth(line.checked_sub(1)?)?.split_once(":\t")?.0;
     Some(Place { line, column: before.chars().count() + 2 })
+}
+
+/// The last line above `line` that holds anything, where it is one word with a `:` in it.
+fn space_missing(text: &str, line: usize) -> Option<Place> {
+    let above = text.lines().take(line.checked_sub(1)?).enumerate();
+    let (at, found) = above.filter(|(_, text)| !text.trim().is_empty()).last()?;
+    let (key, value) = found.trim().split_once(':')?;
+    let word = key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+    let column = found.chars().take_while(|c| *c == ' ').count() + 1;
+    (word && !value.is_empty() && !value.starts_with(' ')).then_some(Place { line: at + 1, column })
 }
 
 fn place(marker: Marker) -> Place {

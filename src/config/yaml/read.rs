@@ -4,12 +4,16 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use super::spelling::{duration, host_port};
+use super::words::{Block, Takes};
 use super::{Data, Key, Node};
 use crate::config::HostPort;
 use crate::config::fault::{Faults, Place, nearest};
 
 /// Longest text for a header or a screen, in characters.
 const LINE_CHARS: usize = 128;
+/// Unknown keys of one map that are compared with the known ones; for more, nothing is proposed.
+const GUESSES: usize = 64;
 
 /// Takes keys out of a map one by one; [`MapReader::finish`] reports those that nobody took, with a
 /// suggestion out of those that were asked for.
@@ -20,6 +24,9 @@ pub struct MapReader<'a> {
     pub place: Place,
     entries: Vec<(&'a Key, &'a Node, bool)>,
     asked: Vec<&'static str>,
+    block: Option<&'static Block>,
+    /// Values of keys that no block has, and the words that were probably meant.
+    mistyped: Vec<(&'a Node, &'static str)>,
 }
 
 impl<'a> MapReader<'a> {
@@ -31,6 +38,8 @@ impl<'a> MapReader<'a> {
                 place: node.place,
                 entries: entries.iter().map(|(key, value)| (key, value, false)).collect(),
                 asked: Vec::new(),
+                block: None,
+                mistyped: Vec::new(),
             }),
             _ => {
                 faults.error(
@@ -44,12 +53,45 @@ impl<'a> MapReader<'a> {
         }
     }
 
-    /// The value of `key`, where it is present.
+    /// A reader over a block of a format whose words are known. A key that the block lacks cannot be read.
+    pub fn of(block: &'static Block, node: &'a Node, path: &str, faults: &mut Faults) -> Option<Self> {
+        let plain = Self::new(node, path, faults)?;
+        let unknown = plain.entries.iter().filter(|(key, _, _)| block.word(&key.text).is_none());
+        let meant = |(key, value, _): &(&Key, &'a Node, bool)| {
+            // The very word of another block is no mistyped word of this one.
+            let word = nearest(&key.text, block.all().map(|word| word.key))?;
+            block.elsewhere(&key.text).is_empty().then_some((*value, word))
+        };
+        let mistyped = match block.others {
+            None => unknown.take(GUESSES).filter_map(meant).collect(),
+            Some(_) => Vec::new(),
+        };
+        Some(Self { block: Some(block), mistyped, ..plain })
+    }
+
+    /// What is missing in it is told where its key stands.
+    #[must_use]
+    pub fn standing(self, place: Place) -> Self {
+        Self { place, ..self }
+    }
+
+    /// The value of `key`, where it is present. Where it is not and a mistyped key was probably meant for it,
+    /// that one's value, so that what is wrong in it is told, too.
     pub fn take(&mut self, key: &'static str) -> Option<&'a Node> {
+        if self.block.is_some_and(|block| block.word(key).is_none()) {
+            return None;
+        }
         self.asked.push(key);
-        let entry = self.entries.iter_mut().find(|(name, _, _)| name.text == key)?;
-        entry.2 = true;
-        Some(entry.1)
+        if let Some(entry) = self.entries.iter_mut().find(|(name, _, _)| name.text == key) {
+            entry.2 = true;
+            return Some(entry.1);
+        }
+        self.mistyped.iter().find(|(_, word)| *word == key).map(|(value, _)| *value)
+    }
+
+    /// Whether the map has no keys at all.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
     }
 
     /// The value of `key`; its absence is a fault.
@@ -61,6 +103,58 @@ impl<'a> MapReader<'a> {
         found
     }
 
+    /// Adds a fault at the value of `key`, which was taken before.
+    pub fn wrong(&self, key: &str, message: impl Into<String>, help: Option<String>, faults: &mut Faults) {
+        faults.error(Some(self.place_of(key)), &self.at(key), message, help);
+    }
+
+    /// Takes a key that is no word of the format and gets a fault of its own; where it stands.
+    pub fn refuse(&mut self, key: &str) -> Option<Place> {
+        let entry = self.entries.iter_mut().find(|(name, _, _)| name.text == key)?;
+        entry.2 = true;
+        Some(entry.0.place)
+    }
+
+    /// Adds a warning at the value of `key`, which was taken before.
+    pub fn warn(&self, key: &str, message: impl Into<String>, help: Option<String>, faults: &mut Faults) {
+        faults.warning(Some(self.place_of(key)), &self.at(key), message, help);
+    }
+
+    /// Where the value of `key` stands; the map, where it is not there.
+    pub fn place_of(&self, key: &str) -> Place {
+        let found = self.entries.iter().find(|(name, _, _)| name.text == key);
+        found.map_or(self.place, |(_, value, _)| value.place)
+    }
+
+    /// The entries under names that people choose: all but the words of the block.
+    pub fn others(&mut self) -> Vec<(&'a Key, &'a Node)> {
+        let word = |key: &Key| self.block.is_some_and(|block| block.word(&key.text).is_some());
+        let mut others = Vec::new();
+        for entry in self.entries.iter_mut().filter(|(key, _, _)| !word(key)) {
+            entry.2 = true;
+            others.push((entry.0, entry.1));
+        }
+        others
+    }
+
+    /// One of the words that the block knows for `key`.
+    pub fn one_of(&mut self, key: &'static str, faults: &mut Faults) -> Option<&'static str> {
+        let path = self.at(key);
+        let node = self.take(key)?;
+        let Some(Takes::OneOf(words)) = self.takes(key) else { return None };
+        node.one_of(&words(), &path, faults)
+    }
+
+    /// A whole number within the bounds that the block knows for `key`.
+    pub fn whole(&mut self, key: &'static str, faults: &mut Faults) -> Option<i64> {
+        let Some(Takes::Int(low, high)) = self.takes(key) else { return None };
+        self.int(key, low..=high, faults)
+    }
+
+    fn takes(&self, key: &str) -> Option<Takes> {
+        self.block.and_then(|block| block.word(key)).map(|word| word.takes)
+    }
+
     /// Key path of a member.
     pub fn at(&self, key: &str) -> String {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
@@ -68,30 +162,39 @@ impl<'a> MapReader<'a> {
 
     /// Reports every key that was not taken.
     pub fn finish(self, faults: &mut Faults) {
-        for (key, _, taken) in &self.entries {
-            if !taken {
-                let help = match nearest(&key.text, self.asked.iter().copied()) {
-                    Some(word) => format!("did you mean `{word}`?"),
-                    None => format!("known keys here: {}", self.known()),
-                };
-                faults.error(
-                    Some(key.place),
-                    &self.at(&key.text),
-                    format!("unknown key `{}`", key.text),
-                    Some(help),
-                );
-            }
+        for (index, (key, _, _)) in self.entries.iter().filter(|(_, _, taken)| !taken).enumerate() {
+            let known = self.block.is_some_and(|block| block.word(&key.text).is_some());
+            let message = if known {
+                format!("`{}` means nothing here", key.text)
+            } else {
+                format!("unknown key `{}`", key.text)
+            };
+            let help = (index < GUESSES).then(|| self.meant(&key.text));
+            faults.error(Some(key.place), &self.at(&key.text), message, help);
         }
     }
 
-    fn known(&self) -> String {
+    /// What was probably meant by an unknown key.
+    fn meant(&self, key: &str) -> String {
+        let known = self.known();
+        let others = self.block.map(|block| block.elsewhere(key)).unwrap_or_default();
+        match nearest(key, known.iter().copied()) {
+            // The very word of another block is no mistyped word of this one.
+            Some(word) if others.is_empty() => format!("did you mean `{word}`?"),
+            _ if (1..=3).contains(&others.len()) => format!("`{key}` belongs to {}", others.join(" or to ")),
+            _ if known.is_empty() => "nothing can stand here".to_owned(),
+            _ => format!("known keys here: {}", known.join(", ")),
+        }
+    }
+
+    fn known(&self) -> Vec<&'static str> {
         let mut known: Vec<&str> = Vec::new();
         for word in &self.asked {
             if !known.contains(word) {
                 known.push(word);
             }
         }
-        known.join(", ")
+        known
     }
 
     /// A text; numbers and true/false count as what was written.
@@ -203,10 +306,26 @@ impl Node {
         let meant = match self.scalar().unwrap_or_default().to_ascii_lowercase().as_str() {
             "on" | "yes" | "true" | "1" | "enabled" => Some("true"),
             "off" | "no" | "false" | "0" | "disabled" => Some("false"),
-            _ => None,
+            word => nearest(word, ["true", "false"]),
         };
         let help = meant.map(|word| format!("write {word}, without quotes"));
         self.unfit(path, "true or false", help, faults)
+    }
+
+    /// One of a few words.
+    pub fn one_of(&self, words: &[&'static str], path: &str, faults: &mut Faults) -> Option<&'static str> {
+        let text = self.text(path, faults)?;
+        let found = words.iter().find(|word| **word == text).copied();
+        if found.is_none() {
+            let all = words.join(", ");
+            let help = match nearest(&text, words.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("{key} takes {all}", key = path.rsplit('.').next().unwrap_or_default()),
+            };
+            let message = format!("`{}` is unknown here", shorten(&text));
+            faults.error(Some(self.place), path, message, Some(help));
+        }
+        found
     }
 
     /// A whole number within `range`.
@@ -222,8 +341,18 @@ impl Node {
                 let help = format!("write {text} without quotes");
                 self.unfit(path, "a whole number", Some(help), faults)
             }
-            _ => self.unfit(path, "a whole number", None, faults),
+            _ => self.unfit(path, "a whole number", self.number_alone(), faults),
         }
+    }
+
+    /// `9600 baud`
+    fn number_alone(&self) -> Option<String> {
+        let Data::Text { text, .. } = &self.data else { return None };
+        let (number, unit) = text.split_at_checked(text.find(|c: char| !c.is_ascii_digit() && c != '.')?)?;
+        let unit = unit.trim_start();
+        let alone =
+            number.parse::<f64>().is_ok() && unit.starts_with(|c: char| c.is_alphabetic() || c == '%');
+        alone.then(|| format!("write {number} alone"))
     }
 
     /// A finite number.
@@ -242,7 +371,7 @@ impl Node {
                 let help = format!("write {text} without quotes");
                 self.unfit(path, "a number", Some(help), faults)
             }
-            _ => self.unfit(path, "a number", None, faults),
+            _ => self.unfit(path, "a number", self.number_alone(), faults),
         }
     }
 
@@ -255,6 +384,12 @@ impl Node {
         let help = match &self.data {
             Data::Int(0) => "write 0s".to_owned(),
             Data::Int(value) => format!("add the unit: {value}ms, {value}s or {value}m"),
+            Data::Text { text, .. } if duration(&text.replace(',', ".")).is_some() => {
+                format!("write {}", text.replace(',', "."))
+            }
+            Data::Text { text, .. } if duration(&text.replace(' ', "")).is_some() => {
+                format!("write {}", text.replace(' ', ""))
+            }
             _ => "write a number and ms, s, m, h or d: 500ms, 30s, 5m".to_owned(),
         };
         self.unfit(path, "a time with a unit", Some(help), faults)
@@ -295,6 +430,10 @@ impl Node {
         match &self.data {
             Data::Map(entries) => Some(entries),
             Data::Null => Some(&[]),
+            Data::List(_) => {
+                let help = "write each name as a key, without the `- ` before it".to_owned();
+                self.unfit(path, "a block of keys", Some(help), faults)
+            }
             _ => self.unfit(path, "a block of keys", None, faults),
         }
     }
@@ -334,53 +473,6 @@ impl Node {
         };
         self.unfit(path, "a host with a port", Some(help), faults)
     }
-}
-
-/// A time with its unit: `50ms`, `1.5s`, `5m`, `1h`, `2d`; a year at most.
-pub fn duration(text: &str) -> Option<Duration> {
-    const YEAR: f64 = 366.0 * 86_400.0;
-    let (number, unit) = text.split_at_checked(text.find(|c: char| c.is_ascii_alphabetic())?)?;
-    let digits = number.bytes().all(|b| b.is_ascii_digit() || b == b'.');
-    if !digits || !number.starts_with(|c: char| c.is_ascii_digit()) {
-        return None;
-    }
-    let factor = match unit {
-        "ms" => 0.001,
-        "s" => 1.0,
-        "m" | "min" => 60.0,
-        "h" => 3600.0,
-        "d" => 86_400.0,
-        _ => return None,
-    };
-    let seconds = number.parse::<f64>().ok()? * factor;
-    // Rounded to microseconds: 0.3s is 300 ms and not 299.999999 ms.
-    (seconds <= YEAR).then(|| Duration::from_micros((seconds * 1e6).round() as u64))
-}
-
-/// `server.example.org:5060`, `192.0.2.1`, `[2001:db8::1]:5060`; without a port, `default_port` counts.
-pub fn host_port(text: &str, default_port: u16) -> Option<HostPort> {
-    let (host, port) = if let Some(rest) = text.strip_prefix('[') {
-        let (host, port) = rest.split_once(']')?;
-        host.parse::<std::net::Ipv6Addr>().ok()?;
-        (host, port.strip_prefix(':').or(port.is_empty().then_some("")))
-    } else if text.parse::<std::net::Ipv6Addr>().is_ok() {
-        (text, Some(""))
-    } else {
-        let (host, port) = text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port)));
-        let name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-        if host.is_empty() || host.len() > 253 || !host.chars().all(name) {
-            return None;
-        }
-        if port == Some("") {
-            return None;
-        }
-        (host, port.or(Some("")))
-    };
-    let port = match port? {
-        "" => default_port,
-        digits => digits.parse().ok().filter(|port| *port != 0)?,
-    };
-    Some(HostPort { host: host.to_owned(), port })
 }
 
 /// `title:Our house` is one text to YAML.

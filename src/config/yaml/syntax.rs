@@ -9,6 +9,13 @@ pub(super) const TAB: Words = ("a tab in the indentation", Some("indent with spa
 /// `room:<tab>Kitchen`
 pub(super) const TAB_AFTER_COLON: Words = ("a tab behind the `:`", Some("put a space there"));
 
+/// `ask: ? V`
+pub(super) const QUESTION: Words = ("a `?` where none can stand", Some("put the text in quotes"));
+
+/// `confirm:3s`
+pub(super) const SPACE: Words =
+    ("a key without its value", Some("a space belongs after the `:`, as in `key: value`"));
+
 /// `{topic}/state`
 pub(super) const AFTER_BRACKET: Words = (
     "something follows the closing bracket",

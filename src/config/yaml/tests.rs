@@ -204,7 +204,8 @@ fn getters_say_what_to_write_instead() {
     assert!(float("a: 1,5").contains("1.5"));
     let time = |text| help(take(text, |map, faults| map.duration("a", faults).map(|_| String::new())));
     assert!(time("a: 30").contains("30s"));
-    for text in ["a: 5 s", "a: 3y", "a: -1s", "a: 1.2.3s", "a: [1s]", "a: 400d"] {
+    assert!(time("a: 5 s").contains("write 5s") && time("a: 1,5s").contains("write 1.5s"));
+    for text in ["a: 3y", "a: -1s", "a: 1.2.3s", "a: [1s]", "a: 400d"] {
         assert!(time(text).contains("500ms"), "{text}");
     }
     let host = |text| help(take(text, |map, faults| map.host_port("a", 1, faults).map(|_| String::new())));

@@ -46,14 +46,22 @@ pub(super) fn decode(form: &Form, wire: &[u8]) -> Result<Found, Dropped> {
     })
 }
 
+/// The number that bytes stand for.
+pub(crate) fn number(form: &Form, wire: &[u8]) -> Option<f64> {
+    match decode(form, wire).ok()? {
+        Found::Bool(bit) => Some(f64::from(u8::from(bit))),
+        Found::Whole(whole) => Some(whole as f64),
+        Found::Real(real) => Some(real),
+    }
+}
+
 /// The bytes that a value is written with; the error is for a person.
-pub(super) fn encode(form: &Form, scale: f64, offset: f64, value: &Value) -> Result<Bytes, String> {
+pub(crate) fn encode(form: &Form, value: &Value) -> Result<Bytes, String> {
     let number = match value {
         Value::Bool(value) => f64::from(u8::from(*value)),
         other => other.number().ok_or_else(|| format!("{} is no number", other.plain()))?,
     };
-    let raw = (number - offset) / scale;
-    let whole = raw.round();
+    let whole = number.round();
     let fits = |low: f64, high: f64| {
         let fits = (low..=high).contains(&whole);
         fits.then_some(()).ok_or_else(|| format!("{number} does not fit into the register"))
@@ -92,8 +100,8 @@ pub(super) fn encode(form: &Form, scale: f64, offset: f64, value: &Value) -> Res
             fits(-9e15, 9e15)?;
             (whole as i64).to_be_bytes().to_vec()
         }
-        Number::F32 => (raw as f32).to_be_bytes().to_vec(),
-        Number::F64 => raw.to_be_bytes().to_vec(),
+        Number::F32 => (number as f32).to_be_bytes().to_vec(),
+        Number::F64 => number.to_be_bytes().to_vec(),
     };
     form.order.arrange(&mut bytes);
     Ok(bytes.into())
@@ -123,7 +131,7 @@ mod tests {
         ] {
             for order in orders {
                 let form = form(number, order);
-                let bytes = encode(&form, 1.0, 0.0, &Value::Float(value)).expect("fits");
+                let bytes = encode(&form, &Value::Float(value)).expect("fits");
                 let back = match decode(&form, &bytes).expect("reads") {
                     Found::Whole(whole) => whole as f64,
                     Found::Real(real) => real,
@@ -149,10 +157,10 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_not_written() {
-        let tenths = |value| encode(&form(Number::I16, Order::Abcd), 0.1, 0.0, &Value::Float(value));
-        assert_eq!(tenths(21.5).as_deref(), Ok(&[0, 215][..]));
-        assert!(tenths(4000.0).is_err() && tenths(f64::NAN).is_err());
+        let word = |value| encode(&form(Number::I16, Order::Abcd), &Value::Float(value));
+        assert_eq!(word(215.0).as_deref(), Ok(&[0, 215][..]));
+        assert!(word(40_000.0).is_err() && word(f64::NAN).is_err());
         let coil = Form { bits: true, ..form(Number::Bool, Order::Abcd) };
-        assert_eq!(encode(&coil, 1.0, 0.0, &Value::Bool(true)).as_deref(), Ok(&[1][..]));
+        assert_eq!(encode(&coil, &Value::Bool(true)).as_deref(), Ok(&[1][..]));
     }
 }

@@ -35,6 +35,9 @@ pub(crate) fn compose(
     values: &[(Arc<str>, Value)],
     reply: Option<Duration>,
 ) -> Result<Outgoing, String> {
+    let values: Vec<(Arc<str>, Value)> =
+        values.iter().map(|(name, value)| (name.clone(), unscaled(write, value))).collect();
+    let values = values.as_slice();
     let (channel, payload) = match &write.target {
         Target::Topic(channel, template) => {
             (channel.clone(), template.fill(|hole| filled(write, hole, values))?.into())
@@ -47,7 +50,7 @@ pub(crate) fn compose(
             let bytes = unhex(&text).ok_or_else(|| format!("`{text}` is not whole bytes in hex"))?;
             (Channel::new(SERIAL), bytes.into())
         }
-        Target::Register { channel, form, scale, offset } => {
+        Target::Register { channel, form } => {
             let (_, value) = values.first().ok_or_else(|| "the value is missing".to_owned())?;
             let mapped = match write.maps.first() {
                 None => value.clone(),
@@ -57,7 +60,7 @@ pub(crate) fn compose(
                     Value::Float(decimal(&text).ok_or_else(|| format!("`{text}` is no number"))?)
                 }
             };
-            (channel.clone(), modbus::encode(form, *scale, *offset, &mapped)?)
+            (channel.clone(), modbus::encode(form, &mapped)?)
         }
         Target::Json(channel, body) => {
             let document = body.fill(&mut |hole| typed(write, hole, values))?;
@@ -84,6 +87,19 @@ pub(crate) fn compose(
     Ok(Outgoing { channel, payload, delivery })
 }
 
+/// A number as it is on the wire, where a reading of it is scaled. Ints and floats alike become floats:
+/// what is whole is written without a point.
+fn unscaled(write: &Write, value: &Value) -> Value {
+    match value.number() {
+        Some(number) if write.scale.is_some() || write.offset.is_some() => {
+            let raw = (number - write.offset.unwrap_or(0.0)) / write.scale.unwrap_or(1.0);
+            // Decimal factors leave dust such as 214.99999999999997.
+            Value::Float(if raw.abs() < 1e6 { (raw * 1e9).round() / 1e9 } else { raw })
+        }
+        _ => value.clone(),
+    }
+}
+
 fn value_of<'v>(hole: &Hole, values: &'v [(Arc<str>, Value)]) -> Result<&'v Value, String> {
     let found = values.iter().find(|(name, _)| *name == hole.name);
     found.map(|(_, value)| value).ok_or_else(|| format!("{} is missing", hole.name))
@@ -106,6 +122,7 @@ fn wire(write: &Write, hole: &Hole, value: &Value) -> Result<(String, bool), Str
 
 fn filled(write: &Write, hole: &Hole, values: &[(Arc<str>, Value)]) -> Result<String, String> {
     let (text, _) = wire(write, hole, value_of(hole, values)?)?;
+    let text = rounded(write, hole, text);
     match hole.form {
         HoleForm::Plain | HoleForm::Text => Ok(text),
         HoleForm::Int => whole(&text).map(|number| number.to_string()),
@@ -122,6 +139,7 @@ fn filled(write: &Write, hole: &Hole, values: &[(Arc<str>, Value)]) -> Result<St
 fn typed(write: &Write, hole: &Hole, values: &[(Arc<str>, Value)]) -> Result<serde_json::Value, String> {
     let value = value_of(hole, values)?;
     let (text, mapped) = wire(write, hole, value)?;
+    let text = rounded(write, hole, text);
     Ok(match (hole.form, value) {
         (HoleForm::Int, _) => whole(&text)?.into(),
         (HoleForm::Bool, _) => truth(&text)?.into(),
@@ -134,6 +152,17 @@ fn typed(write: &Write, hole: &Hole, values: &[(Arc<str>, Value)]) -> Result<ser
         (HoleForm::Pad(_) | HoleForm::Hex(_), _) => filled(write, hole, values)?.into(),
         (HoleForm::Plain | HoleForm::Text, _) => text.into(),
     })
+}
+
+/// Where whole numbers are wanted, a scaled one is rounded to the nearest.
+fn rounded(write: &Write, hole: &Hole, text: String) -> String {
+    let scaled = write.scale.is_some() || write.offset.is_some();
+    match (hole.form, decimal(&text)) {
+        (HoleForm::Int | HoleForm::Pad(_) | HoleForm::Hex(_), Some(number)) if scaled => {
+            number.round().to_string()
+        }
+        _ => text,
+    }
 }
 
 fn whole(text: &str) -> Result<i64, String> {
@@ -154,7 +183,7 @@ mod tests {
     use crate::device::profile::{Body, Map, Template};
 
     fn write(target: Target, maps: Vec<(Arc<str>, Map)>) -> Write {
-        Write { target, maps, timeout: None, done: None }
+        Write { maps, ..Write::plain(target) }
     }
 
     fn sent(write: &Write, value: Value) -> Result<String, String> {
@@ -172,6 +201,23 @@ mod tests {
             write(Target::Frame(Template::read("PW<value>").expect("reads")), vec![("value".into(), map)]);
         assert_eq!(sent(&power, Value::Bool(true)).as_deref(), Ok("PWON"));
         assert_eq!(sent(&power, Value::Bool(false)), Err("off cannot be set; possible: on".to_owned()));
+    }
+
+    #[test]
+    fn a_scaled_number_goes_back_as_it_came() {
+        let percent = |text: &str| Write {
+            scale: Some(100.0 / 254.0),
+            ..write(Target::Frame(Template::read(text).expect("reads")), Vec::new())
+        };
+        assert_eq!(sent(&percent("<value:int>"), Value::Int(50)).as_deref(), Ok("127"));
+        assert_eq!(sent(&percent("<value:02x>"), Value::Int(33)).as_deref(), Ok("54"));
+        let fahrenheit = Write {
+            scale: Some(0.1),
+            offset: Some(-40.0),
+            ..write(Target::Frame(Template::read("<value>").expect("reads")), Vec::new())
+        };
+        assert_eq!(sent(&fahrenheit, Value::Float(21.5)).as_deref(), Ok("615"));
+        assert_eq!(sent(&fahrenheit, Value::Float(21.55)).as_deref(), Ok("615.5"));
     }
 
     #[test]

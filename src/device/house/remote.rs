@@ -22,8 +22,8 @@ pub struct Told<'a> {
     pub item: &'a str,
     /// The value as a profile spells it.
     pub text: Cow<'a, str>,
-    /// When it was read there, in milliseconds since 1970 by the clock there.
-    pub at_ms: i64,
+    /// When it was read there, in milliseconds since 1970 by the clock there; `None`: nobody knows.
+    pub at_ms: Option<i64>,
     /// How it is meant.
     pub sort: Sort,
 }
@@ -74,7 +74,7 @@ impl House {
         if let Some(Owner::Command(index, command)) = owner
             && let Some((property, value)) = self.awaited(index, command)
         {
-            self.take_far(index, property, value, now.wall_ms, false, now);
+            self.take_far(index, property, value, Some(now.wall_ms), false, now);
             let shown = self.devices.get(index).and_then(|device| device.shadow.reading(property)).cloned();
             if let Some(reading) = shown {
                 self.proof_heard(index, property, &reading.value, now);
@@ -116,7 +116,15 @@ impl House {
     }
 
     /// A reading that was made elsewhere, perhaps long ago.
-    fn take_far(&mut self, index: usize, property: usize, value: Value, at_ms: i64, old: bool, now: Now) {
+    fn take_far(
+        &mut self,
+        index: usize,
+        property: usize,
+        value: Value,
+        at_ms: Option<i64>,
+        old: bool,
+        now: Now,
+    ) {
         let Some(device) = self.devices.get_mut(index) else { return };
         let before = device.shadow.reading(property);
         let changed = before.is_some_and(|before| before.value != value);
@@ -126,7 +134,7 @@ impl House {
         state.changes = state.changes.saturating_add(u32::from(changed));
         state.read_at = Some(now.mono);
         // Clocks differ: nothing was read in the future.
-        let at_ms = Some(at_ms.min(now.wall_ms));
+        let at_ms = at_ms.map(|at_ms| at_ms.min(now.wall_ms));
         device.shadow.read(property, Reading { value: value.clone(), at_ms, stale: old, since_up: true });
         self.touch(index, false);
         if seen {

@@ -214,13 +214,14 @@ impl House {
 
     /// A live reading: is it what a command waits for?
     pub(super) fn proof_heard(&mut self, index: usize, property: usize, value: &Value, now: Now) {
-        let device = self.devices.get_mut(index);
-        let Some(running) = device.and_then(|device| device.session.running.as_mut()) else { return };
+        let Some(device) = self.devices.get_mut(index) else { return };
+        let model = device.model_arc();
+        let Some(running) = device.session.running.as_mut() else { return };
         let (true, Some(proof)) = (running.all_sent(), &running.proof) else { return };
         if proof.property != property {
             return;
         }
-        if proof.value == *value {
+        if model.properties.get(property).is_some_and(|of| of.shows(&proof.value, value)) {
             self.conclude(index, Fate::Is(Outcome::Done), now);
         } else {
             running.contrary = Some(value.clone());

@@ -121,6 +121,7 @@ impl Room {
         let text = |op: &Op| match op {
             Op::Watch { channel } => format!("watch {channel}"),
             Op::Write { channel, payload, .. } => format!("{channel} {}", String::from_utf8_lossy(payload)),
+            Op::Publish { channel, .. } => format!("publish {channel}"),
             Op::Ask { payload, .. } => format!("ask {}", String::from_utf8_lossy(payload)),
             Op::Pulse { channel, on, .. } => format!("pulse {channel} {}", on.as_millis()),
         };

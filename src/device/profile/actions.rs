@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::properties::{conditions, no_property};
 use super::transport::{Scope, wait};
-use super::typed::{fault, id, kind, map_in, names, range, value};
-use super::{Action, Arg, Clicks, DriverKind, Momentary, Property, Read, Source, Write};
-use crate::config::fault::Faults;
+use super::typed::{fault, id, kind, map_in, names, probable, range, value};
+use super::{Action, Arg, Clicks, Momentary, Property, Read, Source, Write, words};
+use crate::config::fault::{Faults, Place};
 use crate::config::yaml::{MapReader, Node};
 use crate::device::value::{Kind, Value};
 use crate::limits::{PROFILE_ITEMS, PROFILE_STEPS};
@@ -24,13 +24,13 @@ pub(super) fn actions(
     })
 }
 
-/// The named items of a section. One whose name is wrong is read for its other mistakes.
+/// The named items of a section.
 fn items<T>(
     node: Option<&Node>,
     path: &str,
     what: &str,
     faults: &mut Faults,
-    mut read: impl FnMut(Arc<str>, &Node, &str, &mut Faults) -> Option<T>,
+    mut read: impl FnMut((Arc<str>, Place), &Node, &str, &mut Faults) -> Option<T>,
 ) -> Vec<T> {
     let Some(node) = node else { return Vec::new() };
     let entries = node.entries(path, faults).unwrap_or_default();
@@ -41,22 +41,22 @@ fn items<T>(
     for (key, node) in entries.iter().take(PROFILE_ITEMS) {
         let at = format!("{path}.{}", key.text);
         let id = id(&key.text, key.place, &at, faults);
-        let item = read(id.clone().unwrap_or_default(), node, &at, faults);
-        out.extend(item.filter(|_| id.is_some()));
+        // A faulty one is kept, or whatever names it would be called wrong, too.
+        out.extend(read((id.unwrap_or_else(|| key.text.as_str().into()), key.place), node, &at, faults));
     }
     out
 }
 
 fn action(
-    id: Arc<str>,
+    (id, place): (Arc<str>, Place),
     node: &Node,
     path: &str,
     scope: &Scope<'_>,
     properties: &[Property],
     faults: &mut Faults,
 ) -> Option<Action> {
-    let mut map = MapReader::new(node, path, faults)?;
-    let name = map.text("name", faults).map_or_else(|| id.clone(), |name| name.as_str().into());
+    let mut map = MapReader::of(&words::ACTION, node, path, faults)?.standing(place);
+    let name = map.line("name", faults).map_or_else(|| id.clone(), |name| name.as_str().into());
     let sensitive = map.bool("sensitive", faults).unwrap_or(false);
     let args = map.take("args").map(|node| args(node, &map.at("args"), faults)).unwrap_or_default();
     let only_if = map
@@ -71,19 +71,25 @@ fn action(
     let expect = map.take("expect").and_then(|node| proof(node, &map.at("expect"), properties, faults));
     let min_gap = map.duration("min_gap", faults);
     map.finish(faults);
-    (!steps.is_empty()).then_some(Action { id, name, sensitive, args, only_if, steps, expect, min_gap })
+    Some(Action { id, name, sensitive, args, only_if, steps, expect, min_gap })
 }
 
 fn args(node: &Node, path: &str, faults: &mut Faults) -> Vec<Arg> {
     let mut out = Vec::new();
     for (key, node) in node.entries(path, faults).unwrap_or_default().iter().take(PROFILE_STEPS) {
         let at = format!("{path}.{}", key.text);
-        let Some(id) = id(&key.text, key.place, &at, faults) else { continue };
-        let Some(mut map) = MapReader::new(node, &at, faults) else { continue };
-        let Some(kind) = kind(&mut map, faults) else { continue };
+        let id = id(&key.text, key.place, &at, faults).unwrap_or_else(|| key.text.as_str().into());
+        let Some(map) = MapReader::of(&words::ARG, node, &at, faults) else { continue };
+        let mut map = map.standing(key.place);
+        let kind = kind(&mut map, faults).unwrap_or_else(|| probable(&mut map));
         let range = range(&mut map, &kind, faults);
         let default = map.take("default").and_then(|node| value(node, &kind, &map.at("default"), faults));
-        let _ = map.text("name", faults);
+        if let (Some((low, high)), Some(number)) = (range, default.as_ref().and_then(Value::number))
+            && !(low..=high).contains(&number)
+        {
+            map.wrong("default", format!("{number} is outside the range {low} to {high}"), None, faults);
+        }
+        let _ = map.line("name", faults);
         map.finish(faults);
         out.push(Arg { id, kind, range, default });
     }
@@ -111,16 +117,13 @@ fn proof(
     properties: &[Property],
     faults: &mut Faults,
 ) -> Option<(usize, Value, std::time::Duration)> {
-    let mut map = MapReader::new(node, path, faults)?;
-    let within = match wait(&mut map, "within", faults) {
-        Some(within) => within,
-        None => {
-            fault(node, path, "`within:` is missing: how long may it take?", faults);
-            return None;
-        }
-    };
-    let mut others = node.entries(path, faults)?.iter().filter(|(key, _)| key.text != "within");
-    let (Some((key, wanted)), None) = (others.next(), others.next()) else {
+    let mut map = MapReader::of(&words::PROOF, node, path, faults)?;
+    let within = wait(&mut map, "within", faults);
+    if map.take("within").is_none() {
+        let help = "how long may it take? `within: 20s`".to_owned();
+        faults.error(Some(node.place), path, "`within:` is missing", Some(help));
+    }
+    let [(key, wanted)] = map.others()[..] else {
         fault(node, path, "name exactly one property with its value", faults);
         return None;
     };
@@ -130,7 +133,7 @@ fn proof(
         return None;
     };
     let kind = &properties.get(index)?.kind;
-    Some((index, value(wanted, kind, &at, faults)?, within))
+    Some((index, value(wanted, kind, &at, faults)?, within?))
 }
 
 /// `events:`
@@ -145,42 +148,69 @@ pub(super) fn events(
 }
 
 fn event(
-    id: Arc<str>,
+    (id, place): (Arc<str>, Place),
     node: &Node,
     path: &str,
     scope: &Scope<'_>,
     properties: &[Property],
     faults: &mut Faults,
 ) -> Option<Momentary> {
-    let mut map = MapReader::new(node, path, faults)?;
-    let name = map.text("name", faults).map_or_else(|| id.clone(), |name| name.as_str().into());
-    let class = map.text("class", faults).map(|class| class.as_str().into());
+    let mut map = MapReader::of(&words::EVENT, node, path, faults)?.standing(place);
+    let name = map.line("name", faults).map_or_else(|| id.clone(), |name| name.as_str().into());
+    let class = map.line("class", faults).map(|class| class.as_str().into());
     let values = map.require("values", faults).and_then(|node| names(node, &map.at("values"), faults));
     let from = map.require("from", faults);
     let at = map.at("from");
     map.finish(faults);
-    let values = values?;
-    let mut map = MapReader::new(from?, &at, faults)?;
-    let clicks = map.take("clicks").map(|node| (node, clicks(node, &at, &values, faults)));
+    let sound = values.is_some();
+    let values = values.unwrap_or_else(|| Arc::from(Vec::new()));
+    let seen = from.and_then(|node| seen(node, &values, sound, &at, scope, properties, faults));
+    // A faulty one is kept, or a test that names it would be called wrong, too.
+    let seen =
+        seen.unwrap_or(Seen { from: Read::plain(Source::Item(id.clone())), clicks: None, quiet: None });
+    let Seen { from, clicks, quiet } = seen;
+    Some(Momentary { id, name, class, values: values.to_vec(), from, clicks, quiet })
+}
+
+/// What `from:` says.
+struct Seen {
+    from: Read,
+    clicks: Option<Clicks>,
+    quiet: Option<std::time::Duration>,
+}
+
+fn seen(
+    node: &Node,
+    values: &Arc<[Arc<str>]>,
+    sound: bool,
+    path: &str,
+    scope: &Scope<'_>,
+    properties: &[Property],
+    faults: &mut Faults,
+) -> Option<Seen> {
+    let mut map = MapReader::of(words::from(scope.driver), node, path, faults)?;
+    let clicks = map.take("clicks").map(|node| (node, clicks(node, path, values, faults)));
     let quiet = map.duration("quiet", faults);
-    let kind = Kind::Enum(values.clone());
-    let read = match map.take("property") {
+    // Without values every word would be called unknown.
+    let kind = if sound { Kind::Enum(values.clone()) } else { Kind::Text };
+    let from = match map.take("property") {
         Some(node) => change_of(node, &mut map, &kind, properties, faults),
-        None => scope.source_of(&mut map, &kind, faults),
+        None if scope.driver.tells() => scope.source_of(&mut map, &kind, faults),
+        None => {
+            let help = Some("for example `from: {property: running, map: {\"false\": done}}`".to_owned());
+            let message = format!("an event over {} is a change of a property", scope.driver.word());
+            faults.error(Some(map.place), path, message, help);
+            None
+        }
     };
-    if let Some((node, _)) = &clicks
-        && scope.driver != DriverKind::Gpio
-    {
-        fault(node, &map.at("clicks"), "`clicks:` are told apart on a gpio line only", faults);
-    }
     map.finish(faults);
-    let from = read?;
+    let from = from?;
     if clicks.is_none() && matches!(from.source, Source::Line { .. }) && from.map.is_none() {
         let message = "a line says true or false: give `clicks:` or a `map:` to the event's values";
-        faults.error(Some(node.place), &at, message, None);
+        faults.error(Some(node.place), path, message, None);
     }
     let clicks = clicks.map(|(_, clicks)| clicks.unwrap_or(Clicks { double: None, hold: None }));
-    Some(Momentary { id, name, class, values: values.to_vec(), from, clicks, quiet })
+    Some(Seen { from, clicks, quiet })
 }
 
 /// `from: {property: running, map: {"false": done}}`: the event is a change of a property.
@@ -197,28 +227,20 @@ fn change_of(
         no_property(&word, node.place, properties, &map.at("property"), faults);
         return None;
     };
-    Some(Read {
-        source: Source::Property(index),
-        map: Some(values?),
-        scale: None,
-        offset: None,
-        invalid: Vec::new(),
-        above: None,
-        hold: None,
-        retained: false,
-    })
+    Some(Read { map: Some(values?), retained: false, ..Read::plain(Source::Property(index)) })
 }
 
 fn clicks(node: &Node, path: &str, values: &[Arc<str>], faults: &mut Faults) -> Option<Clicks> {
     let at = format!("{path}.clicks");
-    let mut map = MapReader::new(node, &at, faults)?;
+    let mut map = MapReader::of(&words::CLICKS, node, &at, faults)?;
     let clicks = Clicks { double: wait(&mut map, "double", faults), hold: wait(&mut map, "hold", faults) };
     map.finish(faults);
     let mut needed = vec!["single"];
     needed.extend(clicks.double.map(|_| "double"));
     needed.extend(clicks.hold.map(|_| "hold"));
     for word in needed {
-        if !values.iter().any(|value| **value == *word) {
+        // Without values, that is the fault.
+        if !values.is_empty() && !values.iter().any(|value| **value == *word) {
             fault(node, &at, format!("`values:` must list `{word}`, which this can raise"), faults);
         }
     }

@@ -7,7 +7,7 @@ use sipliance_driver::Channel;
 use super::registers::Unit;
 use super::texts::{Holes, literal, template};
 use super::transport::Scope;
-use super::typed::{fault, hex_bytes, pattern, wire};
+use super::typed::{fault, hex_bytes, pattern_of_value, wire};
 use super::{Query, Read, Source, Table, Target, registers, serial};
 use crate::config::fault::Faults;
 use crate::config::yaml::MapReader;
@@ -19,8 +19,13 @@ const FILE_EVERY: Duration = Duration::from_secs(30);
 
 impl Scope<'_> {
     pub(super) fn frame_source(&self, map: &mut MapReader<'_>, faults: &mut Faults) -> Option<Source> {
-        let pattern = map.require("match", faults).and_then(|node| pattern(node, &map.at("match"), faults));
-        let hex = registers::word(map, "as", &[("text", false), ("hex", true)], faults).unwrap_or(false);
+        let found = map.take("match");
+        if found.is_none() {
+            let help = "a pattern that the frame with the value fits: `match: '^PWR=(\\d\\d)$'`".to_owned();
+            faults.error(Some(map.place), &map.path, "`match:` is missing", Some(help));
+        }
+        let pattern = found.and_then(|node| pattern_of_value(node, &map.at("match"), faults));
+        let hex = map.one_of("as", faults) == Some("hex");
         let ask = map.take("ask").and_then(|node| {
             let at = map.at("ask");
             literal(node.text(&at, faults)?, node, &at, faults)?;
@@ -30,7 +35,7 @@ impl Scope<'_> {
         let every = map.take("every");
         let at = map.at("every");
         let every = every.and_then(|node| {
-            if ask.is_none() {
+            if map.take("ask").is_none() {
                 fault(node, &at, "`every:` needs `ask:`, the query that is repeated", faults);
             }
             serial::every(node, &at, faults)
@@ -81,7 +86,7 @@ pub(super) fn obis_source(map: &mut MapReader<'_>, faults: &mut Faults) -> Optio
     let node = map.require("obis", faults)?;
     let path = map.at("obis");
     let code = node.text(&path, faults)?;
-    let field = map.int("field", 1..=16, faults).and_then(|field| usize::try_from(field).ok()).unwrap_or(1);
+    let field = map.whole("field", faults).and_then(|field| usize::try_from(field).ok()).unwrap_or(1);
     let shape = |c: char| c.is_ascii_digit() || "-:.*".contains(c);
     if !code.contains(':') || !code.chars().all(shape) {
         let help = Some("write it as in the telegram: \"1-0:1.7.0\"".to_owned());
@@ -108,10 +113,9 @@ pub(super) fn register_target(
     if let Some(like) = like.filter(|_| !spelled) {
         form = like;
     }
-    let (scale, offset) = (map.float("scale", faults), map.float("offset", faults));
-    if form.bit.is_some() {
+    if let Some(place) = map.refuse("bit") {
         let message = "a single bit of a register cannot be written: the others would be guessed";
-        faults.error(Some(map.place), &map.path, message, None);
+        faults.error(Some(place), &map.at("bit"), message, None);
         return None;
     }
     if matches!(kind, Kind::Text | Kind::Time) {
@@ -119,15 +123,8 @@ pub(super) fn register_target(
         faults.error(Some(map.place), &map.path, message, None);
         return None;
     }
-    let scale = scale.or(read.and_then(|read| read.scale)).unwrap_or(1.0);
-    if scale == 0.0 {
-        faults.error(Some(map.place), &map.at("scale"), "a scale of 0 loses every value", None);
-        return None;
-    }
     Some(Target::Register {
         channel: Channel::new(&format!("{}/{}/{address}", unit.number, table.word())),
         form,
-        scale,
-        offset: offset.or(read.and_then(|read| read.offset)).unwrap_or(0.0),
     })
 }

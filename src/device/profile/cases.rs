@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::linking::health_kind;
 use super::properties::{conditions, no_property};
-use super::typed::value;
-use super::{Model, Table};
-use crate::config::fault::{Faults, Place};
+use super::typed::{fault, value};
+use super::{Model, Online, Source, Table, words};
+use crate::config::fault::{Faults, Place, nearest};
 use crate::config::yaml::{self, Data, MapReader, Node};
 use crate::device::command::Order;
-use crate::device::value::Value;
+use crate::device::value::{Kind, Value};
+use crate::limits::{PROFILE_TESTS, TEST_TIME};
 
 /// One entry of `tests:`.
 #[derive(Clone, Debug)]
@@ -115,11 +115,21 @@ pub enum Sends {
 /// `tests:`
 pub(super) fn cases(node: &Node, model: &Model, faults: &mut Faults) -> Vec<Case> {
     let items = node.items("tests", faults).unwrap_or_default();
-    items.iter().filter_map(|(path, node)| case(node, path, model, faults)).collect()
+    if items.len() > PROFILE_TESTS {
+        fault(node, "tests", format!("at most {PROFILE_TESTS} tests are possible"), faults);
+    }
+    let cases: Vec<Case> =
+        items.iter().take(PROFILE_TESTS).filter_map(|(path, node)| case(node, path, model, faults)).collect();
+    let passes: Duration = cases.iter().map(|case| case.until).sum();
+    if passes > TEST_TIME {
+        let message = format!("the tests let more than {} pass, all together", super::spell(TEST_TIME));
+        fault(node, "tests", message, faults);
+    }
+    cases
 }
 
 fn case(node: &Node, path: &str, model: &Model, faults: &mut Faults) -> Option<Case> {
-    let mut map = MapReader::new(node, path, faults)?;
+    let mut map = MapReader::of(&words::TEST, node, path, faults)?;
     let given = map
         .take("given")
         .map(|node| conditions(node, &model.properties, &map.at("given"), faults))
@@ -130,14 +140,18 @@ fn case(node: &Node, path: &str, model: &Model, faults: &mut Faults) -> Option<C
     let expect = map.take("expect").map(|node| expect(node, &map.at("expect"), model, faults));
     let sends = map.take("sends").and_then(|node| sends(node, &map.at("sends"), faults));
     let drives = map.take("drives").and_then(|node| levels(node, &map.at("drives"), faults));
-    let refused = map.text("refused", faults);
-    map.finish(faults);
+    let refused = map.one_of("refused", faults).map(str::to_owned);
     let drives: Vec<Drive> =
         drives.unwrap_or_default().into_iter().map(|(line, levels)| Drive { line, levels }).collect();
-    let stimulus = stimulus?;
-    if expect.is_none() && sends.is_none() && drives.is_empty() && refused.is_none() {
+    if !["expect", "sends", "drives", "refused"].into_iter().any(|key| map.take(key).is_some()) {
         let message = "a test says what comes of it: `expect`, `sends`, `drives` or `refused`";
         faults.error(Some(node.place), path, message, None);
+    }
+    map.finish(faults);
+    let stimulus = stimulus?;
+    // Where a topic is misspelt above, every test of it would be called wrong, too.
+    if !faults.fatal() && expect.as_ref().is_some_and(|expect| *expect != Expect::default()) {
+        unheard(&stimulus, node, path, model, faults);
     }
     Some(Case {
         place: node.place,
@@ -150,6 +164,40 @@ fn case(node: &Node, path: &str, model: &Model, faults: &mut Faults) -> Option<C
         drives,
         refused,
     })
+}
+
+/// A message that nothing in the profile listens to has no consequence.
+fn unheard(stimulus: &Stimulus, node: &Node, path: &str, model: &Model, faults: &mut Faults) {
+    let Stimulus::Mqtt { topic, .. } = stimulus else { return };
+    let online = match &model.online {
+        Online::Topic(read) => Some(&**read),
+        _ => None,
+    };
+    let properties =
+        model.properties.iter().flat_map(|property| property.reads.iter().chain(&property.target));
+    let reads = properties.chain(model.events.iter().map(|event| &event.from)).chain(online);
+    let topics: Vec<&str> = reads
+        .filter_map(|read| match &read.source {
+            Source::Topic { channel, .. } => Some(channel.as_str()),
+            _ => None,
+        })
+        .collect();
+    if topics.contains(&topic.as_str()) || topics.is_empty() {
+        return;
+    }
+    let help = nearest(topic, topics.iter().copied()).map(|near| format!("did you mean {near}?"));
+    let message = format!("nothing in the profile listens to `{topic}`");
+    faults.error(Some(value_place(node, &["mqtt", "topic"])), &format!("{path}.mqtt.topic"), message, help);
+}
+
+fn value_place(node: &Node, keys: &[&str]) -> Place {
+    match (&node.data, keys) {
+        (Data::Map(entries), [first, rest @ ..]) => {
+            let found = entries.iter().find(|(key, _)| key.text == *first);
+            found.map_or(node.place, |(_, value)| value_place(value, rest))
+        }
+        _ => node.place,
+    }
 }
 
 /// Without `until`, a test looks right after the last thing that happens in it.
@@ -197,7 +245,8 @@ fn registers(node: &Node, path: &str, faults: &mut Faults) -> Option<Stimulus> {
     for (key, node) in node.entries(path, faults)? {
         let at = format!("{path}.{}", key.text);
         let Some(table) = Table::ALL.into_iter().find(|table| table.word() == key.text) else {
-            faults.error(Some(key.place), &at, "the tables are input, holding, coil and discrete", None);
+            let help = one_of_these(&key.text, &Table::ALL.map(Table::word));
+            faults.error(Some(key.place), &at, format!("there is no table `{}`", key.text), help);
             continue;
         };
         for (key, node) in node.entries(&at, faults)? {
@@ -253,7 +302,7 @@ fn request(node: &Node, path: &str, model: &Model, faults: &mut Faults) -> Optio
 }
 
 fn message(node: &Node, path: &str, faults: &mut Faults) -> Option<Stimulus> {
-    let mut map = MapReader::new(node, path, faults)?;
+    let mut map = MapReader::of(&words::MESSAGE, node, path, faults)?;
     let topic = map.require("topic", faults).and_then(|node| node.text(&map.at("topic"), faults));
     let payload = map.require("payload", faults).and_then(|node| node.text(&map.at("payload"), faults));
     let retained = map.bool("retained", faults).unwrap_or(false);
@@ -270,17 +319,22 @@ fn action(
 ) -> Option<Stimulus> {
     let word = node.text(path, faults)?;
     let Some(action) = model.actions.iter().find(|action| *action.id == *word) else {
-        faults.error(Some(node.place), path, format!("there is no action `{word}`"), None);
+        let names: Vec<&str> = model.actions.iter().map(|action| &*action.id).collect();
+        let help = one_of_these(&word, &names);
+        faults.error(Some(node.place), path, format!("there is no action `{word}`"), help);
         return None;
     };
     let mut given = Vec::new();
     for (key, node) in args.and_then(|node| node.entries(path, faults)).unwrap_or_default() {
         match action.args.iter().find(|arg| *arg.id == *key.text) {
             Some(arg) => {
-                given.extend(value(node, &arg.kind, path, faults).map(|value| (arg.id.clone(), value)))
+                let at = format!("{}.args.{}", path.trim_end_matches(".do"), key.text);
+                given.extend(value(node, &arg.kind, &at, faults).map(|value| (arg.id.clone(), value)))
             }
             None => {
-                faults.error(Some(key.place), path, format!("`{word}` has no argument `{}`", key.text), None)
+                let names: Vec<&str> = action.args.iter().map(|arg| &*arg.id).collect();
+                let help = one_of_these(&key.text, &names);
+                faults.error(Some(key.place), path, format!("`{word}` has no argument `{}`", key.text), help)
             }
         }
     }
@@ -313,47 +367,59 @@ fn level(word: &str) -> Option<Level> {
 
 fn expect(node: &Node, path: &str, model: &Model, faults: &mut Faults) -> Expect {
     let mut expect = Expect::default();
-    for (key, node) in node.entries(path, faults).unwrap_or_default() {
-        let at = format!("{path}.{}", key.text);
-        match key.text.as_str() {
-            "online" => {
-                expect.online =
-                    value(node, &health_kind(), &at, faults).map(|value| value.plain().as_str().into());
-            }
-            "event" => expect.event = one_event(node, &at, model, faults),
-            "changes" => {
-                for (key, node) in node.entries(&at, faults).unwrap_or_default() {
-                    let count =
-                        node.int(0..=i64::from(u32::MAX), &at, faults).and_then(|n| u32::try_from(n).ok());
-                    match model.property(&key.text) {
-                        Some(index) => expect.changes.extend(count.map(|count| (index, count))),
-                        None => no_property(&key.text, key.place, &model.properties, &at, faults),
-                    }
-                }
-            }
-            word => {
-                match model.property(word).and_then(|index| Some((index, model.properties.get(index)?))) {
-                    Some((index, property)) => {
-                        expect
-                            .values
-                            .extend(value(node, &property.kind, &at, faults).map(|value| (index, value)));
-                    }
-                    None => no_property(word, key.place, &model.properties, &at, faults),
-                }
+    let Some(mut map) = MapReader::of(&words::EXPECTED, node, path, faults) else { return expect };
+    expect.online = map.one_of("online", faults).map(Arc::from);
+    expect.event = map.take("event").and_then(|node| one_event(node, &map.at("event"), model, faults));
+    if let Some(node) = map.take("changes") {
+        let at = map.at("changes");
+        for (key, node) in node.entries(&at, faults).unwrap_or_default() {
+            let count = node.int(0..=i64::from(u32::MAX), &at, faults).and_then(|n| u32::try_from(n).ok());
+            match model.property(&key.text) {
+                Some(index) => expect.changes.extend(count.map(|count| (index, count))),
+                None => no_property(&key.text, key.place, &model.properties, &at, faults),
             }
         }
     }
+    for (key, node) in map.others() {
+        let at = map.at(&key.text);
+        match model.property(&key.text).and_then(|index| Some((index, model.properties.get(index)?))) {
+            Some((index, property)) => {
+                expect.values.extend(value(node, &property.kind, &at, faults).map(|value| (index, value)));
+            }
+            None => no_property(&key.text, key.place, &model.properties, &at, faults),
+        }
+    }
+    map.finish(faults);
     expect
 }
 
+/// Help out of names: the nearest, or all of them.
+fn one_of_these(word: &str, names: &[&str]) -> Option<String> {
+    Some(match nearest(word, names.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None if names.is_empty() => "the profile has none".to_owned(),
+        None => format!("there are {}", names.join(", ")),
+    })
+}
+
 fn one_event(node: &Node, path: &str, model: &Model, faults: &mut Faults) -> Option<(Arc<str>, Arc<str>)> {
-    let (key, node) = node.entries(path, faults)?.first()?;
-    let Some(event) = model.events.iter().find(|event| *event.id == *key.text) else {
-        faults.error(Some(key.place), path, format!("there is no event `{}`", key.text), None);
+    let [(key, node)] = node.entries(path, faults)? else {
+        fault(node, path, "name exactly one event with its value: `event: {ring: single}`", faults);
         return None;
     };
-    let word = node.text(path, faults)?;
-    Some((event.id.clone(), word.as_str().into()))
+    let at = format!("{path}.{}", key.text);
+    let Some(event) = model.events.iter().find(|event| *event.id == *key.text) else {
+        let names: Vec<&str> = model.events.iter().map(|event| &*event.id).collect();
+        let help = one_of_these(&key.text, &names);
+        faults.error(Some(key.place), &at, format!("there is no event `{}`", key.text), help);
+        return None;
+    };
+    // Without values, that is the fault.
+    if event.values.is_empty() {
+        return None;
+    }
+    let said = value(node, &Kind::Enum(event.values.clone().into()), &at, faults)?;
+    Some((event.id.clone(), said.plain().as_str().into()))
 }
 
 fn sends(node: &Node, path: &str, faults: &mut Faults) -> Option<Vec<Sends>> {
@@ -367,7 +433,7 @@ fn one_sent(node: &Node, path: &str, faults: &mut Faults) -> Option<Sends> {
     if !matches!(node.data, Data::Map(_)) {
         return node.text(path, faults).map(Sends::Bytes);
     }
-    let mut map = MapReader::new(node, path, faults)?;
+    let mut map = MapReader::of(&words::SENT, node, path, faults)?;
     let topic = map.require("topic", faults).and_then(|node| node.text(&map.at("topic"), faults));
     let json = map.take("json").map(json);
     let payload = map.text("payload", faults);

@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use super::actions::{actions, events};
 use super::cases::cases;
-use super::fill::{Home, Values, concrete, examples, fit, given, override_properties};
+use super::fill::{Home, Values, concrete, examples, fit, given, names, override_properties, placeholders};
 use super::harmless::harmless;
 use super::linking::{Shared, link, online};
 use super::properties::{phone, properties};
 use super::transport::Scope;
 use super::typed::{fault, id};
-use super::{DriverKind, LinkNeeds, Model, Param, Profile, registers};
-use crate::config::fault::{Faults, Place, nearest};
-use crate::config::yaml::{MapReader, Node};
+use super::{DriverKind, LinkNeeds, Model, Online, Param, Profile, Watched, registers, words};
+use crate::config::fault::{Faults, nearest};
+use crate::config::yaml::{Data, Key, MapReader, Node};
 
 /// What stands at the top of a profile.
 struct Head {
@@ -20,7 +20,7 @@ struct Head {
     name: Arc<str>,
     kind: Option<Arc<str>>,
     about: Option<Arc<str>>,
-    driver: DriverKind,
+    driver: Option<DriverKind>,
     params: Vec<Param>,
     discover: Option<String>,
 }
@@ -35,17 +35,20 @@ pub(super) fn profile(node: &Node, faults: &mut Faults) -> Option<Profile> {
 }
 
 fn checked(node: &Node, faults: &mut Faults) -> Option<Profile> {
-    let mut map = MapReader::new(node, "", faults)?;
+    let mut map = MapReader::of(&words::PROFILE, node, "", faults)?;
     let head = head(&mut map, faults);
     let tests = map.take("tests");
     for key in ["link", "online", "properties", "actions", "events", "phone"] {
         let _ = map.take(key);
     }
     map.finish(faults);
-    let head = head?;
+    let properties = || head_of(node, "properties").and_then(guess);
+    // What is wrong above is told; what is below is read with what was probably meant.
+    let driver = head.driver.or_else(properties)?;
+    placeholders(node, &names(node, &head.params), "", faults);
     let values = examples(&head.params);
     let tree = concrete(node, &values, None, faults);
-    let example = model(&tree, &head.id, &head.name, head.driver, "", faults)?;
+    let example = model(&tree, &head.id, &head.name, driver, "", faults)?;
     let example = Model { kind: head.kind.clone(), ..example };
     let cases = tests.map(|node| cases(node, &example, faults)).unwrap_or_default();
     Some(Profile {
@@ -61,7 +64,7 @@ fn checked(node: &Node, faults: &mut Faults) -> Option<Profile> {
     })
 }
 
-fn head(map: &mut MapReader<'_>, faults: &mut Faults) -> Option<Head> {
+fn head(map: &mut MapReader<'_>, faults: &mut Faults) -> Head {
     if let Some(node) = map.require("format", faults)
         && node.scalar().as_deref() != Some("1")
     {
@@ -69,13 +72,46 @@ fn head(map: &mut MapReader<'_>, faults: &mut Faults) -> Option<Head> {
     }
     let name_of = map.require("profile", faults);
     let id = name_of.and_then(|node| id(&node.text("profile", faults)?, node.place, "profile", faults));
-    let name = map.require("name", faults).and_then(|node| node.text("name", faults));
+    let name = map.require("name", faults).and_then(|node| node.line("name", faults));
     let kind = map.take("kind").and_then(|node| kind(node, faults));
     let about = map.text("about", faults).map(|about| about.as_str().into());
-    let driver = map.require("driver", faults).and_then(|node| driver(node, faults));
+    let driver = map.take("driver").map(|node| driver(node, faults));
+    if driver.is_none() {
+        let words: Vec<&str> = DriverKind::ALL.iter().map(|driver| driver.word()).collect();
+        let help = format!("the drivers are {}", words.join(", "));
+        faults.error(Some(map.place), "", "`driver:` is missing", Some(help));
+    }
+    let driver = driver.flatten();
     let params = map.take("params").map(|node| params(node, faults)).unwrap_or_default();
     let discover = map.take("discover").and_then(|node| discover(node, &params, driver, faults));
-    Some(Head { id: id?, name: name?.as_str().into(), kind, about, driver: driver?, params, discover })
+    let name = name.unwrap_or_default().as_str().into();
+    Head { id: id.unwrap_or_default(), name, kind, about, driver, params, discover }
+}
+
+fn head_of<'a>(node: &'a Node, key: &str) -> Option<&'a Node> {
+    let Data::Map(entries) = &node.data else { return None };
+    entries.iter().find(|(found, _)| found.text == key).map(|(_, node)| node)
+}
+
+/// The driver whose words these use, where none is named.
+fn guess(node: &Node) -> Option<DriverKind> {
+    const SIGNS: [(&str, DriverKind); 11] = [
+        ("topic", DriverKind::Mqtt),
+        ("json", DriverKind::Mqtt),
+        ("match", DriverKind::Serial),
+        ("input", DriverKind::Modbus),
+        ("holding", DriverKind::Modbus),
+        ("coil", DriverKind::Modbus),
+        ("discrete", DriverKind::Modbus),
+        ("obis", DriverKind::P1),
+        ("line", DriverKind::Gpio),
+        ("file", DriverKind::W1),
+        ("item", DriverKind::Sip),
+    ];
+    let Data::Map(entries) = &node.data else { return None };
+    let sign = |key: &Key| SIGNS.iter().find(|(sign, _)| *sign == key.text).map(|(_, driver)| *driver);
+    // Deeper than a file may be nested, this never goes.
+    entries.iter().find_map(|(key, node)| sign(key).or_else(|| guess(node)))
 }
 
 /// What kind of appliance it is; it becomes part of addresses (`d=lamp`).
@@ -89,33 +125,27 @@ fn kind(node: &Node, faults: &mut Faults) -> Option<Arc<str>> {
     None
 }
 
+/// The driver; a mistyped one counts as what was probably meant, so that the rest can be judged.
 fn driver(node: &Node, faults: &mut Faults) -> Option<DriverKind> {
     let word = node.text("driver", faults)?;
-    const ALL: [DriverKind; 7] = [
-        DriverKind::Mqtt,
-        DriverKind::Serial,
-        DriverKind::Modbus,
-        DriverKind::P1,
-        DriverKind::Gpio,
-        DriverKind::W1,
-        DriverKind::Sip,
-    ];
-    let found = ALL.into_iter().find(|driver| driver.word() == word);
-    if found.is_none() {
-        let help = match nearest(&word, ALL.iter().map(|driver| driver.word())) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => "the drivers are mqtt, serial, modbus, p1, gpio, w1 and sip".to_owned(),
-        };
-        faults.error(Some(node.place), "driver", format!("there is no driver `{word}`"), Some(help));
+    if let Some(driver) = DriverKind::of(&word) {
+        return Some(driver);
     }
-    found
+    let words = || DriverKind::ALL.iter().map(|driver| driver.word());
+    let near = nearest(&word, words());
+    let help = match near {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("the drivers are {}", words().collect::<Vec<_>>().join(", ")),
+    };
+    faults.error(Some(node.place), "driver", format!("there is no driver `{word}`"), Some(help));
+    near.and_then(DriverKind::of)
 }
 
 fn params(node: &Node, faults: &mut Faults) -> Vec<Param> {
     let mut out = Vec::new();
     for (key, node) in node.entries("params", faults).unwrap_or_default() {
         let at = format!("params.{}", key.text);
-        let Some(mut map) = MapReader::new(node, &at, faults) else { continue };
+        let Some(mut map) = MapReader::of(&words::PARAM, node, &at, faults) else { continue };
         let about = map.text("about", faults);
         let mut text = |key: &'static str, faults: &mut Faults| {
             let at = map.at(key);
@@ -124,11 +154,20 @@ fn params(node: &Node, faults: &mut Faults) -> Vec<Param> {
         };
         let (example, default) = (text("example", faults), text("default", faults));
         map.finish(faults);
-        let message = if id(&key.text, key.place, &at, faults).is_none() {
+        // One that is faulty is kept, or every placeholder of it would be called unknown.
+        let sound = id(&key.text, key.place, &at, faults).is_some();
+        let message = if !sound {
+            out.push(Param {
+                name: key.text.clone(),
+                about,
+                example: example.or(Some("1".to_owned())),
+                default,
+            });
             continue;
         } else if key.text == "value" {
             "<value> is what a property is set to and cannot be a param"
         } else if example.is_none() && default.is_none() {
+            out.push(Param { name: key.text.clone(), about, example: Some("1".to_owned()), default });
             "give an `example:` (it must be set in the home file) or a `default:`"
         } else {
             out.push(Param { name: key.text.clone(), about, example, default });
@@ -170,60 +209,60 @@ fn model(
     path: &str,
     faults: &mut Faults,
 ) -> Option<Model> {
-    let mut map = MapReader::new(tree, path, faults)?;
+    let mut map = MapReader::of(&words::PROFILE, tree, path, faults)?;
     let at = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
-    let (link, shared) = link(map.take("link"), driver, &at("link"), faults)?;
-    let lines = match &link {
-        LinkNeeds::Gpio(lines) => lines.as_slice(),
-        _ => &[],
-    };
-    let hex = matches!(&link, LinkNeeds::Serial(needs) if needs.hex);
-    let Shared { topic, unit, folder } = shared;
-    let scope = Scope { driver, topic, lines, hex, unit, folder };
+    let unlinked = tree.place_of(&["driver"]);
+    let (link, shared) = link(map.take("link"), driver, (&at("link"), unlinked), faults);
+    let Shared { topic, unit, folder, lines, hex } = shared;
+    let scope = Scope { driver, topic, lines: &lines, hex, unit, folder };
     let online = online(map.take("online"), &at("online"), &scope, faults);
     let mut properties = match map.take("properties") {
         Some(node) => properties(node, &at("properties"), &scope, faults),
         None => Vec::new(),
     };
-    if let LinkNeeds::Modbus(needs) = &link {
+    if let Some(LinkNeeds::Modbus(needs)) = &link {
         registers::join(&mut properties, needs.join);
     }
     let actions = actions(map.take("actions"), &at("actions"), &scope, &properties, faults);
     let events = events(map.take("events"), &at("events"), &scope, &properties, faults);
     let phone = phone(map.take("phone"), &at("phone"), &properties, &actions, faults);
-    if properties.is_empty() && events.is_empty() && actions.is_empty() {
+    if properties.is_empty() && events.is_empty() && actions.is_empty() && !faults.fatal() {
         fault(tree, path, "a profile needs at least one property, action or event", faults);
-        return None;
     }
     let model = Model {
         profile: id.clone(),
         name: name.clone(),
         kind: None,
         driver,
-        online: online?,
-        link,
+        online: online.unwrap_or(Online::Link),
+        // Without one there is a fault, and the model is looked at no further.
+        link: link.unwrap_or(LinkNeeds::Sip(Watched::Appliance)),
         properties,
         actions,
         events,
         phone,
     };
-    told_apart(tree.place, &model, path, faults);
-    harmless(&model, tree.place, path, faults);
+    told_apart(tree, &model, path, faults);
+    harmless(&model, tree, path, faults);
     Some(model)
 }
 
 /// One name means one thing: access rules and commands name properties, actions and events alike.
-fn told_apart(place: Place, model: &Model, path: &str, faults: &mut Faults) {
-    let mut seen: Vec<&str> = Vec::new();
-    let properties = model.properties.iter().map(|property| &*property.id);
-    let actions = model.actions.iter().map(|action| &*action.id);
-    for id in properties.chain(actions).chain(model.events.iter().map(|event| &*event.id)) {
-        if seen.contains(&id) {
-            let message =
-                format!("`{id}` is the name of two things; properties, actions and events share their names");
-            faults.error(Some(place), path, message, None);
+fn told_apart(tree: &Node, model: &Model, path: &str, faults: &mut Faults) {
+    let mut seen: Vec<(&str, &str)> = Vec::new();
+    let properties = model.properties.iter().map(|property| ("properties", &*property.id));
+    let actions = model.actions.iter().map(|action| ("actions", &*action.id));
+    let events = model.events.iter().map(|event| ("events", &*event.id));
+    for (section, id) in properties.chain(actions).chain(events) {
+        if let Some((first, _)) = seen.iter().find(|(_, known)| *known == id) {
+            let line = tree.place_of(&[first, id]).line;
+            let message = format!("`{id}` is a name under `{first}:` already, at line {line}");
+            let help =
+                "properties, actions and events share their names: one name means one thing".to_owned();
+            let at = if path.is_empty() { format!("{section}.{id}") } else { path.to_owned() };
+            faults.error(Some(tree.place_of(&[section, id])), &at, message, Some(help));
         }
-        seen.push(id);
+        seen.push((section, id));
     }
 }
 

@@ -3,8 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use sipliance_driver::Channel;
+
 use super::{Action, DriverKind, LinkNeeds, Map, Model, Online, Property, Read, Source, Target};
 use super::{Template, Watched, Write};
+use crate::device::codec::ELSEWHERE;
 use crate::device::command::ANSWER;
 
 /// What the way to the other gateway and back may take beyond what the appliance takes there: as long
@@ -37,6 +40,32 @@ impl Model {
     }
 }
 
+impl Model {
+    /// What hangs elsewhere as if it hung on a broker here: each item has a topic of its name, and
+    /// words go to a topic. A model that has a wire stays as it is.
+    #[must_use]
+    pub fn at_hand(mut self) -> Self {
+        if !matches!(self.link, LinkNeeds::Sip(_)) {
+            return self;
+        }
+        self.driver = DriverKind::Mqtt;
+        self.link = LinkNeeds::Mqtt { hello: Vec::new() };
+        let reads = self.properties.iter_mut().flat_map(|of| of.reads.iter_mut().chain(&mut of.target));
+        for read in reads.chain(self.events.iter_mut().map(|event| &mut event.from)) {
+            if let Source::Item(name) = &read.source {
+                read.source = Source::Topic { channel: Channel::new(name), pointer: None };
+            }
+        }
+        let writes = self.properties.iter_mut().filter_map(|of| of.write.as_mut());
+        for write in writes.chain(self.actions.iter_mut().flat_map(|action| &mut action.steps)) {
+            if let Target::Say(words) = &write.target {
+                write.target = Target::Topic(Channel::new(ELSEWHERE), words.clone());
+            }
+        }
+        self
+    }
+}
+
 fn move_property(property: &mut Property) {
     let own_line =
         matches!(property.reads.first().map(|read| &read.source), Some(Source::Line { output: Some(_), .. }));
@@ -54,7 +83,7 @@ fn move_property(property: &mut Property) {
 fn move_action(action: &mut Action) {
     let maps = action.steps.iter().flat_map(|step| step.maps.clone()).collect();
     let args: String = action.args.iter().map(|arg| format!(" {0}=<{0}>", arg.id)).collect();
-    let all = Write { target: Target::Say(Template::fixed("")), maps, timeout: None, done: None };
+    let all = Write { maps, ..Write::plain(Target::Say(Template::fixed(""))) };
     action.steps = vec![words(&all, &format!("{}{args}", action.id))];
     if let Some((_, _, within)) = &mut action.expect {
         *within += WAY;
@@ -68,18 +97,9 @@ fn words(old: &Write, text: &str) -> Write {
     };
     let maps = old.maps.iter().map(|(name, map)| (name.clone(), same(map))).collect();
     let template = Template::read(text).unwrap_or_else(|_| Template::fixed(text));
-    Write { target: Target::Say(template), maps, timeout: None, done: None }
+    Write { maps, ..Write::plain(Target::Say(template)) }
 }
 
 fn item(name: &Arc<str>) -> Read {
-    Read {
-        source: Source::Item(name.clone()),
-        map: None,
-        scale: None,
-        offset: None,
-        invalid: Vec::new(),
-        above: None,
-        hold: None,
-        retained: true,
-    }
+    Read::plain(Source::Item(name.clone()))
 }

@@ -183,6 +183,58 @@ fn written(value: &str, form: &str) -> Result<Data, String> {
     }
 }
 
+/// Every name that can stand between angle brackets: params, arguments of actions, `value`.
+pub(super) fn names(node: &Node, params: &[Param]) -> Vec<String> {
+    let entries = |node: &Node, wanted: &str| match &node.data {
+        Data::Map(entries) => {
+            entries.iter().find(|(key, _)| key.text == wanted).map(|(_, node)| node.clone())
+        }
+        _ => None,
+    };
+    let mut names: Vec<String> = params.iter().map(|param| param.name.clone()).collect();
+    names.push("value".to_owned());
+    if let Some(Node { data: Data::Map(actions), .. }) = entries(node, "actions") {
+        for (_, action) in &actions {
+            if let Some(Node { data: Data::Map(args), .. }) = entries(action, "args") {
+                names.extend(args.into_iter().map(|(key, _)| key.text));
+            }
+        }
+    }
+    names
+}
+
+/// `{topic}` where `<topic>` is meant, as other tools write placeholders, and `<topik>`.
+pub(super) fn placeholders(node: &Node, names: &[String], path: &str, faults: &mut Faults) {
+    let at = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
+    match &node.data {
+        Data::Text { text, .. } => {
+            if let Some(name) = names.iter().find(|name| text.contains(&format!("{{{name}}}"))) {
+                let help = format!("a placeholder is written <{name}>");
+                faults.error(Some(node.place), path, format!("`{{{name}}}` is plain text here"), Some(help));
+            }
+            let words = || names.iter().map(String::as_str);
+            for piece in pieces(text) {
+                if let Piece::Hole { name, .. } = piece
+                    && !words().any(|known| known == name)
+                    && let Some(near) = nearest(name, words())
+                {
+                    let help = format!("did you mean <{near}>?");
+                    faults.error(Some(node.place), path, format!("unknown placeholder <{name}>"), Some(help));
+                }
+            }
+        }
+        Data::List(items) => items
+            .iter()
+            .enumerate()
+            .for_each(|(index, item)| placeholders(item, names, &format!("{path}[{index}]"), faults)),
+        Data::Map(entries) => entries
+            .iter()
+            .filter(|(key, _)| !path.is_empty() || !UNTOUCHED.contains(&key.text.as_str()))
+            .for_each(|(key, value)| placeholders(value, names, &at(&key.text), faults)),
+        _ => {}
+    }
+}
+
 /// The profile's tree without the parts that are for people, params put in.
 pub(super) fn concrete(node: &Node, values: &Values, place: Option<Place>, faults: &mut Faults) -> Node {
     let Data::Map(entries) = &node.data else { return node.clone() };

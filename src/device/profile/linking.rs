@@ -9,50 +9,61 @@ use super::registers::Unit;
 use super::texts::topic;
 use super::transport::Scope;
 use super::typed::fault;
-use super::{DriverKind, LinkNeeds, Online, Source, Target, Template, Watched, Write, serial};
-use crate::config::fault::{Faults, nearest};
-use crate::config::yaml::{MapReader, Node};
+use super::{DriverKind, LinkNeeds, Online, Target, Template, Watched, Write, serial, words};
+use crate::config::fault::{Faults, Place, nearest};
+use crate::config::yaml::{Data, MapReader, Node};
 use crate::config::{GpioDirection, GpioLine, Pull};
 use crate::device::value::Kind;
 use crate::limits::PROFILE_STEPS;
 
-/// `link:`, and what it says for the reads and writes of the profile.
+/// `link:`, and what it says for the reads and writes of the profile. Where it is faulty, the rest of the
+/// profile is read all the same. `unlinked`: where the fault is when there is no `link:`.
 pub(super) fn link(
     node: Option<&Node>,
     driver: DriverKind,
-    path: &str,
+    (path, unlinked): (&str, Place),
     faults: &mut Faults,
-) -> Option<(LinkNeeds, Shared)> {
-    let shared = Shared::default();
-    match (driver, node) {
-        (DriverKind::Mqtt, None) => Some((LinkNeeds::Mqtt { hello: Vec::new() }, shared)),
-        (DriverKind::Mqtt, Some(node)) => mqtt(node, path, faults),
-        (DriverKind::Serial, Some(node)) => {
-            Some((LinkNeeds::Serial(Box::new(serial::serial(node, path, faults)?)), shared))
-        }
-        (DriverKind::P1, node) => {
-            Some((LinkNeeds::Serial(Box::new(serial::p1(node, path, faults)?)), shared))
-        }
-        (DriverKind::Modbus, node) => {
-            let (needs, unit) = serial::modbus(node, path, faults)?;
-            Some((LinkNeeds::Modbus(needs), Shared { unit: Some(unit), ..shared }))
-        }
-        (DriverKind::W1, Some(node)) => {
-            let folder = w1(node, path, faults)?;
-            Some((LinkNeeds::W1(folder.clone()), Shared { folder: Some(folder), ..shared }))
-        }
-        (DriverKind::Sip, None) => Some((LinkNeeds::Sip(Watched::Appliance), shared)),
-        (DriverKind::Sip, Some(node)) => Some((LinkNeeds::Sip(sip(node, path, faults)?), shared)),
-        (DriverKind::Gpio, Some(node)) => Some((LinkNeeds::Gpio(gpio(node, path, faults)?), shared)),
-        (DriverKind::Serial, None) => missing("serial", "at least `frame`", path, faults),
-        (DriverKind::W1, None) => missing("w1", "`device: <id>`", path, faults),
-        (DriverKind::Gpio, None) => missing("gpio", "its `lines`", path, faults),
-    }
+) -> (Option<LinkNeeds>, Shared) {
+    let mut shared = Shared { unit: Some(Unit::PLAIN), folder: Some("28-0".into()), ..Shared::default() };
+    let Some(node) = node else {
+        let wanted = match driver {
+            DriverKind::Mqtt => return (Some(LinkNeeds::Mqtt { hello: Vec::new() }), shared),
+            DriverKind::P1 => return (serial::p1(None, path, faults).map(boxed), shared),
+            DriverKind::Sip => return (Some(LinkNeeds::Sip(Watched::Appliance)), shared),
+            DriverKind::Serial => "link: {frame: {end: \"\\r\"}}",
+            DriverKind::Modbus => "link: {unit: 1}",
+            DriverKind::W1 => "link: {device: <id>}",
+            DriverKind::Gpio => "link: {lines: {relay: {pin: <pin>, direction: out, initial: inactive}}}",
+        };
+        let message = format!("a {} profile needs `link:`", driver.word());
+        faults.error(Some(unlinked), path, message, Some(format!("for example `{wanted}`")));
+        return (None, shared);
+    };
+    let link = match driver {
+        DriverKind::Mqtt => mqtt(node, path, &mut shared, faults),
+        DriverKind::Serial => serial::serial(node, path, &mut shared.hex, faults).map(boxed),
+        DriverKind::P1 => serial::p1(Some(node), path, faults).map(boxed),
+        DriverKind::Modbus => serial::modbus(node, path, faults).map(|(needs, unit)| {
+            shared.unit = Some(unit);
+            LinkNeeds::Modbus(needs)
+        }),
+        DriverKind::W1 => w1(node, path, faults).map(|folder| {
+            shared.folder = Some(folder.clone());
+            LinkNeeds::W1(folder)
+        }),
+        DriverKind::Sip => sip(node, path, faults).map(LinkNeeds::Sip),
+        DriverKind::Gpio => gpio(node, path, &mut shared.lines, faults).map(LinkNeeds::Gpio),
+    };
+    (link, shared)
+}
+
+fn boxed(needs: super::SerialNeeds) -> LinkNeeds {
+    LinkNeeds::Serial(Box::new(needs))
 }
 
 /// `event: presence`
 fn sip(node: &Node, path: &str, faults: &mut Faults) -> Option<Watched> {
-    let mut map = MapReader::new(node, path, faults)?;
+    let mut map = MapReader::of(&words::LINK_SIP, node, path, faults)?;
     let event = map.require("event", faults);
     let at = map.at("event");
     map.finish(faults);
@@ -73,11 +84,6 @@ pub(crate) fn watched(node: &Node, path: &str, faults: &mut Faults) -> Option<Wa
     found
 }
 
-fn missing<T>(driver: &str, what: &str, path: &str, faults: &mut Faults) -> Option<T> {
-    faults.error(None, path, format!("a {driver} profile needs `link:` with {what}"), None);
-    None
-}
-
 /// What `link:` says once for all reads and writes.
 #[derive(Default)]
 pub(super) struct Shared {
@@ -85,11 +91,15 @@ pub(super) struct Shared {
     pub(super) topic: Option<Channel>,
     pub(super) unit: Option<Unit>,
     pub(super) folder: Option<Arc<str>>,
+    /// Lines by name, those that are faulty among them.
+    pub(super) lines: Vec<GpioLine>,
+    /// Every text on the wire is spelled in hex.
+    pub(super) hex: bool,
 }
 
 /// `device: 28-01193a44fa5c`: a folder and nothing above it.
 fn w1(node: &Node, path: &str, faults: &mut Faults) -> Option<Arc<str>> {
-    let mut map = MapReader::new(node, path, faults)?;
+    let mut map = MapReader::of(&words::LINK_W1, node, path, faults)?;
     let device = map.require("device", faults);
     let at = map.at("device");
     map.finish(faults);
@@ -104,31 +114,26 @@ fn w1(node: &Node, path: &str, faults: &mut Faults) -> Option<Arc<str>> {
     None
 }
 
-fn mqtt(node: &Node, path: &str, faults: &mut Faults) -> Option<(LinkNeeds, Shared)> {
-    let mut map = MapReader::new(node, path, faults)?;
-    let default = map.take("topic").and_then(|node| topic(node, &map.at("topic"), faults));
+fn mqtt(node: &Node, path: &str, shared: &mut Shared, faults: &mut Faults) -> Option<LinkNeeds> {
+    let mut map = MapReader::of(&words::LINK_MQTT, node, path, faults)?;
+    shared.topic = map.take("topic").and_then(|node| topic(node, &map.at("topic"), faults));
     let mut hello = Vec::new();
     if let Some(node) = map.take("hello") {
-        for (at, item) in node.items(&map.at("hello"), faults)? {
+        for (at, item) in node.items(&map.at("hello"), faults).unwrap_or_default() {
             hello.extend(hello_write(item, &at, faults));
         }
         bounded(node, hello.len(), &map.at("hello"), faults);
     }
     map.finish(faults);
-    Some((LinkNeeds::Mqtt { hello }, Shared { topic: default, ..Shared::default() }))
+    Some(LinkNeeds::Mqtt { hello })
 }
 
 fn hello_write(node: &Node, path: &str, faults: &mut Faults) -> Option<Write> {
-    let mut map = MapReader::new(node, path, faults)?;
+    let mut map = MapReader::of(&words::HELLO, node, path, faults)?;
     let channel = map.require("topic", faults).and_then(|node| topic(node, &map.at("topic"), faults));
     let payload = map.text("payload", faults).unwrap_or_default();
     map.finish(faults);
-    Some(Write {
-        target: Target::Topic(channel?, Template::fixed(&payload)),
-        maps: Vec::new(),
-        timeout: None,
-        done: None,
-    })
+    Some(Write::plain(Target::Topic(channel?, Template::fixed(&payload))))
 }
 
 fn bounded(node: &Node, count: usize, path: &str, faults: &mut Faults) {
@@ -137,86 +142,81 @@ fn bounded(node: &Node, count: usize, path: &str, faults: &mut Faults) {
     }
 }
 
-fn gpio(node: &Node, path: &str, faults: &mut Faults) -> Option<Vec<GpioLine>> {
-    let mut map = MapReader::new(node, path, faults)?;
-    let lines = map.require("lines", faults);
+fn gpio(node: &Node, path: &str, lines: &mut Vec<GpioLine>, faults: &mut Faults) -> Option<Vec<GpioLine>> {
+    let mut map = MapReader::of(&words::LINK_GPIO, node, path, faults)?;
+    let found = map.require("lines", faults);
     let at = map.at("lines");
     map.finish(faults);
-    let entries = lines?.entries(&at, faults)?;
-    let lines: Vec<GpioLine> = entries
-        .iter()
-        .filter_map(|(key, node)| line(&key.text, node, &format!("{at}.{}", key.text), faults))
-        .collect();
-    let whole = lines.len() == entries.len();
-    for (index, line) in lines.iter().enumerate() {
-        if let Some(twin) = lines.iter().take(index).find(|other| other.pin == line.pin) {
-            let message = format!("`{}` and `{}` are the same pin {}", twin.name, line.name, line.pin);
-            faults.error(Some(node.place), &at, message, None);
+    let entries = found?.entries(&at, faults)?;
+    let mut whole = true;
+    for (key, node) in entries {
+        let at = format!("{at}.{}", key.text);
+        match line(&key.text, node, &at, faults) {
+            Some(line) => {
+                if let Some(twin) = lines.iter().find(|other| other.pin == line.pin) {
+                    let message =
+                        format!("`{}` and `{}` are the same pin {}", twin.name, line.name, line.pin);
+                    faults.error(Some(key.place), &at, message, None);
+                }
+                lines.push(line);
+            }
+            // What reads or drives it must not be called wrong, too.
+            None => {
+                whole = false;
+                lines.push(unsure(&key.text, node));
+            }
         }
     }
-    whole.then_some(lines)
+    whole.then(|| lines.clone())
+}
+
+/// A line that is faulty, as what it was probably meant to be.
+fn unsure(name: &str, node: &Node) -> GpioLine {
+    let out = match &node.data {
+        Data::Map(entries) => entries.iter().any(|(key, value)| {
+            key.text == "initial" || value.scalar().is_some_and(|word| word.starts_with('o'))
+        }),
+        _ => false,
+    };
+    let direction = if out {
+        GpioDirection::Out { initial: false, at_exit: None }
+    } else {
+        GpioDirection::In { pull: Pull::None, debounce: Duration::ZERO }
+    };
+    GpioLine { name: name.to_owned(), pin: name.to_owned(), active_low: false, direction }
 }
 
 fn line(name: &str, node: &Node, path: &str, faults: &mut Faults) -> Option<GpioLine> {
-    let mut map = MapReader::new(node, path, faults)?;
+    let mut map = MapReader::of(&words::LINE, node, path, faults)?;
     let pin = map.require("pin", faults).and_then(|node| node.text(&map.at("pin"), faults));
     let active_low = map.bool("active_low", faults).unwrap_or(false);
-    let direction = match map
-        .require("direction", faults)
-        .and_then(|node| node.text(&map.at("direction"), faults))
-        .as_deref()
-    {
-        Some("in") => input(&mut map, faults),
-        Some("out") => output(&mut map, faults),
-        Some(other) => {
-            fault(node, &map.at("direction"), format!("`{other}` is no direction; write in or out"), faults);
-            return None;
-        }
-        None => return None,
+    let _ = map.require("direction", faults);
+    let direction = match map.one_of("direction", faults)? {
+        "in" => Some(input(&mut map, faults)),
+        _ => output(&mut map, faults),
     };
     map.finish(faults);
     Some(GpioLine { name: name.to_owned(), pin: pin?, active_low, direction: direction? })
 }
 
-fn input(map: &mut MapReader<'_>, faults: &mut Faults) -> Option<GpioDirection> {
-    let pull = match map.take("pull") {
-        None => Pull::None,
-        Some(node) => match node.text(&map.at("pull"), faults)?.as_str() {
-            "up" => Pull::Up,
-            "down" => Pull::Down,
-            "none" => Pull::None,
-            other => {
-                fault(node, &map.at("pull"), format!("`{other}` is no pull; write up, down or none"), faults);
-                return None;
-            }
-        },
+fn input(map: &mut MapReader<'_>, faults: &mut Faults) -> GpioDirection {
+    let pull = match map.one_of("pull", faults) {
+        Some("up") => Pull::Up,
+        Some("down") => Pull::Down,
+        _ => Pull::None,
     };
     let debounce = map.duration("debounce", faults).unwrap_or(Duration::ZERO);
-    Some(GpioDirection::In { pull, debounce })
+    GpioDirection::In { pull, debounce }
 }
 
 fn output(map: &mut MapReader<'_>, faults: &mut Faults) -> Option<GpioDirection> {
-    let Some(initial) = map.take("initial") else {
+    let mut level = |key| Some(map.one_of(key, faults)? == "active");
+    let (initial, at_exit) = (level("initial"), level("at_exit"));
+    if map.take("initial").is_none() {
         let help = "write `initial: inactive`: the line is driven so when the gateway starts".to_owned();
         faults.error(Some(map.place), &map.path, "an output needs `initial:`", Some(help));
-        return None;
-    };
-    let initial = level(initial, &map.at("initial"), faults);
-    let at_exit = map.take("at_exit").map(|node| level(node, &map.at("at_exit"), faults));
-    Some(GpioDirection::Out { initial: initial?, at_exit: at_exit.flatten() })
-}
-
-fn level(node: &Node, path: &str, faults: &mut Faults) -> Option<bool> {
-    match node.text(path, faults)?.as_str() {
-        "active" => Some(true),
-        "inactive" => Some(false),
-        other => {
-            let help = nearest(other, ["active", "inactive"]).unwrap_or("inactive").to_owned();
-            let message = format!("`{other}` is no level; write active or inactive");
-            faults.error(Some(node.place), path, message, Some(format!("did you mean `{help}`?")));
-            None
-        }
     }
+    Some(GpioDirection::Out { initial: initial?, at_exit })
 }
 
 /// The values that `online:` maps to.
@@ -232,33 +232,43 @@ pub(super) fn online(
     faults: &mut Faults,
 ) -> Option<Online> {
     let Some(node) = node else { return Some(Online::Link) };
-    let mut map = MapReader::new(node, path, faults)?;
+    let block = if scope.driver == DriverKind::Mqtt { &words::ONLINE_MQTT } else { &words::ONLINE };
+    let mut map = MapReader::of(block, node, path, faults)?;
     let silent = map.duration("silent", faults);
-    let fails = map.int("fails", 1..=100, faults);
+    let fails = map.whole("fails", faults);
     let online = match (silent, fails, scope.driver) {
-        (Some(silent), None, _) => Online::Silent(silent),
-        (None, Some(fails), driver) if driver.asks() => Online::Fails(u32::try_from(fails).unwrap_or(3)),
-        (None, Some(_), _) => {
-            fault(node, path, "`fails:` counts unanswered queries, which this driver does not have", faults);
-            return None;
-        }
         (Some(_), Some(_), _) => {
+            map.wrong("fails", "give one of `silent` and `fails`", None, faults);
+            None
+        }
+        (Some(silent), None, _) => Some(Online::Silent(silent)),
+        (None, Some(fails), driver) if driver.asks() => {
+            Some(Online::Fails(u32::try_from(fails).unwrap_or(3)))
+        }
+        (None, Some(_), _) => {
+            let message = "`fails:` counts unanswered queries, which this driver does not have";
+            map.wrong("fails", message, Some("write `silent: 1m`".to_owned()), faults);
+            None
+        }
+        (None, None, DriverKind::Mqtt) => online_topic(&mut map, scope, faults),
+        // A faulty `silent` was told already.
+        (None, None, _) if map.is_empty() => {
             fault(node, path, "give one of `silent` and `fails`", faults);
-            return None;
+            None
         }
-        (None, None, DriverKind::Mqtt) => {
-            let read = scope.source_of(&mut map, &health_kind(), faults)?;
-            if read.map.is_none() || !matches!(read.source, Source::Topic { .. }) {
-                fault(node, path, "`map:` is missing: which texts mean online, offline or asleep?", faults);
-                return None;
-            }
-            Online::Topic(Box::new(read))
-        }
-        (None, None, _) => {
-            fault(node, path, "give one of `silent` and `fails`", faults);
-            return None;
-        }
+        (None, None, _) => None,
     };
     map.finish(faults);
-    Some(online)
+    online
+}
+
+fn online_topic(map: &mut MapReader<'_>, scope: &Scope<'_>, faults: &mut Faults) -> Option<Online> {
+    let read = scope.source_of(map, &health_kind(), faults)?;
+    if read.map.is_none() {
+        let message = "`map:` is missing: which texts mean online, offline or asleep?";
+        let help = Some("for example `map: {Online: online, Offline: offline}`".to_owned());
+        faults.error(Some(map.place), &map.path, message, help);
+        return None;
+    }
+    Some(Online::Topic(Box::new(read)))
 }

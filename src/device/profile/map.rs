@@ -8,12 +8,23 @@ use crate::device::value::Value;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Map {
     pairs: Vec<(Arc<str>, Value)>,
+    torn: bool,
 }
 
 impl Map {
     /// A map of these pairs.
     pub fn new(pairs: Vec<(Arc<str>, Value)>) -> Self {
-        Self { pairs }
+        Self { pairs, torn: false }
+    }
+
+    /// The same, where some pairs were faulty and are left out.
+    pub(super) fn torn(self, torn: bool) -> Self {
+        Self { torn, ..self }
+    }
+
+    /// Whether nothing was left out.
+    pub(super) fn is_whole(&self) -> bool {
+        !self.torn
     }
 
     /// The value of a wire text.
@@ -24,6 +35,11 @@ impl Map {
     /// The first wire text of a value.
     pub fn wire(&self, value: &Value) -> Option<&Arc<str>> {
         self.pairs.iter().find(|(_, candidate)| candidate == value).map(|(text, _)| text)
+    }
+
+    /// Every wire text with its value.
+    pub fn pairs(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.pairs.iter().map(|(text, value)| (&**text, value))
     }
 
     /// The values that have a wire text.

@@ -11,7 +11,7 @@ use super::{Body, DriverKind, Form, LinkNeeds, Map, Query, Registers, Template};
 use crate::device::value::{Kind, Value};
 
 /// A profile made concrete for one device.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Model {
     /// Id of the profile.
     pub profile: Arc<str>,
@@ -39,6 +39,31 @@ impl Model {
     /// The index of a property.
     pub fn property(&self, id: &str) -> Option<usize> {
         self.properties.iter().position(|property| &*property.id == id)
+    }
+
+    /// Every MQTT topic that it is heard on or written to.
+    pub fn topics(&self) -> impl Iterator<Item = &Channel> {
+        let online = match &self.online {
+            Online::Topic(read) => Some(&**read),
+            Online::Link | Online::Silent(_) | Online::Fails(_) => None,
+        };
+        let reads = self.properties.iter().flat_map(|of| of.reads.iter().chain(&of.target));
+        let reads = reads.chain(online).chain(self.events.iter().map(|event| &event.from));
+        let writes = self.properties.iter().filter_map(|of| of.write.as_ref());
+        let writes = writes.chain(self.actions.iter().flat_map(|action| &action.steps));
+        let hello = match &self.link {
+            LinkNeeds::Mqtt { hello } => hello.as_slice(),
+            _ => &[],
+        };
+        let heard = reads.filter_map(|read| match &read.source {
+            Source::Topic { channel, .. } => Some(channel),
+            _ => None,
+        });
+        let written = writes.chain(hello).filter_map(|write| match &write.target {
+            Target::Topic(channel, _) | Target::Json(channel, _) => Some(channel),
+            _ => None,
+        });
+        heard.chain(written)
     }
 
     /// The property that a phone works with: the lamp's, else the first that is settable, else the first.
@@ -116,6 +141,17 @@ pub struct Property {
     pub settle: Option<Duration>,
 }
 
+impl Property {
+    /// Whether a reading shows what was commanded. A number comes back as the device can hold it: in whole
+    /// steps of its scale, or as a float of 32 bits; and what people see as the same is the same.
+    pub fn shows(&self, wanted: &Value, seen: &Value) -> bool {
+        let (Some(a), Some(b)) = (wanted.number(), seen.number()) else { return wanted == seen };
+        let grain = self.write.as_ref().and_then(|write| write.scale).map_or(0.0, |scale| scale.abs() / 2.0);
+        let digits = self.decimals.map_or(0.0, |digits| 0.5 * 10f64.powi(-i32::from(digits)));
+        (a - b).abs() <= grain.max(digits).max(a.abs() * 1e-6)
+    }
+}
+
 /// When a change is worth a report.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Notify {
@@ -146,6 +182,22 @@ pub struct Read {
     pub hold: Option<Duration>,
     /// Whether retained copies count.
     pub retained: bool,
+}
+
+impl Read {
+    /// One that takes what `source` gives as it is.
+    pub fn plain(source: Source) -> Self {
+        Self {
+            source,
+            map: None,
+            scale: None,
+            offset: None,
+            invalid: Vec::new(),
+            above: None,
+            hold: None,
+            retained: true,
+        }
+    }
 }
 
 /// Where a value comes from.
@@ -221,10 +273,21 @@ pub struct Write {
     pub target: Target,
     /// Value to wire text per placeholder (`value`, or an argument's name).
     pub maps: Vec<(Arc<str>, Map)>,
+    /// A number that is set is divided by this, after `offset` was taken off: a `read:` backwards.
+    pub scale: Option<f64>,
+    /// See `scale`.
+    pub offset: Option<f64>,
     /// Wait this long for the device's reply (serial).
     pub timeout: Option<Duration>,
     /// The reply that means done (serial).
     pub done: Option<Regex>,
+}
+
+impl Write {
+    /// One that says what `target` says and nothing more.
+    pub fn plain(target: Target) -> Self {
+        Self { target, maps: Vec::new(), scale: None, offset: None, timeout: None, done: None }
+    }
 }
 
 /// What is sent where.
@@ -244,10 +307,6 @@ pub enum Target {
         channel: Channel,
         /// How the value becomes words.
         form: Form,
-        /// The value is divided by this.
-        scale: f64,
-        /// After this was taken off.
-        offset: f64,
     },
     /// A level on a GPIO line.
     Line(Channel),

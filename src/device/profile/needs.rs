@@ -30,6 +30,15 @@ pub enum DriverKind {
 }
 
 impl DriverKind {
+    /// All of them.
+    pub const ALL: [Self; 7] =
+        [Self::Mqtt, Self::Serial, Self::Modbus, Self::P1, Self::Gpio, Self::W1, Self::Sip];
+
+    /// The driver of a word.
+    pub fn of(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|driver| driver.word() == word)
+    }
+
     /// The word in a profile.
     pub fn word(self) -> &'static str {
         match self {
@@ -41,6 +50,11 @@ impl DriverKind {
             Self::W1 => "w1",
             Self::Sip => "sip",
         }
+    }
+
+    /// Whether it tells of moments by itself; elsewhere an event is a change of a property.
+    pub fn tells(self) -> bool {
+        matches!(self, Self::Mqtt | Self::Serial | Self::Gpio | Self::Sip)
     }
 
     /// Whether one thing is said at a time, and answered.

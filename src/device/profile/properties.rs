@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::transport::{Scope, wait};
-use super::typed::{fault, id, kind, range, value};
-use super::{Category, LampRule, Notify, Phone, Property, Source};
-use crate::config::fault::{Faults, nearest};
+use super::typed::{fault, id, kind, probable, range, value};
+use super::{Category, LampRule, Notify, Phone, Property, Source, words};
+use crate::config::fault::{Faults, Place, nearest};
 use crate::config::yaml::{Data, MapReader, Node};
 use crate::device::value::{Kind, Value};
 use crate::limits::PROFILE_ITEMS;
@@ -21,8 +21,9 @@ pub(super) fn properties(node: &Node, path: &str, scope: &Scope<'_>, faults: &mu
     for (key, node) in entries.iter().take(PROFILE_ITEMS) {
         let at = format!("{path}.{}", key.text);
         let id = id(&key.text, key.place, &at, faults);
-        if let Some((property, guard)) = property(id.unwrap_or_else(|| "?".into()), node, &at, scope, faults)
-        {
+        // A faulty one is kept, or whatever names it would be called wrong, too.
+        let id = id.unwrap_or_else(|| key.text.as_str().into());
+        if let Some((property, guard)) = property((id, key.place), node, &at, scope, faults) {
             out.push(property);
             guards.push(guard.map(|node| (node, format!("{at}.only_if"))));
         }
@@ -38,41 +39,34 @@ pub(super) fn properties(node: &Node, path: &str, scope: &Scope<'_>, faults: &mu
 }
 
 fn property<'a>(
-    id: Arc<str>,
+    (id, place): (Arc<str>, Place),
     node: &'a Node,
     path: &str,
     scope: &Scope<'_>,
     faults: &mut Faults,
 ) -> Option<(Property, Option<&'a Node>)> {
-    let mut map = MapReader::new(node, path, faults)?;
-    let kind = kind(&mut map, faults);
-    // Without a type nothing below can be judged; the keys still count as known.
-    let sure = kind.clone().unwrap_or(Kind::Text);
-    let name = map.text("name", faults).map_or_else(|| id.clone(), |name| name.as_str().into());
+    let mut map = MapReader::of(&words::PROPERTY, node, path, faults)?.standing(place);
+    let sure = kind(&mut map, faults).unwrap_or_else(|| probable(&mut map));
+    let name = map.line("name", faults).map_or_else(|| id.clone(), |name| name.as_str().into());
     let reads = match map.require("read", faults) {
         Some(node) => scope.reads(node, &sure, &map.at("read"), faults),
         None => Vec::new(),
     };
     let target = map.take("target").and_then(|node| scope.read(node, &sure, &map.at("target"), faults));
-    let mut write =
-        map.take("write").and_then(|node| scope.write(node, &sure, &reads, &map.at("write"), faults));
-    if let Some(write) = &mut write
-        && write.maps.is_empty()
-        && let Some(back) = reads.first().and_then(|read| read.map.clone())
-    {
-        write.maps.push(("value".into(), back));
-    }
+    let write = map.take("write");
     let settable = write.is_some();
+    let write = write.and_then(|node| scope.write(node, &sure, &reads, &map.at("write"), faults));
     let (guard, gap) = settable_keys(&mut map, settable, faults);
     let confirm = confirm(&mut map, settable, faults);
+    let range = range(&mut map, &sure, faults);
     let property = Property {
         id,
         name,
-        unit: map.text("unit", faults).map(|unit| unit.as_str().into()),
+        unit: unit(&mut map, &sure, faults),
         decimals: decimals(&mut map, &sure, faults),
-        range: range(&mut map, &sure, faults),
-        step: step(&mut map, faults),
-        class: map.text("class", faults).map(|class| class.as_str().into()),
+        range,
+        step: step(&mut map, &sure, faults),
+        class: map.line("class", faults).map(|class| class.as_str().into()),
         category: category(&mut map, faults),
         sensitive: map.bool("sensitive", faults).unwrap_or(false),
         reads,
@@ -88,7 +82,46 @@ fn property<'a>(
     };
     restore(&mut map, &property, faults);
     map.finish(faults);
-    (kind.is_some() && !property.reads.is_empty()).then_some((property, guard))
+    Some((property, guard))
+}
+
+/// How people write units, and how they are written here.
+const UNITS: [(&str, &str); 14] = [
+    ("c", "°C"),
+    ("degc", "°C"),
+    ("deg c", "°C"),
+    ("celsius", "°C"),
+    ("f", "°F"),
+    ("percent", "%"),
+    ("watt", "W"),
+    ("watts", "W"),
+    ("volt", "V"),
+    ("ampere", "A"),
+    ("m3", "m³"),
+    ("m^3", "m³"),
+    ("kw/h", "kWh"),
+    ("kw", "kW"),
+];
+/// Units that differ from another spelling by case alone.
+const SPELLED: [&str; 22] = [
+    "W", "kW", "VA", "kVA", "var", "Wh", "kWh", "MWh", "V", "mV", "A", "mA", "Hz", "°C", "°F", "lx", "hPa",
+    "ppm", "dBm", "dB", "rpm", "min",
+];
+
+fn unit(map: &mut MapReader<'_>, kind: &Kind, faults: &mut Faults) -> Option<Arc<str>> {
+    let unit = map.line("unit", faults)?;
+    if !matches!(kind, Kind::Int | Kind::Float) {
+        map.wrong("unit", format!("a unit belongs to int or float, not to {}", kind.word()), None, faults);
+    }
+    let lower = unit.to_lowercase();
+    let meant =
+        UNITS.iter().find(|(other, right)| *other == lower && *right != unit).map(|(_, right)| *right);
+    let same = || SPELLED.iter().find(|right| right.to_lowercase() == lower).copied();
+    let sure = SPELLED.contains(&unit.as_str());
+    if let Some(meant) = meant.or_else(same).filter(|_| !sure) {
+        map.warn("unit", format!("is `{unit}` the unit `{meant}`?"), Some(format!("write {meant}")), faults);
+    }
+    Some(unit.as_str().into())
 }
 
 /// `only_if` and `min_gap`, which mean something only where there is a `write`.
@@ -99,59 +132,57 @@ fn settable_keys<'a>(
 ) -> (Option<&'a Node>, Option<std::time::Duration>) {
     let guard = map.take("only_if");
     let gap = map.duration("min_gap", faults);
-    if !settable && let Some(node) = guard {
-        fault(node, &map.at("only_if"), "`only_if:` means nothing without `write:`", faults);
+    for (key, there) in [("only_if", guard.is_some()), ("min_gap", gap.is_some())] {
+        if there && !settable {
+            map.wrong(key, format!("`{key}:` means nothing without `write:`"), None, faults);
+        }
     }
     (guard, gap)
 }
 
 fn confirm(map: &mut MapReader<'_>, settable: bool, faults: &mut Faults) -> Option<std::time::Duration> {
     let confirm = wait(map, "confirm", faults);
-    if confirm.is_some() && !settable {
-        let at = map.at("confirm");
-        faults.error(Some(map.place), &at, "`confirm:` means nothing without `write:`", None);
+    if map.take("confirm").is_some() && !settable {
+        map.wrong("confirm", "`confirm:` means nothing without `write:`", None, faults);
     }
     confirm
 }
 
 fn decimals(map: &mut MapReader<'_>, kind: &Kind, faults: &mut Faults) -> Option<u8> {
-    let digits = map.int("decimals", 0..=9, faults)?;
+    let digits = map.whole("decimals", faults)?;
     if *kind != Kind::Float {
-        let message = format!("`decimals:` belongs to float, not to {}", kind.word());
-        faults.error(Some(map.place), &map.at("decimals"), message, None);
+        map.wrong("decimals", format!("`decimals:` belongs to float, not to {}", kind.word()), None, faults);
     }
     u8::try_from(digits).ok()
 }
 
-fn step(map: &mut MapReader<'_>, faults: &mut Faults) -> Option<f64> {
+fn step(map: &mut MapReader<'_>, kind: &Kind, faults: &mut Faults) -> Option<f64> {
     let step = map.float("step", faults)?;
-    if step <= 0.0 {
-        faults.error(Some(map.place), &map.at("step"), "a step is larger than 0", None);
-        return None;
+    if !matches!(kind, Kind::Int | Kind::Float) {
+        map.wrong("step", format!("a step belongs to int or float, not to {}", kind.word()), None, faults);
+    } else if step <= 0.0 {
+        map.wrong("step", "a step is larger than 0", None, faults);
+    } else {
+        return Some(step);
     }
-    Some(step)
+    None
 }
 
 fn category(map: &mut MapReader<'_>, faults: &mut Faults) -> Category {
-    match map.text("category", faults).as_deref() {
-        None | Some("main") => Category::Main,
+    match map.one_of("category", faults) {
         Some("diagnostic") => Category::Diagnostic,
         Some("config") => Category::Config,
-        Some(other) => {
-            let message = format!("`{other}` is no category; write main, diagnostic or config");
-            faults.error(Some(map.place), &map.at("category"), message, None);
-            Category::Main
-        }
+        _ => Category::Main,
     }
 }
 
 fn notify(map: &mut MapReader<'_>, kind: &Kind, faults: &mut Faults) -> Notify {
     let at = map.at("notify");
     let Some(node) = map.take("notify") else { return Notify::default() };
-    let Some(mut map) = MapReader::new(node, &at, faults) else { return Notify::default() };
+    let Some(mut map) = MapReader::of(&words::NOTIFY, node, &at, faults) else { return Notify::default() };
     let min_change = map.float("min_change", faults);
     if min_change.is_some() && !matches!(kind, Kind::Int | Kind::Float) {
-        fault(node, &map.at("min_change"), format!("a change of {} has no size", kind.word()), faults);
+        map.wrong("min_change", format!("a change of {} has no size", kind.word()), None, faults);
     }
     let notify = Notify {
         min_change,
@@ -199,14 +230,18 @@ pub(super) fn conditions(
 
 pub(super) fn no_property(
     word: &str,
-    place: crate::config::fault::Place,
+    place: Place,
     properties: &[Property],
     path: &str,
     faults: &mut Faults,
 ) {
-    let help = nearest(word, properties.iter().map(|property| &*property.id))
-        .map(|near| format!("did you mean `{near}`?"));
-    faults.error(Some(place), path, format!("there is no property `{word}`"), help);
+    let names = || properties.iter().map(|property| &*property.id);
+    let help = match nearest(word, names()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None if properties.is_empty() => "the profile has none".to_owned(),
+        None => format!("there are {}", names().collect::<Vec<_>>().join(", ")),
+    };
+    faults.error(Some(place), path, format!("there is no property `{word}`"), Some(help));
 }
 
 /// `phone:`
@@ -217,7 +252,7 @@ pub(super) fn phone(
     actions: &[super::Action],
     faults: &mut Faults,
 ) -> Phone {
-    let Some(mut map) = node.and_then(|node| MapReader::new(node, path, faults)) else {
+    let Some(mut map) = node.and_then(|node| MapReader::of(&words::PHONE, node, path, faults)) else {
         return Phone::default();
     };
     let lit_when = map.take("lit_when");

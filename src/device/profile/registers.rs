@@ -7,7 +7,7 @@ use sipliance_driver::Channel;
 
 use super::typed::fault;
 use super::{Property, Query, Read, Source};
-use crate::config::fault::{Faults, nearest};
+use crate::config::fault::Faults;
 use crate::config::yaml::{Data, MapReader, Node};
 
 /// The four tables of a unit.
@@ -82,7 +82,7 @@ pub enum Number {
 }
 
 impl Number {
-    const WORDS: [(&'static str, Self); 9] = [
+    pub(super) const WORDS: [(&'static str, Self); 9] = [
         ("bool", Self::Bool),
         ("u16", Self::U16),
         ("i16", Self::I16),
@@ -119,7 +119,7 @@ pub enum Order {
 }
 
 impl Order {
-    const WORDS: [(&'static str, Self); 4] =
+    pub(super) const WORDS: [(&'static str, Self); 4] =
         [("ABCD", Self::Abcd), ("CDAB", Self::Cdab), ("BADC", Self::Badc), ("DCBA", Self::Dcba)];
 
     /// Puts wire bytes into the order ABCD, or back.
@@ -196,6 +196,11 @@ pub(super) struct Unit {
     pub(super) order: Order,
 }
 
+impl Unit {
+    /// For reading on where the link is faulty.
+    pub(super) const PLAIN: Self = Self { number: 1, order: Order::Abcd };
+}
+
 /// How often registers are read where nothing is said.
 const EVERY: Duration = Duration::from_secs(10);
 
@@ -229,7 +234,7 @@ pub(super) fn place(
                 fault(node, &map.at(table.word()), "give one address", faults);
                 return None;
             }
-            found = Some((*table, address(node, *table, &map.at(table.word()), faults)?));
+            found = Some((*table, address(node, *table, &map.at(table.word()), faults)));
         }
     }
     let Some((table, address)) = found else {
@@ -238,14 +243,20 @@ pub(super) fn place(
         faults.error(Some(map.place), &map.path, "the address is missing", help);
         return None;
     };
-    let number = word(map, "as", &Number::WORDS, faults);
-    let order = word(map, "order", &Order::WORDS, faults);
-    let bit = map.int("bit", 0..=15, faults).and_then(|bit| u8::try_from(bit).ok());
+    let number = map.one_of("as", faults).and_then(|word| value_of(word, &Number::WORDS));
+    let order = order(map, faults);
+    let bit = map.whole("bit", faults).and_then(|bit| u8::try_from(bit).ok());
     if table.bits() && (number.is_some_and(|number| number != Number::Bool) || bit.is_some()) {
         let message = format!("{} holds single bits: leave `as` and `bit` out", table.word());
         faults.error(Some(map.place), &map.path, message, None);
         return None;
     }
+    // A faulty one was told; what it would make of the rest is unknown.
+    let faulty = |key: &'static str, found: bool, map: &mut MapReader<'_>| !found && map.take(key).is_some();
+    if faulty("as", number.is_some(), map) || faulty("bit", bit.is_some(), map) {
+        return None;
+    }
+    let address = address?;
     let spelled = number.is_some() || order.is_some() || bit.is_some();
     let usual = if table.bits() || bit.is_some() { Number::Bool } else { Number::U16 };
     let number = number.unwrap_or(usual);
@@ -272,31 +283,14 @@ fn address(node: &Node, table: Table, path: &str, faults: &mut Faults) -> Option
     u16::try_from(number).ok()
 }
 
-/// One of a few words.
-pub(super) fn word<T: Copy>(
-    map: &mut MapReader<'_>,
-    key: &'static str,
-    words: &[(&str, T)],
-    faults: &mut Faults,
-) -> Option<T> {
-    let node = map.take(key)?;
-    let path = map.at(key);
-    let text = node.text(&path, faults)?;
-    let found = words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
-    if found.is_none() {
-        let all = || words.iter().map(|(word, _)| *word);
-        let help = match nearest(&text, all()) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => format!("use one of {}", all().collect::<Vec<_>>().join(", ")),
-        };
-        faults.error(Some(node.place), &path, format!("`{text}` is unknown here"), Some(help));
-    }
-    found
+/// What one of a few words means.
+pub(super) fn value_of<T: Copy>(word: &str, words: &[(&str, T)]) -> Option<T> {
+    words.iter().find(|(known, _)| *known == word).map(|(_, value)| *value)
 }
 
-/// `order:` of the link.
+/// `order:`
 pub(super) fn order(map: &mut MapReader<'_>, faults: &mut Faults) -> Option<Order> {
-    word(map, "order", &Order::WORDS, faults)
+    map.one_of("order", faults).and_then(|word| value_of(word, &Order::WORDS))
 }
 
 /// Makes one request of readings that are near each other and equally often.

@@ -6,9 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use sipliance_driver::{Checksum, Cut, Framing, Wake};
 
-use super::registers::{Order, Unit, order};
+use super::registers::{Order, Unit, order, value_of};
 use super::typed::{fault, hex_bytes, pattern, wire};
-use super::{ModbusNeeds, SerialNeeds};
+use super::{ModbusNeeds, SerialNeeds, words};
 use crate::config::SerialSettings;
 use crate::config::fault::Faults;
 use crate::config::yaml::{MapReader, Node};
@@ -21,16 +21,19 @@ const GAP: Duration = Duration::from_millis(100);
 const WAKE_WAIT: Duration = Duration::from_millis(100);
 
 /// `link:` of a serial profile.
-pub(super) fn serial(node: &Node, path: &str, faults: &mut Faults) -> Option<SerialNeeds> {
-    let mut map = MapReader::new(node, path, faults)?;
-    let hex = encoding(&mut map, faults);
+///
+/// `hex` is told even where the rest is faulty: how texts are spelled.
+pub(super) fn serial(node: &Node, path: &str, hex: &mut bool, faults: &mut Faults) -> Option<SerialNeeds> {
+    let mut map = MapReader::of(&words::LINK_SERIAL, node, path, faults)?;
+    *hex = map.one_of("encoding", faults) == Some("hex");
+    let hex = *hex;
     let (baud, format) = line(&mut map, faults);
     let frame = map.require("frame", faults).and_then(|node| frame(node, hex, &map.at("frame"), faults));
-    let checksum = super::registers::word(&mut map, "checksum", &Checksum::WORDS, faults);
+    let checksum = map.one_of("checksum", faults).and_then(|word| value_of(word, &Checksum::WORDS));
     let trim = bytes_of(&mut map, "trim", hex, faults).unwrap_or_default();
     let gap = map.duration("gap", faults).unwrap_or(Duration::ZERO);
     let timeout = map.duration("timeout", faults).unwrap_or(Duration::from_secs(1));
-    let retries = map.int("retries", 0..=10, faults).unwrap_or(0);
+    let retries = map.whole("retries", faults).unwrap_or(0);
     let echo = map.bool("echo", faults).unwrap_or(false);
     let wake = map.take("wake").and_then(|node| wake(node, hex, &map.at("wake"), faults));
     let hello = hello(&mut map, hex, faults);
@@ -50,14 +53,9 @@ pub(super) fn serial(node: &Node, path: &str, faults: &mut Faults) -> Option<Ser
     Some(SerialNeeds { settings, hello, fault: refused, retries: u32::try_from(retries).unwrap_or(0), hex })
 }
 
-/// `encoding: hex` spells every text of the profile in hex.
-fn encoding(map: &mut MapReader<'_>, faults: &mut Faults) -> bool {
-    super::registers::word(map, "encoding", &[("text", false), ("hex", true)], faults).unwrap_or(false)
-}
-
 /// `baud:` and `format:`.
 fn line(map: &mut MapReader<'_>, faults: &mut Faults) -> (u32, String) {
-    let baud = map.int("baud", 50..=4_000_000, faults).and_then(|baud| u32::try_from(baud).ok());
+    let baud = map.whole("baud", faults).and_then(|baud| u32::try_from(baud).ok());
     let format = map.take("format").and_then(|node| format_word(node, &map.at("format"), faults));
     (baud.unwrap_or(9600), format.unwrap_or_else(|| "8N1".to_owned()))
 }
@@ -99,7 +97,7 @@ fn hello(map: &mut MapReader<'_>, hex: bool, faults: &mut Faults) -> Vec<Bytes> 
 
 /// `wake: {send: "\r", after: 30s, wait: 100ms}`
 fn wake(node: &Node, hex: bool, path: &str, faults: &mut Faults) -> Option<Wake> {
-    let mut map = MapReader::new(node, path, faults)?;
+    let mut map = MapReader::of(&words::WAKE, node, path, faults)?;
     let send = map.require("send", faults).and_then(|node| said(node, hex, &map.at("send"), faults));
     let after = map.duration("after", faults).unwrap_or(Duration::ZERO);
     let wait = super::transport::wait(&mut map, "wait", faults).unwrap_or(WAKE_WAIT);
@@ -109,25 +107,29 @@ fn wake(node: &Node, hex: bool, path: &str, faults: &mut Faults) -> Option<Wake>
 
 /// Where a frame ends, what is added to one that is sent, and how long one may be.
 fn frame(node: &Node, hex: bool, path: &str, faults: &mut Faults) -> Option<(Cut, Vec<u8>, usize)> {
-    let mut map = MapReader::new(node, path, faults)?;
+    let mut map = MapReader::of(&words::FRAME, node, path, faults)?;
     let end = bytes_of(&mut map, "end", hex, faults);
     let send_end = bytes_of(&mut map, "send_end", hex, faults);
     let size = |number: Option<i64>| number.and_then(|number| usize::try_from(number).ok());
-    let max = size(map.int("max", 1..=65_536, faults)).unwrap_or(1024);
-    let length = size(map.int("length", 1..=65_536, faults));
-    let at = size(map.int("length_at", 0..=255, faults));
-    let width = size(map.int("length_size", 1..=2, faults));
-    let adds = size(map.int("length_adds", 0..=255, faults));
+    let max = size(map.whole("max", faults)).unwrap_or(1024);
+    let length = size(map.whole("length", faults));
+    let at = size(map.whole("length_at", faults));
+    let width = size(map.whole("length_size", faults));
+    let adds = size(map.whole("length_adds", faults));
     let gap = map.duration("gap", faults);
-    map.finish(faults);
-    if at.is_none() && (width.is_some() || adds.is_some()) {
+    // A faulty one was told.
+    let there = ["end", "length", "length_at", "gap"].into_iter().any(|key| map.take(key).is_some());
+    if map.take("length_at").is_none() && (width.is_some() || adds.is_some()) {
         fault(
             node,
             path,
             "`length_size` and `length_adds` need `length_at`, the place of the length",
             faults,
         );
+        map.finish(faults);
+        return None;
     }
+    map.finish(faults);
     let cut = match (end, length, at, gap) {
         (Some(end), None, None, None) if !end.is_empty() => Cut::End(end),
         (None, Some(length), None, gap) => Cut::Length { length, gap: gap.unwrap_or(GAP) },
@@ -139,6 +141,7 @@ fn frame(node: &Node, hex: bool, path: &str, faults: &mut Faults) -> Option<(Cut
             fault(node, path, "`end:` cannot be empty: it tells where a frame ends", faults);
             return None;
         }
+        (None, None, None, None) if there => return None,
         _ => {
             let message = "one of `end`, `length`, `length_at` and `gap` tells where a frame ends";
             fault(node, path, message, faults);
@@ -160,15 +163,9 @@ fn frame(node: &Node, hex: bool, path: &str, faults: &mut Faults) -> Option<(Cut
 pub(super) fn p1(node: Option<&Node>, path: &str, faults: &mut Faults) -> Option<SerialNeeds> {
     let (mut baud, mut format, mut checked) = (115_200, "8N1".to_owned(), true);
     if let Some(node) = node {
-        let mut map = MapReader::new(node, path, faults)?;
-        let words = [("required", true), ("none", false)];
-        checked = super::registers::word(&mut map, "checksum", &words, faults).unwrap_or(true);
-        if let Some(node) = map.take("baud") {
-            baud = node
-                .int(50..=4_000_000, &map.at("baud"), faults)
-                .and_then(|baud| u32::try_from(baud).ok())
-                .unwrap_or(baud);
-        }
+        let mut map = MapReader::of(&words::LINK_P1, node, path, faults)?;
+        checked = map.one_of("checksum", faults) != Some("none");
+        baud = map.whole("baud", faults).and_then(|baud| u32::try_from(baud).ok()).unwrap_or(baud);
         if let Some(node) = map.take("format") {
             format = format_word(node, &map.at("format"), faults).unwrap_or(format);
         }
@@ -194,19 +191,15 @@ pub(super) fn p1(node: Option<&Node>, path: &str, faults: &mut Faults) -> Option
 }
 
 /// `link:` of a Modbus unit, and what all its values share.
-pub(super) fn modbus(node: Option<&Node>, path: &str, faults: &mut Faults) -> Option<(ModbusNeeds, Unit)> {
-    let Some(node) = node else {
-        faults.error(None, path, "a modbus profile needs `link:` with at least `unit`", None);
-        return None;
-    };
-    let mut map = MapReader::new(node, path, faults)?;
+pub(super) fn modbus(node: &Node, path: &str, faults: &mut Faults) -> Option<(ModbusNeeds, Unit)> {
+    let mut map = MapReader::of(&words::LINK_MODBUS, node, path, faults)?;
     let unit = map.require("unit", faults).and_then(|node| unit_number(node, &map.at("unit"), faults));
     let (baud, format) = line(&mut map, faults);
     let order = order(&mut map, faults).unwrap_or(Order::Abcd);
     let gap = map.duration("gap", faults).unwrap_or(Duration::from_millis(20));
     let timeout = super::transport::wait(&mut map, "timeout", faults).unwrap_or(Duration::from_secs(1));
-    let retries = map.int("retries", 0..=5, faults).and_then(|n| u32::try_from(n).ok()).unwrap_or(1);
-    let join = map.int("join", 0..=100, faults).and_then(|n| u16::try_from(n).ok()).unwrap_or(0);
+    let retries = map.whole("retries", faults).and_then(|n| u32::try_from(n).ok()).unwrap_or(1);
+    let join = map.whole("join", faults).and_then(|n| u16::try_from(n).ok()).unwrap_or(0);
     map.finish(faults);
     let number = unit?;
     Some((ModbusNeeds { unit: number, baud, format, gap, timeout, retries, join }, Unit { number, order }))

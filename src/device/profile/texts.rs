@@ -106,7 +106,13 @@ pub(super) fn pointer(node: &Node, path: &str, faults: &mut Faults) -> Option<St
     if text.is_empty() || text.starts_with('/') {
         return Some(text);
     }
-    let help = format!("write /{}", text.trim_start_matches("$.").replace('.', "/"));
+    let steps =
+        text.trim_start_matches('$').trim_start_matches('.').replace(']', "").replace(['.', '['], "/");
+    let help = if steps.chars().any(|c| c.is_alphanumeric()) {
+        format!("write /{steps}")
+    } else {
+        "a key of the document: /temperature".to_owned()
+    };
     let message = format!("`{text}` is no JSON Pointer, which begins with /");
     faults.error(Some(node.place), path, message, Some(help));
     None

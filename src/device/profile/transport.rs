@@ -9,11 +9,11 @@ use super::buses::{obis_source, register_target};
 use super::registers::Unit;
 use super::texts::{Holes, body_of, pointer, template, topic};
 use super::typed::{fault, id, map_in, map_out, pattern};
-use super::{DriverKind, Map, Read, Source, Target, Template, Write, registers};
+use super::{DriverKind, Map, Read, Source, Target, Template, Write, registers, words};
 use crate::config::fault::{Faults, nearest};
 use crate::config::yaml::{Data, MapReader, Node};
 use crate::config::{GpioDirection, GpioLine};
-use crate::device::value::Kind;
+use crate::device::value::{Kind, Value};
 use crate::limits::{PROFILE_STEPS, PROFILE_WAIT};
 
 /// What reads and writes of one profile have in common.
@@ -44,8 +44,11 @@ impl Scope<'_> {
     }
 
     pub(super) fn read(&self, node: &Node, kind: &Kind, path: &str, faults: &mut Faults) -> Option<Read> {
-        let mut map = MapReader::new(node, path, faults)?;
+        let mut map = MapReader::of(words::read(self.driver), node, path, faults)?;
         let read = self.source_of(&mut map, kind, faults);
+        if let Some(read) = &read {
+            readable(read, kind, &map, faults);
+        }
         map.finish(faults);
         read
     }
@@ -66,38 +69,22 @@ impl Scope<'_> {
             DriverKind::W1 => self.file_source(map, faults),
             DriverKind::Sip => item_source(map, faults),
         };
-        let retained = self.driver != DriverKind::Mqtt || retained(map, faults);
+        let retained = map.one_of("retained", faults) != Some("ignore");
         let values = map.take("map").and_then(|node| map_in(node, kind, &map.at("map"), faults));
         let invalid = map.texts("invalid", faults).unwrap_or_default();
-        let (scale, offset) = (map.take("scale"), map.take("offset"));
-        let number = |node: Option<&Node>, key: &str, faults: &mut Faults| {
-            let node = node?;
-            if !matches!(kind, Kind::Int | Kind::Float) {
-                fault(
-                    node,
-                    &map.at(key),
-                    format!("`{key}:` needs int or float, not {}", kind.word()),
-                    faults,
-                );
-            }
-            node.float(&map.at(key), faults)
-        };
-        let (scale, offset) = (number(scale, "scale", faults), number(offset, "offset", faults));
+        let (scale, offset) = scaling(map, kind, faults);
         let (above, hold) = (map.float("above", faults), map.duration("hold", faults));
-        if (above.is_some() || hold.is_some()) && *kind != Kind::Bool {
-            let message = format!("`above:` and `hold:` need bool, not {}", kind.word());
-            faults.error(Some(map.place), &map.path, message, None);
+        for (key, there) in [("above", above.is_some()), ("hold", hold.is_some())] {
+            if there && *kind != Kind::Bool {
+                map.wrong(key, format!("`{key}:` needs bool, not {}", kind.word()), None, faults);
+            }
         }
-        Some(Read {
-            source: source?,
-            map: values,
-            scale,
-            offset,
-            invalid: invalid.into_iter().map(|(_, text)| text).collect(),
-            above,
-            hold,
-            retained,
-        })
+        if above.is_some() && values.is_some() {
+            map.wrong("above", "give one of `map` and `above`", None, faults);
+        }
+        let invalid = invalid.into_iter().map(|(_, text)| text).collect();
+        let read = Read { source: source?, map: values, scale, offset, invalid, above, hold, retained };
+        Some(read)
     }
 
     fn topic_source(&self, map: &mut MapReader<'_>, faults: &mut Faults) -> Option<Source> {
@@ -158,7 +145,11 @@ impl Scope<'_> {
         path: &str,
         faults: &mut Faults,
     ) -> Option<Write> {
-        let mut map = MapReader::new(node, path, faults)?;
+        let Some(block) = words::write(self.driver) else {
+            fault(node, path, format!("nothing can be set over {}", self.driver.word()), faults);
+            return None;
+        };
+        let mut map = MapReader::of(block, node, path, faults)?;
         let holes = [(Arc::from("value"), kind.clone())];
         let target = match self.driver {
             DriverKind::Mqtt => self.topic_target(&mut map, Some("<value>"), &holes, faults),
@@ -168,11 +159,7 @@ impl Scope<'_> {
                 let default = reads.first();
                 self.unit.and_then(|unit| register_target(&mut map, unit, kind, default, faults))
             }
-            DriverKind::P1 | DriverKind::W1 => {
-                let message = format!("nothing can be set over {}", self.driver.word());
-                faults.error(Some(map.place), &map.path, message, None);
-                None
-            }
+            DriverKind::P1 | DriverKind::W1 => None,
             DriverKind::Gpio => {
                 let node = map.require("line", faults)?;
                 if *kind != Kind::Bool {
@@ -181,12 +168,23 @@ impl Scope<'_> {
                 self.output_line(node, &map.at("line"), faults).map(Target::Line)
             }
         };
-        let out = map.take("map").and_then(|node| map_out(node, kind, &map.at("map"), faults));
-        let (timeout, done) = reply(self.driver, &mut map, faults);
+        let own = map.take("map").map(|node| map_out(node, kind, &map.at("map"), faults));
+        let (scale, offset) = scaling(&mut map, kind, faults);
+        let (timeout, done) = reply(&mut map, faults);
         map.finish(faults);
+        let first = reads.first();
+        let by_wire = !matches!(target, Some(Target::Line(_)));
+        let like = first.filter(|_| by_wire && own.is_none());
+        let back = like.and_then(|read| read.map.clone());
+        if let Some(back) = back.as_ref().filter(|back| back.is_whole() && needs_map(target.as_ref())) {
+            invertible(back, kind, node, path, faults);
+        }
+        let map = own.map_or(back, |own| Some(own.unwrap_or(Map::new(Vec::new()))));
         Some(Write {
             target: target?,
-            maps: out.map(|out| (Arc::from("value"), out)).into_iter().collect(),
+            maps: map.map(|map| (Arc::from("value"), map)).into_iter().collect(),
+            scale: scale.or(like.and_then(|read| read.scale)),
+            offset: offset.or(like.and_then(|read| read.offset)),
             timeout,
             done,
         })
@@ -200,10 +198,16 @@ impl Scope<'_> {
         path: &str,
         faults: &mut Faults,
     ) -> Option<Write> {
-        let mut map = MapReader::new(node, path, faults)?;
+        let Some(block) = words::step(self.driver) else {
+            let message = format!("there are no actions over {}", self.driver.word());
+            let help = Some("a register that can be set is a property with `write:`".to_owned());
+            faults.error(Some(node.place), path, message, help);
+            return None;
+        };
+        let mut map = MapReader::of(block, node, path, faults)?;
         let target = match self.driver {
             DriverKind::Mqtt => map.require("send", faults).and_then(|node| {
-                let mut inner = MapReader::new(node, &map.at("send"), faults)?;
+                let mut inner = MapReader::of(&words::SEND, node, &map.at("send"), faults)?;
                 let target = self.topic_target(&mut inner, None, holes, faults);
                 inner.finish(faults);
                 target
@@ -211,18 +215,13 @@ impl Scope<'_> {
             DriverKind::Serial => self.frame_target(&mut map, holes, faults),
             DriverKind::Sip => say_target(&mut map, holes, faults),
             DriverKind::Gpio => self.pulse(&mut map, faults),
-            DriverKind::Modbus | DriverKind::P1 | DriverKind::W1 => {
-                let message = format!("there are no actions over {}", self.driver.word());
-                let help = Some("a register that can be set is a property with `write:`".to_owned());
-                faults.error(Some(map.place), &map.path, message, help);
-                None
-            }
+            DriverKind::Modbus | DriverKind::P1 | DriverKind::W1 => None,
         };
         let maps =
             map.take("map").map(|node| arg_maps(node, holes, &map.at("map"), faults)).unwrap_or_default();
-        let (timeout, done) = reply(self.driver, &mut map, faults);
+        let (timeout, done) = reply(&mut map, faults);
         map.finish(faults);
-        Some(Write { target: target?, maps, timeout, done })
+        Some(Write { maps, timeout, done, ..Write::plain(target?) })
     }
 
     fn pulse(&self, map: &mut MapReader<'_>, faults: &mut Faults) -> Option<Target> {
@@ -245,10 +244,10 @@ impl Scope<'_> {
         holes: Holes<'_>,
         faults: &mut Faults,
     ) -> Option<Target> {
-        if let Some(node) = map.take("retain") {
+        if let Some(place) = map.refuse("retain") {
             let help =
                 "leave it out: a retained command acts again whenever the device reconnects".to_owned();
-            faults.error(Some(node.place), &map.at("retain"), "commands are never retained", Some(help));
+            faults.error(Some(place), &map.at("retain"), "commands are never retained", Some(help));
         }
         let channel = map.require("topic", faults).and_then(|node| topic(node, &map.at("topic"), faults));
         let payload = map.take("payload").map(|node| (node, map.at("payload")));
@@ -290,26 +289,91 @@ fn say_target(map: &mut MapReader<'_>, holes: Holes<'_>, faults: &mut Faults) ->
     template(node, &map.at("say"), holes, faults).map(Target::Say)
 }
 
-fn reply(
-    driver: DriverKind,
-    map: &mut MapReader<'_>,
-    faults: &mut Faults,
-) -> (Option<Duration>, Option<regex::Regex>) {
-    if driver != DriverKind::Serial {
-        return (None, None);
-    }
+fn reply(map: &mut MapReader<'_>, faults: &mut Faults) -> (Option<Duration>, Option<regex::Regex>) {
     let timeout = wait(map, "timeout", faults);
     let done = map.take("done").and_then(|node| pattern(node, &map.at("done"), faults));
     (timeout, done)
 }
 
+/// `scale:` and `offset:`, of a read or a write.
+fn scaling(map: &mut MapReader<'_>, kind: &Kind, faults: &mut Faults) -> (Option<f64>, Option<f64>) {
+    let (scale, offset) = (map.float("scale", faults), map.float("offset", faults));
+    for (key, there) in [("scale", scale.is_some()), ("offset", offset.is_some())] {
+        if there && !matches!(kind, Kind::Int | Kind::Float) {
+            map.wrong(key, format!("`{key}:` needs int or float, not {}", kind.word()), None, faults);
+        }
+    }
+    if scale == Some(0.0) {
+        map.wrong("scale", "a scale of 0 loses every value", None, faults);
+    }
+    (scale.filter(|scale| *scale != 0.0), offset)
+}
+
+/// Whether what is sent depends on the map: a fixed text does not.
+fn needs_map(target: Option<&Target>) -> bool {
+    match target {
+        Some(Target::Topic(_, text) | Target::Frame(text) | Target::Hex(text) | Target::Say(text)) => {
+            text.holes().next().is_some()
+        }
+        Some(Target::Json(_, body)) => !body.holes().is_empty(),
+        Some(Target::Register { .. }) => true,
+        Some(Target::Line(_) | Target::Pulse(..)) | None => false,
+    }
+}
+
+/// The map of a read goes back to the wire only where each value that can be set has a text in it.
+fn invertible(map: &Map, kind: &Kind, node: &Node, path: &str, faults: &mut Faults) {
+    let lacks = |value: &Value| map.wire(value).is_none();
+    let missing: Vec<String> = match kind {
+        Kind::Bool => {
+            [true, false].map(Value::Bool).into_iter().filter(lacks).map(|value| value.plain()).collect()
+        }
+        _ => Vec::new(),
+    };
+    if !missing.is_empty() {
+        let words = missing.join(" and ");
+        let message = format!("the map of `read` has no text for {words}, which could not be set");
+        let help = "give `write` a map of its own: `map: {\"true\": \"on\", \"false\": \"off\"}`".to_owned();
+        faults.error(Some(node.place), path, message, Some(help));
+    }
+}
+
+/// A read that can never give a value is a mistake.
+fn readable(read: &Read, kind: &Kind, map: &MapReader<'_>, faults: &mut Faults) {
+    if read.map.is_some() || read.above.is_some() {
+        return;
+    }
+    let number = match &read.source {
+        Source::Registers(registers) => registers.form.number != registers::Number::Bool,
+        Source::Frame { hex, .. } => *hex,
+        _ => false,
+    };
+    let truth = match &read.source {
+        Source::Registers(registers) => registers.form.number == registers::Number::Bool,
+        Source::Line { .. } => true,
+        _ => false,
+    };
+    let (found, help) = match kind {
+        Kind::Bool if number => ("a number", "say `as: bool`, `bit:`, `above: 0` or a `map:`"),
+        Kind::Enum(_) if number => {
+            ("a number", "give a `map:` from numbers to the values: `map: {\"0\": idle}`")
+        }
+        Kind::Enum(_) if truth => {
+            ("true or false", "give a `map:`: `map: {\"true\": open, \"false\": closed}`")
+        }
+        Kind::Int | Kind::Float if truth => ("true or false", "make it a bool"),
+        _ => return,
+    };
+    let message = format!("this reads {found}, which is never a value of this {}", kind.word());
+    faults.error(Some(map.place), &map.path, message, Some(help.to_owned()));
+}
+
 /// A duration of at most [`PROFILE_WAIT`].
 pub(super) fn wait(map: &mut MapReader<'_>, key: &'static str, faults: &mut Faults) -> Option<Duration> {
-    let place = map.place;
     let time = map.duration(key, faults)?;
     if time > PROFILE_WAIT || time.is_zero() {
-        let message = format!("this waits at most {}", super::spell(PROFILE_WAIT));
-        faults.error(Some(place), &map.at(key), message, None);
+        let message = format!("this waits at most {} and more than nothing", super::spell(PROFILE_WAIT));
+        map.wrong(key, message, None, faults);
         return None;
     }
     Some(time)
@@ -324,23 +388,11 @@ fn arg_maps(node: &Node, holes: Holes<'_>, path: &str, faults: &mut Faults) -> V
                 maps.extend(map_out(node, kind, &at, faults).map(|map| (name.clone(), map)))
             }
             None => {
-                faults.error(Some(key.place), &at, format!("the action has no argument `{}`", key.text), None)
+                let help = nearest(&key.text, holes.iter().map(|(name, _)| &**name))
+                    .map(|near| format!("did you mean `{near}`?"));
+                faults.error(Some(key.place), &at, format!("the action has no argument `{}`", key.text), help)
             }
         }
     }
     maps
-}
-
-/// Whether retained copies count: `retained: use` (the default) or `ignore`.
-fn retained(map: &mut MapReader<'_>, faults: &mut Faults) -> bool {
-    let Some(node) = map.take("retained") else { return true };
-    let at = map.at("retained");
-    match node.text(&at, faults).as_deref() {
-        Some("use") | None => true,
-        Some("ignore") => false,
-        Some(other) => {
-            fault(node, &at, format!("`{other}` is unknown here; write use or ignore"), faults);
-            true
-        }
-    }
 }

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use regex::Regex;
+use regex::{Regex, RegexBuilder};
 
 use super::map::Map;
 use crate::config::fault::{Faults, Place, nearest};
 use crate::config::yaml::{Data, MapReader, Node};
 use crate::device::value::{Kind, Value};
-use crate::limits::ID_BYTES;
+use crate::limits::{ID_BYTES, PATTERN_BYTES};
 
 /// Words that a MESSAGE uses for itself.
 const RESERVED: [&str; 6] = ["set", "status", "help", "toggle", "on", "off"];
@@ -36,34 +36,35 @@ pub(super) fn id(text: &str, place: Place, path: &str, faults: &mut Faults) -> O
 /// `type:` and, for an enum, `values:`.
 pub(super) fn kind(map: &mut MapReader<'_>, faults: &mut Faults) -> Option<Kind> {
     let values = map.take("values");
-    let node = map.require("type", faults)?;
-    let at = map.at("type");
-    let word = node.text(&at, faults)?;
-    if word == "enum" {
-        let Some(values) = values else {
-            fault(node, &at, "an enum needs `values:`", faults);
-            return None;
-        };
-        return names(values, &map.at("values"), faults).map(Kind::Enum);
+    let _ = map.require("type", faults);
+    let word = map.one_of("type", faults)?;
+    let names = values.and_then(|values| names(values, &map.at("values"), faults));
+    if word != "enum" && values.is_some() {
+        map.wrong("values", format!("`values:` belongs to an enum, not to `{word}`"), None, faults);
     }
-    if let Some(values) = values {
-        fault(values, &map.at("values"), format!("`values:` belongs to an enum, not to `{word}`"), faults);
-    }
-    match word.as_str() {
+    match word {
         "bool" => Some(Kind::Bool),
         "int" => Some(Kind::Int),
         "float" => Some(Kind::Float),
-        "text" => Some(Kind::Text),
         "time" => Some(Kind::Time),
-        _ => {
-            let words = ["bool", "int", "float", "enum", "text", "time"];
-            let help = match nearest(&word, words) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("use one of {}", words.join(", ")),
-            };
-            faults.error(Some(node.place), &at, format!("`{word}` is no type"), Some(help));
+        "text" => Some(Kind::Text),
+        _ if values.is_none() => {
+            let help = "list what it can be: `values: [auto, heat]`".to_owned();
+            map.wrong("type", "an enum needs `values:`", Some(help), faults);
             None
         }
+        _ => names.map(Kind::Enum),
+    }
+}
+
+/// What a faulty `type:` was probably meant to be, so that the rest can be judged.
+pub(super) fn probable(map: &mut MapReader<'_>) -> Kind {
+    let word = map.take("type").and_then(Node::scalar).unwrap_or_default();
+    match nearest(&word, ["bool", "int", "float"]) {
+        Some("bool") => Kind::Bool,
+        Some("int") => Kind::Int,
+        Some(_) => Kind::Float,
+        None => Kind::Text,
     }
 }
 
@@ -115,12 +116,14 @@ pub(super) fn value(node: &Node, kind: &Kind, path: &str, faults: &mut Faults) -
 /// A map from wire text to values of `kind`.
 pub(super) fn map_in(node: &Node, kind: &Kind, path: &str, faults: &mut Faults) -> Option<Map> {
     let mut pairs = Vec::new();
-    for (key, target) in node.entries(path, faults)? {
+    let entries = node.entries(path, faults)?;
+    for (key, target) in entries {
         if let Some(value) = value(target, kind, &format!("{path}.{}", key.text), faults) {
             pairs.push((key.text.as_str().into(), value));
         }
     }
-    Some(Map::new(pairs))
+    let torn = pairs.len() < entries.len();
+    Some(Map::new(pairs).torn(torn))
 }
 
 /// A map from values of `kind` to wire text.
@@ -147,18 +150,37 @@ fn plain_words(kind: &Kind) -> String {
     }
 }
 
-/// A pattern with at most one group.
+/// A pattern.
 pub(super) fn pattern(node: &Node, path: &str, faults: &mut Faults) -> Option<Regex> {
     let text = node.text(path, faults)?;
-    match Regex::new(&text) {
-        Ok(regex) => Some(regex),
+    let pattern = RegexBuilder::new(&text).size_limit(PATTERN_BYTES).build();
+    let message = match pattern {
+        Ok(regex) => return Some(regex),
+        Err(regex::Error::CompiledTooBig(_)) => "the pattern is too large".to_owned(),
         Err(why) => {
             let why = why.to_string();
-            let last = why.lines().last().unwrap_or_default().trim_start_matches("error: ");
-            fault(node, path, format!("the pattern does not work: {last}"), faults);
-            None
+            let last = why.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+            format!("the pattern does not work: {last}")
         }
+    };
+    fault(node, path, message, faults);
+    None
+}
+
+/// A pattern whose group is a value.
+pub(super) fn pattern_of_value(node: &Node, path: &str, faults: &mut Faults) -> Option<Regex> {
+    let pattern = pattern(node, path, faults)?;
+    if pattern.captures_len() > 2 {
+        let help = "put ( ) around the value alone, and write (?: ) for other groups".to_owned();
+        faults.error(
+            Some(node.place),
+            path,
+            "the pattern has several groups; which is the value?",
+            Some(help),
+        );
+        return None;
     }
+    Some(pattern)
 }
 
 /// Text for the wire: a backslash and a letter in it come from single quotes.
@@ -189,21 +211,17 @@ pub(super) fn range(map: &mut MapReader<'_>, kind: &Kind, faults: &mut Faults) -
         fault(node, &at, format!("a range belongs to int or float, not to {}", kind.word()), faults);
         return None;
     }
-    match &node.data {
+    let (message, help) = match &node.data {
         Data::List(items) if items.len() == 2 => {
             let ends: Vec<f64> = items.iter().filter_map(|item| item.float(&at, faults)).collect();
             match ends.as_slice() {
-                [low, high] if low <= high => Some((*low, *high)),
-                [_, _] => {
-                    fault(node, &at, "the smaller number comes first", faults);
-                    None
-                }
-                _ => None,
+                [low, high] if low <= high => return Some((*low, *high)),
+                [low, high] => ("the smaller number comes first", format!("write [{high}, {low}]")),
+                _ => return None,
             }
         }
-        _ => {
-            fault(node, &at, "a range is [smallest, largest]", faults);
-            None
-        }
-    }
+        _ => ("a range is [smallest, largest]", "for example `range: [5, 30]`".to_owned()),
+    };
+    faults.error(Some(node.place), &at, message, Some(help));
+    None
 }

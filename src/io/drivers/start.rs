@@ -8,6 +8,8 @@ use sipliance_driver::{Event, Exit, Failure, Outbox, Port, Why};
 use sipliance_driver_sim as sim;
 
 use super::Wires;
+#[cfg(feature = "gpio")]
+use super::lines;
 #[cfg(feature = "mqtt")]
 use crate::config::MqttSettings;
 #[cfg(feature = "serial")]
@@ -57,8 +59,14 @@ impl Start {
             }
             #[cfg(feature = "gpio")]
             LinkSettings::Gpio(settings) => {
-                let settings = gpio(&link.name, settings);
-                Self::new("gpio", move |port| sipliance_driver_gpio::run(settings.clone(), port))
+                let (tell, wanted) = tokio::sync::watch::channel(gpio(&link.name, settings));
+                let alter = move |link: &Link| {
+                    if let LinkSettings::Gpio(settings) = &link.settings {
+                        tell.send_replace(gpio(&link.name, settings));
+                    }
+                };
+                let start = Self::new("gpio", move |port| lines::run(wanted.clone(), port));
+                Self { alter: Some(Arc::new(alter)), ..start }
             }
             #[cfg(feature = "modbus")]
             LinkSettings::Modbus(settings) => {
@@ -150,6 +158,7 @@ fn mqtt(settings: &MqttSettings) -> sipliance_driver_mqtt::Settings {
             true => sipliance_driver_mqtt::Version::Five,
             false => sipliance_driver_mqtt::Version::Three,
         },
+        status_topic: settings.status.clone(),
     }
 }
 

@@ -193,12 +193,15 @@ async fn links_without_their_driver_are_down_in_words_and_close_is_quick() {
 
 #[tokio::test]
 async fn a_simulated_link_runs_from_its_configuration() {
-    let link = Link { name: "demo".into(), settings: crate::config::LinkSettings::Sim };
-    let wire = |_: LinkId| {
-        let plug = sim::appliances::TasmotaPlug::new("plug", 60.0);
-        sim::Settings::new(sim::Wire::broker(vec![Box::new(plug)]))
-    };
-    let mut drivers = Supervisor::start(&[link], wire).unwrap();
+    let home = "format: 1
+mqtt: {main: {host: 127.0.0.1}}
+devices: {plug: {profile: tasmota-plug, params: {topic: plug}}}
+";
+    use crate::config::home::{Profiles, from_text};
+    let (config, _) = from_text(std::path::Path::new("home.yaml"), home, "", &Profiles::shipped());
+    let mut config = config.unwrap();
+    let stage = crate::io::pretend::Stage::set(&mut config, crate::io::pretend::Life { seed: 1, speed: 1 });
+    let mut drivers = Supervisor::start(&config.links, move |link| stage.wire(link)).unwrap();
     assert_eq!(drivers.send(LinkId(0), Op::Watch { channel: Channel::new("stat/plug/POWER") }), None);
     let on = Op::Write { id: OpId(1), channel: Channel::new("cmnd/plug/POWER"), payload: "ON".into() };
     assert_eq!(drivers.send(LinkId(0), on), None);

@@ -92,8 +92,7 @@ impl Link {
     }
 }
 
-/// Where QUIC is listened for.
-#[derive(Clone)]
+/// Where QUIC is listened for. When it is dropped, nobody comes in any more; who is in stays.
 pub struct Door {
     endpoint: Endpoint,
     config: ServerConfig,
@@ -148,6 +147,12 @@ impl Door {
     pub async fn close(&self) {
         self.endpoint.close(Code::Done.into(), b"");
         let _ = tokio::time::timeout(stream::GOODBYE, self.endpoint.wait_idle()).await;
+    }
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        self.endpoint.set_server_config(None);
     }
 }
 

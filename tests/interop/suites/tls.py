@@ -243,7 +243,7 @@ def go_out(lab, broker, ca, other):
     for name, which, more, why in [
         ("another authority", "good", {"ca": "other.pem"}, "the certificate is signed by somebody unknown – give `ca:`"),
         ("another name", "wrong", {"ca": "ca.pem"}, f"the certificate is for example.net, not for {HOST}"),
-        ("a certificate that has ended", "expired", {"ca": "ca.pem"}, "the certificate expired on 2021-02-03"),
+        ("a certificate that has ended", "expired", {"ca": "ca.pem"}, "the certificate has expired, on 2021-02-03 – renew it there"),
         ("another pin", "good", {"pin": "00" * 32}, "the certificate is another one than that of `pin:`"),
     ]:
         with lab.case(f"{name}: the gateway says so, tries again and sends nothing"):

@@ -16,7 +16,7 @@ fn bench(watches: &[&str]) -> Bench {
     let (tx, events) = mpsc::channel(1_000);
     let watches: Vec<_> = watches.iter().map(|w| Channel::new(w)).collect();
     let now = Instant::now();
-    let session = Session::new("b:1883".into(), Packets::default(), &watches, now);
+    let session = Session::new("b:1883".into(), Packets::default(), &watches, None, now);
     Bench { session, outbox: Outbox::new(tx), events, now }
 }
 
@@ -132,4 +132,50 @@ fn writes_to_wildcards_or_with_huge_payloads_are_refused() {
     let refused = |e: &Event| matches!(e, Event::Done { result: Err(Failure::Refused(_)), .. });
     assert!(events.len() == 2 && events.iter().all(refused), "{events:?}");
     assert_eq!(b.sent(), []);
+}
+
+fn told(b: &mut Bench, id: u64, retained: bool) {
+    let payload = Bytes::from_static(b"{}");
+    b.session.tell(OpId(id), &Channel::new("house/plug/state"), payload, retained, b.now, &mut b.outbox);
+}
+
+#[test]
+fn the_birth_follows_the_watches_and_is_retained() {
+    let mut b = bench(&["stat/#"]);
+    b.session.status_topic = Some("house/status".into());
+    let Some(Packet::Subscribe(subscribe)) = b.sent().pop() else { panic!("no SUBSCRIBE") };
+    let codes = vec![SubscribeReasonCode::Success(QoS::AtLeastOnce)];
+    b.broker(&Packet::SubAck(SubAck::new(subscribe.pkid, codes))).unwrap();
+    let sent = b.sent();
+    let [Packet::Publish(birth)] = &sent[..] else { panic!("{sent:?}") };
+    assert_eq!(
+        (birth.topic.as_str(), &birth.payload[..], birth.retain),
+        ("house/status", &b"online"[..], true)
+    );
+    assert_eq!(b.events(), [Event::Up]);
+    b.broker(&Packet::PubAck(PubAck::new(birth.pkid))).unwrap();
+    assert_eq!(b.events(), [], "it is nobody's op");
+    b.session.goodbye();
+    let sent = b.sent();
+    let [Packet::Publish(goodbye)] = &sent[..] else { panic!("{sent:?}") };
+    assert_eq!((&goodbye.payload[..], goodbye.retain), (&b"offline"[..], true));
+}
+
+#[test]
+fn what_is_told_leaves_room_for_commands() {
+    let mut b = bench(&[]);
+    (0..20).for_each(|id| told(&mut b, id, true));
+    assert_eq!(b.events(), (16..20).map(|id| done(id, Err(Failure::Busy))).collect::<Vec<_>>());
+    b.write(30, "cmnd/plug/POWER");
+    let sent = b.sent();
+    let retained = |packet: &Packet| matches!(packet, Packet::Publish(publish) if publish.retain);
+    assert_eq!((sent.len(), sent.iter().filter(|packet| retained(packet)).count()), (17, 16));
+    assert!(!retained(&sent[16]), "the command is not");
+    for packet in sent {
+        let Packet::Publish(publish) = packet else { panic!("{packet:?}") };
+        b.broker(&Packet::PubAck(PubAck::new(publish.pkid))).unwrap();
+    }
+    told(&mut b, 40, false);
+    let Some(Packet::Publish(moment)) = b.sent().pop() else { panic!("no PUBLISH") };
+    assert!(!moment.retain);
 }

@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
+use super::hass::{self, Broker};
 use super::{Named, Port};
 use crate::config::home::Build;
 use crate::config::home::users::password;
 use crate::config::yaml::{MapReader, Node, host_port};
-use crate::config::{HostPort, MqttSettings, MqttTls};
+use crate::config::{HostPort, HouseName, MqttSettings, MqttTls};
 
 pub(super) fn section<T>(
     node: Option<&Node>,
@@ -28,7 +29,12 @@ pub(super) fn section<T>(
 }
 
 /// `{host: …, port: …, user: …, password: …, client_id: …}`
-pub(super) fn broker(name: &str, mut map: MapReader<'_>, build: &mut Build<'_>) -> Option<MqttSettings> {
+pub(super) fn broker(
+    name: &str,
+    mut map: MapReader<'_>,
+    house: &HouseName,
+    build: &mut Build<'_>,
+) -> Option<Broker> {
     let tls = map.take("tls").and_then(|node| tls(node, &map.at("tls"), build));
     let version = map.take("version").and_then(|node| version(node, &map.at("version"), build));
     let usual = if tls.is_some() { 8883 } else { 1883 };
@@ -41,9 +47,16 @@ pub(super) fn broker(name: &str, mut map: MapReader<'_>, build: &mut Build<'_>) 
         let message = "a password without `user:`";
         build.faults.error(Some(node.place), &password_path, message, None);
     }
-    let client_id = map.line("client_id", &mut build.faults).unwrap_or_else(|| format!("sipliance-{name}"));
+    let client_id = map.line("client_id", &mut build.faults);
+    let client_id = client_id.unwrap_or_else(|| format!("sipliance-{}-{name}", house.domain));
+    let status = hass::status(&mut map, house, build);
+    let announce_path = map.at("home_assistant");
+    let announce = map.take("home_assistant");
+    let announce = announce.and_then(|node| hass::announce(node, &announce_path, status.is_some(), build));
     map.finish(&mut build.faults);
-    Some(MqttSettings { server: server?, user, password, client_id, tls, five: version == Some(true) })
+    let five = version == Some(true);
+    let settings = MqttSettings { server: server?, user, password, client_id, tls, five, status };
+    Some(Broker { settings, announce })
 }
 
 /// `tls: {ca: …, cert: …, key: …}`, paths relative to the home file; `{}` believes the system's authorities.

@@ -143,6 +143,37 @@ fn what_cannot_be_understood_is_counted_and_changes_nothing() {
 }
 
 #[test]
+fn rubbish_on_a_number_leaves_its_value() {
+    let mut room = Room::plug();
+    room.hear("tele/x/SENSOR", r#"{"ENERGY":{"Power":63}}"#);
+    let (version, watts) = (room.device().shadow().version(), room.value("watts"));
+    assert!(watts.is_some());
+    let long = format!(r#"{{"ENERGY":{{"Power":"{}"}}}}"#, "9".repeat(100_000));
+    for rubbish in [
+        r#"{"ENERGY":{"Power":[63,64]}}"#,
+        r#"{"ENERGY":{"Power":{"W":63}}}"#,
+        r#"{"ENERGY":{"Power":"a lot"}}"#,
+        r#"{"ENERGY":{"Power":true}}"#,
+        r#"{"ENERGY":{"Power":null}}"#,
+        r#"{"ENERGY":{"Power":1e999}}"#,
+        "[]",
+        "63",
+        "",
+        &long,
+    ] {
+        let before: u64 = room.device().dropped().map(|(_, count)| count).sum();
+        room.hear("tele/x/SENSOR", rubbish);
+        assert_eq!(room.value("watts"), watts, "{rubbish:.40}");
+        let after: u64 = room.device().dropped().map(|(_, count)| count).sum();
+        assert!(after > before, "{rubbish:.40} is counted");
+    }
+    // The same again is no change, and a stored copy is older than what was heard.
+    room.hear("tele/x/SENSOR", r#"{"ENERGY":{"Power":63}}"#);
+    room.heard("tele/x/SENSOR", r#"{"ENERGY":{"Power":7}}"#, true);
+    assert_eq!((room.value("watts"), room.device().shadow().version()), (watts, version));
+}
+
+#[test]
 fn a_goal_is_shown_until_it_is_reached() {
     let mut room = Room::one("homie-light", "{device: l}");
     room.event(Event::Up);
