@@ -178,7 +178,7 @@ impl Caller {
         let local_ip = self.incoming.local_ip().unwrap_or(self.local.ip());
         let local = SocketAddr::new(local_ip.to_canonical(), self.local.port());
         let connecting = self.incoming.accept_with(Arc::new(self.config)).map_err(|error| words(&error))?;
-        let connection = connecting.await.map_err(|error| words(&error))?;
+        let connection = connecting.await.map_err(|error| knocked(&error))?;
         let line = stream::Line::Quic(Link { connection, endpoint: None });
         Ok(stream::Connection { transport: Transport::Quic, local, peer, line })
     }
@@ -255,6 +255,16 @@ fn words(error: &ConnectionError) -> String {
             told(error.code.into()).unwrap_or_else(|| format!("the peer breaks the rules of QUIC: {error}"))
         }
         ConnectionError::CidsExhausted => error.to_string(),
+    }
+}
+
+/// The same of somebody who came and did not get in. What he finds wrong is about our certificate.
+fn knocked(error: &ConnectionError) -> String {
+    match error {
+        ConnectionError::ConnectionClosed(close) if u64::from(close.error_code) >= CRYPTO => {
+            format!("it refuses our certificate or TLS ({})", close.error_code)
+        }
+        other => words(other),
     }
 }
 

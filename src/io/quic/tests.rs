@@ -413,7 +413,7 @@ async fn who_is_not_believed_is_not_spoken_to_and_words_say_why() {
         assert!(why.starts_with("the certificate is signed by somebody unknown"), "{why}");
         let old = Bench::with("words-old", |params| params.not_after = date_time_ymd(2021, 3, 4));
         let (why, told) = try_it(&old, old.dialer("home.example")).await;
-        assert_eq!(why, "the certificate expired on 2021-03-04");
+        assert!(why.starts_with("the certificate has expired, on 2021-03-04"), "{why}");
         assert!(told.starts_with("it refuses our certificate"), "{told}");
     })
     .await;
