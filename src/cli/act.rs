@@ -8,6 +8,7 @@ use super::client::{
     Client, Failure, Peer, PeerArgs, ask, clean, not_allowed, run as run_client, status_line,
 };
 use super::send::message;
+use crate::sip::challenge::Login;
 use crate::sip::exchange::Request;
 use crate::sip::wire::{Message, Method};
 
@@ -45,8 +46,14 @@ pub fn run(args: DoArgs) -> ExitCode {
 async fn act(args: DoArgs) -> Result<(), Failure> {
     let peer = Peer::new(&args.uri, &args.peer)?;
     let login = peer.login(&args.peer)?;
-    let text = words(&args);
     let mut client = Client::open(&peer, 1).await?;
+    let done = order(&mut client, &peer, login, &args).await;
+    client.close().await;
+    done
+}
+
+async fn order(client: &mut Client, peer: &Peer, login: Login, args: &DoArgs) -> Result<(), Failure> {
+    let text = words(args);
     let patience = Duration::from_secs(u64::from(args.peer.timeout));
     let request = Request {
         method: Method::Do,
@@ -60,12 +67,12 @@ async fn act(args: DoArgs) -> Result<(), Failure> {
             client.answer(&request, hop, Err(not_allowed("MESSAGE")));
         }
     };
-    let response = ask(&mut client, &peer, request, login.clone(), patience, &mut other).await?;
+    let response = ask(client, peer, request, login.clone(), patience, &mut other).await?;
     match response.status {
         // Nothing was done, so the same words may go another way.
         405 | 501 => {
             eprintln!("{} does not know DO ({}); sending a text instead", peer.host, response.status);
-            message(&mut client, &peer, login, &text, patience, Duration::from_secs(1)).await
+            message(client, peer, login, &text, patience, Duration::from_secs(1)).await
         }
         200..300 => {
             match response.text.trim_end() {

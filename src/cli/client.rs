@@ -32,7 +32,7 @@ pub struct PeerArgs {
     /// Send everything here, whatever host the address names
     #[arg(long, value_name = "HOST[:PORT]")]
     pub server: Option<String>,
-    /// Over tls and wss: the authority that signed the server's certificate (PEM); by default those of
+    /// Over tls, wss and quic: the authority that signed the server's certificate (PEM); by default those of
     /// the system
     #[arg(long, value_name = "FILE")]
     pub ca: Option<std::path::PathBuf>,
@@ -57,6 +57,8 @@ pub enum Way {
     Ws,
     /// A WebSocket under TLS
     Wss,
+    /// QUIC, which is encrypted always
+    Quic,
 }
 
 impl From<Way> for Transport {
@@ -67,6 +69,7 @@ impl From<Way> for Transport {
             Way::Tls => Self::Tls,
             Way::Ws => Self::Ws,
             Way::Wss => Self::Wss,
+            Way::Quic => Self::Quic,
         }
     }
 }

@@ -49,7 +49,10 @@ async fn send(args: SendArgs) -> Result<(), Failure> {
     let mut client = Client::open(&peer, 1).await?;
     let patience = Duration::from_secs(u64::from(args.peer.timeout));
     let wait = Duration::from_secs_f64(args.wait);
-    message(&mut client, &peer, login, &args.text.join(" "), patience, wait).await
+    let sent = message(&mut client, &peer, login, &args.text.join(" "), patience, wait).await;
+    // The answer to the reply is still to be sent; without it the server only repeats the reply.
+    client.close().await;
+    sent
 }
 
 /// Sends a text, waits for its final response and then for a reply, which is printed.
@@ -85,8 +88,6 @@ pub(super) async fn message(
             Happened::TimedOut | Happened::Deadline | Happened::Lost(_) => break,
         }
     }
-    // The answer to the reply is still to be sent; without it the server only repeats the reply.
-    let _ = client.flush().await;
     let (status, reason) = (response.status, response.reason);
     match status {
         200..300 => {

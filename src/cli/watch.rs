@@ -88,7 +88,7 @@ async fn watch(args: WatchArgs) -> Result<(), Failure> {
     loop {
         if let Some(result) = watch.settle(&mut client, &mut stop).await {
             // What is still to be sent is an answer that nobody has to wait for.
-            let _ = client.flush().await;
+            client.close().await;
             return result;
         }
         let happened = tokio::select! {

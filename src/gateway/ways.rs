@@ -152,6 +152,8 @@ impl Gateway {
         };
         let moved = way.probes >= PROBES;
         (way.connecting, way.retry, way.probe, way.probes) = (false, None, None, 0);
+        // Without keep-alives of ours, the connection itself says when nobody is there.
+        way.answers |= hop.transport.keepalive().is_none();
         way.alive = Some(Keepalive::new(hop.transport, way.answers, &mut self.rng, now));
         way.since_ms = Some(now.wall_ms);
         way.hop = Some(hop);

@@ -5,6 +5,8 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
+#[cfg(feature = "quic")]
+use std::rc::Weak;
 use std::time::{Duration, Instant};
 
 use sipliance_tls::Welcomer;
@@ -12,6 +14,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
+#[cfg(feature = "quic")]
+use super::quic;
 use super::stream::{Connection, Duplex, Line, Report};
 use super::ws::{self, Origins};
 use crate::config::ServerTls;
@@ -25,6 +29,7 @@ const HALF_OPEN: usize = 256;
 const HALF_OPEN_PER_HOST: usize = 16;
 /// How long TLS and WebSocket together may take; then the connection is closed.
 const HANDSHAKE: Duration = Duration::from_secs(8);
+const NO_CERTIFICATE: &str = "there is no certificate";
 /// Between two lines of the journal about handshakes that failed.
 const TELL: Duration = Duration::from_secs(10);
 
@@ -37,6 +42,8 @@ struct Inner {
     welcomer: RefCell<Option<Welcomer>>,
     origins: RefCell<Origins>,
     told: Cell<Option<Instant>>,
+    #[cfg(feature = "quic")]
+    quic: RefCell<Vec<Weak<quic::Door>>>,
 }
 
 impl Doors {
@@ -50,6 +57,8 @@ impl Doors {
             welcomer: RefCell::new(welcomer(tls)?),
             origins: RefCell::new(Origins::of(origins)),
             told: Cell::default(),
+            #[cfg(feature = "quic")]
+            quic: RefCell::default(),
         };
         Ok(Self(Rc::new(inner)))
     }
@@ -58,6 +67,21 @@ impl Doors {
     pub fn renew(&self, origins: &[String], certificate: Certificate) {
         *self.0.origins.borrow_mut() = Origins::of(origins);
         *self.0.welcomer.borrow_mut() = certificate.0;
+    }
+
+    /// The same for QUIC: each connection comes as [`Report::Accepted`], and is served as any other by
+    /// [`stream::serve`](super::stream::serve).
+    #[cfg(feature = "quic")]
+    pub fn open_quic(&self, endpoint: quinn::Endpoint, reports: mpsc::Sender<Report>) -> AbortHandle {
+        tokio::task::spawn_local(accept_quic(self.0.clone(), endpoint, reports)).abort_handle()
+    }
+
+    /// Says goodbye to those who came in and are still there: no kernel does that for QUIC.
+    pub async fn close(&self) {
+        #[cfg(feature = "quic")]
+        for door in self.0.quic.take().iter().filter_map(Weak::upgrade) {
+            door.close().await;
+        }
     }
 
     /// Lets in who comes to `listener` until the loop is gone, or this is aborted; who is in stays.
@@ -124,21 +148,62 @@ async fn accept(
     }
 }
 
+#[cfg(feature = "quic")]
+async fn accept_quic(inner: Rc<Inner>, endpoint: quinn::Endpoint, reports: mpsc::Sender<Report>) {
+    let welcomer = inner.welcomer.borrow().clone().ok_or_else(|| NO_CERTIFICATE.to_owned());
+    let door = match welcomer.and_then(|welcomer| quic::Door::open(endpoint, &welcomer)) {
+        Ok(door) => Rc::new(door),
+        Err(why) => return tracing::error!("nobody comes in over QUIC: {why}"),
+    };
+    // Where this is aborted, the door goes with it.
+    inner.quic.borrow_mut().push(Rc::downgrade(&door));
+    while let Some(caller) = door.knock().await {
+        let welcomer = inner.welcomer.borrow().clone();
+        match (inner.census.seat(caller.peer().ip(), true), welcomer) {
+            (Some(seat), Some(welcomer)) => {
+                let (inner, reports) = (inner.clone(), reports.clone());
+                tokio::task::spawn_local(async move {
+                    let peer = caller.peer();
+                    let shake = caller.enter(&welcomer);
+                    settle(&inner, Transport::Quic, peer, seat, shake, &reports).await;
+                });
+            }
+            _ => caller.refuse(),
+        }
+    }
+}
+
 async fn enter(
     inner: Rc<Inner>,
     stream: TcpStream,
     peer: SocketAddr,
     transport: Transport,
-    mut seat: Seat,
+    seat: Seat,
     reports: mpsc::Sender<Report>,
 ) {
     let _ = stream.set_nodelay(true);
     let Ok(local) = stream.local_addr() else { return };
-    let why = match tokio::time::timeout(HANDSHAKE, shake(&inner, stream, transport)).await {
-        Ok(Ok(line)) => {
+    let shake = async {
+        let line = shake(&inner, stream, transport).await?;
+        Ok(Connection { transport, local, peer, line })
+    };
+    settle(&inner, transport, peer, seat, shake, &reports).await;
+}
+
+/// Waits for the end of a handshake, and says what came of it.
+async fn settle(
+    inner: &Inner,
+    transport: Transport,
+    peer: SocketAddr,
+    mut seat: Seat,
+    shake: impl Future<Output = Result<Connection, String>>,
+    reports: &mpsc::Sender<Report>,
+) {
+    let why = match tokio::time::timeout(HANDSHAKE, shake).await {
+        Ok(Ok(connection)) => {
             seat.settle();
             // The loop is gone where nobody hears it.
-            let _ = reports.send(Report::Accepted(Connection { transport, local, peer, line }, seat)).await;
+            let _ = reports.send(Report::Accepted(connection, seat)).await;
             return;
         }
         Ok(Err(why)) => why,
@@ -167,7 +232,7 @@ async fn shake(inner: &Inner, stream: impl Duplex + 'static, transport: Transpor
 
 async fn secure(inner: &Inner, stream: impl Duplex + 'static) -> Result<Box<dyn Duplex>, String> {
     let welcomer = inner.welcomer.borrow().clone();
-    let welcomer = welcomer.ok_or("there is no certificate")?;
+    let welcomer = welcomer.ok_or(NO_CERTIFICATE)?;
     Ok(Box::new(welcomer.accept(stream).await.map_err(|error| format!("TLS: {error}"))?))
 }
 
@@ -284,6 +349,8 @@ mod tests {
             welcomer: RefCell::default(),
             origins: RefCell::default(),
             told: Cell::default(),
+            #[cfg(feature = "quic")]
+            quic: RefCell::default(),
         }
     }
 

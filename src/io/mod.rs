@@ -9,8 +9,11 @@ pub mod edge;
 pub mod http;
 pub mod ports;
 pub mod pretend;
+#[cfg(feature = "quic")]
+pub mod quic;
 pub mod reach;
 pub mod resolve;
+pub mod route;
 pub mod run;
 pub mod store;
 pub mod stream;

@@ -16,6 +16,8 @@ pub struct Ports {
     /// Each with what the home file says of it.
     pub(super) sockets: Vec<(Listen, Udp)>,
     pub(super) listeners: Vec<(Listen, TcpListener)>,
+    #[cfg(feature = "quic")]
+    pub(super) quic: Vec<(Listen, quinn::Endpoint)>,
     pub(super) http: Vec<(SocketAddr, TcpListener)>,
     listening: Vec<Listen>,
     http_at: Vec<SocketAddr>,
@@ -72,6 +74,14 @@ impl Ports {
                 listen.addr = socket.local();
                 self.sockets.push((wanted, socket));
             }
+            #[cfg(feature = "quic")]
+            Transport::Quic => {
+                let endpoint = super::quic::bind(listen.addr)?;
+                listen.addr = endpoint.local_addr()?;
+                self.quic.push((wanted, endpoint));
+            }
+            #[cfg(not(feature = "quic"))]
+            Transport::Quic => return Err(io::Error::other(super::reach::NO_QUIC)),
             _ => {
                 let listener = TcpListener::bind(listen.addr).await?;
                 listen.addr = listener.local_addr()?;

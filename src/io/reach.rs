@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use sipliance_tls::Dialer;
 use tokio::net::TcpStream;
 
 use super::resolve::Resolver;
@@ -110,6 +111,9 @@ pub async fn connect(
     transport: Transport,
     dial: &Dial,
 ) -> Result<Connection, String> {
+    if transport == Transport::Quic {
+        return quic(addresses, server, dial).await;
+    }
     let stream = TcpStream::connect(addresses).await.map_err(|error| refused(&error))?;
     // A lost option costs time, not the connection.
     let _ = stream.set_nodelay(true);
@@ -120,6 +124,40 @@ pub async fn connect(
         .map_err(|error| refused(&error))?;
     let line = dress(stream, server, transport, dial).await?;
     Ok(Connection { transport, local, peer, line })
+}
+
+/// What a program is told that was built for less.
+#[cfg(not(feature = "quic"))]
+pub(super) const NO_QUIC: &str = "this program was built without QUIC";
+
+#[cfg(not(feature = "quic"))]
+async fn quic(_: &[SocketAddr], _: &HostPort, _: &Dial) -> Result<Connection, String> {
+    Err(NO_QUIC.to_owned())
+}
+
+#[cfg(feature = "quic")]
+async fn quic(addresses: &[SocketAddr], server: &HostPort, dial: &Dial) -> Result<Connection, String> {
+    let dialer = dialer(dial).await?;
+    let mut why = "the name has no address".to_owned();
+    for address in addresses {
+        match super::quic::connect(*address, name(dial, server), &dialer).await {
+            Ok(connection) => return Ok(connection),
+            Err(fault) => why = fault,
+        }
+    }
+    Err(why)
+}
+
+/// The store of the system is a large file: the loop does not wait for it.
+async fn dialer(dial: &Dial) -> Result<Dialer, String> {
+    let settings = dial.settings();
+    let dialer = tokio::task::spawn_blocking(move || sipliance_tls::client(&settings)).await;
+    dialer.map_err(|error| error.to_string())?.map_err(|problem| problem.text)
+}
+
+/// What a server is asked for by name (SNI).
+fn name<'a>(dial: &'a Dial, server: &'a HostPort) -> &'a str {
+    dial.names.first().filter(|name| !name.contains('*')).unwrap_or(&server.host)
 }
 
 /// Lets the kernel find out, within 40 s, that the far end of a connection is gone without a word.
@@ -143,12 +181,8 @@ async fn dress(
     let stream: Box<dyn Duplex> = match transport.is_secure() {
         false => Box::new(stream),
         true => {
-            let settings = dial.settings();
-            // The store of the system is a large file: the loop does not wait for it.
-            let dialer = tokio::task::spawn_blocking(move || sipliance_tls::client(&settings)).await;
-            let dialer = dialer.map_err(|error| error.to_string())?.map_err(|problem| problem.text)?;
-            let name = dial.names.first().filter(|name| !name.contains('*')).unwrap_or(&server.host);
-            Box::new(dialer.connect(name, stream).await?)
+            let dialer = dialer(dial).await?;
+            Box::new(dialer.connect(name(dial, server), stream).await?)
         }
     };
     if !transport.is_web() {

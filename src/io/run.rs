@@ -25,9 +25,11 @@ use super::http::{self, Asked, Given};
 use super::ports::Ports;
 use super::reach::{reach, refused};
 use super::resolve::Resolver;
+use super::route::{Kernel, LOOK, News, Routes};
 use super::store::Store;
 use super::stream::{self, Connection, Reached, Report};
 use super::udp::{Batch, Udp};
+
 use crate::config::{Config, Dial, Wanted};
 use crate::gateway::{Gateway, Input, Notice, Output};
 use crate::sip::{FlowId, Hop, Transport};
@@ -61,6 +63,7 @@ pub struct Shell {
     asking: HashMap<u64, oneshot::Sender<Given>>,
     next_ticket: u64,
     doors: Doors,
+    routes: Routes,
     sockets: Vec<Udp>,
     /// The socket that is looked at first: each in its turn, or a flood on one would starve the rest.
     turn: usize,
@@ -143,6 +146,7 @@ impl Shell {
             asking: HashMap::new(),
             next_ticket: 0,
             next_flow: 0,
+            routes: Routes::default(),
             sockets: Vec::new(),
             turn: 0,
             streams: HashMap::new(),
@@ -164,6 +168,8 @@ impl Shell {
     pub async fn run(mut self) {
         self.drain();
         let mut watchdog = Watchdog::new();
+        let mut looks = tokio::time::interval(LOOK);
+        looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut stopping: Option<Instant> = None;
         while stopping.is_none_or(|until| until > Instant::now() && !self.gateway.is_quiet()) {
             watchdog.feed();
@@ -188,14 +194,51 @@ impl Shell {
                     }
                     Some(Signal::Stop) | None => break,
                 },
+                _ = looks.tick() => self.look(),
                 () = tokio::time::sleep_until(deadline.into()) => self.gateway.handle(Input::Deadline, now()),
             }
             self.drain();
         }
+        self.hang_up().await;
         self.drivers.close().await;
         if let Some(store) = &self.store {
             store.close().await;
         }
+    }
+
+    /// Looks where the ways to servers begin now.
+    fn look(&mut self) {
+        for news in self.routes.look(&Kernel) {
+            let input = match news {
+                News::Gone(flow, why) => {
+                    self.leave(flow);
+                    Input::Closed { flow, why }
+                }
+                News::Network => Input::Network,
+            };
+            self.gateway.handle(input, now());
+        }
+    }
+
+    /// A flow is of no use any more.
+    fn leave(&mut self, flow: FlowId) {
+        self.streams.remove(&flow);
+        self.sockets.retain(|socket| socket.flow != flow || socket.upstream.is_none());
+        self.routes.forget(flow);
+    }
+
+    /// Ends every connection, after what is queued has left.
+    async fn hang_up(&mut self) {
+        let mut open = self.streams.len();
+        self.streams.clear();
+        let ended = async {
+            while open > 0 {
+                open -= usize::from(matches!(self.reports.recv().await, Some(Report::Closed(..)) | None));
+            }
+        };
+        // Who reads nothing does not keep the gateway.
+        let _ = tokio::time::timeout(FAREWELL, ended).await;
+        self.doors.close().await;
     }
 
     fn new_flow(&mut self) -> FlowId {
@@ -217,7 +260,7 @@ impl Shell {
             // A connected socket hears so that nobody listens at the far end.
             Err(error) if socket.upstream.is_some() => {
                 let flow = socket.flow;
-                self.sockets.remove(index);
+                self.leave(flow);
                 self.gateway.handle(Input::Closed { flow, why: refused(&error) }, now());
             }
             Err(_) => {}
@@ -240,10 +283,7 @@ impl Shell {
                     }
                 }
                 Output::Connect { upstream, server, dial } => self.connect(upstream, server, dial),
-                Output::Close { flow } => {
-                    self.streams.remove(&flow);
-                    self.sockets.retain(|socket| socket.upstream.is_none() || socket.flow != flow);
-                }
+                Output::Close { flow } => self.leave(flow),
                 Output::Drive { link, op } | Output::Relay { link, op } if stopped && op.acts() => {
                     let failure = driver::Failure::Refused("the audit file cannot be written".to_owned());
                     let id = op.id().unwrap_or(driver::OpId(0));
@@ -305,12 +345,9 @@ impl Shell {
     /// Whether the far end of an upstream said since the last packet that nobody listens there: that is
     /// told by an error, which wakes nobody.
     fn refused_upstream(&mut self, hop: Hop) -> bool {
-        let found = self.sockets.iter().position(|socket| socket.flow == hop.flow);
-        let upstream = found.and_then(|at| self.sockets.get(at)).filter(|socket| socket.upstream.is_some());
-        let Some(error) = upstream.and_then(Udp::error) else { return false };
-        if let Some(at) = found {
-            self.sockets.remove(at);
-        }
+        let ours = |socket: &&Udp| socket.flow == hop.flow && socket.upstream.is_some();
+        let Some(error) = self.sockets.iter().find(ours).and_then(Udp::error) else { return false };
+        self.leave(hop.flow);
         self.gateway.handle(Input::Closed { flow: hop.flow, why: refused(&error) }, now());
         true
     }
@@ -359,7 +396,7 @@ impl Shell {
             Report::Message(flow, bytes) => self.gateway.handle(Input::Frame { flow, bytes: &bytes }, now()),
             Report::Read(flow, bytes) => self.gateway.handle(Input::Stream { flow, bytes: &bytes }, now()),
             Report::Closed(flow, why) => {
-                self.streams.remove(&flow);
+                self.leave(flow);
                 self.gateway.handle(Input::Closed { flow, why }, now());
             }
             Report::Connected(upstream, Reached::Connection(connection)) => {
@@ -375,6 +412,9 @@ impl Shell {
     fn add_stream(&mut self, connection: Connection, upstream: Option<usize>, seat: Option<Seat>) {
         let Connection { transport, local, peer, line } = connection;
         let flow = self.new_flow();
+        if upstream.is_some() {
+            self.routes.add(flow, local.ip(), peer, line.mover());
+        }
         let (writes, queue) = mpsc::channel(stream::WRITE_QUEUE);
         self.streams.insert(flow, writes);
         let served = stream::serve(flow, line, queue, self.report_to.clone());
@@ -393,6 +433,7 @@ impl Shell {
             Ok(socket) => {
                 let local = socket.local();
                 self.sockets.push(socket);
+                self.routes.add(flow, local.ip(), peer, None);
                 self.gateway.handle(
                     Input::Opened { flow, transport: Transport::Udp, local, peer, upstream: Some(upstream) },
                     now(),

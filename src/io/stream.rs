@@ -9,6 +9,9 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 
 use super::door::Seat;
+#[cfg(feature = "quic")]
+use super::quic;
+use super::route::Mover;
 use super::ws;
 use crate::sip::{FlowId, Transport};
 
@@ -23,6 +26,20 @@ pub enum Line {
     Bytes(Box<dyn Duplex>),
     /// Messages: one in each frame of a WebSocket.
     Messages(Box<ws::Socket>),
+    /// Messages: each transaction has a stream.
+    #[cfg(feature = "quic")]
+    Quic(quic::Link),
+}
+
+impl Line {
+    /// What takes it to another address of this machine, where it can go.
+    pub fn mover(&self) -> Option<Mover> {
+        match self {
+            Self::Bytes(_) | Self::Messages(_) => None,
+            #[cfg(feature = "quic")]
+            Self::Quic(link) => link.mover(),
+        }
+    }
 }
 
 /// A connection that is ready.
@@ -81,6 +98,8 @@ pub async fn serve(
     let why = match line {
         Line::Bytes(stream) => bytes(flow, stream, &mut writes, &reports).await,
         Line::Messages(socket) => ws::serve(flow, *socket, &mut writes, &reports).await,
+        #[cfg(feature = "quic")]
+        Line::Quic(link) => quic::serve(flow, link, &mut writes, &reports).await,
     };
     let _ = reports.send(Report::Closed(flow, why)).await;
 }

@@ -51,23 +51,31 @@ impl Batch {
     }
 }
 
+/// A socket with room for a burst.
+///
+/// # Errors
+/// When the address is taken or not ours.
+pub fn bind(addr: SocketAddr) -> io::Result<socket2::Socket> {
+    let domain = socket2::Domain::for_address(addr);
+    let socket = socket2::Socket::new(domain, socket2::Type::DGRAM, Some(socket2::Protocol::UDP))?;
+    if addr.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    // The kernel gives what it allows.
+    let _ = socket.set_recv_buffer_size(KERNEL_BUFFER);
+    let _ = socket.set_send_buffer_size(KERNEL_BUFFER);
+    socket.set_nonblocking(true)?;
+    socket.bind(&addr.into())?;
+    Ok(socket)
+}
+
 impl Udp {
     /// Binds a socket.
     ///
     /// # Errors
     /// When the address is taken or not ours.
     pub fn bind(flow: FlowId, addr: SocketAddr, upstream: Option<usize>) -> io::Result<Self> {
-        let domain = socket2::Domain::for_address(addr);
-        let socket = socket2::Socket::new(domain, socket2::Type::DGRAM, Some(socket2::Protocol::UDP))?;
-        if addr.is_ipv6() {
-            socket.set_only_v6(true)?;
-        }
-        // The kernel gives what it allows.
-        let _ = socket.set_recv_buffer_size(KERNEL_BUFFER);
-        let _ = socket.set_send_buffer_size(KERNEL_BUFFER);
-        socket.set_nonblocking(true)?;
-        socket.bind(&addr.into())?;
-        Self::ready(flow, socket, upstream)
+        Self::ready(flow, bind(addr)?, upstream)
     }
 
     /// A socket that sends to and hears from `peer` alone; what the far host refuses becomes an

@@ -13,11 +13,13 @@ pub enum Transport {
     Ws,
     /// A WebSocket under TLS.
     Wss,
+    /// QUIC, with a stream for each transaction.
+    Quic,
 }
 
 impl Transport {
     /// Each of them.
-    pub const ALL: [Self; 5] = [Self::Udp, Self::Tcp, Self::Tls, Self::Ws, Self::Wss];
+    pub const ALL: [Self; 6] = [Self::Udp, Self::Tcp, Self::Tls, Self::Ws, Self::Wss, Self::Quic];
 
     /// The word for it in files and on the command line.
     pub fn word(self) -> &'static str {
@@ -27,6 +29,7 @@ impl Transport {
             Self::Tls => "tls",
             Self::Ws => "ws",
             Self::Wss => "wss",
+            Self::Quic => "quic",
         }
     }
 
@@ -43,6 +46,7 @@ impl Transport {
             Self::Tls => "TLS",
             Self::Ws => "WS",
             Self::Wss => "WSS",
+            Self::Quic => "QUIC",
         }
     }
 
@@ -55,6 +59,7 @@ impl Transport {
             Self::Tls => ";transport=tls",
             // There is no `wss` (RFC 7118 §5.3).
             Self::Ws | Self::Wss => ";transport=ws",
+            Self::Quic => ";transport=quic",
         }
     }
 
@@ -63,6 +68,7 @@ impl Transport {
         match self {
             Self::Udp | Self::Tcp | Self::Tls => "",
             Self::Ws | Self::Wss => ";transport=ws",
+            Self::Quic => ";transport=quic",
         }
     }
 
@@ -70,7 +76,7 @@ impl Transport {
     pub fn port(self) -> u16 {
         match self {
             Self::Udp | Self::Tcp => 5060,
-            Self::Tls => 5061,
+            Self::Tls | Self::Quic => 5061,
             Self::Ws => 80,
             Self::Wss => 443,
         }
@@ -83,7 +89,7 @@ impl Transport {
 
     /// Whether nobody on the way can read it or put words in.
     pub fn is_secure(self) -> bool {
-        matches!(self, Self::Tls | Self::Wss)
+        matches!(self, Self::Tls | Self::Wss | Self::Quic)
     }
 
     /// Whether it begins with an upgrade of HTTP, at a path.
@@ -92,12 +98,14 @@ impl Transport {
     }
 
     /// Seconds between two keep-alives of ours: RFC 5626 §4.4 for UDP and streams. In front of a
-    /// WebSocket there may be a proxy for HTTP, which takes a minute of silence for the end.
-    pub fn keepalive(self) -> std::ops::Range<f64> {
+    /// WebSocket there may be a proxy for HTTP, which takes a minute of silence for the end. `None`: the
+    /// connection keeps itself alive, and its end says that it is dead.
+    pub fn keepalive(self) -> Option<std::ops::Range<f64>> {
         match self {
-            Self::Udp => 24.0..29.0,
-            Self::Tcp | Self::Tls => 95.0..120.0,
-            Self::Ws | Self::Wss => 40.0..50.0,
+            Self::Udp => Some(24.0..29.0),
+            Self::Tcp | Self::Tls => Some(95.0..120.0),
+            Self::Ws | Self::Wss => Some(40.0..50.0),
+            Self::Quic => None,
         }
     }
 }

@@ -40,7 +40,7 @@ fn a_phone_is_served_alike_over_every_transport() {
     let tcp = visit(Transport::Tcp);
     assert!(tcp.iter().any(|message| message.starts_with("NOTIFY")), "{tcp:#?}");
     assert!(tcp.iter().any(|message| message.starts_with("SIP/2.0 200")), "{tcp:#?}");
-    for transport in [Transport::Udp, Transport::Tls, Transport::Ws, Transport::Wss] {
+    for transport in [Transport::Udp, Transport::Tls, Transport::Ws, Transport::Wss, Transport::Quic] {
         assert_eq!(visit(transport), tcp, "{}", transport.via());
     }
 }
@@ -67,6 +67,7 @@ fn a_sips_request_comes_over_tls_or_not_at_all() {
         (Transport::Ws, "416 "),
         (Transport::Tls, "200 "),
         (Transport::Wss, "200 "),
+        (Transport::Quic, "200 "),
     ] {
         let mut world = World::new(78);
         let phone = world.phone_over("anna", transport);
@@ -114,7 +115,7 @@ fn keep_alives_of_both_kinds_are_answered() {
 /// Whoever proves nothing is closed over each transport, and a user stays.
 #[test]
 fn strangers_are_closed_over_every_connection() {
-    for transport in [Transport::Tls, Transport::Ws, Transport::Wss] {
+    for transport in [Transport::Tls, Transport::Ws, Transport::Wss, Transport::Quic] {
         let mut world = World::new(81);
         world.phone_over("carla", transport);
         let user = world.phone_over("anna", transport);

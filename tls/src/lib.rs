@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
 use tokio_rustls::rustls::pki_types::{PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
-use tokio_rustls::rustls::{ClientConfig, ConfigBuilder, ServerConfig, WantsVerifier};
+use tokio_rustls::rustls::{ClientConfig, ConfigBuilder, Error, ServerConfig, WantsVerifier};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 pub use files::{File, Problem, days_left, fingerprint};
@@ -70,12 +70,13 @@ pub struct Server {
 #[derive(Clone, Debug)]
 pub struct Dialer {
     config: Arc<ClientConfig>,
+    refused: trust::Refused,
 }
 
 /// What [`server`] made.
 #[derive(Clone)]
 pub struct Welcomer {
-    acceptor: TlsAcceptor,
+    config: Arc<ServerConfig>,
 }
 
 impl std::fmt::Debug for Welcomer {
@@ -90,7 +91,8 @@ impl std::fmt::Debug for Welcomer {
 /// The file, what is wrong with it, and what to do.
 pub fn client(settings: &Client) -> Result<Dialer, Problem> {
     let provider = provider();
-    let verifier = trust::Verifier::new(settings, &provider)?;
+    let refused = trust::Refused::default();
+    let verifier = trust::Verifier::new(settings, &provider, refused.clone())?;
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| Problem::new(File::Certificate, format!("TLS cannot be set up: {error}")))?
@@ -110,7 +112,7 @@ pub fn client(settings: &Client) -> Result<Dialer, Problem> {
             return Err(Problem::new(missing, text.to_owned()));
         }
     };
-    Ok(Dialer { config: Arc::new(config) })
+    Ok(Dialer { config: Arc::new(config), refused })
 }
 
 /// Reads the files of a server.
@@ -136,7 +138,7 @@ pub fn server(settings: &Server) -> Result<Welcomer, Problem> {
     let config = builder
         .with_single_cert(chain, private_key(&settings.key)?)
         .map_err(|error| files::unfit(&settings.certificate, &settings.key, &error))?;
-    Ok(Welcomer { acceptor: TlsAcceptor::from(Arc::new(config)) })
+    Ok(Welcomer { config: Arc::new(config) })
 }
 
 impl Dialer {
@@ -154,6 +156,24 @@ impl Dialer {
         let connector = TlsConnector::from(self.config.clone());
         connector.connect(name, stream).await.map_err(|error| words::of(&error))
     }
+
+    /// The same for QUIC, which has its own handshake: with `alpn` and without early data.
+    pub fn quic(&self, alpn: &[u8]) -> Arc<ClientConfig> {
+        let mut config = ClientConfig::clone(&self.config);
+        config.alpn_protocols = vec![alpn.to_vec()];
+        Arc::new(config)
+    }
+
+    /// Why the last certificate that was shown was not believed, in words for a person: a QUIC library
+    /// tells no more than that it was not.
+    pub fn refusal(&self) -> Option<String> {
+        self.refused.take().map(|error| words::of_error(&error))
+    }
+}
+
+/// What an alert of the far end says (RFC 8446 §6), in words for a person.
+pub fn alert_words(alert: u8) -> String {
+    words::of_error(&Error::AlertReceived(alert.into()))
 }
 
 impl Welcomer {
@@ -165,7 +185,16 @@ impl Welcomer {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        self.acceptor.accept(stream).await
+        TlsAcceptor::from(self.config.clone()).accept(stream).await
+    }
+
+    /// The same for QUIC, which has its own handshake: with `alpn` and without early data.
+    pub fn quic(&self, alpn: &[u8]) -> Arc<ServerConfig> {
+        let mut config = ServerConfig::clone(&self.config);
+        config.alpn_protocols = vec![alpn.to_vec()];
+        // What came early could be replayed by anybody who saw it.
+        config.max_early_data_size = 0;
+        Arc::new(config)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Whether the certificate of a server is to be believed.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use tokio_rustls::rustls::client::verify_server_cert_signed_by_trust_anchor;
@@ -23,26 +23,42 @@ pub(crate) struct Verifier {
     pin: Option<[u8; 32]>,
     names: Names,
     algorithms: WebPkiSupportedAlgorithms,
+    refused: Refused,
+}
+
+/// Why the last certificate was not believed, for those who are not told by the library.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Refused(Arc<Mutex<Option<Error>>>);
+
+impl Refused {
+    fn set(&self, error: &Error) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.clone());
+    }
+
+    pub(crate) fn take(&self) -> Option<Error> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
 }
 
 impl Verifier {
-    pub(crate) fn new(settings: &Client, provider: &Arc<CryptoProvider>) -> Result<Self, Problem> {
+    pub(crate) fn new(
+        settings: &Client,
+        provider: &Arc<CryptoProvider>,
+        refused: Refused,
+    ) -> Result<Self, Problem> {
         let roots = match settings.pin {
             Some(_) => RootCertStore::empty(),
             None => files::roots(settings.ca.as_deref())?,
         };
         let algorithms = provider.signature_verification_algorithms;
-        Ok(Self { roots, pin: settings.pin, names: settings.names.clone(), algorithms })
+        Ok(Self { roots, pin: settings.pin, names: settings.names.clone(), algorithms, refused })
     }
-}
 
-impl ServerCertVerifier for Verifier {
-    fn verify_server_cert(
+    fn judge(
         &self,
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         asked: &ServerName<'_>,
-        _ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         if let Some(pin) = self.pin {
@@ -73,6 +89,20 @@ impl ServerCertVerifier for Verifier {
         let expected = expected.unwrap_or_else(|| asked.to_owned());
         let presented = names_in(&certificate);
         Err(CertificateError::NotValidForNameContext { expected, presented }.into())
+    }
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        asked: &ServerName<'_>,
+        _ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let judged = self.judge(end_entity, intermediates, asked, now);
+        judged.inspect_err(|error| self.refused.set(error))
     }
 
     fn verify_tls12_signature(

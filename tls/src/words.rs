@@ -14,10 +14,16 @@ const NEVER_SET: i64 = 1_704_067_200;
 pub(crate) fn of(error: &io::Error) -> String {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
     match inner {
-        Some(Error::InvalidCertificate(why)) => certificate(why),
-        Some(Error::AlertReceived(alert)) => alerted(*alert),
-        Some(other) => format!("TLS does not come about: {other}"),
+        Some(inner) => of_error(inner),
         None => format!("TLS does not come about ({error}) – does this port speak TLS?"),
+    }
+}
+
+pub(crate) fn of_error(error: &Error) -> String {
+    match error {
+        Error::InvalidCertificate(why) => certificate(why),
+        Error::AlertReceived(alert) => alerted(*alert),
+        other => format!("TLS does not come about: {other}"),
     }
 }
 

@@ -4,13 +4,19 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
+#[cfg(feature = "quic")]
+use futures_util::future::LocalBoxFuture;
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UdpSocket;
+#[cfg(feature = "quic")]
+use tokio::sync::mpsc;
 
 use super::{Failure, Peer};
 use crate::config::HostPort;
+#[cfg(feature = "quic")]
+use crate::io::stream::{self, Report};
 use crate::io::stream::{Duplex, Line};
 use crate::io::{reach, ws};
 use crate::sip::transaction::{Arrival, ClientEvent, Transactions, Weight};
@@ -40,8 +46,11 @@ pub(in crate::cli) struct Client {
     pub hop: Hop,
     link: Link,
     seed: ChaCha8Rng,
-    ping: Instant,
+    ping: Option<Instant>,
 }
+
+/// How long nothing is waited for at most.
+const IDLE: Duration = Duration::from_secs(3600);
 
 enum Link {
     /// The first hears everybody: a notifier behind a proxy sends from elsewhere. The second is bound
@@ -53,6 +62,13 @@ enum Link {
         read: BytesMut,
     },
     Messages(Box<ws::Socket>),
+    /// QUIC: what serves it goes on while something is waited for.
+    #[cfg(feature = "quic")]
+    Served {
+        serving: LocalBoxFuture<'static, ()>,
+        writes: mpsc::Sender<Bytes>,
+        reports: mpsc::Receiver<Report>,
+    },
     /// It was lost, and that was told.
     Dead,
 }
@@ -80,6 +96,8 @@ impl Client {
                         Link::Bytes { stream, framer: Framer::of_client(), read: BytesMut::new() }
                     }
                     Line::Messages(socket) => Link::Messages(socket),
+                    #[cfg(feature = "quic")]
+                    line @ Line::Quic(_) => served(FlowId(flow), line),
                 };
                 (link, connection.local)
             }
@@ -87,7 +105,7 @@ impl Client {
         let mut seed = ChaCha8Rng::from_os_rng();
         let transactions = Transactions::new(ChaCha8Rng::from_seed(seed.random()));
         let hop = Hop { flow: FlowId(flow), transport: peer.transport, local, peer: address };
-        let ping = Instant::now() + ping_interval(peer.transport);
+        let ping = next_ping(peer.transport);
         Ok(Self { transactions, hop, link, seed, ping })
     }
 
@@ -120,7 +138,24 @@ impl Client {
                 stream.flush().await.map_err(|why| why.to_string())
             }
             Link::Messages(socket) => ws::send(socket, Bytes::copy_from_slice(bytes)).await,
+            // What is full is ended there.
+            #[cfg(feature = "quic")]
+            Link::Served { writes, .. } => writes
+                .try_send(Bytes::copy_from_slice(bytes))
+                .map_err(|_| "the server reads nothing".to_owned()),
             Link::Dead => Ok(()),
+        }
+    }
+
+    /// Ends the connection after everything written has arrived.
+    pub async fn close(&mut self) {
+        // Whoever ends hears of no fault any more.
+        let _ = self.flush().await;
+        #[cfg(feature = "quic")]
+        if let Link::Served { serving, writes, mut reports } = std::mem::replace(&mut self.link, Link::Dead) {
+            drop(writes);
+            let heard = async { while reports.recv().await.is_some() {} };
+            tokio::join!(serving, heard);
         }
     }
 
@@ -138,16 +173,16 @@ impl Client {
             if deadline.is_some_and(|at| at <= now) {
                 return Happened::Deadline;
             }
-            if now >= self.ping {
+            if self.ping.is_some_and(|at| now >= at) {
                 // Keeps the way back through a NAT open (RFC 5626 §4.4.1).
-                self.ping = now + ping_interval(self.hop.transport);
+                self.ping = next_ping(self.hop.transport);
                 self.transactions.send_once(self.hop, b"\r\n\r\n".to_vec());
             }
             if let Err(why) = self.flush().await {
                 return self.lost(why);
             }
-            let wake = [deadline, self.transactions.next_deadline(), Some(self.ping)];
-            let wake = wake.into_iter().flatten().min().unwrap_or(self.ping);
+            let wake = [deadline, self.transactions.next_deadline(), self.ping];
+            let wake = wake.into_iter().flatten().min().unwrap_or(now + IDLE);
             let packet = tokio::select! {
                 packet = receive(&mut self.link, self.hop) => packet,
                 () = tokio::time::sleep_until(wake.into()) => continue,
@@ -202,8 +237,16 @@ impl Client {
     }
 }
 
-fn ping_interval(transport: Transport) -> Duration {
-    Duration::from_secs_f64(transport.keepalive().start)
+/// When the next keep-alive is due; never, where the connection has its own.
+fn next_ping(transport: Transport) -> Option<Instant> {
+    transport.keepalive().map(|range| Instant::now() + Duration::from_secs_f64(range.start))
+}
+
+#[cfg(feature = "quic")]
+fn served(flow: FlowId, line: Line) -> Link {
+    let (writes, queue) = mpsc::channel(stream::WRITE_QUEUE);
+    let (to, reports) = mpsc::channel(stream::WRITE_QUEUE);
+    Link::Served { serving: Box::pin(stream::serve(flow, line, queue, to)), writes, reports }
 }
 
 async fn udp(peer: SocketAddr) -> std::io::Result<(Link, SocketAddr)> {
@@ -251,6 +294,19 @@ async fn receive(link: &mut Link, hop: Hop) -> Result<Packet, String> {
             }
         }
         Link::Dead => std::future::pending().await,
+        #[cfg(feature = "quic")]
+        Link::Served { serving, reports, .. } => {
+            // The last report says why it ended.
+            let report = tokio::select! {
+                report = reports.recv() => report,
+                () = serving => reports.recv().await,
+            };
+            match report {
+                Some(Report::Message(_, bytes)) => Ok(Packet::Message(bytes, hop)),
+                Some(Report::Closed(_, why)) => Err(why),
+                _ => Err("the connection ended".to_owned()),
+            }
+        }
         Link::Messages(socket) => match ws::receive(socket).await {
             Ok(bytes) if *bytes == *b"\r\n\r\n" => Ok(Packet::Ping),
             Ok(bytes) => Ok(Packet::Message(bytes, hop)),

@@ -157,8 +157,11 @@ pub(super) fn dial(map: &mut MapReader<'_>, transport: Transport, build: &mut Bu
         ("path", transport.is_web()),
     ] {
         if !fits && let Some(node) = map.take(key) {
-            let belongs =
-                if key == "path" { "`transport: wss` and `ws`" } else { "`transport: tls` and `wss`" };
+            let belongs = if key == "path" {
+                "`transport: wss` and `ws`"
+            } else {
+                "`transport: tls`, `wss` and `quic`"
+            };
             let message = format!("`{key}:` belongs to {belongs}");
             build.faults.error(Some(node.place), &map.at(key), message, None);
         }

@@ -30,11 +30,14 @@ impl Gateway {
         let state = match (way.hop, way.connecting, way.retry) {
             (Some(hop), ..) => {
                 words.push(format!("since {}", way.since_ms.map(time).unwrap_or_default()));
-                words.push(format!("{} {} to {}", hop.transport.word(), hop.local, hop.peer));
+                // A connection that keeps itself alive may have moved, on either side.
+                let then = if hop.transport.keepalive().is_none() { " when it was opened" } else { "" };
+                words.push(format!("{} {} to {}{then}", hop.transport.word(), hop.local, hop.peer));
                 words.extend(self.seen_as(way).map(|seen| format!("seen there as {seen}")));
                 let answered = way.alive.as_ref().and_then(Keepalive::answered_ms);
                 words.push(match answered {
                     Some(ms) => format!("last keep-alive answered {}", time(ms)),
+                    None if hop.transport.keepalive().is_none() => "it keeps itself alive".to_owned(),
                     None if hop.transport.is_reliable() || way.answers => {
                         "no keep-alive answered yet".to_owned()
                     }

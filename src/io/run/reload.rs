@@ -23,7 +23,8 @@ pub type Read = Box<dyn Fn() -> Result<Config, String>>;
 /// Where phones come in, by what the home file says of each.
 pub(super) struct Ways {
     udp: Vec<(Listen, FlowId)>,
-    tcp: Vec<(Listen, AbortHandle)>,
+    /// Those that are connected to, over TCP and QUIC.
+    doors: Vec<(Listen, AbortHandle)>,
     http: Vec<(SocketAddr, AbortHandle)>,
     connected: http::Open,
     asked: mpsc::Sender<Asked>,
@@ -31,8 +32,8 @@ pub(super) struct Ways {
 
 impl Ways {
     pub fn new(asked: mpsc::Sender<Asked>) -> Self {
-        let (udp, tcp, http, connected) = Default::default();
-        Self { udp, tcp, http, connected, asked }
+        let (udp, doors, http, connected) = Default::default();
+        Self { udp, doors, http, connected, asked }
     }
 }
 
@@ -123,7 +124,12 @@ impl Shell {
         }
         for (listen, listener) in ports.listeners {
             let task = self.doors.open(listener, listen.transport, self.report_to.clone());
-            self.ways.tcp.push((listen, task));
+            self.ways.doors.push((listen, task));
+        }
+        #[cfg(feature = "quic")]
+        for (listen, endpoint) in ports.quic {
+            let task = self.doors.open_quic(endpoint, self.report_to.clone());
+            self.ways.doors.push((listen, task));
         }
         for (addr, listener) in ports.http {
             let doors = self.config.https.then_some(&self.doors);
@@ -150,7 +156,7 @@ impl Shell {
             }
             stays
         };
-        self.ways.tcp.retain(|(listen, task)| close(stays(listen), task));
+        self.ways.doors.retain(|(listen, task)| close(stays(listen), task));
         self.ways.http.retain(|(addr, task)| close(config.http.contains(addr), task));
         gone
     }

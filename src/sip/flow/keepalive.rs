@@ -11,7 +11,7 @@
 //! The ping is CRLF CRLF on a stream. Over UDP it is a STUN Binding request where the server agreed to that,
 //! by `Require: outbound` or by `keep`, else CRLF CRLF as well, which nobody answers. A server that never
 //! answered a ping may not know it: then the pings go on, they keep the binding of the router, and only
-//! prove nothing.
+//! prove nothing. QUIC does all of that itself: there nothing is sent here, whatever a server asks for.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -221,13 +221,14 @@ impl Keepalive {
     }
 
     fn rest(&mut self, rng: &mut ChaCha8Rng, now: Now) {
-        let range = match self.wanted {
-            Some(wanted) => {
-                let full = f64::from(wanted.max(LEAST));
-                0.8 * full..full
-            }
-            None => self.transport.keepalive(),
+        let Some(usual) = self.transport.keepalive() else {
+            self.next = None;
+            return;
         };
+        let range = self.wanted.map_or(usual, |wanted| {
+            let full = f64::from(wanted.max(LEAST));
+            0.8 * full..full
+        });
         self.next = Some(now.mono + Duration::from_secs_f64(rng.random_range(range)));
     }
 }
@@ -329,6 +330,17 @@ mod tests {
             assert!(requests.iter().all(|(_, bytes)| *bytes == requests[0].1), "one transaction");
             assert!(died <= 45.0, "{died}");
         }
+    }
+
+    #[test]
+    fn a_connection_that_keeps_itself_alive_is_left_alone() {
+        let mut bench = Bench::new(5, Transport::Quic);
+        assert_eq!(bench.alive.next_deadline(), None);
+        bench.agree(Some(20));
+        bench.alive.hurry(bench.now);
+        bench.now.mono += Duration::from_secs(3600);
+        assert_eq!(bench.alive.on_deadline(&mut bench.rng, bench.now), None);
+        assert_eq!(bench.alive.next_deadline(), None);
     }
 
     #[test]

@@ -301,6 +301,8 @@ fn service(transport: Transport, host: &str) -> String {
         Transport::Tls => "_sips._tcp",
         Transport::Ws => "_sip._ws",
         Transport::Wss => "_sips._ws",
+        // Ours: nobody has registered one.
+        Transport::Quic => "_sips._quic",
     };
     format!("{prefix}.{host}")
 }
@@ -313,6 +315,7 @@ fn naptr(transport: Transport) -> &'static str {
         Transport::Tls => "SIPS+D2T",
         Transport::Ws => "SIP+D2W",
         Transport::Wss => "SIPS+D2W",
+        Transport::Quic => "SIPS+D2Q",
     }
 }
 

@@ -4,6 +4,7 @@ import json
 import signal
 
 import home
+from certs import Authority
 from lab import GATEWAY, PASSWORD, USER, Gateway, check, equal, free_port, until
 from mqtt_plug import Plug
 from peers import Mosquitto
@@ -21,11 +22,12 @@ def run(lab):
     check(plug.online.wait(10), "the plug did not connect")
     for transport in ("tcp", "udp"):
         houses(lab, broker, plug, transport)
+    houses(lab, broker, plug, "quic", Authority(lab))
 
 
-def houses(lab, broker, plug, transport):
-    mum = mums(lab, broker, transport)
-    ana = anas(lab, mum.listen, transport)
+def houses(lab, broker, plug, transport, ca=None):
+    mum = mums(lab, broker, transport, ca)
+    ana = anas(lab, mum.at, transport, ca)
     phone = ana.phone()
     over = f"over {transport}"
     # Proves: EV-1, EV-2
@@ -51,7 +53,7 @@ def houses(lab, broker, plug, transport):
     with lab.case(f"Mum's gateway is killed: the plug has no connection at Ana's, and says why, {over}"):
         count = len(watch.notifies)
         mum.program.stop(signal.SIGKILL)
-        # Over TCP its end is seen, over UDP the packet after the next keep-alive finds nobody.
+        # Over TCP its end is seen, over UDP the packet after the next keep-alive finds nobody, QUIC waits 28 s for a word.
         watch.wait("no connection", lambda n: record(n, "link") is False, since=count, timeout=5 if transport == "tcp" else 62)
         check(record(watch.notifies[-1], "power") is None, watch.notifies[-1].text)
         equal(command(phone, "on").status, 480, "DO without a connection")
@@ -76,7 +78,7 @@ def houses(lab, broker, plug, transport):
         equal(command(phone, "on").status, 200, "DO")
         equal(plug.on, True, "the plug")
     with lab.case(f"a password that is wrong is told as what it is, {over}"):
-        wrong = anas(lab, mum.listen, transport, password="not the right words")
+        wrong = anas(lab, mum.at, transport, ca, password="not the right words")
         control = lab.folder / f"ana-{transport}" / "control"
         words = until("the reason", lambda: home.status(lab, control)["remotes"][0]["words"].replace("not asked yet", ""), 10)
         check("wrong user or password" in words, words)
@@ -89,7 +91,7 @@ def command(phone, word):
     return phone.request("DO", phone.uri("mums-plug"), [("Content-Type", "text/plain")], word, contact=False)
 
 
-def mums(lab, broker, transport):
+def mums(lab, broker, transport, ca=None):
     home_file = {
         "format": 1, "house": {"user": "house", "domain": MUM}, "secrets": "secrets.yaml",
         "users": {"anas-house": {"password": {"secret": "fence"}}},
@@ -98,10 +100,16 @@ def mums(lab, broker, transport):
                              "properties": {"watts": False, "energy": False}}},
         "access": [{"who": ["anas-house"], "see": ["plug"], "do": ["plug"]}],
     }
-    return gateway(lab, f"mum-{transport}", home_file, {"fence": SHARED})
+    quic = free_port() if ca else None
+    if ca:
+        certificate, key = ca.sign(MUM, f"DNS:{MUM}")
+        home_file["tls"] = {"certificate": str(certificate), "key": str(key)}
+    mum = gateway(lab, f"mum-{transport}", home_file, {"fence": SHARED}, quic)
+    mum.at = ("127.0.0.1", quic) if quic else mum.listen
+    return mum
 
 
-def anas(lab, mum, transport, password=SHARED):
+def anas(lab, mum, transport, ca=None, password=SHARED):
     home_file = {
         "format": 1, "house": {"user": "house", "domain": "ana.example"}, "secrets": "secrets.yaml",
         "users": {USER: {"password": {"secret": USER}}},
@@ -111,12 +119,15 @@ def anas(lab, mum, transport, password=SHARED):
                                   "properties": {"watts": False, "energy": False}}},
         "access": [{"who": [USER], "see": "*", "do": "*"}],
     }
-    return gateway(lab, f"ana-{transport}", home_file, {"fence": password, USER: PASSWORD}, "ana.example")
+    if ca:
+        home_file["peers"]["mum"]["ca"] = str(ca.file)
+    return gateway(lab, f"ana-{transport}", home_file, {"fence": password, USER: PASSWORD})
 
 
-def gateway(lab, name, home_file, secrets, domain=None):
+def gateway(lab, name, home_file, secrets, quic=None):
     listen = ("127.0.0.1", free_port())
     home_file["listen"] = [f"{transport}:{listen[0]}:{listen[1]}" for transport in ("udp", "tcp")]
+    home_file["listen"] += [f"quic:{listen[0]}:{quic}"] if quic else []
     words = {user: {"password": word} for user, word in secrets.items()}
     lab.write(f"{name}/secrets.yaml", json.dumps(words) + "\n", 0o600)
     path = lab.write(f"{name}/home.yaml", json.dumps(home_file, indent=1) + "\n")

@@ -1,0 +1,205 @@
+//! Which of this machine's addresses the way to each server begins at. Nobody tells a program when a cable is
+//! pulled, or a phone network takes over from a wire: this looks every few seconds.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::time::Duration;
+
+use crate::sip::FlowId;
+
+/// Between two looks.
+pub const LOOK: Duration = Duration::from_secs(5);
+
+/// What a look found out.
+#[derive(Debug, PartialEq, Eq)]
+pub enum News {
+    /// The address that a flow begins at is none of this machine's any more.
+    Gone(FlowId, String),
+    /// The network is another one, or is there again.
+    Network,
+}
+
+/// Gives a flow another socket, where the transport can go on over one.
+pub type Mover = Box<dyn Fn() -> io::Result<()>>;
+
+/// What the system knows.
+pub trait System {
+    /// Our address on the way to `peer`; `None`: there is no way.
+    fn source(&self, peer: SocketAddr) -> Option<IpAddr>;
+    /// Whether an address is this machine's.
+    fn has(&self, ip: IpAddr) -> bool;
+}
+
+/// The system that we run on.
+pub struct Kernel;
+
+impl System for Kernel {
+    fn source(&self, peer: SocketAddr) -> Option<IpAddr> {
+        source(peer).ok()
+    }
+
+    fn has(&self, ip: IpAddr) -> bool {
+        UdpSocket::bind((ip, 0)).is_ok()
+    }
+}
+
+/// Our address on the way to `peer`. Nothing is sent.
+///
+/// # Errors
+/// When there is no way.
+pub fn source(peer: SocketAddr) -> io::Result<IpAddr> {
+    let any: SocketAddr = if peer.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0u16; 8], 0).into() };
+    let socket = UdpSocket::bind(any)?;
+    socket.connect(peer)?;
+    Ok(socket.local_addr()?.ip())
+}
+
+/// The flows of ours to servers elsewhere, and the addresses that were seen last. There is one for each way of
+/// the home file, which is bounded there.
+#[derive(Default)]
+pub struct Routes {
+    flows: Vec<Route>,
+}
+
+struct Route {
+    flow: FlowId,
+    peer: SocketAddr,
+    /// The address that the flow itself began at.
+    bound: IpAddr,
+    mover: Option<Mover>,
+    seen: Option<IpAddr>,
+}
+
+impl Routes {
+    /// A flow is open.
+    pub fn add(&mut self, flow: FlowId, local: IpAddr, peer: SocketAddr, mover: Option<Mover>) {
+        self.forget(flow);
+        self.flows.push(Route { flow, peer, bound: local, mover, seen: Some(local) });
+    }
+
+    /// A flow is gone.
+    pub fn forget(&mut self, flow: FlowId) {
+        self.flows.retain(|route| route.flow != flow);
+    }
+
+    /// What changed since the last look.
+    pub fn look(&mut self, system: &impl System) -> Vec<News> {
+        let mut news = Vec::new();
+        let mut changed = false;
+        for route in &mut self.flows {
+            let now = system.source(route.peer);
+            if now == route.seen {
+                continue;
+            }
+            route.seen = now;
+            // While there is no way, nothing can be done: the flow may outlive it.
+            let Some(now) = now else { continue };
+            changed = true;
+            let bound = route.bound;
+            let why = match &route.mover {
+                Some(mover) => mover().err().map(|error| format!("no socket for another way to it: {error}")),
+                None => (bound != now && !system.has(bound))
+                    .then(|| format!("this machine's address {bound} is gone, {now} took its place")),
+            };
+            news.extend(why.map(|why| News::Gone(route.flow, why)));
+        }
+        if changed {
+            news.push(News::Network);
+        }
+        news
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::rc::Rc;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Machine {
+        way: Option<IpAddr>,
+        has: Vec<IpAddr>,
+    }
+
+    impl System for Machine {
+        fn source(&self, _: SocketAddr) -> Option<IpAddr> {
+            self.way
+        }
+
+        fn has(&self, ip: IpAddr) -> bool {
+            self.has.contains(&ip)
+        }
+    }
+
+    const WIRE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 168, 1, 5));
+    const PHONE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 9, 8, 7));
+
+    /// One flow that cannot move, and one that can; how often it was moved.
+    fn routes() -> (Routes, Rc<Cell<u32>>) {
+        let peer = SocketAddr::from(([203, 0, 113, 7], 5061));
+        let (mut routes, moved) = (Routes::default(), Rc::new(Cell::new(0)));
+        routes.add(FlowId(1), WIRE, peer, None);
+        let count = moved.clone();
+        let mover = move || {
+            count.set(count.get() + 1);
+            Ok(())
+        };
+        routes.add(FlowId(2), WIRE, peer, Some(Box::new(mover)));
+        (routes, moved)
+    }
+
+    #[test]
+    fn another_address_moves_what_can_move_and_ends_what_cannot() {
+        let ((mut routes, moved), mut machine) = (routes(), Machine { way: Some(WIRE), has: vec![WIRE] });
+        assert_eq!(routes.look(&machine), []);
+        machine = Machine { way: Some(PHONE), has: vec![PHONE] };
+        let news = routes.look(&machine);
+        assert!(
+            matches!(&news[..], [News::Gone(FlowId(1), why), News::Network]
+                if why.contains("192.168.1.5") && why.contains("10.9.8.7")),
+            "{news:?}"
+        );
+        assert_eq!(routes.look(&machine), [], "it is told once");
+        assert_eq!(moved.get(), 1);
+    }
+
+    #[test]
+    fn a_flow_that_gets_no_socket_is_told_dead() {
+        let mut routes = Routes::default();
+        let mover = || Err(io::Error::other("no descriptors"));
+        routes.add(FlowId(3), WIRE, ([203, 0, 113, 7], 5061).into(), Some(Box::new(mover)));
+        let news = routes.look(&Machine { way: Some(PHONE), has: vec![PHONE] });
+        assert!(
+            matches!(&news[..], [News::Gone(FlowId(3), why), News::Network] if why.contains("descriptors"))
+        );
+    }
+
+    #[test]
+    fn a_better_way_beside_the_old_one_ends_nothing() {
+        let ((mut routes, moved), machine) = (routes(), Machine { way: Some(PHONE), has: vec![WIRE, PHONE] });
+        assert_eq!(routes.look(&machine), [News::Network]);
+        assert_eq!(moved.get(), 1);
+    }
+
+    #[test]
+    fn a_network_that_goes_and_comes_back_is_told_when_it_is_back() {
+        let ((mut routes, moved), mut machine) = (routes(), Machine::default());
+        assert_eq!(routes.look(&machine), []);
+        machine = Machine { way: Some(WIRE), has: vec![WIRE] };
+        assert_eq!(routes.look(&machine), [News::Network]);
+        assert_eq!(moved.get(), 1);
+        routes.forget(FlowId(1));
+        routes.forget(FlowId(2));
+        machine.way = Some(PHONE);
+        assert_eq!(routes.look(&machine), []);
+    }
+
+    #[test]
+    fn the_kernel_knows_the_way_to_this_machine() {
+        let here: IpAddr = [127, 0, 0, 1].into();
+        assert_eq!(Kernel.source((here, 5060).into()), Some(here));
+        assert!(Kernel.has(here) && !Kernel.has([203, 0, 113, 7].into()));
+    }
+}
