@@ -290,10 +290,23 @@ impl Tree<'_> {
         }
         match bracket(self.text, &self.open) {
             None if matches!(char_at(self.text, before), Some('}' | ']')) => say(at, syntax::AFTER_BRACKET),
-            Some(place) if syntax::in_brackets(error.info()) => say(place, syntax::BRACKET),
+            Some(place) if syntax::in_brackets(error.info()) => match comment(self.text, place) {
+                Some(place) => say(place, syntax::COMMENT),
+                None => say(place, syntax::BRACKET),
+            },
             _ => say(at, syntax::words(error.info())),
         }
     }
+}
+
+/// A `#` that was meant as text: right behind a `:` or `,` and a space, after an open bracket.
+fn comment(text: &str, bracket: Place) -> Option<Place> {
+    let line = text.lines().nth(bracket.line.checked_sub(1)?)?;
+    let chars: Vec<char> = line.chars().collect();
+    let at = chars.windows(4).skip(bracket.column).position(
+        |four| matches!(four, [':' | ',', ' ', '#', next] if !next.is_whitespace() && *next != '#'),
+    )?;
+    Some(Place { line: bracket.line, column: bracket.column + at + 3 })
 }
 
 /// The innermost bracket that is still open.
