@@ -288,12 +288,13 @@ impl Tree<'_> {
         {
             return say(place, syntax::SPACE);
         }
-        match bracket(self.text, &self.open) {
+        let open = bracket(self.text, &self.open);
+        if let Some(place) = open.and_then(|place| comment(self.text, place)) {
+            return say(place, syntax::COMMENT);
+        }
+        match open {
             None if matches!(char_at(self.text, before), Some('}' | ']')) => say(at, syntax::AFTER_BRACKET),
-            Some(place) if syntax::in_brackets(error.info()) => match comment(self.text, place) {
-                Some(place) => say(place, syntax::COMMENT),
-                None => say(place, syntax::BRACKET),
-            },
+            Some(place) if syntax::in_brackets(error.info()) => say(place, syntax::BRACKET),
             _ => say(at, syntax::words(error.info())),
         }
     }
