@@ -10,6 +10,7 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod device;
+pub mod discover;
 pub mod event;
 pub mod gateway;
 pub mod io;

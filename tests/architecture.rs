@@ -8,8 +8,16 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const CORE: [&str; 7] =
-    ["src/sip", "src/device", "src/event", "src/control", "src/gateway", "src/timer.rs", "src/limits.rs"];
+const CORE: [&str; 8] = [
+    "src/sip",
+    "src/device",
+    "src/discover",
+    "src/event",
+    "src/control",
+    "src/gateway",
+    "src/timer.rs",
+    "src/limits.rs",
+];
 
 /// A source file without its unit tests and comments.
 struct Source {
@@ -137,6 +145,22 @@ fn appliances_name_nothing_of_sip() {
         named(&packages, &["Transactions", "sip::dialog", "FlowId", "Hop"], &[]),
         "a package is a pure function",
     );
+}
+
+/// A proposal is made of bytes and profiles; it reaches no broker and no house by itself.
+#[test]
+fn discovery_only_proposes() {
+    let words = [
+        "crate::sip",
+        "crate::gateway",
+        "crate::event",
+        "crate::control",
+        "crate::io",
+        "crate::cli",
+        "sipliance_driver",
+        "device::house",
+    ];
+    none(named(&sources("src/discover"), &words, &[]), "src/discover knows files and profiles");
 }
 
 #[test]

@@ -5,6 +5,7 @@ pub mod address;
 pub mod check;
 pub mod client;
 pub mod demo;
+pub mod discover;
 pub mod isolate;
 pub mod passwd;
 pub mod reload;
@@ -62,6 +63,8 @@ enum Command {
         #[arg(long, default_value = "home.local")]
         domain: String,
     },
+    /// Listen to a broker and propose what it tells of for the home file. Nothing is added, nothing published.
+    Discover(discover::DiscoverArgs),
     /// Ask the running gateway how everything stands.
     Status(status::StatusArgs),
     /// Have the running gateway read its files again; only what changed starts anew.
@@ -109,6 +112,7 @@ pub fn main() -> ExitCode {
         Command::Check { files, json } => check::run(&files, json),
         Command::Schema { format } => schema::run(format),
         Command::Passwd { user, domain } => passwd::run(&user, &domain),
+        Command::Discover(args) => discover::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Reload(args) => reload::run(&args),
         Command::Isolate(args) => isolate::run(&args, true),

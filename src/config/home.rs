@@ -12,11 +12,13 @@ mod namespace;
 mod numbers;
 mod profiles;
 mod state;
+mod survey;
 mod tls;
 mod upstream;
 mod users;
 
 pub use profiles::Profiles;
+pub use survey::{Survey, survey};
 
 use std::path::{Path, PathBuf};
 
@@ -64,7 +66,7 @@ fn load_with(path: &Path, secret: Option<&str>, shipped: &Profiles) -> (Option<C
     match open_text(path) {
         Ok(Opened { text, exposed }) => {
             let base = path.parent().unwrap_or(Path::new("")).to_owned();
-            read(path, &text, Around::Disk { base, exposed, secret }, shipped)
+            read(path, &text, Around::Disk { base, exposed, secret }, shipped, None)
         }
         Err(why) => {
             let mut faults = Faults::default();
@@ -82,7 +84,7 @@ pub fn from_text(
     secrets: &str,
     shipped: &Profiles,
 ) -> (Option<Config>, Vec<Report>) {
-    read(name, home, Around::Texts { secrets }, shipped)
+    read(name, home, Around::Texts { secrets }, shipped, None)
 }
 
 /// Where the files around a home file are.
@@ -112,7 +114,13 @@ struct Build<'a> {
     names: Namespace,
 }
 
-fn read(name: &Path, text: &str, around: Around<'_>, shipped: &Profiles) -> (Option<Config>, Vec<Report>) {
+fn read(
+    name: &Path,
+    text: &str,
+    around: Around<'_>,
+    shipped: &Profiles,
+    besides: Option<&mut survey::Besides>,
+) -> (Option<Config>, Vec<Report>) {
     let mut reports = Vec::new();
     let mut faults = Faults::default();
     let config = yaml::parse(text, &mut faults).and_then(|root| {
@@ -122,7 +130,7 @@ fn read(name: &Path, text: &str, around: Around<'_>, shipped: &Profiles) -> (Opt
         let mut library = Library::open(shipped, map.take("profiles"), &around, &mut faults, &mut reports);
         let mut build =
             Build { around, faults: std::mem::take(&mut faults), secrets, names: Namespace::default() };
-        let config = sections(map, &mut library, &mut build);
+        let config = sections(map, &mut library, &mut build, besides);
         faults = build.faults;
         reports.extend(library.reports());
         config
@@ -136,7 +144,12 @@ fn read(name: &Path, text: &str, around: Around<'_>, shipped: &Profiles) -> (Opt
 }
 
 /// Every section in turn; each reports its own faults and goes on.
-fn sections(mut map: MapReader<'_>, library: &mut Library<'_>, build: &mut Build<'_>) -> Option<Config> {
+fn sections(
+    mut map: MapReader<'_>,
+    library: &mut Library<'_>,
+    build: &mut Build<'_>,
+    besides: Option<&mut survey::Besides>,
+) -> Option<Config> {
     let house = house::name(map.take("house"), build);
     let listen_node = map.take("listen");
     let listen = house::listen(listen_node, build);
@@ -170,6 +183,9 @@ fn sections(mut map: MapReader<'_>, library: &mut Library<'_>, build: &mut Build
     let (http, https) = http::http(http_node, tls.is_some(), build);
     http::check_kept(http_node, &http, state.is_some(), build);
     map.finish(&mut build.faults);
+    if let Some(besides) = besides {
+        *besides = survey::Besides { brokers: links.brokers(), profiles: library.all() };
+    }
     let links = links.finish(devices_node.is_some(), build);
     // Users that are there and faulty have their own faults.
     let nobody =

@@ -7,6 +7,7 @@ mod actions;
 mod buses;
 mod cases;
 mod decode;
+mod discover;
 mod duration;
 mod elsewhere;
 mod fill;
@@ -27,6 +28,7 @@ mod words;
 use std::sync::Arc;
 
 pub use cases::{Case, Drive, Expect, Given, Level, Sends, Stimulus};
+pub use discover::{Sign, text as json_text};
 pub use duration::spell;
 pub use map::Map;
 pub use model::{
@@ -54,8 +56,8 @@ pub struct Profile {
     pub about: Option<Arc<str>>,
     /// What the home file must or may give.
     pub params: Vec<Param>,
-    /// Seeing this topic (with `<param>` as the wildcard) proposes a device.
-    pub discover: Option<String>,
+    /// What proposes a device of this model when it is seen on a broker.
+    pub discover: Vec<Sign>,
     /// The profile's own tests, about [`Profile::example`].
     pub cases: Vec<Case>,
     /// The model with the example or default value of each param.

@@ -13,6 +13,7 @@
 mod keeper;
 #[cfg(feature = "gpio")]
 mod lines;
+mod listen;
 mod start;
 
 use std::io;
@@ -28,6 +29,7 @@ use tokio::time::{Instant, timeout};
 use crate::config::change::Change;
 use crate::config::{Link, LinkId};
 use keeper::{Ends, Keeper};
+pub use listen::listen;
 use start::{Alter, Start};
 
 /// How many watches one link may have; one more is answered [`Event::Unwatched`].

@@ -93,6 +93,7 @@ impl Broker {
             tls: None,
             version: self.version,
             status_topic: Some(format!("sipliance/{client_id}/status")),
+            listen_only: false,
         }
     }
 

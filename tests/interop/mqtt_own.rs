@@ -217,3 +217,47 @@ async fn certificates_that_are_not_good_are_named_with_what_to_do() {
     let words = Client::start(Settings { tls, ..old.settings("gw") }, &[]).down().await;
     assert!(words.contains("has expired") && words.contains("renew it"), "{words}");
 }
+
+/// Discovery listens with the gateway's login, beside the gateway.
+#[tokio::test]
+async fn who_only_listens_leaves_no_trace() {
+    let Some(mut broker) = Broker::start(ANYBODY) else { return };
+    for version in [Version::Three, Version::Five] {
+        broker.version = version;
+        let mut watcher = Client::start(broker.settings("watcher"), &["#"]);
+        watcher.up().await;
+        let settings = Settings {
+            listen_only: true,
+            status_topic: Some("listener/status".into()),
+            ..broker.settings("listener")
+        };
+        let mut listener = Client::start(settings.clone(), &["plug"]);
+        listener.up().await;
+        listener.write(1, "plug", "ON");
+        let refused = listener.done(1).await;
+        assert!(
+            matches!(&refused, Err(Failure::Refused(why)) if why.contains("only listens")),
+            "{refused:?}"
+        );
+        assert_eq!(listener.close().await, Exit::Closed);
+        // One that is cut off has left no will either.
+        let mut listener = Client::start(settings, &["plug"]);
+        listener.up().await;
+        listener.task.abort();
+        let _ = listener.task.await;
+        broker.publish(&["-t", "marker", "-m", "end"], b"");
+        loop {
+            match watcher.until(|event| matches!(event, Event::Read { .. })).await {
+                Event::Read { channel, .. } if channel.as_str() == "marker" => break,
+                Event::Read { channel, retained: false, .. } => {
+                    assert!(
+                        !channel.as_str().contains("listener") && channel.as_str() != "plug",
+                        "{channel}"
+                    );
+                }
+                _ => {}
+            }
+        }
+        assert_eq!(watcher.close().await, Exit::Closed);
+    }
+}

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use crate::five;
 use crate::packets::{MAX_PACKET, Next, Packets};
 use crate::tls;
-use crate::{Settings, Version};
+use crate::{LISTENER_PACKET, Settings, Version};
 
 /// How long name, TCP and login may take together.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -100,7 +100,7 @@ async fn login(settings: &Settings, mut stream: Box<dyn Stream>) -> Result<Conne
     stream.write_all_buf(&mut hello).await.map_err(lost)?;
     stream.flush().await.map_err(lost)?;
 
-    let mut packets = Packets::of(settings.version);
+    let mut packets = Packets::of(settings.version, max_packet(settings));
     loop {
         match verdict(settings, &mut packets) {
             Verdict::Welcome => return Ok(Connection { stream, packets }),
@@ -158,9 +158,9 @@ fn write_hello(settings: &Settings, out: &mut BytesMut) -> Result<(), String> {
     let hello = five::Hello {
         client_id: &settings.client_id,
         keep_alive: KEEP_ALIVE_SECS,
-        status_topic: settings.status_topic.as_deref(),
+        status_topic: settings.status(),
         login: settings.user.as_deref().map(|user| (user, password)),
-        max_packet: MAX_PACKET,
+        max_packet: max_packet(settings),
     };
     five::hello(&hello, out)
 }
@@ -182,6 +182,11 @@ fn refusal_of_five(settings: &Settings, code: v5::ConnectReturnCode) -> String {
     }
 }
 
+/// The largest packet that is kept.
+fn max_packet(settings: &Settings) -> usize {
+    if settings.listen_only { LISTENER_PACKET } else { MAX_PACKET }
+}
+
 fn login_words(settings: &Settings) -> String {
     match &settings.user {
         Some(user) => format!("login refused for user {user:?} – check user and password"),
@@ -194,8 +199,8 @@ fn hello_packet(settings: &Settings) -> Connect {
     let mut hello = Connect::new(settings.client_id.as_str());
     hello.keep_alive = KEEP_ALIVE_SECS;
     hello.clean_session = true;
-    let will = |topic: &String| LastWill::new(topic.as_str(), "offline", QoS::AtLeastOnce, true);
-    hello.last_will = settings.status_topic.as_ref().map(will);
+    let will = |topic: &str| LastWill::new(topic, "offline", QoS::AtLeastOnce, true);
+    hello.last_will = settings.status().map(will);
     if let Some(user) = &settings.user {
         let password = settings.password.as_ref().map(ExposeSecret::expose_secret).unwrap_or_default();
         hello.login = Some(Login::new(user.as_str(), password));
@@ -228,6 +233,7 @@ mod tests {
             client_id: "test".into(),
             tls: None,
             version: Version::Three,
+            listen_only: false,
             status_topic: None,
         }
     }

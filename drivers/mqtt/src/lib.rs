@@ -56,6 +56,9 @@ pub struct Settings {
     pub tls: Option<Tls>,
     /// Which MQTT.
     pub version: Version,
+    /// Only listen: nothing is published, not even that we are there, and writes are refused. Messages may
+    /// be [`LISTENER_PACKET`] long.
+    pub listen_only: bool,
     /// Where the gateway says `online` and `offline`, retained; `None`: nowhere.
     pub status_topic: Option<String>,
 }
@@ -91,6 +94,11 @@ impl Version {
 }
 
 impl Settings {
+    /// Where we say that we are there.
+    fn status(&self) -> Option<&str> {
+        self.status_topic.as_deref().filter(|_| !self.listen_only)
+    }
+
     fn broker(&self) -> String {
         match self.host.contains(':') {
             true => format!("[{}]:{}", self.host, self.port),
@@ -101,6 +109,10 @@ impl Settings {
 
 /// How many filters one link may watch; one more is refused in words.
 pub const MAX_WATCHES: usize = 1024;
+
+/// The largest message that is kept by a link that only listens: descriptions of whole networks of
+/// devices are longer than any state.
+pub const LISTENER_PACKET: usize = 4 * 1024 * 1024;
 
 /// The driver of `mqtt` links.
 #[derive(Debug)]
@@ -187,7 +199,7 @@ impl Keep for Link {
         tracing::info!(broker, watches = self.watches.len(), "connected to the broker");
         let now = Instant::now();
         let mut session =
-            Session::new(broker, packets, &self.watches, self.settings.status_topic.clone(), now);
+            Session::new(broker, packets, &self.watches, self.settings.status().map(str::to_owned), now);
         let end = self.exchange(&mut stream, &mut session).await;
         session.fail(&mut self.post.outbox);
         let Some(why) = end else {
@@ -237,6 +249,9 @@ impl Link {
                 if self.note(channel.clone()) {
                     session.watch(channel, Instant::now());
                 }
+            }
+            Op::Write { id, .. } | Op::Publish { id, .. } if self.settings.listen_only => {
+                self.post.outbox.done(id, Err(refused("this connection only listens")));
             }
             Op::Write { id, channel, payload } => {
                 session.write(id, &channel, payload, Instant::now(), &mut self.post.outbox);

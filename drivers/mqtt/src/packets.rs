@@ -6,7 +6,7 @@ use rumqttc::{Error, Packet};
 use crate::Version;
 use crate::five::{self, Incoming};
 
-/// The largest packet that is kept. A larger PUBLISH is skipped as it streams in; a larger packet of
+/// The largest packet that is kept, unless the link only listens. A larger PUBLISH is skipped as it streams in; a larger packet of
 /// another kind is a fault.
 pub(crate) const MAX_PACKET: usize = 256 * 1024;
 
@@ -15,7 +15,7 @@ pub(crate) const MAX_PACKET: usize = 256 * 1024;
 pub(crate) enum Next {
     /// A packet.
     Packet(Packet),
-    /// A PUBLISH of more than [`MAX_PACKET`] went by.
+    /// A PUBLISH of more than is kept went by.
     Skipped(Oversized),
     /// MQTT 5: what we published under this number was refused.
     Refused(u16, &'static str),
@@ -39,19 +39,21 @@ pub(crate) struct Oversized {
 }
 
 /// A packet splitter. Holds at most one unfinished packet.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Packets {
     /// Where the socket's bytes go.
     pub bytes: BytesMut,
     /// What they are.
     pub version: Version,
+    /// The largest packet that is kept.
+    pub max: usize,
     skipping: Option<(usize, Oversized)>,
 }
 
 impl Packets {
-    /// Packets of this version.
-    pub fn of(version: Version) -> Self {
-        Self { version, ..Self::default() }
+    /// Packets of this version, of at most `max` bytes.
+    pub fn of(version: Version, max: usize) -> Self {
+        Self { bytes: BytesMut::new(), version, max, skipping: None }
     }
 
     /// Takes the next packet out of the bytes so far.
@@ -63,8 +65,8 @@ impl Packets {
             return Ok(self.skip());
         }
         let read = match self.version {
-            Version::Three => Packet::read(&mut self.bytes, MAX_PACKET).map(Incoming::Packet),
-            Version::Five => five::read(&mut self.bytes, MAX_PACKET),
+            Version::Three => Packet::read(&mut self.bytes, self.max).map(Incoming::Packet),
+            Version::Five => five::read(&mut self.bytes, self.max),
         };
         match read {
             Ok(Incoming::Packet(packet)) => Ok(Next::Packet(packet)),
@@ -146,7 +148,7 @@ mod tests {
         for pkid in [0, 9] {
             let mut stream = publish("cam/picture", 10_000_000, pkid);
             stream.extend_from_slice(&publish("plug", 2, 0));
-            let mut packets = Packets::default();
+            let mut packets = Packets::of(Version::Three, MAX_PACKET);
             let mut got = Vec::new();
             for piece in stream.chunks(4_096) {
                 packets.bytes.extend_from_slice(piece);
@@ -172,7 +174,7 @@ mod tests {
         let mut stream = publish("a", 5, 0);
         stream.extend_from_slice(&publish("b", 300, 3));
         for cut in 0..stream.len() {
-            let mut packets = Packets::default();
+            let mut packets = Packets::of(Version::Three, MAX_PACKET);
             let mut topics = Vec::new();
             for piece in [&stream[..cut], &stream[cut..]] {
                 packets.bytes.extend_from_slice(piece);
@@ -186,7 +188,7 @@ mod tests {
 
     #[test]
     fn noise_is_an_error_and_never_a_wait_for_gigabytes() {
-        let mut packets = Packets::default();
+        let mut packets = Packets::of(Version::Three, MAX_PACKET);
         packets.bytes.extend_from_slice(&[0x90, 0xff, 0xff, 0xff, 0x7f, 0, 0]);
         assert!(packets.next().is_err());
     }

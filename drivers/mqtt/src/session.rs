@@ -385,7 +385,8 @@ impl Session {
                 broker = self.broker,
                 topic = oversized.topic,
                 bytes = oversized.size,
-                "a message larger than {MAX_PACKET} bytes is ignored"
+                "a message larger than {} bytes is ignored",
+                self.packets.max
             );
             self.oversized = Some(oversized.topic.clone());
         }

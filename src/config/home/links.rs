@@ -221,6 +221,11 @@ impl Links {
         push(&mut self.links, Link { name: asking.id.to_owned(), settings })
     }
 
+    /// Every broker, also those that no device uses yet.
+    pub(super) fn brokers(&self) -> Vec<(String, crate::config::MqttSettings)> {
+        self.brokers.iter().map(|broker| (broker.name.clone(), broker.what.settings.clone())).collect()
+    }
+
     /// The links that devices use; a broker or a port without a device is worth a warning.
     pub(super) fn finish(self, any_devices: bool, build: &mut Build<'_>) -> Vec<Link> {
         let idle_brokers =

@@ -39,6 +39,12 @@ impl Profiles {
         profiles
     }
 
+    /// Every one that can be read, by id.
+    pub fn decoded(&self) -> Vec<Arc<Profile>> {
+        let none = Around::Texts { secrets: "" };
+        Library::open(self, None, &none, &mut Faults::default(), &mut Vec::new()).all()
+    }
+
     /// Adds a profile; `path` names it in reports. The one that was there before is replaced.
     pub fn add(&mut self, id: &str, path: impl Into<PathBuf>, text: impl Into<String>) {
         self.texts.insert(id.to_owned(), Text { path: path.into(), text: text.into() });
@@ -157,6 +163,18 @@ impl<'a> Library<'a> {
             Some(Some(profile)) => Found::Profile(Arc::clone(profile)),
             _ => Found::Broken,
         }
+    }
+
+    /// Every profile that can be read, by id; of the home's own and the shipped one with the same id, its own.
+    pub(super) fn all(&mut self) -> Vec<Arc<Profile>> {
+        let ids: std::collections::BTreeSet<String> = self.ids().map(str::to_owned).collect();
+        let mut all = Vec::new();
+        for id in ids {
+            if let Found::Profile(profile) = self.get(&id) {
+                all.push(profile);
+            }
+        }
+        all
     }
 
     /// Every id that could have been meant.

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use super::actions::{actions, events};
 use super::cases::cases;
+use super::discover::discover;
 use super::fill::{Home, Values, concrete, examples, fit, given, names, override_properties, placeholders};
 use super::harmless::harmless;
 use super::linking::{Shared, link, online};
 use super::properties::{phone, properties};
 use super::transport::Scope;
 use super::typed::{fault, id};
-use super::{DriverKind, LinkNeeds, Model, Online, Param, Profile, Watched, registers, words};
+use super::{DriverKind, LinkNeeds, Model, Online, Param, Profile, Sign, Watched, registers, words};
 use crate::config::fault::{Faults, nearest};
 use crate::config::yaml::{Data, Key, MapReader, Node};
 
@@ -22,7 +23,7 @@ struct Head {
     about: Option<Arc<str>>,
     driver: Option<DriverKind>,
     params: Vec<Param>,
-    discover: Option<String>,
+    discover: Vec<Sign>,
 }
 
 pub(super) fn profile(node: &Node, faults: &mut Faults) -> Option<Profile> {
@@ -83,7 +84,8 @@ fn head(map: &mut MapReader<'_>, faults: &mut Faults) -> Head {
     }
     let driver = driver.flatten();
     let params = map.take("params").map(|node| params(node, faults)).unwrap_or_default();
-    let discover = map.take("discover").and_then(|node| discover(node, &params, driver, faults));
+    let discover =
+        map.take("discover").map(|node| discover(node, &params, driver, faults)).unwrap_or_default();
     let name = name.unwrap_or_default().as_str().into();
     Head { id: id.unwrap_or_default(), name, kind, about, driver, params, discover }
 }
@@ -176,28 +178,6 @@ fn params(node: &Node, faults: &mut Faults) -> Vec<Param> {
         faults.error(Some(key.place), &at, message, None);
     }
     out
-}
-
-fn discover(
-    node: &Node,
-    params: &[Param],
-    driver: Option<DriverKind>,
-    faults: &mut Faults,
-) -> Option<String> {
-    let text = node.text("discover", faults)?;
-    if driver.is_some_and(|driver| driver != DriverKind::Mqtt) {
-        fault(node, "discover", "only mqtt devices can be discovered", faults);
-    }
-    let names: Vec<&str> = params.iter().map(|param| param.name.as_str()).collect();
-    for piece in super::template::pieces(&text) {
-        if let super::template::Piece::Hole { name, .. } = piece
-            && !names.contains(&name)
-        {
-            let help = nearest(name, names.iter().copied()).map(|near| format!("did you mean <{near}>?"));
-            faults.error(Some(node.place), "discover", format!("unknown placeholder <{name}>"), help);
-        }
-    }
-    Some(text)
 }
 
 /// Decodes a tree in which params are put in.

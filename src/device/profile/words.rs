@@ -15,9 +15,10 @@ pub(super) use tests::{EXPECTED, MESSAGE, SENT, TEST};
 pub(super) use wire::{HELLO, LINK_MQTT, LINK_SIP, ONLINE, ONLINE_MQTT, SEND, from, read, step, write};
 
 /// Every block of the format.
-static FAMILY: [&Block; 51] = [
+static FAMILY: [&Block; 52] = [
     &PROFILE,
     &PARAM,
+    &SIGN,
     &PROPERTY,
     &NOTIFY,
     &ACTION,
@@ -99,8 +100,8 @@ static PROFILE_WORDS: [Word; 15] = [
     Word::may("params", Takes::Ids(&PARAM), "What the home file gives for each device."),
     Word::may(
         "discover",
-        Takes::Text,
-        "mqtt: seeing this topic proposes a device; the `<param>` in it is what is different.",
+        Takes::Either(&[Takes::Text, Takes::Block(&SIGN), Takes::List(&SIGNS)]),
+        "mqtt: the signs by which `sipliance discover` knows such a device: topics in which a `<param>` is what is different, or blocks.",
     ),
     Word::may("link", Takes::Chosen(wire::link), "How it is reached."),
     Word::may(
@@ -122,6 +123,42 @@ fn formats() -> Vec<&'static str> {
 fn drivers() -> Vec<&'static str> {
     DriverKind::ALL.iter().map(|driver| driver.word()).collect()
 }
+
+static SIGNS: Takes = Takes::Either(&[Takes::Text, Takes::Block(&SIGN)]);
+static TEXTS: Takes = Takes::Either(&[Takes::Text, Takes::List(&Takes::Text)]);
+
+/// An item of `discover:`
+pub(super) static SIGN: Block = block(
+    "sign",
+    "a sign",
+    &[&[
+        Word::must(
+            "topic",
+            Takes::Text,
+            "With `<param>`, also within a level (`switch:<channel>`), and `+` for any one level.",
+        ),
+        Word::may(
+            "where",
+            Takes::Each(&TEXTS),
+            "By JSON Pointer what must stand there in the payload, one of the texts; `*` is any item of a list.",
+        ),
+        Word::may("has", TEXTS, "JSON Pointers to what must be there."),
+        Word::may("starts", Takes::Each(&TEXTS), "By param how it must begin, with one of the texts."),
+        Word::may("take", Takes::Each(&Takes::Pointer), "Params that stand in the payload."),
+        Word::may(
+            "each",
+            Takes::Pointer,
+            "The payload is a list of devices, there; pointers begin at each of them.",
+        ),
+        Word::may("name", Takes::Pointer, "Where the payload has a name for people."),
+        Word::may(
+            "maybe",
+            Takes::Bool,
+            "Alone it proposes nothing: the profile is named beside one that fits better.",
+        ),
+    ]],
+    None,
+);
 
 /// `params: NAME:`
 pub(super) static PARAM: Block = block(

@@ -124,7 +124,7 @@ async fn idle(mut port: Port) -> Exit {
     Exit::Closed
 }
 
-async fn absent(why: Why, port: Port) -> Exit {
+pub(super) async fn absent(why: Why, port: Port) -> Exit {
     let Port { mut ops, events } = port;
     let mut outbox = Outbox::new(events);
     outbox.push(Event::Down(why.clone()));
@@ -142,7 +142,7 @@ async fn absent(why: Why, port: Port) -> Exit {
 }
 
 #[cfg(feature = "mqtt")]
-fn mqtt(settings: &MqttSettings) -> sipliance_driver_mqtt::Settings {
+pub(super) fn mqtt(settings: &MqttSettings) -> sipliance_driver_mqtt::Settings {
     sipliance_driver_mqtt::Settings {
         host: settings.server.host.clone(),
         port: settings.server.port,
@@ -158,6 +158,7 @@ fn mqtt(settings: &MqttSettings) -> sipliance_driver_mqtt::Settings {
             true => sipliance_driver_mqtt::Version::Five,
             false => sipliance_driver_mqtt::Version::Three,
         },
+        listen_only: false,
         status_topic: settings.status.clone(),
     }
 }

@@ -4,6 +4,7 @@ use rumqttc::{PubAck, SubAck};
 use tokio::sync::mpsc;
 
 use super::*;
+use crate::Version;
 
 struct Bench {
     session: Session,
@@ -16,7 +17,7 @@ fn bench(watches: &[&str]) -> Bench {
     let (tx, events) = mpsc::channel(1_000);
     let watches: Vec<_> = watches.iter().map(|w| Channel::new(w)).collect();
     let now = Instant::now();
-    let session = Session::new("b:1883".into(), Packets::default(), &watches, None, now);
+    let session = Session::new("b:1883".into(), Packets::of(Version::Three, MAX_PACKET), &watches, None, now);
     Bench { session, outbox: Outbox::new(tx), events, now }
 }
 
