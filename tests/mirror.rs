@@ -332,7 +332,7 @@ fn nothing_lies_under(fault: Fault) {
         let (own_link, checked) = match &bench.model.link {
             LinkNeeds::Mqtt { .. } | LinkNeeds::Sip(_) => (false, false),
             LinkNeeds::Gpio(_) => (true, false),
-            LinkNeeds::Modbus(_) | LinkNeeds::W1(_) => (true, true),
+            LinkNeeds::Modbus(_) | LinkNeeds::Meter(_) | LinkNeeds::W1(_) => (true, true),
             LinkNeeds::Serial(needs) => (true, needs.settings.framing.checksum.is_some()),
         };
         let before = bench.values();

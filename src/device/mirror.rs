@@ -295,7 +295,7 @@ impl Mirror {
                 Source::Frame { ask, .. } if ask.as_ref().is_none_or(|(_, every)| every.is_none()) => {
                     frames.push(of);
                 }
-                Source::Obis { .. } if !telegram => {
+                Source::Obis { read_out: None, .. } if !telegram => {
                     telegram = true;
                     let payload = self.store.payload(&of.source);
                     events.extend(payload.map(|payload| read(&Channel::new(SERIAL), payload, false)));

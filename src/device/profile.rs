@@ -35,7 +35,7 @@ pub use model::{
     Action, Arg, Category, Clicks, LampRule, Model, Momentary, Notify, Online, Phone, Property, Read, Source,
     Target, Write,
 };
-pub use needs::{DriverKind, LinkNeeds, ModbusNeeds, Query, SerialNeeds, Watched};
+pub use needs::{DriverKind, LinkNeeds, MeterNeeds, ModbusNeeds, Query, SerialNeeds, Watched};
 pub use registers::{Form, Number, Order, Registers, Table};
 pub use template::{Body, Hole, HoleForm, Template};
 pub use words::PROFILE;

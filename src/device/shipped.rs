@@ -20,6 +20,7 @@ pub const SHIPPED: &[(&str, &str)] = &[
     ("gpio-sump-pump", include_str!("../../device-profiles/gpio-sump-pump.yaml")),
     ("growatt-inverter", include_str!("../../device-profiles/growatt-inverter.yaml")),
     ("homie-light", include_str!("../../device-profiles/homie-light.yaml")),
+    ("iec62056-meter", include_str!("../../device-profiles/iec62056-meter.yaml")),
     ("modbus-relay", include_str!("../../device-profiles/modbus-relay.yaml")),
     ("remote-mailbox", include_str!("../../device-profiles/remote-mailbox.yaml")),
     ("remote-person", include_str!("../../device-profiles/remote-person.yaml")),

@@ -68,7 +68,7 @@ impl Stage {
             let kind = match std::mem::replace(&mut link.settings, LinkSettings::Sim) {
                 LinkSettings::Mqtt(_) | LinkSettings::Sip(_) | LinkSettings::Sim => Kind::Broker,
                 LinkSettings::Gpio(_) => Kind::Lines,
-                LinkSettings::Modbus(_) | LinkSettings::W1 => Kind::Bus,
+                LinkSettings::Modbus(_) | LinkSettings::Meter(_) | LinkSettings::W1 => Kind::Bus,
                 LinkSettings::Serial(settings) => {
                     let telegram = matches!(settings.framing.cut, Cut::Telegram { checked: true });
                     Kind::Serial { checked: telegram || settings.framing.checksum.is_some() }

@@ -7,7 +7,7 @@ from lab import GATEWAY, PASSWORD, USER, Gateway, free_port
 
 
 def write(lab, domain, broker, upstream=None, secrets=None, others=None, devices=None, name="home", **keys):
-    """A house with one Tasmota plug, and more devices where they are given; returns the address it listens on and the arguments for the gateway.
+    """A house with one Tasmota plug at the broker, where there is one, and more devices where they are given; returns the address it listens on and the arguments for the gateway.
 
     `others` are more users with their passwords; `keys` replace whole keys of the home file.
     """
@@ -19,10 +19,12 @@ def write(lab, domain, broker, upstream=None, secrets=None, others=None, devices
         "listen": [f"udp:{where}", f"tcp:{where}"],
         "secrets": f"{name}-secrets.yaml",
         "users": {USER: {"password": {"secret": USER}}},
-        "mqtt": {"main": {"host": broker[0], "port": broker[1]}},
-        "devices": {"plug": {"name": "Plug", "profile": "tasmota-plug", "params": {"topic": "plug1"}, "numbers": "21"}},
+        "devices": {},
         "access": [{"who": [USER], "see": "*", "do": "*"}],
     }
+    if broker:
+        home["mqtt"] = {"main": {"host": broker[0], "port": broker[1]}}
+        home["devices"]["plug"] = {"name": "Plug", "profile": "tasmota-plug", "params": {"topic": "plug1"}, "numbers": "21"}
     home["devices"].update(devices or {})
     for user, word in (others or {}).items():
         home["users"][user] = {"password": {"secret": user}}

@@ -6,13 +6,14 @@
 //!       └── pause <──────────────┘  Down(why)
 //! ```
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
-use super::{Backoff, Event, Exit, Failure, Op, Outbox, Port, Why};
+use super::{Backoff, Event, Exit, Failure, MAX_WAIT, OP_QUEUE, Op, Outbox, Port, Why};
 
 /// The driver's end of its [`Port`], for as long as the driver lives.
 #[derive(Debug)]
@@ -23,12 +24,66 @@ pub struct Post {
     pub outbox: Outbox,
     /// The reason that the gateway has heard last; repeats are not news.
     said: Option<Why>,
+    /// Ops that came while another was under way, each with the time at which it came.
+    queue: VecDeque<(Instant, Op)>,
 }
 
 impl Post {
     /// The driver at its end of a port.
     pub fn new(port: Port) -> Self {
-        Self { ops: port.ops, outbox: Outbox::new(port.events), said: None }
+        Self { ops: port.ops, outbox: Outbox::new(port.events), said: None, queue: VecDeque::new() }
+    }
+
+    /// Takes an op in; one too many is `Busy`.
+    pub fn take(&mut self, op: Op) {
+        match op.id() {
+            Some(id) if self.queue.len() >= OP_QUEUE => self.outbox.done(id, Err(Failure::Busy)),
+            _ => self.queue.push_back((Instant::now(), op)),
+        }
+    }
+
+    /// The next op that waits; what waited longer than [`MAX_WAIT`] is answered `Busy` instead.
+    pub fn waiting(&mut self) -> Option<Op> {
+        while let Some((since, op)) = self.queue.pop_front() {
+            match op.id() {
+                Some(id) if since.elapsed() > MAX_WAIT => self.outbox.done(id, Err(Failure::Busy)),
+                _ => return Some(op),
+            }
+        }
+        None
+    }
+
+    /// Takes ops in while something is under way. `None` when the gateway closes its end.
+    pub async fn during<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+        let mut work = std::pin::pin!(work);
+        loop {
+            if let Some(done) = self.idle(&mut work).await? {
+                return Some(done);
+            }
+        }
+    }
+
+    /// Waits for `work`, or for an op, which is taken in: then there is nothing inside. `None` when the
+    /// gateway closes its end.
+    pub async fn idle<T>(&mut self, work: impl Future<Output = T>) -> Option<Option<T>> {
+        let mut work = std::pin::pin!(work);
+        loop {
+            tokio::select! {
+                done = &mut work => return Some(Some(done)),
+                op = self.ops.recv() => {
+                    self.take(op?);
+                    return Some(None);
+                }
+                () = self.outbox.flush(), if !self.outbox.is_empty() => {}
+            }
+        }
+    }
+
+    /// The link is gone: what waits was never sent, and must not be sent later.
+    pub fn turn_away(&mut self) {
+        for id in self.queue.drain(..).filter_map(|(_, op)| op.id()) {
+            self.outbox.done(id, Err(Failure::NotConnected));
+        }
     }
 
     /// Says that the link is down, unless that was said before in the same words.
@@ -148,6 +203,29 @@ mod tests {
                 self.post.outbox.done(id, Err(Failure::NotConnected));
             }
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_waits_is_bounded_and_never_done_late() {
+        let (link, port) = super::super::pair();
+        let mut post = Post::new(port);
+        let write = |id| Op::Write { id: OpId(id), channel: Channel::new("a"), payload: bytes::Bytes::new() };
+        (0..=OP_QUEUE as u64).for_each(|id| post.take(write(id)));
+        assert_eq!(post.waiting(), Some(write(0)));
+        sleep(MAX_WAIT + Duration::from_millis(1)).await;
+        post.take(write(100));
+        assert_eq!(post.waiting(), Some(write(100)), "the others waited too long");
+        post.take(write(101));
+        post.turn_away();
+        assert_eq!(post.waiting(), None);
+        let mut ends = Vec::new();
+        let mut events = link.events;
+        while let Ok(Event::Done { id, result }) = events.try_recv() {
+            ends.push((id.0, result));
+        }
+        assert_eq!(ends.first(), Some(&(OP_QUEUE as u64, Err(Failure::Busy))), "one too many");
+        assert_eq!(ends.last(), Some(&(101, Err(Failure::NotConnected))));
+        assert_eq!(ends.len(), OP_QUEUE + 1);
     }
 
     #[tokio::test(start_paused = true)]

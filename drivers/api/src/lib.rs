@@ -14,12 +14,14 @@ pub mod conformance;
 mod frame;
 mod keep;
 mod outbox;
+mod tally;
 
 pub use backoff::Backoff;
 pub use checksum::Checksum;
 pub use frame::{Cut, Framer, Framing, Wake, telegram_checksum};
 pub use keep::{Keep, Post, keep};
 pub use outbox::{BACKLOG, BACKLOG_BYTES, Outbox};
+pub use tally::Tally;
 
 use std::fmt;
 use std::future::Future;

@@ -10,13 +10,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sipliance_driver::{Backoff, Why};
+use sipliance_driver_serial::forget_input;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_modbus::client::{Client as _, Context, rtu, tcp};
 use tokio_modbus::slave::{Slave, SlaveContext as _};
 use tokio_modbus::{Error, ExceptionCode};
-use tokio_serial::{ClearBuffer, SerialPort as _, SerialStream};
+use tokio_serial::SerialStream;
 
 use crate::job::Job;
 use crate::{Line, Settings};
@@ -24,8 +25,9 @@ use crate::{Line, Settings};
 /// How long name and TCP may take together.
 const DIAL: Duration = Duration::from_secs(5);
 
-/// The first and the longest rest of a unit that does not answer.
-const RESTS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// The first and the longest rest of a unit that does not answer. The house asks whoever is offline every 30 s:
+/// by then the rest is over, and the question goes out.
+const RESTS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(24));
 
 /// How a request ended.
 #[derive(Debug, PartialEq)]
@@ -46,7 +48,13 @@ pub(crate) enum End {
 struct Rest {
     backoff: Backoff,
     until: Instant,
+    /// How often in a row it was silent.
+    times: u32,
 }
+
+/// A unit that was silent so often is silent for whoever asks, also while it rests: several appliances may
+/// hang on one unit, and each must learn of it.
+const SURE: u32 = 3;
 
 pub(crate) struct Bus {
     settings: Settings,
@@ -94,9 +102,12 @@ impl Bus {
     /// Asks a unit. A reading is repeated and left out while its unit rests; a write is made exactly
     /// once.
     pub async fn perform(&mut self, job: &Job, patience: Duration) -> End {
-        let resting = self.rests.get(&job.unit).map(|rest| rest.until);
-        if job.harmless() && resting.is_some_and(|until| until > Instant::now()) {
-            return End::Resting;
+        let resting = self.rests.get(&job.unit).map(|rest| (rest.until, rest.times));
+        if let Some((until, times)) = resting
+            && job.harmless()
+            && until > Instant::now()
+        {
+            return if times < SURE { End::Resting } else { End::Silent };
         }
         let tries = if job.harmless() && resting.is_none() { 1 + self.settings.retries } else { 1 };
         for attempt in 0..tries {
@@ -112,9 +123,15 @@ impl Bus {
                 }
             }
         }
-        let fresh = || Rest { backoff: Backoff::new(RESTS.0, RESTS.1), until: Instant::now() };
+        let fresh = || Rest { backoff: Backoff::new(RESTS.0, RESTS.1), until: Instant::now(), times: 0 };
+        // A unit that is slow, not dead, may answer yet; on a serial line nothing tells its answer from that of
+        // the next request.
+        if matches!(self.line, Open::Rtu(_)) {
+            self.free = self.free.max(Instant::now() + patience);
+        }
         let rest = self.rests.entry(job.unit).or_insert_with(fresh);
         rest.until = Instant::now() + rest.backoff.pause();
+        rest.times = rest.times.saturating_add(1);
         End::Silent
     }
 
@@ -158,9 +175,12 @@ fn judge(job: &Job, result: Result<Called, tokio::time::error::Elapsed>) -> End 
         Ok(Ok(Err(ExceptionCode::GatewayPathUnavailable | ExceptionCode::GatewayTargetDevice))) => {
             End::Silent
         }
-        Ok(Ok(Err(exception))) => {
-            End::Refused(format!("unit {} says {exception} (exception {})", job.unit, u8::from(exception)))
-        }
+        Ok(Ok(Err(exception))) => End::Refused(format!(
+            "unit {} {} (exception {})",
+            job.unit,
+            words(exception),
+            u8::from(exception)
+        )),
         // Noise on the line; the line itself works.
         Ok(Err(Error::Transport(error)))
             if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput) =>
@@ -168,6 +188,23 @@ fn judge(job: &Job, result: Result<Called, tokio::time::error::Elapsed>) -> End 
             End::Silent
         }
         Ok(Err(Error::Transport(error))) => End::Lost(error.to_string()),
+    }
+}
+
+/// What a unit means by an exception (application protocol 1.1b3 §7).
+fn words(exception: ExceptionCode) -> &'static str {
+    match exception {
+        ExceptionCode::IllegalFunction => "does not know this function",
+        ExceptionCode::IllegalDataAddress => "has no such register or coil",
+        ExceptionCode::IllegalDataValue => "does not take this value or count",
+        ExceptionCode::ServerDeviceFailure => "failed to do it",
+        ExceptionCode::Acknowledge => "needs longer and has not finished",
+        ExceptionCode::ServerDeviceBusy => "is busy with something else",
+        ExceptionCode::MemoryParityError => "has a fault in its memory",
+        ExceptionCode::GatewayPathUnavailable => "is on no line of its gateway",
+        ExceptionCode::GatewayTargetDevice => "does not answer its gateway",
+        ExceptionCode::Custom(7) => "will not do it (negative acknowledge)",
+        ExceptionCode::Custom(_) => "refuses",
     }
 }
 
@@ -201,11 +238,7 @@ struct Shared(Arc<Mutex<SerialStream>>);
 impl Shared {
     /// What came without being asked for, or too late, is no answer.
     fn forget_input(&self) {
-        let mut port = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let _ = port.clear(ClearBuffer::Input);
-        // What tokio's readiness still knows of is read away; nothing blocks here.
-        let mut rest = [0; 256];
-        while matches!(port.try_read(&mut rest), Ok(1..)) {}
+        forget_input(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     fn with<T>(&self, act: impl FnOnce(Pin<&mut SerialStream>) -> T) -> T {
@@ -225,8 +258,9 @@ impl AsyncWrite for Shared {
         self.with(|port| port.poll_write(task, bytes))
     }
 
-    fn poll_flush(self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<io::Result<()>> {
-        self.with(|port| port.poll_flush(task))
+    /// A real flush would hold up every driver of this thread until the bits have left.
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Task<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Task<'_>) -> Poll<io::Result<()>> {

@@ -14,9 +14,21 @@ pub(crate) struct Job {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum What {
-    Read { table: Table, first: u16, count: u16 },
-    Coil { address: u16, on: bool },
-    Words { first: u16, words: Vec<u16> },
+    Read {
+        table: Table,
+        first: u16,
+        count: u16,
+    },
+    Coil {
+        address: u16,
+        on: bool,
+    },
+    /// `many`: by function 16, also a single one.
+    Words {
+        first: u16,
+        words: Vec<u16>,
+        many: bool,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +57,8 @@ impl Job {
         }
     }
 
-    /// A write: a coil takes one byte, holding registers two bytes each.
+    /// A write: a coil takes one byte, holding registers two bytes each. `/many` at the end of the channel
+    /// asks for function 16 where a single register would be written by function 6.
     ///
     /// # Errors
     /// Words for a person.
@@ -53,14 +66,19 @@ impl Job {
         let fault = || format!("{channel:?} with {} bytes is no write: unit/table/address", payload.len());
         let mut parts = channel.split('/');
         let (unit, table, first) = head(&mut parts).ok_or_else(fault)?;
+        let many = parts.next();
         let what = match (table, payload) {
             (Table::Coil, [bit @ (0 | 1)]) => What::Coil { address: first, on: *bit == 1 },
             (Table::Holding, bytes) if (2..=246).contains(&bytes.len()) && bytes.len() % 2 == 0 => {
-                What::Words { first, words: bytes.chunks_exact(2).map(word).collect() }
+                What::Words { first, words: bytes.chunks_exact(2).map(word).collect(), many: many.is_some() }
             }
             _ => return Err(fault()),
         };
-        parts.next().is_none().then_some(Self { unit, what }).ok_or_else(fault)
+        let right = match many {
+            None => true,
+            Some(word) => word == "many" && table == Table::Holding && parts.next().is_none(),
+        };
+        right.then_some(Self { unit, what }).ok_or_else(fault)
     }
 
     pub fn request(&self) -> Request<'_> {
@@ -72,8 +90,8 @@ impl Job {
                 Table::Input => Request::ReadInputRegisters(*first, *count),
             },
             What::Coil { address, on } => Request::WriteSingleCoil(*address, *on),
-            What::Words { first, words } => match words.as_slice() {
-                [word] => Request::WriteSingleRegister(*first, *word),
+            What::Words { first, words, many } => match words.as_slice() {
+                [word] if !many => Request::WriteSingleRegister(*first, *word),
                 words => Request::WriteMultipleRegisters(*first, Cow::Borrowed(words)),
             },
         }
@@ -84,19 +102,22 @@ impl Job {
     pub fn answer(&self, response: Response) -> Option<Bytes> {
         let mut out = BytesMut::new();
         match (&self.what, response) {
-            (What::Read { count, .. }, Response::ReadCoils(bits) | Response::ReadDiscreteInputs(bits)) => {
+            (What::Read { table: Table::Coil, count, .. }, Response::ReadCoils(bits))
+            | (What::Read { table: Table::Discrete, count, .. }, Response::ReadDiscreteInputs(bits)) => {
                 // Bits come in whole bytes.
                 out.extend(bits.get(..usize::from(*count))?.iter().map(|bit| u8::from(*bit)));
             }
-            (
-                What::Read { count, .. },
-                Response::ReadHoldingRegisters(words) | Response::ReadInputRegisters(words),
-            ) if words.len() == usize::from(*count) => words.iter().for_each(|word| out.put_u16(*word)),
+            (What::Read { table: Table::Holding, count, .. }, Response::ReadHoldingRegisters(words))
+            | (What::Read { table: Table::Input, count, .. }, Response::ReadInputRegisters(words))
+                if words.len() == usize::from(*count) =>
+            {
+                words.iter().for_each(|word| out.put_u16(*word));
+            }
             (What::Coil { address, on }, Response::WriteSingleCoil(at, set))
                 if (*address, *on) == (at, set) => {}
-            (What::Words { first, words }, Response::WriteSingleRegister(at, word))
+            (What::Words { first, words, many: false }, Response::WriteSingleRegister(at, word))
                 if *first == at && words.as_slice() == [word] => {}
-            (What::Words { first, words }, Response::WriteMultipleRegisters(at, count))
+            (What::Words { first, words, .. }, Response::WriteMultipleRegisters(at, count))
                 if *first == at && words.len() == usize::from(count) => {}
             _ => return None,
         }
@@ -127,6 +148,8 @@ fn word(bytes: &[u8]) -> u16 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -153,6 +176,8 @@ mod tests {
             ("1/coil/0", &[2]),
             ("1/holding/0", &[1]),
             ("1/holding/0/1", &[0, 1]),
+            ("1/holding/0/many/1", &[0, 1]),
+            ("1/coil/0/many", &[1]),
         ] {
             assert!(Job::write(bad, payload).is_err(), "{bad}");
         }
@@ -169,5 +194,42 @@ mod tests {
         assert!(write.answer(Response::WriteSingleRegister(5, 215)).is_some());
         assert_eq!(write.answer(Response::WriteSingleRegister(5, 214)), None);
         assert_eq!(write.answer(Response::WriteSingleRegister(6, 215)), None);
+        let many = Job::write("1/holding/5/many", &[0, 215]).unwrap();
+        assert!(matches!(many.request(), Request::WriteMultipleRegisters(5, words) if *words == [215]));
+        assert_eq!(many.answer(Response::WriteSingleRegister(5, 215)), None, "that was not asked");
+        assert!(many.answer(Response::WriteMultipleRegisters(5, 1)).is_some());
+    }
+
+    proptest! {
+        /// Any channel and any answer: no panic, and a value has the size that was asked for.
+        #[test]
+        fn whatever_is_asked_and_answered(
+            channel in "[0-9]{1,3}/(input|holding|coil|discrete)/[0-9]{1,5}/[0-9]{1,4}|.{0,20}",
+            bytes in proptest::collection::vec(any::<u8>(), 0..260),
+            words in proptest::collection::vec(any::<u16>(), 0..130),
+            bits in proptest::collection::vec(any::<bool>(), 0..2100),
+            address in any::<u16>(),
+        ) {
+            let jobs = [Job::read(&channel), Job::write(&channel, &bytes)];
+            for job in jobs.into_iter().flatten() {
+                let _ = job.request();
+                for response in [
+                    Response::ReadInputRegisters(words.clone()),
+                    Response::ReadHoldingRegisters(words.clone()),
+                    Response::ReadCoils(bits.clone()),
+                    Response::WriteSingleRegister(address, 1),
+                    Response::WriteMultipleRegisters(address, 1),
+                    Response::WriteSingleCoil(address, true),
+                ] {
+                    let Some(answer) = job.answer(response) else { continue };
+                    let due = match &job.what {
+                        What::Read { table: Table::Coil | Table::Discrete, count, .. } => usize::from(*count),
+                        What::Read { count, .. } => usize::from(*count) * 2,
+                        What::Coil { .. } | What::Words { .. } => 0,
+                    };
+                    prop_assert_eq!(answer.len(), due);
+                }
+            }
+        }
     }
 }

@@ -10,21 +10,18 @@
 //! one first, or one byte per bit. An [`Op::Write`] on `unit/table/address` writes a coil (one byte) or
 //! holding registers (two bytes each), and is done when the unit says so.
 //!
-//! A unit that does not answer rests, longer each time up to 30 s: its readings are answered
+//! A unit that does not answer rests, longer each time up to 24 s: its readings are answered
 //! `NotConnected` at once, so that the other units of the line are asked in time. A write is always
 //! tried, and never repeated: nobody knows whether the first one acted.
 
 mod bus;
 mod job;
 
-use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use sipliance_driver::{
-    Backoff, Driver, Event, Exit, Failure, Keep, MAX_WAIT, OP_QUEUE, Op, Port, Post, Why, keep,
-};
-use tokio::time::{Instant, sleep};
+use sipliance_driver::{Backoff, Driver, Event, Exit, Failure, Keep, Op, Port, Post, Why, keep};
+use tokio::time::sleep;
 
 use bus::{Bus, End};
 use job::Job;
@@ -103,7 +100,7 @@ pub async fn run(settings: Settings, port: Port) -> Exit {
         Line::Rtu { .. } => SERIAL_PAUSE,
         Line::Tcp { .. } => PAUSES.1,
     };
-    let mut link = Link { settings, post: Post::new(port), queue: VecDeque::new() };
+    let mut link = Link { settings, post: Post::new(port) };
     keep(&mut link, Backoff::new(PAUSES.0, longest), STABLE).await
 }
 
@@ -111,8 +108,6 @@ pub async fn run(settings: Settings, port: Port) -> Exit {
 struct Link {
     settings: Settings,
     post: Post,
-    /// Each with the time at which it came.
-    queue: VecDeque<(Instant, Op)>,
 }
 
 impl Keep for Link {
@@ -135,9 +130,7 @@ impl Keep for Link {
         tracing::info!("{}", self.settings.line.words("open"));
         self.post.outbox.push(Event::Up);
         let end = self.exchange(&mut bus).await;
-        for id in self.queue.drain(..).filter_map(|(_, op)| op.id()) {
-            self.post.outbox.done(id, Err(Failure::NotConnected));
-        }
+        self.post.turn_away();
         end
     }
 }
@@ -145,21 +138,13 @@ impl Keep for Link {
 impl Link {
     async fn exchange(&mut self, bus: &mut Bus) -> Option<Why> {
         loop {
-            let Some((since, op)) = self.queue.pop_front() else {
-                tokio::select! {
-                    op = self.post.ops.recv() => self.queue.push_back((Instant::now(), op?)),
-                    () = self.post.outbox.flush(), if !self.post.outbox.is_empty() => {}
-                    () = sleep(LOOK) => if !bus.present() {
-                        return Some(Why(self.settings.line.words("it is gone – was the cable pulled?")));
-                    },
+            let Some(op) = self.post.waiting() else {
+                if self.post.idle(sleep(LOOK)).await?.is_some() && !bus.present() {
+                    return Some(Why(self.settings.line.words("it is gone – was the cable pulled?")));
                 }
                 continue;
             };
             let Some(id) = op.id() else { continue };
-            if since.elapsed() > MAX_WAIT {
-                self.post.outbox.done(id, Err(Failure::Busy));
-                continue;
-            }
             let (job, patience) = match self.job(&op) {
                 Ok(found) => found,
                 Err(words) => {
@@ -167,7 +152,7 @@ impl Link {
                     continue;
                 }
             };
-            let end = self.during(bus.perform(&job, patience)).await?;
+            let end = self.post.during(bus.perform(&job, patience)).await?;
             let result = match end {
                 End::Answer(payload) => {
                     if job.harmless() {
@@ -196,24 +181,6 @@ impl Link {
             }
             Op::Watch { .. } | Op::Pulse { .. } => Err("a Modbus unit has no lines to pulse".to_owned()),
             Op::Publish { .. } => Err("a Modbus unit does not listen to what is told".to_owned()),
-        }
-    }
-
-    /// Takes ops in while a request is under way; one too many is `Busy`.
-    async fn during<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
-        let mut work = std::pin::pin!(work);
-        loop {
-            tokio::select! {
-                done = &mut work => return Some(done),
-                op = self.post.ops.recv() => {
-                    let op = op?;
-                    match op.id() {
-                        Some(id) if self.queue.len() >= OP_QUEUE => self.post.outbox.done(id, Err(Failure::Busy)),
-                        _ => self.queue.push_back((Instant::now(), op)),
-                    }
-                }
-                () = self.post.outbox.flush(), if !self.post.outbox.is_empty() => {}
-            }
         }
     }
 }

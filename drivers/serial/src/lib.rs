@@ -6,6 +6,7 @@
 //! name, and is opened again by its path.
 
 mod desk;
+pub mod meter;
 mod open;
 
 use std::path::PathBuf;
@@ -55,11 +56,19 @@ impl Settings {
             wake: None,
         }
     }
+}
 
-    /// How long so many bytes need on the line, with start, parity and stop bits.
-    fn time_for(&self, bytes: usize) -> Duration {
-        Duration::from_secs_f64(bytes as f64 * 12.0 / f64::from(self.baud.max(1)))
-    }
+/// How long so many bytes need on the line, with start, parity and stop bits.
+fn time_for(bytes: usize, baud: u32) -> Duration {
+    Duration::from_secs_f64(bytes as f64 * 12.0 / f64::from(baud.max(1)))
+}
+
+/// Drops what came: it was not asked for, or comes too late.
+pub fn forget_input(port: &mut SerialStream) {
+    let _ = port.clear(ClearBuffer::Input);
+    // What tokio's readiness still knows of is read away; nothing blocks here.
+    let mut rest = [0; 256];
+    while matches!(port.try_read(&mut rest), Ok(1..)) {}
 }
 
 /// The driver of `serial` links.

@@ -47,27 +47,91 @@ pub fn open(path: &Path, baud: u32, format: &str) -> Result<SerialStream, Why> {
     let (data, parity, stop) = parse_format(format).map_err(words)?;
     let builder =
         tokio_serial::new(path.to_string_lossy(), baud).data_bits(data).parity(parity).stop_bits(stop);
-    SerialStream::open(&builder).map_err(|error| {
+    let port = SerialStream::open(&builder).map_err(|error| {
         words(match error.kind() {
-            ErrorKind::Io(std::io::ErrorKind::NotFound) => missing(),
+            ErrorKind::Io(std::io::ErrorKind::NotFound) => Ports::here().without(path),
             ErrorKind::Io(std::io::ErrorKind::PermissionDenied) => forbidden(path),
             ErrorKind::NoDevice => busy(path),
             _ => error.to_string(),
         })
-    })
+    })?;
+    // Some programs take no lock; whoever reads beside us takes bytes away.
+    if let Some(other) = holder(path, false) {
+        tracing::warn!(path = %path.display(), "{other} has this port open, too, and takes what is meant for us");
+    }
+    Ok(port)
 }
 
-fn missing() -> String {
-    let ports = names("/dev/serial/by-id");
-    match ports.is_empty() {
-        true => "there is no such port – is the cable plugged in?".into(),
-        false => format!("there is no such port – is the cable plugged in? Ports here: {}", ports.join(", ")),
+/// What could be meant by a path that is not there.
+struct Ports {
+    /// Names that stay, and where they lead.
+    stable: Vec<(PathBuf, PathBuf)>,
+    /// `/dev/ttyUSB1` …
+    numbered: Vec<PathBuf>,
+}
+
+/// So many ports are looked at; a house has fewer.
+const PORTS: usize = 64;
+
+impl Ports {
+    fn here() -> Self {
+        let stable = entries("/dev/serial/by-id").into_iter().chain(entries("/dev/serial/by-path"));
+        let led = |name: PathBuf| Some((name.clone(), fs::canonicalize(name).ok()?));
+        let numbered = |path: &PathBuf| series(path).is_some();
+        Self {
+            stable: stable.filter_map(led).collect(),
+            numbered: entries("/dev").into_iter().filter(numbered).collect(),
+        }
+    }
+
+    /// Words about a path that is not there.
+    fn without(&self, path: &Path) -> String {
+        let absent = "there is no such port – is the cable plugged in?";
+        if let Some(kind) = series(path) {
+            let mut others = self.numbered.iter().filter(|other| series(other) == Some(kind));
+            let other = others.next().filter(|_| others.next().is_none());
+            if let Some(other) = other {
+                let stable = self.stable.iter().find(|(_, target)| target == other);
+                let advice = stable.map_or_else(
+                    || "numbers change with every start".to_owned(),
+                    |(name, _)| format!("write {}, which stays", name.display()),
+                );
+                return format!("{absent} There is {}: {advice}", other.display());
+            }
+        }
+        if let Some((near, _)) = self.stable.iter().max_by_key(|(name, _)| alike(name, path))
+            && alike(near, path) >= ALIKE
+        {
+            return format!("{absent} The nearest that is here: {}", near.display());
+        }
+        let names: Vec<String> = self.stable.iter().map(|(name, _)| name.display().to_string()).collect();
+        match names.is_empty() {
+            true => absent.to_owned(),
+            false => format!("{absent} Ports here: {}", names.join(", ")),
+        }
     }
 }
 
-fn names(folder: &str) -> Vec<String> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut names: Vec<_> = entries.take(16).map(|entry| entry.path().display().to_string()).collect();
+/// Names that begin with the same maker and model have as much in common.
+const ALIKE: usize = "/dev/serial/by-id/usb-".len() + 6;
+
+/// How many characters are the same at the beginning.
+fn alike(one: &Path, other: &Path) -> usize {
+    let (one, other) = (one.to_string_lossy(), other.to_string_lossy());
+    one.chars().zip(other.chars()).take_while(|(a, b)| a == b).count()
+}
+
+/// `/dev/ttyUSB` of `/dev/ttyUSB0`.
+fn series(path: &Path) -> Option<&str> {
+    let text = path.to_str()?;
+    let series = text.trim_end_matches(|c: char| c.is_ascii_digit());
+    (["/dev/ttyUSB", "/dev/ttyACM"].contains(&series) && series.len() < text.len()).then_some(series)
+}
+
+fn entries(folder: &str) -> Vec<PathBuf> {
+    let all = fs::read_dir(folder).into_iter().flatten().flatten();
+    let names = all.map(|entry| entry.path()).filter(|path| folder != "/dev" || series(path).is_some());
+    let mut names: Vec<PathBuf> = names.take(PORTS).collect();
     names.sort();
     names
 }
@@ -81,10 +145,21 @@ fn forbidden(path: &Path) -> String {
         let mode = port.mode() & 0o777;
         let _ = write!(
             text,
-            ": it belongs to {owner}:{group} (mode {mode:o}) and we are {us} – put {us} into the group {group}"
+            ": it belongs to {owner}:{group} (mode {mode:o}) and we are {us} – {}",
+            permitted(&us, &group, mode)
         );
     }
     text
+}
+
+/// What lets us open a port of this group and mode.
+fn permitted(us: &str, group: &str, mode: u32) -> String {
+    match group != "root" && mode & 0o060 == 0o060 {
+        true => format!("put {us} into the group {group} (usermod -aG {group} {us}) and start again"),
+        false => "give it to a group with a udev rule, such as SUBSYSTEM==\"tty\", GROUP=\"dialout\", \
+                  MODE=\"0660\", and put us into that group"
+            .to_owned(),
+    }
 }
 
 /// The name of a user or group number.
@@ -96,19 +171,21 @@ fn name_of(id: u32, table: &str) -> String {
 }
 
 fn busy(path: &Path) -> String {
-    match holder(path) {
+    match holder(path, true) {
         Some(holder) => format!("busy: {holder} has it open"),
-        None => "busy: another program has it open".into(),
+        None => format!("busy: another program has it open; `sudo fuser -v {}` names it", path.display()),
     }
 }
 
 /// The first process whose open files we may see and that has the port open.
-fn holder(path: &Path) -> Option<String> {
+fn holder(path: &Path, ours_too: bool) -> Option<String> {
     let port = fs::canonicalize(path).ok()?;
     let processes = fs::read_dir("/proc").ok()?.flatten().map(|entry| entry.path());
     let numbered =
         |process: &PathBuf| process.file_name().is_some_and(|n| n.to_string_lossy().parse::<u32>().is_ok());
-    let process = processes.filter(numbered).find(|process| holds(process, &port))?;
+    let own = std::process::id().to_string();
+    let others = |process: &PathBuf| ours_too || process.file_name().is_none_or(|name| *name != *own);
+    let process = processes.filter(numbered).filter(others).find(|process| holds(process, &port))?;
     let name = fs::read_to_string(process.join("comm")).unwrap_or_default();
     Some(format!("{} (process {})", name.trim(), process.file_name()?.to_string_lossy()))
 }
@@ -129,6 +206,39 @@ mod tests {
         for bad in ["", "8N", "9N1", "8X1", "8N3", "8N1 "] {
             assert!(parse_format(bad).unwrap_err().contains("8N1"));
         }
+    }
+
+    #[test]
+    fn a_path_that_is_not_there_names_what_is() {
+        let id = |name: &str| PathBuf::from(format!("/dev/serial/by-id/usb-{name}-if00-port0"));
+        let ports = Ports {
+            stable: vec![
+                (id("FTDI_FT232R_A1"), "/dev/ttyUSB1".into()),
+                (id("Prolific_PL2303_7"), "/dev/ttyACM3".into()),
+            ],
+            numbered: vec!["/dev/ttyUSB1".into(), "/dev/ttyACM3".into(), "/dev/ttyACM4".into()],
+        };
+        let words = |path: &str| ports.without(Path::new(path));
+        let renumbered = words("/dev/ttyUSB0");
+        assert!(renumbered.contains("There is /dev/ttyUSB1: write /dev/serial/by-id/usb-FTDI_FT232R_A1"));
+        let another = words("/dev/serial/by-id/usb-FTDI_FT232R_B2-if00-port0");
+        assert!(another.contains("nearest that is here: /dev/serial/by-id/usb-FTDI_FT232R_A1"), "{another}");
+        let unknown = words("/dev/ttyACM0");
+        assert!(
+            unknown.contains("Ports here: ") && unknown.contains("Prolific"),
+            "two could be meant: {unknown}"
+        );
+        assert!(words("/dev/ttyAMA0").contains("Ports here: "));
+        let none = Ports { stable: Vec::new(), numbered: Vec::new() };
+        assert!(none.without(Path::new("/dev/ttyUSB0")).ends_with("is the cable plugged in?"));
+    }
+
+    #[test]
+    fn whoever_may_not_is_told_what_to_do() {
+        assert!(permitted("anna", "dialout", 0o660).contains("usermod -aG dialout anna"));
+        assert!(permitted("anna", "root", 0o660).contains("udev rule"));
+        assert!(permitted("anna", "dialout", 0o600).contains("udev rule"));
+        assert!(forbidden(Path::new("/dev/null")).contains("it belongs to root:"));
     }
 
     #[test]

@@ -2,118 +2,26 @@
 
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
-use std::fs::{self, File};
-use std::io::{Read, Write};
-use std::os::unix::fs::symlink;
-use std::path::PathBuf;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, Ordering};
+mod cable;
+
+use std::io::Write;
 use std::time::Duration;
 
 use bytes::Bytes;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use cable::{Cable, down, next};
 use sipliance_driver::conformance::{self, Rig};
 use sipliance_driver::{Channel, Cut, Event, Exit, Failure, Framing, Link, Op, OpId, pair};
 use sipliance_driver_serial::{Settings, run};
-use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
-/// A port with a stable path, as udev makes it, and the appliance's end of the cable.
-struct Cable {
-    path: PathBuf,
-    folder: PathBuf,
-    appliance: Option<File>,
-    /// What the gateway sent.
-    heard: Option<mpsc::UnboundedReceiver<u8>>,
-}
-
-/// Opening a terminal pair is several calls; tests run side by side.
-static MAKING: Mutex<()> = Mutex::new(());
-
-impl Cable {
-    fn new() -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let n = COUNT.fetch_add(1, Ordering::Relaxed);
-        let folder = std::env::temp_dir().join(format!("sipliance-serial-{}-{n}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
-        let mut cable = Self { path: folder.join("port"), folder, appliance: None, heard: None };
-        cable.plug();
-        cable
-    }
-
-    fn plug(&mut self) {
-        let _making = MAKING.lock();
-        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
-        grantpt(&master).unwrap();
-        unlockpt(&master).unwrap();
-        let name = ptsname(&master, Vec::new()).unwrap();
-        symlink(name.to_str().unwrap(), &self.path).unwrap();
-        let appliance = File::from(master);
-        let (tx, rx) = mpsc::unbounded_channel();
-        let mut ears = appliance.try_clone().unwrap();
-        std::thread::spawn(move || {
-            let mut byte = [0];
-            while !tx.is_closed() {
-                // A hang-up means that nobody has opened the port yet, or that it was closed.
-                let mut ready = [PollFd::new(&ears, PollFlags::IN)];
-                let within = Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
-                let _ = poll(&mut ready, Some(&within));
-                if ready[0].revents().contains(PollFlags::IN) && ears.read(&mut byte).is_ok_and(|n| n == 1) {
-                    let _ = tx.send(byte[0]);
-                }
-            }
-        });
-        (self.appliance, self.heard) = (Some(appliance), Some(rx));
-    }
-
-    /// Takes the adapter out: the path goes, and the terminal hangs up.
-    fn pull(&mut self) {
-        let _ = fs::remove_file(&self.path);
-        (self.appliance, self.heard) = (None, None);
-    }
-
-    fn say(&mut self, bytes: &[u8]) {
-        self.appliance.as_mut().unwrap().write_all(bytes).unwrap();
-    }
-
-    async fn hear(&mut self, wanted: &str) {
-        let mut heard = Vec::new();
-        while !heard.ends_with(wanted.as_bytes()) {
-            let byte = timeout(Duration::from_secs(5), self.heard.as_mut().unwrap().recv()).await;
-            heard.push(
-                byte.unwrap_or_else(|_| panic!("heard only {:?}", String::from_utf8_lossy(&heard))).unwrap(),
-            );
-        }
-    }
-
-    fn settings(&self) -> Settings {
-        let framing = Framing { cut: Cut::End(b"\r".to_vec()), send_end: b"\r".to_vec(), ..Framing::lines() };
-        Settings { framing, ..Settings::new(&self.path) }
-    }
-}
-
-impl Drop for Cable {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.folder);
-    }
+fn settings(cable: &Cable) -> Settings {
+    let framing = Framing { cut: Cut::End(b"\r".to_vec()), send_end: b"\r".to_vec(), ..Framing::lines() };
+    Settings { framing, ..Settings::new(&cable.path) }
 }
 
 fn start(settings: Settings) -> (Link, tokio::task::JoinHandle<Exit>) {
     let (link, port) = pair();
     (link, tokio::spawn(run(settings, port)))
-}
-
-async fn next(link: &mut Link) -> Event {
-    timeout(Duration::from_secs(10), link.events.recv()).await.expect("no event in 10 s").unwrap()
-}
-
-async fn down(link: &mut Link) -> String {
-    loop {
-        if let Event::Down(why) = next(link).await {
-            return why.0;
-        }
-    }
 }
 
 fn rx(payload: &str) -> Event {
@@ -123,7 +31,7 @@ fn rx(payload: &str) -> Event {
 
 impl Rig for Cable {
     fn start(&mut self) -> (Link, tokio::task::JoinHandle<Exit>) {
-        start(self.settings())
+        start(settings(self))
     }
 
     fn channel(&self) -> Channel {
@@ -156,7 +64,7 @@ async fn keeps_every_promise_of_a_driver() {
 #[tokio::test]
 async fn questions_writes_and_split_frames() {
     let mut cable = Cable::new();
-    let (mut link, _task) = start(cable.settings());
+    let (mut link, _task) = start(settings(&cable));
     assert_eq!(next(&mut link).await, Event::Up);
     let channel = Channel::new("power");
     let ask = Op::Ask {
@@ -182,7 +90,7 @@ async fn questions_writes_and_split_frames() {
 #[tokio::test]
 async fn a_megabyte_of_noise_is_survived_and_the_next_frame_is_read() {
     let cable = Cable::new();
-    let (mut link, _task) = start(cable.settings());
+    let (mut link, _task) = start(settings(&cable));
     assert_eq!(next(&mut link).await, Event::Up);
     let mut appliance = cable.appliance.as_ref().unwrap().try_clone().unwrap();
     let writer = std::thread::spawn(move || {
@@ -196,7 +104,7 @@ async fn a_megabyte_of_noise_is_survived_and_the_next_frame_is_read() {
 #[tokio::test]
 async fn pulled_and_plugged_again_under_another_number() {
     let mut cable = Cable::new();
-    let (mut link, _task) = start(cable.settings());
+    let (mut link, _task) = start(settings(&cable));
     assert_eq!(next(&mut link).await, Event::Up);
     let pulled = Instant::now();
     cable.pull();
@@ -225,9 +133,9 @@ async fn pulled_and_plugged_again_under_another_number() {
 #[tokio::test]
 async fn a_busy_port_names_its_holder() {
     let mut cable = Cable::new();
-    let (mut first, _task) = start(cable.settings());
+    let (mut first, _task) = start(settings(&cable));
     assert_eq!(next(&mut first).await, Event::Up);
-    let (mut second, _task) = start(cable.settings());
+    let (mut second, _task) = start(settings(&cable));
     let words = down(&mut second).await;
     let us = format!("(process {})", std::process::id());
     assert!(words.contains("busy") && words.contains(&us), "{words}");

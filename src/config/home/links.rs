@@ -10,10 +10,10 @@ use super::elsewhere::Elsewhere;
 use crate::config::fault::{Place, nearest};
 use crate::config::yaml::Node;
 use crate::config::{
-    GpioLine, GpioSettings, HostPort, HouseName, Link, LinkId, LinkSettings, ModbusLine, ModbusSettings,
-    SipSettings,
+    GpioLine, GpioSettings, HostPort, HouseName, Link, LinkId, LinkSettings, MeterSettings, ModbusLine,
+    ModbusSettings, SipSettings,
 };
-use crate::device::profile::{DriverKind, LinkNeeds, ModbusNeeds, Model, SerialNeeds};
+use crate::device::profile::{DriverKind, LinkNeeds, MeterNeeds, ModbusNeeds, Model, SerialNeeds};
 use hass::Broker;
 use sections::{broker, modbus_host, port, section};
 
@@ -51,6 +51,7 @@ impl Port {
 /// How the devices of a port speak; all must agree.
 enum Needs {
     Serial(Box<SerialNeeds>),
+    Meter(MeterNeeds),
     Modbus(ModbusNeeds),
 }
 
@@ -110,10 +111,9 @@ impl Links {
         build: &mut Build<'_>,
     ) -> Option<LinkId> {
         let driver = model.driver;
-        for (node, key, fits) in [
-            (asking.broker, "broker", driver == DriverKind::Mqtt),
-            (asking.port, "port", matches!(driver, DriverKind::Serial | DriverKind::P1 | DriverKind::Modbus)),
-        ] {
+        for (node, key, fits) in
+            [(asking.broker, "broker", driver == DriverKind::Mqtt), (asking.port, "port", has_port(driver))]
+        {
             if let (Some(node), false) = (node, fits) {
                 let message = format!("`{key}:` has no meaning for an appliance on {}", driver.word());
                 let path = format!("{}.{key}", asking.path);
@@ -134,6 +134,7 @@ impl Links {
             }
             LinkNeeds::Serial(needs) => self.serial(asking, needs, build),
             LinkNeeds::Modbus(needs) => self.modbus(asking, needs, build),
+            LinkNeeds::Meter(needs) => self.meter(asking, needs, build),
             LinkNeeds::Gpio(lines) => Some(self.gpio(asking, lines, build)),
             LinkNeeds::Sip(watched) => {
                 let Some(elsewhere) = asking.elsewhere else { return homeless(asking, build) };
@@ -149,6 +150,28 @@ impl Links {
     }
 
     fn serial(&mut self, asking: &Asking<'_>, needs: &SerialNeeds, build: &mut Build<'_>) -> Option<LinkId> {
+        let same = |known: &Needs| matches!(known, Needs::Serial(known) if known.agrees(needs));
+        let settings = |path: &PathBuf| LinkSettings::Serial(needs.at(path.clone()));
+        self.on_port(asking, Needs::Serial(Box::new(needs.clone())), same, settings, build)
+    }
+
+    fn meter(&mut self, asking: &Asking<'_>, needs: &MeterNeeds, build: &mut Build<'_>) -> Option<LinkId> {
+        let same = |known: &Needs| matches!(known, Needs::Meter(known) if known.settings == needs.settings);
+        let settings = |path: &PathBuf| {
+            LinkSettings::Meter(MeterSettings { path: path.clone(), ..needs.settings.clone() })
+        };
+        self.on_port(asking, Needs::Meter(needs.clone()), same, settings, build)
+    }
+
+    /// A serial port, which all its devices set up alike.
+    fn on_port(
+        &mut self,
+        asking: &Asking<'_>,
+        needs: Needs,
+        same: impl FnOnce(&Needs) -> bool,
+        settings: impl FnOnce(&PathBuf) -> LinkSettings,
+        build: &mut Build<'_>,
+    ) -> Option<LinkId> {
         let index = choose(&self.ports, asking, asking.port, "port", "serial", build)?;
         let port = self.ports.get_mut(index)?;
         let Port::Serial(path) = &port.what else {
@@ -160,12 +183,11 @@ impl Links {
             );
         };
         match &port.needs {
-            Some((_, Needs::Serial(known))) if known.agrees(needs) => {}
+            Some((_, known)) if same(known) => {}
             Some((first, _)) => return disagree(asking, first, &port.name, build),
-            None => port.needs = Some((asking.id.to_owned(), Needs::Serial(Box::new(needs.clone())))),
+            None => port.needs = Some((asking.id.to_owned(), needs)),
         }
-        let settings = LinkSettings::Serial(needs.at(path.clone()));
-        let link = Link { name: port.name.clone(), settings };
+        let link = Link { name: port.name.clone(), settings: settings(path) };
         let id = port.link.unwrap_or_else(|| push(&mut self.links, link));
         port.link = Some(id);
         Some(id)
@@ -241,6 +263,11 @@ impl Links {
         }
         self.links
     }
+}
+
+/// Whether `port:` says where the appliance is.
+fn has_port(driver: DriverKind) -> bool {
+    matches!(driver, DriverKind::Serial | DriverKind::P1 | DriverKind::Iec62056 | DriverKind::Modbus)
 }
 
 fn homeless(asking: &Asking<'_>, build: &mut Build<'_>) -> Option<LinkId> {

@@ -230,7 +230,7 @@ fn raw<'p>(read: &Read, payload: &'p Payload<'_>) -> Result<Raw<'p>, Dropped> {
             let own = registers.of(payload.bytes).ok_or(Dropped::WrongType)?;
             modbus::decode(&registers.form, own).map(Raw::from)
         }
-        Source::Obis { code, field } => obis::value(payload.text()?, code, *field).map(Raw::Text),
+        Source::Obis { code, field, .. } => obis::value(payload.text()?, code, *field).map(Raw::Text),
         Source::File { .. } | Source::Item(_) => payload.text().map(Raw::Text),
         Source::Line { .. } => payload.level().map(Raw::Bool),
         Source::Property(_) => Err(Dropped::NotMine),

@@ -7,6 +7,7 @@ use sipliance_driver::{Failure, Op, OpId};
 
 use super::answers::Wait;
 use super::running::Fate;
+use super::wiring::PROBE;
 use super::{Due, House, Owner};
 use crate::device::codec::{Delivery, Outgoing};
 use crate::device::command::{CommandId, Outcome};
@@ -64,7 +65,7 @@ impl House {
         if due > now.mono {
             return;
         }
-        let next = now.mono + if gone { every.max(OFFLINE_EVERY) } else { every };
+        let next = now.mono + if gone { every.min(PROBE).max(OFFLINE_EVERY) } else { every };
         poll.due = Some(next);
         self.deadlines.set(next, Due::Poll(wire, index));
         self.enqueue(wire, index, now);
@@ -94,8 +95,36 @@ impl House {
             .get(wire)
             .and_then(|state| state.polls.iter().position(|poll| poll.device == index && poll.ask == ask));
         if let Some(poll) = poll {
+            // It was just told to do something: whether it answers now is the question.
+            if let Some(device) = self.devices.get_mut(index) {
+                device.session.trouble = false;
+            }
             self.enqueue(wire, poll, now);
         }
+    }
+
+    /// Queries whose time came while the device did not answer.
+    pub(super) fn catch_up(&mut self, index: usize, now: Now) {
+        let Some(wire) = self.devices.get(index).map(|device| device.link().0) else { return };
+        let Some(state) = self.wires.get_mut(wire) else { return };
+        let mut missed = Vec::new();
+        for (poll, of) in state.polls.iter_mut().enumerate().filter(|(_, poll)| poll.device == index) {
+            if std::mem::take(&mut of.missed) {
+                missed.push(poll);
+            }
+        }
+        missed.into_iter().for_each(|poll| self.enqueue(wire, poll, now));
+    }
+
+    /// A device that did not answer costs the others of its line one query at a time: the one that it
+    /// is asked most often.
+    fn waits(&self, wire: usize, poll: usize) -> bool {
+        let Some(polls) = self.wires.get(wire).map(|state| &state.polls) else { return false };
+        let Some(device) = polls.get(poll).map(|poll| poll.device) else { return false };
+        let own = polls.iter().enumerate().filter(|(_, poll)| poll.device == device);
+        let probe = own.filter_map(|(index, poll)| Some((poll.every?, index))).min();
+        self.devices.get(device).is_some_and(|device| device.session.trouble)
+            && probe.is_some_and(|(_, probe)| probe != poll)
     }
 
     /// Sends the next thing when the port is free.
@@ -114,8 +143,15 @@ impl House {
             self.occupy(wire, id, &next.what, done, now);
             self.step_sent(next.device, next.command, id);
             self.drive(wire, op(id, next.what));
-        } else if let Some((poll, tries)) = state.queries.pop_front() {
-            self.query(wire, poll, tries, now);
+            return;
+        }
+        while let Some((poll, tries)) = self.wires.get_mut(wire).and_then(|state| state.queries.pop_front()) {
+            if !self.waits(wire, poll) {
+                return self.query(wire, poll, tries, now);
+            }
+            if let Some(poll) = self.wires.get_mut(wire).and_then(|state| state.polls.get_mut(poll)) {
+                poll.missed = true;
+            }
         }
     }
 
@@ -179,6 +215,7 @@ impl House {
         let Some(state) = self.wires.get_mut(wire) else { return };
         let Some(index) = state.polls.get(poll).map(|poll| poll.device) else { return };
         let strange = state.wait.strange;
+        let gone = self.devices.get(index).is_some_and(|device| device.shadow.health() == Health::Offline);
         let (limit, retries) =
             match self.devices.get(index).map(|device| (&device.model().online, device.model())) {
                 Some((Online::Fails(limit), model)) => (Some(*limit), model.link.retries()),
@@ -190,16 +227,26 @@ impl House {
             Ok(()) | Err(Failure::Refused(_)) => self.spoke(index, false, now),
             // Nothing was sent: that tells nothing about the device.
             Err(Failure::NotConnected | Failure::Busy) => {}
-            Err(_) if tries < retries => {
+            // Behind what waits: the others of this line have waited for an answer already.
+            Err(_) if tries < retries && !gone => {
                 state.queries.retain(|(other, _)| *other != poll);
-                state.queries.push_front((poll, tries + 1));
+                state.queries.push_back((poll, tries + 1));
             }
             // What nobody understands was an answer: it is there.
             Err(Failure::Timeout) if strange => self.spoke(index, false, now),
             Err(_) => {
                 let Some(device) = self.devices.get_mut(index) else { return };
+                device.session.trouble = true;
                 device.session.fails = device.session.fails.saturating_add(1);
-                if limit.is_some_and(|limit| device.session.fails >= limit) {
+                let (fails, soon) = (device.session.fails, now.mono + PROBE);
+                // Who is asked every hour is not out of reach for hours.
+                if let Some(of) = state.polls.get_mut(poll)
+                    && of.due.is_some_and(|due| due > soon)
+                {
+                    of.due = Some(soon);
+                    self.deadlines.set(soon, Due::Poll(wire, poll));
+                }
+                if limit.is_some_and(|limit| fails >= limit) {
                     self.health(index, Health::Offline, now);
                 }
             }

@@ -27,6 +27,7 @@ impl House {
         let model = device.model_arc();
         device.shadow.link_is(true, now.wall_ms);
         device.session.fails = 0;
+        device.session.trouble = false;
         device.session.heard_at = Some(now.mono);
         device.session.events.iter_mut().for_each(|event| event.button.forget());
         if model.driver == DriverKind::Gpio && matches!(model.online, Online::Link) {
@@ -55,7 +56,7 @@ impl House {
         state.busy = None;
         state.commands.clear();
         state.queries.clear();
-        state.polls.iter_mut().for_each(|poll| poll.due = None);
+        state.polls.iter_mut().for_each(|poll| (poll.due, poll.missed) = (None, false));
         let devices = state.devices.clone();
         for &index in &devices {
             self.conclude(index, Fate::LinkLost, now);
@@ -120,6 +121,7 @@ impl House {
     pub(super) fn spoke(&mut self, index: usize, retained: bool, now: Now) {
         let Some(device) = self.devices.get_mut(index) else { return };
         let model = device.model_arc();
+        let recovered = !retained && std::mem::take(&mut device.session.trouble);
         if !retained {
             device.session.heard_at = Some(now.mono);
             device.session.fails = 0;
@@ -136,6 +138,9 @@ impl House {
         }
         if let Online::Silent(silent) = model.online {
             self.arm_silent(index, silent, now);
+        }
+        if recovered {
+            self.catch_up(index, now);
         }
     }
 }

@@ -34,6 +34,8 @@ pub(crate) struct Session {
     pub(super) health_retained: bool,
     /// Unanswered queries in a row.
     pub(super) fails: u32,
+    /// A query was not answered: only one is asked until something is heard.
+    pub(super) trouble: bool,
     /// A deadline for a report is set for this time.
     pub(super) report_at: Option<Instant>,
     dropped: [u64; Dropped::COUNTED.len()],
@@ -75,6 +77,7 @@ impl Session {
             silent_timer: false,
             health_retained: false,
             fails: 0,
+            trouble: false,
             report_at: None,
             dropped: [0; Dropped::COUNTED.len()],
             unread: None,

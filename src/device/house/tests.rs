@@ -4,6 +4,7 @@ mod answers;
 mod chance;
 mod commands;
 mod knowledge;
+mod lines;
 mod modbus;
 mod serial;
 

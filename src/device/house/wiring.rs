@@ -15,7 +15,7 @@ use crate::device::codec::SERIAL;
 use crate::device::profile::{LinkNeeds, Model, Online, Query, Source};
 
 /// How often a device is asked whether it is there, when its profile asks nothing regularly.
-const PROBE: Duration = Duration::from_secs(60);
+pub(super) const PROBE: Duration = Duration::from_secs(60);
 
 /// One link: where its payloads go, and the one-at-a-time dialogue on a serial port.
 #[derive(Debug, Default)]
@@ -50,6 +50,8 @@ pub(super) struct Poll {
     pub(super) ask: Query,
     pub(super) every: Option<Duration>,
     pub(super) due: Option<Instant>,
+    /// Its time came while the device did not answer.
+    pub(super) missed: bool,
 }
 
 /// What a payload is about.
@@ -96,7 +98,11 @@ pub(super) fn wires(devices: &[Device], links: usize) -> Vec<Wire> {
                     }
                     routes.entry(channel.clone()).or_default().push(route);
                 }
-                Source::Frame { .. } | Source::Obis { .. } => frames.push(route),
+                Source::Frame { .. } | Source::Obis { read_out: None, .. } => frames.push(route),
+                // Meters on one line are told apart by the question.
+                Source::Obis { read_out: Some((query, _)), .. } => {
+                    routes.entry(query.channel.clone()).or_default().push(route);
+                }
                 Source::Registers(registers) => {
                     routes.entry(registers.query().channel).or_default().push(route);
                 }
@@ -140,7 +146,7 @@ fn polls(wire: &mut Wire, device: usize, model: &Model) {
         .find(|poll| poll.device == device && poll.ask == ask)
     {
         Some(poll) => poll.every = [poll.every, every].into_iter().flatten().min(),
-        None => wire.polls.push(Poll { device, ask, every, due: None }),
+        None => wire.polls.push(Poll { device, ask, every, due: None, missed: false }),
     };
     if let LinkNeeds::Serial(needs) = &model.link {
         let port = || Channel::new(SERIAL);

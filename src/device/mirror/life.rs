@@ -101,7 +101,7 @@ pub(super) fn same_place(a: &Source, b: &Source) -> bool {
         }
         (Source::Registers(a), Source::Registers(b)) => a == b,
         (Source::Frame { pattern: a, .. }, Source::Frame { pattern: b, .. }) => a.as_str() == b.as_str(),
-        (Source::Obis { code: a, field: at_a }, Source::Obis { code: b, field: at_b }) => {
+        (Source::Obis { code: a, field: at_a, .. }, Source::Obis { code: b, field: at_b, .. }) => {
             (a, at_a) == (b, at_b)
         }
         (Source::File { channel: a, .. }, Source::File { channel: b, .. })

@@ -119,7 +119,7 @@ impl Store {
                 true
             }
             Source::Registers(registers) => self.register(registers, &raw.text),
-            Source::Obis { code, field } => {
+            Source::Obis { code, field, .. } => {
                 self.obis.insert((code.clone(), *field), raw.text.clone());
                 true
             }

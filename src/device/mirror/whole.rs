@@ -36,7 +36,8 @@ fn marks(model: &Model) -> BTreeSet<String> {
                 Some(String::from_utf8_lossy(&query.payload).into_owned())
             }
             Source::Frame { ask: None, pattern, .. } => Some(pattern.as_str().to_owned()),
-            Source::Obis { .. } => Some("telegram".to_owned()),
+            Source::Obis { read_out: Some((query, _)), .. } => Some(query.channel.to_string()),
+            Source::Obis { read_out: None, .. } => Some("telegram".to_owned()),
             Source::Registers(_) | Source::File { .. } | Source::Property(_) | Source::Item(_) => None,
         })
         .collect();
@@ -48,7 +49,11 @@ fn marks(model: &Model) -> BTreeSet<String> {
     match &model.link {
         LinkNeeds::Modbus(needs) => _ = marks.insert(format!("unit {}", needs.unit)),
         LinkNeeds::W1(folder) => _ = marks.insert(folder.to_string()),
-        LinkNeeds::Mqtt { .. } | LinkNeeds::Serial(_) | LinkNeeds::Gpio(_) | LinkNeeds::Sip(_) => {}
+        LinkNeeds::Mqtt { .. }
+        | LinkNeeds::Serial(_)
+        | LinkNeeds::Meter(_)
+        | LinkNeeds::Gpio(_)
+        | LinkNeeds::Sip(_) => {}
     }
     marks
 }

@@ -81,19 +81,44 @@ impl Scope<'_> {
     }
 }
 
-/// `obis: "1-0:1.7.0", field: 1`
-pub(super) fn obis_source(map: &mut MapReader<'_>, faults: &mut Faults) -> Option<Source> {
+/// `obis: "1-0:1.7.0", field: 1`; a meter that is read out leaves the part before the colon out.
+pub(super) fn obis_source(
+    map: &mut MapReader<'_>,
+    read_out: Option<&(Query, Duration)>,
+    faults: &mut Faults,
+) -> Option<Source> {
     let node = map.require("obis", faults)?;
     let path = map.at("obis");
     let code = node.text(&path, faults)?;
     let field = map.whole("field", faults).and_then(|field| usize::try_from(field).ok()).unwrap_or(1);
-    let shape = |c: char| c.is_ascii_digit() || "-:.*".contains(c);
-    if !code.contains(':') || !code.chars().all(shape) {
-        let help = Some("write it as in the telegram: \"1-0:1.7.0\"".to_owned());
+    let short = read_out.is_some();
+    let shape = |c: char| c.is_ascii_digit() || "-:.*".contains(c) || short && "CFLPQ&".contains(c);
+    let whole = if short { !code.is_empty() } else { code.contains(':') };
+    if !whole || !code.chars().all(shape) {
+        let example = if short { "1.8.0" } else { "1-0:1.7.0" };
+        let help = Some(format!("write it as the meter does: \"{example}\""));
         faults.error(Some(node.place), &path, format!("`{code}` is no OBIS code"), help);
         return None;
     }
-    Some(Source::Obis { code, field })
+    Some(Source::Obis { code, field, read_out: read_out.cloned() })
+}
+
+/// `function: 16` for units that know no other way to write a single register; the end of the channel.
+fn function(map: &mut MapReader<'_>, table: Table, words: u16, faults: &mut Faults) -> Option<&'static str> {
+    let Some(node) = map.take("function") else { return Some("") };
+    let path = map.at("function");
+    match (node.int(0..=255, &path, faults)?, table) {
+        (16, Table::Holding) => Some("/many"),
+        (6, Table::Holding) if words == 1 => Some(""),
+        (6, Table::Holding) => {
+            fault(node, &path, "function 6 writes one register, and the value takes several", faults);
+            None
+        }
+        _ => {
+            fault(node, &path, "a register is written by function 6 or 16, a coil always by 5", faults);
+            None
+        }
+    }
 }
 
 /// A register or coil that is set; what is not said is as in the first `read:`.
@@ -123,8 +148,9 @@ pub(super) fn register_target(
         faults.error(Some(map.place), &map.path, message, None);
         return None;
     }
+    let many = function(map, table, form.number.words(), faults)?;
     Some(Target::Register {
-        channel: Channel::new(&format!("{}/{}/{address}", unit.number, table.word())),
+        channel: Channel::new(&format!("{}/{}/{address}{many}", unit.number, table.word())),
         form,
     })
 }

@@ -193,8 +193,8 @@ fn model(
     let at = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
     let unlinked = tree.place_of(&["driver"]);
     let (link, shared) = link(map.take("link"), driver, (&at("link"), unlinked), faults);
-    let Shared { topic, unit, folder, lines, hex } = shared;
-    let scope = Scope { driver, topic, lines: &lines, hex, unit, folder };
+    let Shared { topic, unit, folder, lines, hex, read_out } = shared;
+    let scope = Scope { driver, topic, lines: &lines, hex, unit, folder, read_out };
     let online = online(map.take("online"), &at("online"), &scope, faults);
     let mut properties = match map.take("properties") {
         Some(node) => properties(node, &at("properties"), &scope, faults),

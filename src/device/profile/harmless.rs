@@ -57,7 +57,11 @@ fn queries(model: &Model) -> Vec<(Keys, Said)> {
             let hello = needs.hello.iter().map(|ask| ("hello", ask.to_vec()));
             all.extend(hello.chain(wake).map(|(key, bytes)| (keys(key), (SERIAL.to_owned(), bytes))));
         }
-        LinkNeeds::Modbus(_) | LinkNeeds::Gpio(_) | LinkNeeds::W1(_) | LinkNeeds::Sip(_) => {}
+        LinkNeeds::Modbus(_)
+        | LinkNeeds::Meter(_)
+        | LinkNeeds::Gpio(_)
+        | LinkNeeds::W1(_)
+        | LinkNeeds::Sip(_) => {}
     }
     all
 }

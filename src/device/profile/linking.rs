@@ -9,7 +9,7 @@ use super::registers::Unit;
 use super::texts::topic;
 use super::transport::Scope;
 use super::typed::fault;
-use super::{DriverKind, LinkNeeds, Online, Target, Template, Watched, Write, serial, words};
+use super::{DriverKind, LinkNeeds, Online, Query, Target, Template, Watched, Write, serial, words};
 use crate::config::fault::{Faults, Place, nearest};
 use crate::config::yaml::{Data, MapReader, Node};
 use crate::config::{GpioDirection, GpioLine, Pull};
@@ -29,6 +29,11 @@ pub(super) fn link(
         let wanted = match driver {
             DriverKind::Mqtt => return (Some(LinkNeeds::Mqtt { hello: Vec::new() }), shared),
             DriverKind::P1 => return (serial::p1(None, path, faults).map(boxed), shared),
+            DriverKind::Iec62056 => {
+                let needs = serial::meter(None, path, faults);
+                shared.read_out = needs.as_ref().map(|needs| needs.query.clone());
+                return (needs.map(LinkNeeds::Meter), shared);
+            }
             DriverKind::Sip => return (Some(LinkNeeds::Sip(Watched::Appliance)), shared),
             DriverKind::Serial => "link: {frame: {end: \"\\r\"}}",
             DriverKind::Modbus => "link: {unit: 1}",
@@ -43,6 +48,10 @@ pub(super) fn link(
         DriverKind::Mqtt => mqtt(node, path, &mut shared, faults),
         DriverKind::Serial => serial::serial(node, path, &mut shared.hex, faults).map(boxed),
         DriverKind::P1 => serial::p1(Some(node), path, faults).map(boxed),
+        DriverKind::Iec62056 => serial::meter(Some(node), path, faults).map(|needs| {
+            shared.read_out = Some(needs.query.clone());
+            LinkNeeds::Meter(needs)
+        }),
         DriverKind::Modbus => serial::modbus(node, path, faults).map(|(needs, unit)| {
             shared.unit = Some(unit);
             LinkNeeds::Modbus(needs)
@@ -95,6 +104,8 @@ pub(super) struct Shared {
     pub(super) lines: Vec<GpioLine>,
     /// Every text on the wire is spelled in hex.
     pub(super) hex: bool,
+    /// What brings the values of a meter.
+    pub(super) read_out: Option<(Query, Duration)>,
 }
 
 /// `device: 28-01193a44fa5c`: a folder and nothing above it.

@@ -227,6 +227,8 @@ pub enum Source {
         code: String,
         /// Which of the values in brackets, from 1.
         field: usize,
+        /// What brings it, and how often; `None` where telegrams come by themselves.
+        read_out: Option<(Query, Duration)>,
     },
     /// A file of a 1-Wire device.
     File {
@@ -257,11 +259,10 @@ impl Source {
             Self::File { channel, every } => {
                 Some((Query { channel: channel.clone(), payload: Bytes::new() }, Some(*every)))
             }
-            Self::Topic { .. }
-            | Self::Obis { .. }
-            | Self::Line { .. }
-            | Self::Property(_)
-            | Self::Item(_) => None,
+            Self::Obis { read_out, .. } => {
+                read_out.as_ref().map(|(query, every)| (query.clone(), Some(*every)))
+            }
+            Self::Topic { .. } | Self::Line { .. } | Self::Property(_) | Self::Item(_) => None,
         }
     }
 }

@@ -8,7 +8,7 @@ use regex::Regex;
 use sipliance_driver::Channel;
 
 use super::Write;
-use crate::config::{GpioLine, SerialSettings};
+use crate::config::{GpioLine, MeterSettings, SerialSettings};
 
 /// How the appliance is spoken to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -21,6 +21,8 @@ pub enum DriverKind {
     Modbus,
     /// Telegrams of a smart meter on a serial port.
     P1,
+    /// Read-outs of a meter by IEC 62056-21.
+    Iec62056,
     /// Lines of the Pi.
     Gpio,
     /// Files of the 1-Wire bus.
@@ -31,8 +33,8 @@ pub enum DriverKind {
 
 impl DriverKind {
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::Mqtt, Self::Serial, Self::Modbus, Self::P1, Self::Gpio, Self::W1, Self::Sip];
+    pub const ALL: [Self; 8] =
+        [Self::Mqtt, Self::Serial, Self::Modbus, Self::P1, Self::Iec62056, Self::Gpio, Self::W1, Self::Sip];
 
     /// The driver of a word.
     pub fn of(word: &str) -> Option<Self> {
@@ -46,6 +48,7 @@ impl DriverKind {
             Self::Serial => "serial",
             Self::Modbus => "modbus",
             Self::P1 => "p1",
+            Self::Iec62056 => "iec62056-21",
             Self::Gpio => "gpio",
             Self::W1 => "w1",
             Self::Sip => "sip",
@@ -59,7 +62,7 @@ impl DriverKind {
 
     /// Whether one thing is said at a time, and answered.
     pub fn asks(self) -> bool {
-        matches!(self, Self::Serial | Self::Modbus | Self::W1)
+        matches!(self, Self::Serial | Self::Modbus | Self::Iec62056 | Self::W1)
     }
 }
 
@@ -84,6 +87,8 @@ pub enum LinkNeeds {
     Serial(Box<SerialNeeds>),
     /// A Modbus line.
     Modbus(ModbusNeeds),
+    /// A meter that is read out.
+    Meter(MeterNeeds),
     /// Lines.
     Gpio(Vec<GpioLine>),
     /// The folder of one device on the 1-Wire bus.
@@ -123,6 +128,8 @@ impl LinkNeeds {
         match self {
             Self::Serial(needs) => Some(needs.settings.timeout),
             Self::Modbus(needs) => Some(needs.timeout),
+            Self::Meter(needs) if needs.settings.fixed => Some(SLOW_READ_OUT),
+            Self::Meter(_) => Some(READ_OUT),
             Self::W1(_) => Some(W1_TIMEOUT),
             Self::Mqtt { .. } | Self::Gpio(_) | Self::Sip(_) => None,
         }
@@ -132,6 +139,7 @@ impl LinkNeeds {
     pub fn retries(&self) -> u32 {
         match self {
             Self::Serial(needs) => needs.retries,
+            Self::Meter(needs) => needs.retries,
             Self::Modbus(_) | Self::W1(_) | Self::Mqtt { .. } | Self::Gpio(_) | Self::Sip(_) => 0,
         }
     }
@@ -139,6 +147,22 @@ impl LinkNeeds {
 
 /// A probe converts for 0.75 s, and the bus may be long.
 const W1_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// 4 kB need 17 s at 2400 baud, and may be sent three times.
+const READ_OUT: Duration = Duration::from_secs(60);
+/// 4 kB need 140 s at 300 baud.
+const SLOW_READ_OUT: Duration = Duration::from_secs(300);
+
+/// How a meter is read out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MeterNeeds {
+    /// What all meters on the port share; the path is the home file's.
+    pub settings: MeterSettings,
+    /// The sign-on, and how often.
+    pub query: (Query, Duration),
+    /// How often a read-out that failed is repeated.
+    pub retries: u32,
+}
 
 /// How a Modbus unit is reached and spoken to.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -349,8 +349,15 @@ mod tests {
             order.1.arrange(&mut bytes);
             assert_eq!(bytes, [1, 2, 3, 4], "{}", order.0);
         }
-        let mut long = [1, 2, 3, 4, 5, 6, 7, 8];
-        Order::Cdab.arrange(&mut long);
-        assert_eq!(long, [7, 8, 5, 6, 3, 4, 1, 2]);
+        for (order, want) in [
+            (Order::Abcd, [1, 2, 3, 4, 5, 6, 7, 8]),
+            (Order::Cdab, [7, 8, 5, 6, 3, 4, 1, 2]),
+            (Order::Badc, [2, 1, 4, 3, 6, 5, 8, 7]),
+            (Order::Dcba, [8, 7, 6, 5, 4, 3, 2, 1]),
+        ] {
+            let mut long = [1, 2, 3, 4, 5, 6, 7, 8];
+            order.arrange(&mut long);
+            assert_eq!(long, want, "{order:?}");
+        }
     }
 }

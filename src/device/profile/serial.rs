@@ -4,15 +4,18 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
-use sipliance_driver::{Checksum, Cut, Framing, Wake};
+use sipliance_driver::{Channel, Checksum, Cut, Framing, Wake};
 
 use super::registers::{Order, Unit, order, value_of};
 use super::typed::{fault, hex_bytes, pattern, wire};
-use super::{ModbusNeeds, SerialNeeds, words};
-use crate::config::SerialSettings;
+use super::{MeterNeeds, ModbusNeeds, Query, SerialNeeds, words};
 use crate::config::fault::Faults;
 use crate::config::yaml::{MapReader, Node};
+use crate::config::{MeterSettings, SerialSettings};
 use crate::limits::PROFILE_STEPS;
+
+/// Speed and format of most appliances.
+const USUAL: (u32, &str) = (9600, "8N1");
 
 /// Silence that ends an unfinished frame of known length, where nothing is said.
 const GAP: Duration = Duration::from_millis(100);
@@ -27,7 +30,7 @@ pub(super) fn serial(node: &Node, path: &str, hex: &mut bool, faults: &mut Fault
     let mut map = MapReader::of(&words::LINK_SERIAL, node, path, faults)?;
     *hex = map.one_of("encoding", faults) == Some("hex");
     let hex = *hex;
-    let (baud, format) = line(&mut map, faults);
+    let (baud, format) = line(&mut map, USUAL, faults);
     let frame = map.require("frame", faults).and_then(|node| frame(node, hex, &map.at("frame"), faults));
     let checksum = map.one_of("checksum", faults).and_then(|word| value_of(word, &Checksum::WORDS));
     let trim = bytes_of(&mut map, "trim", hex, faults).unwrap_or_default();
@@ -54,10 +57,10 @@ pub(super) fn serial(node: &Node, path: &str, hex: &mut bool, faults: &mut Fault
 }
 
 /// `baud:` and `format:`.
-fn line(map: &mut MapReader<'_>, faults: &mut Faults) -> (u32, String) {
+fn line(map: &mut MapReader<'_>, usual: (u32, &str), faults: &mut Faults) -> (u32, String) {
     let baud = map.whole("baud", faults).and_then(|baud| u32::try_from(baud).ok());
     let format = map.take("format").and_then(|node| format_word(node, &map.at("format"), faults));
-    (baud.unwrap_or(9600), format.unwrap_or_else(|| "8N1".to_owned()))
+    (baud.unwrap_or(usual.0), format.unwrap_or_else(|| usual.1.to_owned()))
 }
 
 /// `8N1`: data bits, parity, stop bits.
@@ -165,10 +168,7 @@ pub(super) fn p1(node: Option<&Node>, path: &str, faults: &mut Faults) -> Option
     if let Some(node) = node {
         let mut map = MapReader::of(&words::LINK_P1, node, path, faults)?;
         checked = map.one_of("checksum", faults) != Some("none");
-        baud = map.whole("baud", faults).and_then(|baud| u32::try_from(baud).ok()).unwrap_or(baud);
-        if let Some(node) = map.take("format") {
-            format = format_word(node, &map.at("format"), faults).unwrap_or(format);
-        }
+        (baud, format) = line(&mut map, (baud, &format), faults);
         map.finish(faults);
     }
     let settings = SerialSettings {
@@ -190,11 +190,57 @@ pub(super) fn p1(node: Option<&Node>, path: &str, faults: &mut Faults) -> Option
     Some(SerialNeeds { settings, hello: Vec::new(), fault: None, retries: 0, hex: false })
 }
 
+/// How often a meter is read out where nothing is said, and at most.
+const READ_OUT: (Duration, Duration) = (Duration::from_secs(900), Duration::from_secs(60));
+
+/// `link:` of a meter that is read out.
+pub(super) fn meter(node: Option<&Node>, path: &str, faults: &mut Faults) -> Option<MeterNeeds> {
+    let mut settings =
+        MeterSettings { path: PathBuf::new(), baud: 300, format: "7E1".to_owned(), fixed: false };
+    let (mut address, mut every, mut retries) = (String::new(), READ_OUT.0, 1);
+    if let Some(node) = node {
+        let mut map = MapReader::of(&words::LINK_IEC, node, path, faults)?;
+        (settings.baud, settings.format) = line(&mut map, (300, "7E1"), faults);
+        settings.fixed = map.one_of("speed", faults) == Some("fixed");
+        if let Some(node) = map.take("address") {
+            address = meter_address(node, &map.at("address"), faults)?;
+        }
+        if let Some(node) = map.take("every") {
+            every = node.duration(&map.at("every"), faults).unwrap_or(every);
+            if every < READ_OUT.1 {
+                let message = "a read-out takes up to a minute: at most one in `1m`";
+                fault(node, &map.at("every"), message, faults);
+            }
+        }
+        let number = map.whole("retries", faults).and_then(|n| u32::try_from(n).ok());
+        retries = number.unwrap_or(retries);
+        map.finish(faults);
+    }
+    let channel = Channel::new(&format!("meter/{address}"));
+    let query = Query { channel, payload: Bytes::from(format!("/?{address}!\r\n")) };
+    Some(MeterNeeds { settings, query: (query, every), retries })
+}
+
+/// What tells meters on one line apart; nothing means whoever hears it.
+fn meter_address(node: &Node, path: &str, faults: &mut Faults) -> Option<String> {
+    let text = node.text(path, faults)?;
+    if text == "any" {
+        return Some(String::new());
+    }
+    if text.len() > 32 || !text.chars().all(|c| c.is_ascii_alphanumeric()) {
+        let message =
+            format!("`{text}` is no address of a meter: write at most 32 letters and digits, or any");
+        fault(node, path, message, faults);
+        return None;
+    }
+    Some(text)
+}
+
 /// `link:` of a Modbus unit, and what all its values share.
 pub(super) fn modbus(node: &Node, path: &str, faults: &mut Faults) -> Option<(ModbusNeeds, Unit)> {
     let mut map = MapReader::of(&words::LINK_MODBUS, node, path, faults)?;
     let unit = map.require("unit", faults).and_then(|node| unit_number(node, &map.at("unit"), faults));
-    let (baud, format) = line(&mut map, faults);
+    let (baud, format) = line(&mut map, USUAL, faults);
     let order = order(&mut map, faults).unwrap_or(Order::Abcd);
     let gap = map.duration("gap", faults).unwrap_or(Duration::from_millis(20));
     let timeout = super::transport::wait(&mut map, "timeout", faults).unwrap_or(Duration::from_secs(1));

@@ -97,6 +97,7 @@ const METER: &str = include_str!("../../../device-profiles/eastron-sdm120.yaml")
 const COIL: &str = include_str!("../../../device-profiles/modbus-relay.yaml");
 const BOARD: &str = include_str!("../../../device-profiles/serial-relay-board.yaml");
 const PROBE: &str = include_str!("../../../device-profiles/w1-ds18b20.yaml");
+const READ_OUT: &str = include_str!("../../../device-profiles/iec62056-meter.yaml");
 const P1: &str = include_str!("../../../device-profiles/dsmr5-meter.yaml");
 
 #[test]
@@ -125,6 +126,13 @@ fn faults_of_modbus_are_told() {
         "write: {holding: 1, bit: 2}",
         &["the others would be guessed"],
     );
+    for (to, words) in [
+        ("write: {coil: 1, function: 16}", "a coil always by 5"),
+        ("write: {holding: 1, function: 3}", "by function 6 or 16"),
+        ("write: {holding: 1, as: u32, function: 6}", "the value takes several"),
+    ] {
+        tells(COIL, "write: {coil: <relay:int>}", to, &[words]);
+    }
 }
 
 #[test]
@@ -162,6 +170,17 @@ fn faults_of_frames_and_bytes_are_told() {
 #[test]
 fn faults_of_meters_and_probes_are_told() {
     tells(P1, "obis: \"1-0:1.7.0\"", "obis: power", &["`power` is no OBIS code"]);
+    tells(READ_OUT, "obis: \"1.8.0\"", "obis: drawn", &["`drawn` is no OBIS code", "\"1.8.0\""]);
+    tells(READ_OUT, "every: <every>", "every: 30s", &["at most one in `1m`"]);
+    tells(READ_OUT, "address: <address>", "address: \"12!\"", &["`12!` is no address of a meter"]);
+    tells(READ_OUT, "speed: <speed>", "speed: fast", &["`fast` is unknown here"]);
+    tells(READ_OUT, "retries: 1", "gap: 20ms", &["gap"]);
+    tells(
+        READ_OUT,
+        "read: {obis: \"F.F\"}",
+        "read: {obis: \"F.F\"}\n    write: {obis: \"F.F\"}",
+        &["nothing can be set over iec62056-21"],
+    );
     tells(PROBE, "link: {device: <id>}", "link: {device: ../../28-01}", &["is no 1-Wire device"]);
     tells(PROBE, "file: temperature", "file: ../../../etc/passwd", &["is no file of a 1-Wire device"]);
     tells(

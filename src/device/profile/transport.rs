@@ -9,7 +9,7 @@ use super::buses::{obis_source, register_target};
 use super::registers::Unit;
 use super::texts::{Holes, body_of, pointer, template, topic};
 use super::typed::{fault, id, map_in, map_out, pattern};
-use super::{DriverKind, Map, Read, Source, Target, Template, Write, registers, words};
+use super::{DriverKind, Map, Query, Read, Source, Target, Template, Write, registers, words};
 use crate::config::fault::{Faults, nearest};
 use crate::config::yaml::{Data, MapReader, Node};
 use crate::config::{GpioDirection, GpioLine};
@@ -28,6 +28,8 @@ pub(super) struct Scope<'a> {
     pub(super) unit: Option<Unit>,
     /// The folder of a 1-Wire device.
     pub(super) folder: Option<Arc<str>>,
+    /// What brings the values of a meter that is read out.
+    pub(super) read_out: Option<(Query, Duration)>,
 }
 
 impl Scope<'_> {
@@ -64,7 +66,7 @@ impl Scope<'_> {
             DriverKind::Mqtt => self.topic_source(map, faults),
             DriverKind::Serial => self.frame_source(map, faults),
             DriverKind::Modbus => self.unit.and_then(|unit| registers::source(map, unit, faults)),
-            DriverKind::P1 => obis_source(map, faults),
+            DriverKind::P1 | DriverKind::Iec62056 => obis_source(map, self.read_out.as_ref(), faults),
             DriverKind::Gpio => self.line_source(map, faults),
             DriverKind::W1 => self.file_source(map, faults),
             DriverKind::Sip => item_source(map, faults),
@@ -159,7 +161,7 @@ impl Scope<'_> {
                 let default = reads.first();
                 self.unit.and_then(|unit| register_target(&mut map, unit, kind, default, faults))
             }
-            DriverKind::P1 | DriverKind::W1 => None,
+            DriverKind::P1 | DriverKind::Iec62056 | DriverKind::W1 => None,
             DriverKind::Gpio => {
                 let node = map.require("line", faults)?;
                 if *kind != Kind::Bool {
@@ -215,7 +217,7 @@ impl Scope<'_> {
             DriverKind::Serial => self.frame_target(&mut map, holes, faults),
             DriverKind::Sip => say_target(&mut map, holes, faults),
             DriverKind::Gpio => self.pulse(&mut map, faults),
-            DriverKind::Modbus | DriverKind::P1 | DriverKind::W1 => None,
+            DriverKind::Modbus | DriverKind::P1 | DriverKind::Iec62056 | DriverKind::W1 => None,
         };
         let maps =
             map.take("map").map(|node| arg_maps(node, holes, &map.at("map"), faults)).unwrap_or_default();

@@ -10,12 +10,12 @@ use super::DriverKind;
 use crate::config::yaml::words::{Block, Takes, Word};
 
 pub(super) use local::{CLICKS, LINE, LINK_GPIO, LINK_W1};
-pub(super) use serial::{FRAME, LINK_MODBUS, LINK_P1, LINK_SERIAL, WAKE};
+pub(super) use serial::{FRAME, LINK_IEC, LINK_MODBUS, LINK_P1, LINK_SERIAL, WAKE};
 pub(super) use tests::{EXPECTED, MESSAGE, SENT, TEST};
 pub(super) use wire::{HELLO, LINK_MQTT, LINK_SIP, ONLINE, ONLINE_MQTT, SEND, from, read, step, write};
 
 /// Every block of the format.
-static FAMILY: [&Block; 52] = [
+static FAMILY: [&Block; 55] = [
     &PROFILE,
     &PARAM,
     &SIGN,
@@ -34,6 +34,7 @@ static FAMILY: [&Block; 52] = [
     &WAKE,
     &LINK_MODBUS,
     &LINK_P1,
+    &LINK_IEC,
     &LINK_W1,
     &LINK_SIP,
     &LINK_GPIO,
@@ -49,6 +50,7 @@ static FAMILY: [&Block; 52] = [
     &serial::READ_SERIAL,
     &serial::READ_MODBUS,
     &serial::READ_P1,
+    &serial::READ_IEC,
     &local::READ_GPIO,
     &local::READ_W1,
     &wire::READ_SIP,
@@ -65,6 +67,7 @@ static FAMILY: [&Block; 52] = [
     &serial::FROM_SERIAL,
     &serial::FROM_MODBUS,
     &serial::FROM_P1,
+    &serial::FROM_IEC,
     &local::FROM_GPIO,
     &local::FROM_W1,
     &wire::FROM_SIP,

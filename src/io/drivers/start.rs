@@ -12,13 +12,13 @@ use super::Wires;
 use super::lines;
 #[cfg(feature = "mqtt")]
 use crate::config::MqttSettings;
-#[cfg(feature = "serial")]
-use crate::config::SerialSettings;
 #[cfg(feature = "gpio")]
 use crate::config::{GpioDirection, GpioLine, GpioSettings, Pull};
 #[cfg(feature = "modbus")]
 use crate::config::{HostPort, ModbusLine, ModbusSettings};
 use crate::config::{Link, LinkId, LinkSettings};
+#[cfg(feature = "serial")]
+use crate::config::{MeterSettings, SerialSettings};
 
 /// Starts a driver on a port, as often as it takes.
 pub(super) struct Start {
@@ -57,6 +57,13 @@ impl Start {
                 let settings = serial(settings);
                 Self::new("serial", move |port| sipliance_driver_serial::run(settings.clone(), port))
             }
+            #[cfg(feature = "serial")]
+            LinkSettings::Meter(settings) => {
+                let settings = meter(settings);
+                Self::new("iec62056-21", move |port| {
+                    sipliance_driver_serial::meter::run(settings.clone(), port)
+                })
+            }
             #[cfg(feature = "gpio")]
             LinkSettings::Gpio(settings) => {
                 let (tell, wanted) = tokio::sync::watch::channel(gpio(&link.name, settings));
@@ -84,7 +91,7 @@ impl Start {
             #[cfg(not(feature = "mqtt"))]
             LinkSettings::Mqtt(_) => Self::absent("mqtt", &link.name),
             #[cfg(not(feature = "serial"))]
-            LinkSettings::Serial(_) => Self::absent("serial", &link.name),
+            LinkSettings::Serial(_) | LinkSettings::Meter(_) => Self::absent("serial", &link.name),
             #[cfg(not(feature = "gpio"))]
             LinkSettings::Gpio(_) => Self::absent("gpio", &link.name),
             // The gateway itself watches it.
@@ -173,6 +180,16 @@ fn serial(settings: &SerialSettings) -> sipliance_driver_serial::Settings {
         gap: settings.gap,
         echo: settings.echo,
         wake: settings.wake.clone(),
+    }
+}
+
+#[cfg(feature = "serial")]
+fn meter(settings: &MeterSettings) -> sipliance_driver_serial::meter::Settings {
+    sipliance_driver_serial::meter::Settings {
+        path: settings.path.clone(),
+        baud: settings.baud,
+        format: settings.format.clone(),
+        fixed: settings.fixed,
     }
 }
 

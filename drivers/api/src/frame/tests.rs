@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 
 fn framer(cut: Cut, max: usize, checksum: Option<Checksum>) -> Framer {
@@ -133,4 +135,77 @@ fn telegrams_are_checked_and_found_again_at_the_next_slash() {
     );
     assert_eq!(frames(&mut old, &[b'x'; 5000]), [""; 0]);
     assert!(old.held.len() <= 256);
+}
+
+/// Every way to cut a stream.
+fn cuts() -> impl Strategy<Value = Framing> {
+    let cut = prop_oneof![
+        Just(Cut::End(b"\r\n".to_vec())),
+        (1_usize..12).prop_map(|length| Cut::Length { length, gap: GAP }),
+        (0_usize..4, 1_usize..3, 0_usize..6).prop_map(|(at, size, adds)| Cut::Prefix {
+            at,
+            size,
+            adds,
+            gap: GAP
+        }),
+        Just(Cut::Silence(GAP)),
+        any::<bool>().prop_map(|checked| Cut::Telegram { checked }),
+    ];
+    let sum = proptest::option::of((0..Checksum::WORDS.len()).prop_map(|index| Checksum::WORDS[index].1));
+    (cut, sum).prop_map(|(cut, checksum)| Framing { cut, checksum, max: 300, ..Framing::lines() })
+}
+
+/// Bytes among which all that has a meaning somewhere is frequent.
+fn bytes(size: std::ops::Range<usize>) -> impl Strategy<Value = Vec<u8>> {
+    proptest::collection::vec(
+        prop_oneof![Just(b'\r'), Just(b'\n'), Just(b'/'), Just(b'!'), Just(2), any::<u8>()],
+        size,
+    )
+}
+
+proptest! {
+    /// The same frames, in whatever pieces they come, and the same number of what is none.
+    #[test]
+    fn pieces_make_no_difference(framing in cuts(), stream in bytes(0..250), mut at in proptest::collection::vec(0_usize..250, 0..8)) {
+        let mut whole = Framer::new(framing.clone());
+        let mut all = frames(&mut whole, &stream);
+        all.extend(whole.silence());
+        let mut framer = Framer::new(framing);
+        let (mut got, mut from) = (Vec::new(), 0);
+        at.sort_unstable();
+        for to in at.into_iter().map(|at| at.min(stream.len())).chain([stream.len()]) {
+            got.extend(frames(&mut framer, &stream[from..to]));
+            from = to;
+        }
+        got.extend(framer.silence());
+        prop_assert_eq!(got, all);
+        prop_assert_eq!(framer.take_dropped(), whole.take_dropped());
+    }
+
+    /// However much comes: no frame is too long, and what is held is bounded.
+    #[test]
+    fn a_flood_is_held_in_small_memory(framing in cuts(), part in bytes(1..64)) {
+        let (max, mut framer) = (framing.max, Framer::new(framing));
+        for _ in 0..200 {
+            for frame in frames(&mut framer, &part) {
+                prop_assert!(frame.len() <= max, "{}", frame.len());
+            }
+            prop_assert!(framer.held.len() <= max + part.len() + 2, "{}", framer.held.len());
+        }
+    }
+
+    #[test]
+    fn what_is_wrapped_is_found_again(body in proptest::collection::vec(any::<u8>(), 0..60), index in 0..Checksum::WORDS.len()) {
+        let framing = Framing {
+            cut: Cut::Silence(GAP),
+            checksum: Some(Checksum::WORDS[index].1),
+            send_end: Vec::new(),
+            ..Framing::lines()
+        };
+        let mut out = BytesMut::new();
+        framing.wrap(&body, &mut out);
+        let mut framer = Framer::new(framing);
+        framer.push(&out);
+        prop_assert_eq!(framer.silence(), Some(Bytes::from(body)));
+    }
 }

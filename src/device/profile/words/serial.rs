@@ -185,8 +185,13 @@ pub(super) static READ_MODBUS: Block = block(
     None,
 );
 pub(super) static FROM_MODBUS: Block = block("from of modbus", "`from:`", &[&MAP_EVENT, &ANY_FROM], None);
+static FUNCTION: [Word; 1] = [Word::may(
+    "function",
+    Takes::Int(1, 127),
+    "`16` writes a single word with function 16, for units that know no 6.",
+)];
 pub(super) static WRITE_MODBUS: Block =
-    block("write of modbus", "`write:`", &[&TABLES, &FORM, &MAP_BACK, &BACK], None);
+    block("write of modbus", "`write:`", &[&TABLES, &FORM, &FUNCTION, &MAP_BACK, &BACK], None);
 
 // p1
 
@@ -207,8 +212,45 @@ pub(in super::super) static LINK_P1: Block = block(
 );
 
 static OBIS: [Word; 2] = [
-    Word::must("obis", Takes::Text, "The code of the line: `\"1-0:1.7.0\"`."),
+    Word::must("obis", Takes::Text, "The code of the line: `\"1-0:1.7.0\"`; of iec62056-21 also `1.8.0`."),
     Word::may("field", Takes::Int(1, 16), "Which of the values in brackets, from 1."),
 ];
 pub(super) static READ_P1: Block = block("read of p1", "`read:`", &[&OBIS, &MAP, &SCALED, &HOLD], None);
 pub(super) static FROM_P1: Block = block("from of p1", "`from:`", &[&MAP_EVENT, &ANY_FROM], None);
+
+// iec62056-21
+
+/// `link:` of iec62056-21.
+pub(in super::super) static LINK_IEC: Block = block(
+    "link of iec62056-21",
+    "`link:`",
+    &[&[
+        Word::may(
+            "baud",
+            Takes::Int(50, 4_000_000),
+            "Bits per second of the sign-on; 300 where nothing is said.",
+        ),
+        Word::may("format", Takes::Text, "Data bits, parity, stop bits; `7E1` where nothing is said."),
+        Word::may(
+            "speed",
+            Takes::OneOf(|| vec!["offered", "fixed"]),
+            "`fixed`: the meter stays at `baud`; otherwise the speed that it offers is taken.",
+        ),
+        Word::may(
+            "address",
+            Takes::Text,
+            "Which meter of a line; `any` is whoever hears it, as where nothing is said.",
+        ),
+        Word::may("every", Takes::Time, "How often it is read out; 15m where nothing is said, 1m at least."),
+        Word::may(
+            "retries",
+            Takes::Int(0, 5),
+            "How often a read-out that failed is begun anew; 1 where nothing is said.",
+        ),
+    ]],
+    None,
+);
+
+pub(super) static READ_IEC: Block =
+    block("read of iec62056-21", "`read:`", &[&OBIS, &MAP, &SCALED, &HOLD], None);
+pub(super) static FROM_IEC: Block = block("from of iec62056-21", "`from:`", &[&MAP_EVENT, &ANY_FROM], None);

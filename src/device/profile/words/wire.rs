@@ -4,8 +4,8 @@ use super::super::{DriverKind, Watched};
 use super::block;
 use super::local::{FROM_GPIO, FROM_W1, LINK_GPIO, LINK_W1, READ_GPIO, READ_W1, STEP_GPIO, WRITE_GPIO};
 use super::serial::{
-    FROM_MODBUS, FROM_P1, FROM_SERIAL, LINK_MODBUS, LINK_P1, LINK_SERIAL, READ_MODBUS, READ_P1, READ_SERIAL,
-    STEP_SERIAL, WRITE_MODBUS, WRITE_SERIAL,
+    FROM_IEC, FROM_MODBUS, FROM_P1, FROM_SERIAL, LINK_IEC, LINK_MODBUS, LINK_P1, LINK_SERIAL, READ_IEC,
+    READ_MODBUS, READ_P1, READ_SERIAL, STEP_SERIAL, WRITE_MODBUS, WRITE_SERIAL,
 };
 use crate::config::yaml::words::{Block, Takes, Word};
 
@@ -18,6 +18,7 @@ pub(super) fn link(driver: &str) -> Option<Takes> {
         DriverKind::Serial => &LINK_SERIAL,
         DriverKind::Modbus => &LINK_MODBUS,
         DriverKind::P1 => &LINK_P1,
+        DriverKind::Iec62056 => &LINK_IEC,
         DriverKind::Gpio => &LINK_GPIO,
         DriverKind::W1 => &LINK_W1,
         DriverKind::Sip => &LINK_SIP,
@@ -39,6 +40,7 @@ pub(in super::super) fn read(driver: DriverKind) -> &'static Block {
         DriverKind::Serial => &READ_SERIAL,
         DriverKind::Modbus => &READ_MODBUS,
         DriverKind::P1 => &READ_P1,
+        DriverKind::Iec62056 => &READ_IEC,
         DriverKind::Gpio => &READ_GPIO,
         DriverKind::W1 => &READ_W1,
         DriverKind::Sip => &READ_SIP,
@@ -53,7 +55,7 @@ pub(in super::super) fn write(driver: DriverKind) -> Option<&'static Block> {
         DriverKind::Modbus => Some(&WRITE_MODBUS),
         DriverKind::Gpio => Some(&WRITE_GPIO),
         DriverKind::Sip => Some(&WRITE_SIP),
-        DriverKind::P1 | DriverKind::W1 => None,
+        DriverKind::P1 | DriverKind::Iec62056 | DriverKind::W1 => None,
     }
 }
 
@@ -64,7 +66,7 @@ pub(in super::super) fn step(driver: DriverKind) -> Option<&'static Block> {
         DriverKind::Serial => Some(&STEP_SERIAL),
         DriverKind::Gpio => Some(&STEP_GPIO),
         DriverKind::Sip => Some(&STEP_SIP),
-        DriverKind::Modbus | DriverKind::P1 | DriverKind::W1 => None,
+        DriverKind::Modbus | DriverKind::P1 | DriverKind::Iec62056 | DriverKind::W1 => None,
     }
 }
 
@@ -75,6 +77,7 @@ pub(in super::super) fn from(driver: DriverKind) -> &'static Block {
         DriverKind::Serial => &FROM_SERIAL,
         DriverKind::Modbus => &FROM_MODBUS,
         DriverKind::P1 => &FROM_P1,
+        DriverKind::Iec62056 => &FROM_IEC,
         DriverKind::Gpio => &FROM_GPIO,
         DriverKind::W1 => &FROM_W1,
         DriverKind::Sip => &FROM_SIP,
@@ -227,7 +230,7 @@ pub(in super::super) static ONLINE: Block = block(
         &[Word::may(
             "fails",
             Takes::Int(1, 100),
-            "serial, modbus, w1: offline after so many unanswered queries in a row.",
+            "serial, modbus, iec62056-21, w1: offline after so many unanswered queries in a row.",
         )],
     ],
     None,
