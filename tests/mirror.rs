@@ -121,7 +121,7 @@ impl Bench {
                     }
                     Effect::Finished { outcome, .. } => self.finished.push(outcome),
                     Effect::Happened { event, value, .. } => self.happened.push((event, value)),
-                    Effect::Changed { .. } => {}
+                    Effect::Changed { .. } | Effect::Unread { .. } => {}
                 }
             }
             let Some(event) = self.wire.poll(self.now) else { break };
@@ -349,7 +349,8 @@ fn nothing_lies_under(fault: Fault) {
                     Err(_) => {}
                     // What a broker took is delivered, and that is all that is said.
                     Ok(Outcome::Accepted) => assert!(!proved(property), "{}", profile.id),
-                    Ok(Outcome::Failed(_) | Outcome::Unknown(_) | Outcome::Started) => {}
+                    Ok(Outcome::Failed(_) | Outcome::Refused(_) | Outcome::Unknown(_) | Outcome::Started) => {
+                    }
                     Ok(Outcome::Done) => panic!("{}.{} is done: {fault:?}", profile.id, property.id),
                 }
             }

@@ -201,6 +201,9 @@ pub(super) fn line(notice: &Notice) -> Option<String> {
         Notice::Unwatched { link, channel, .. } => {
             format!("{now}  link {link}: nothing is heard of {channel}")
         }
+        Notice::Unread { device, last } => {
+            format!("{now}  {device:<12} {last} fits nothing in its profile")
+        }
         Notice::Document { user, kind, what } => format!("{now}  {kind} of {user}: {what}"),
         Notice::Link { down: None, .. } => return None,
     })

@@ -117,6 +117,11 @@ fn tell(notice: &Notice) {
         Notice::Unwatched { link, channel, why } => {
             tracing::warn!("{link}: nothing is heard of {channel}: {why}")
         }
+        Notice::Unread { device, last } => {
+            tracing::warn!(
+                "{device}: {last} came, which nothing in its profile fits; `sipliance status` counts on"
+            );
+        }
         Notice::Document { user, kind, what } => tracing::info!("{kind} of {user}: {what}"),
         Notice::Trouble { link, why } => tracing::warn!("{link}: {why}"),
         Notice::Link { link, down: None } => tracing::info!("{link} is up"),

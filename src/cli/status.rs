@@ -107,6 +107,12 @@ fn home_assistant(one: &Value) -> String {
     format!("{:<28} {:<11} {words}\n", format!("Home Assistant at {name}"), "announced")
 }
 
+/// How many messages fit nothing, and the last.
+fn unread(device: &Value) -> Option<(u64, &str)> {
+    let unread = device.get("unread")?;
+    Some((unread.get(0)?.as_u64()?, unread.get(1)?.as_str()?))
+}
+
 fn render(status: &Value) -> String {
     if let Some(name) = status.get("edge").and_then(Value::as_str) {
         return render_edge(name, status);
@@ -147,6 +153,9 @@ fn render(status: &Value) -> String {
             if isolated { "(isolated) " } else { "" },
             text(device, "summary")
         ));
+        if let Some((count, last)) = unread(device) {
+            out.push_str(&format!("    {count} messages fit nothing in its profile, the last {last}\n"));
+        }
         for detail in device.get("details").and_then(Value::as_array).into_iter().flatten() {
             let part = |nth: usize| detail.get(nth).and_then(Value::as_str).unwrap_or_default();
             out.push_str(&format!("    {:<16} {}\n", part(0), part(1)));

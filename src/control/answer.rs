@@ -44,6 +44,9 @@ pub fn of_outcome(outcome: &Outcome, device: &Device, now: Now) -> Answer {
         Outcome::Failed(why) => {
             Answer::new(480, "Temporarily Unavailable", format!("{name}: not done: {why}"))
         }
+        Outcome::Refused(why) => {
+            Answer::new(488, "Refused By The Device", format!("{name}: it refused: {why}"))
+        }
         Outcome::Unknown(why) => {
             Answer::new(504, "Outcome Unknown", format!("{name}: it is not known whether it was done: {why}"))
         }

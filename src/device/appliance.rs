@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::config::{DeviceConfig, DeviceId, LinkId};
 use crate::device::codec::Dropped;
-use crate::device::house::Session;
+use crate::device::house::{Session, Unread};
 use crate::device::profile::{Category, Model, Property};
 use crate::device::shadow::{Health, Reading, Shadow};
 use crate::device::value::{Kind, Value};
@@ -132,6 +132,11 @@ impl Device {
     /// How many payloads gave no value, by reason.
     pub fn dropped(&self) -> impl Iterator<Item = (Dropped, u64)> {
         self.session.dropped()
+    }
+
+    /// What came and fits nothing in the profile.
+    pub fn unread(&self) -> Option<&Unread> {
+        self.session.unread()
     }
 
     /// How often a known value of a property changed.

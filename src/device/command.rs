@@ -57,6 +57,8 @@ pub enum Outcome {
     Started,
     /// It did not happen.
     Failed(String),
+    /// The device answered that it does not do it.
+    Refused(String),
     /// It was sent, and whether it happened is not known.
     Unknown(String),
 }

@@ -5,6 +5,7 @@
 //! `None`, then call [`House::tick`] at [`House::next_deadline`]. What one call can add to the effects
 //! is bounded by the devices that it touches, so the queue between two drains is too.
 
+mod answers;
 mod bus;
 mod clicks;
 mod inherit;
@@ -30,6 +31,7 @@ use crate::timer::{Deadlines, Now};
 
 pub use remote::{Sort, Told};
 pub(crate) use session::Session;
+pub use session::Unread;
 use wiring::Wire;
 
 /// What the house wants done, and what is new.
@@ -55,6 +57,11 @@ pub enum Effect {
         event: Arc<str>,
         /// What it says.
         value: Arc<str>,
+    },
+    /// Something came that nothing in the profile fits. Told once per device; the device counts them.
+    Unread {
+        /// The device, or the first one of its port.
+        device: DeviceId,
     },
     /// A command ended.
     Finished {

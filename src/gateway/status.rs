@@ -60,6 +60,8 @@ pub struct DeviceStatus {
     pub isolated: bool,
     /// Whether the link is up.
     pub link_up: bool,
+    /// How many messages came that fit nothing in its profile, and the last of them.
+    pub unread: Option<(u64, String)>,
     /// In a line.
     pub summary: String,
     /// Label by label.
@@ -147,6 +149,7 @@ impl Gateway {
                 health: device.shadow().health().word(),
                 isolated: device.isolated(),
                 link_up: device.shadow().link_up(),
+                unread: device.unread().map(|unread| (unread.count, unread.last.clone())),
                 summary: device.summary(now),
                 details: device.describe(now),
             };

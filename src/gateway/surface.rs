@@ -189,6 +189,13 @@ pub enum Notice {
         /// Whether it is good news.
         good: bool,
     },
+    /// Something came that nothing in a device's profile fits: told once, counted in the status.
+    Unread {
+        /// The device, or the first one of its port.
+        device: String,
+        /// What came, in quotes.
+        last: String,
+    },
     /// Something on a link will never be read; what depends on it stays unknown.
     Unwatched {
         /// The link's name.

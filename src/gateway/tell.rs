@@ -61,6 +61,14 @@ impl Gateway {
                 }
                 self.on_moment(device, event, value, now);
             }
+            Effect::Unread { device } => {
+                if let Some(device) = self.house.device(device)
+                    && let Some(unread) = device.unread()
+                {
+                    let (device, last) = (device.id().to_owned(), unread.last.clone());
+                    self.outputs.push_back(Output::Tell(Notice::Unread { device, last }));
+                }
+            }
             Effect::Finished { command, outcome } => self.on_finished(command, &outcome, now),
         }
     }

@@ -31,6 +31,8 @@ fn meaning(status: u16) -> &'static str {
 pub(in crate::cli) fn status_line(status: u16, reason: &str) -> String {
     let reason = clean(reason);
     match meaning(status) {
+        // Ours says it all.
+        _ if reason.starts_with("Refused By The Device") => format!("{status} {reason}"),
         "" => format!("{status} {reason}"),
         meaning => format!("{status} {reason}: {meaning}"),
     }

@@ -12,6 +12,8 @@ pub struct Reading {
     pub name: String,
     /// The value, and the unit where it has one.
     pub text: String,
+    /// Something that happened and is over: it has the time of its own, not before that of the state.
+    pub moment: bool,
 }
 
 /// A body.
@@ -125,7 +127,11 @@ fn senml(text: &str) -> Option<Document> {
         let before = readings.last_mut().map(|(_, before): &mut (String, Reading)| before);
         match (before, name.strip_suffix(".age")) {
             (Some(before), Some(of)) if before.name == of => before.text.push_str(&format!(" (age {value})")),
-            _ => readings.push((device.to_owned(), reading(name, value))),
+            _ => {
+                let at = record.get("t").and_then(Json::as_f64);
+                let moment = record.contains_key("vs") && at.is_some_and(|at| at >= 0.0);
+                readings.push((device.to_owned(), Reading { moment, ..reading(name, value) }));
+            }
         }
     }
     // Where all are of one device, the base only repeats what is watched; in a room it says whose they are.
@@ -145,7 +151,7 @@ fn reading(name: &str, value: String) -> Reading {
         (_, Some((name, "last")), _) => (name, format!("was {value}")),
         (name, ..) => (name, value),
     };
-    Reading { name: name.to_owned(), text }
+    Reading { name: name.to_owned(), text, moment: false }
 }
 
 fn number(value: &serde_json::Number, base: Option<f64>, unit: Option<&str>) -> String {

@@ -83,6 +83,7 @@ impl Renderer {
         let mut changes = Vec::new();
         for reading in readings {
             match before(&reading.name) {
+                _ if reading.moment => changes.push(self.paint("1", &shown(reading))),
                 Some(old) if old.text == reading.text => {}
                 Some(old) => {
                     let text = format!("{} → {}", shown(old), clean(&reading.text));
@@ -92,7 +93,7 @@ impl Renderer {
             }
         }
         let is_there = |name: &str| readings.iter().any(|reading| reading.name == name);
-        for old in last.iter().filter(|old| !is_there(&old.name)) {
+        for old in last.iter().filter(|old| !old.moment && !is_there(&old.name)) {
             changes.push(self.paint("2", &format!("{} gone", clean(&old.name))));
         }
         if changes.is_empty() { "no change".to_owned() } else { changes.join(", ") }
@@ -177,6 +178,28 @@ mod tests {
     fn lines(kind: &str, bodies: &[&str]) -> Vec<String> {
         let mut renderer = Renderer::new("washer", false, false);
         bodies.iter().map(|body| renderer.line("14:03:07", &notified(kind, body))).collect()
+    }
+
+    #[test]
+    fn what_happened_does_not_change_and_is_never_gone() {
+        let pack = |moment: &str| {
+            format!(
+                r#"[{{"bn":"home.local/fan/","bt":5,"n":"health","vs":"online"}},{{"n":"stage","v":1,"t":-3}}{moment}]"#
+            )
+        };
+        let filter = pack(r#",{"n":"filter","vs":"due","t":0}"#);
+        let fan = pack(r#",{"n":"alarm","vs":"fan","t":2}"#);
+        let ice = pack(r#",{"n":"alarm","vs":"ice","t":2.5}"#);
+        assert_eq!(
+            lines("application/senml+json", &[&pack(""), &filter, &fan, &ice, &pack("")]),
+            [
+                "14:03:07 washer  health online, stage 1",
+                "14:03:07 washer  filter due",
+                "14:03:07 washer  alarm fan",
+                "14:03:07 washer  alarm ice",
+                "14:03:07 washer  no change",
+            ]
+        );
     }
 
     /// Each device of a room has a health and a link of its own.

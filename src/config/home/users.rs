@@ -79,7 +79,7 @@ fn from_password(
         Secret::Password(password) => password,
     };
     if let Some(weak) = weakness(user, password.expose_secret()) {
-        let help = Some("choose one that nobody would guess".to_owned());
+        let help = Some("choose one that nobody would guess; it stands in the secrets file".to_owned());
         build.faults.error(Some(place), path, weak, help);
         return None;
     }

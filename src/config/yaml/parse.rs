@@ -288,12 +288,26 @@ impl Tree<'_> {
         {
             return say(place, syntax::SPACE);
         }
-        match bracket(self.text, &self.open) {
+        let open = bracket(self.text, &self.open);
+        if let Some(place) = open.and_then(|place| comment(self.text, place)) {
+            return say(place, syntax::COMMENT);
+        }
+        match open {
             None if matches!(char_at(self.text, before), Some('}' | ']')) => say(at, syntax::AFTER_BRACKET),
             Some(place) if syntax::in_brackets(error.info()) => say(place, syntax::BRACKET),
             _ => say(at, syntax::words(error.info())),
         }
     }
+}
+
+/// A `#` that was meant as text: right behind a `:` or `,` and a space, after an open bracket.
+fn comment(text: &str, bracket: Place) -> Option<Place> {
+    let line = text.lines().nth(bracket.line.checked_sub(1)?)?;
+    let chars: Vec<char> = line.chars().collect();
+    let at = chars.windows(4).skip(bracket.column).position(
+        |four| matches!(four, [':' | ',', ' ', '#', next] if !next.is_whitespace() && *next != '#'),
+    )?;
+    Some(Place { line: bracket.line, column: bracket.column + at + 3 })
 }
 
 /// The innermost bracket that is still open.

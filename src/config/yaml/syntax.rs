@@ -28,6 +28,12 @@ pub(super) const BRACKET: Words = (
     Some("separate with `,`, close the bracket, and quote text that contains `: , [ ] { }`"),
 );
 
+/// `{ask: #FS?, every: 5s}`
+pub(super) const COMMENT: Words = (
+    "a `#` behind a space begins a comment: the rest of the line is not read",
+    Some("put text that begins with `#` in quotes: \"#FS?\""),
+);
+
 /// Whether the finding is a consequence of an open bracket.
 pub(super) fn in_brackets(info: &str) -> bool {
     info.contains("flow") || info.contains("illegal placement")

@@ -8,6 +8,9 @@ use super::obis;
 use crate::device::profile::{Read, Source};
 use crate::device::value::{Kind, Value, decimal, text};
 
+/// So much of a payload is shown to a person.
+const QUOTED: usize = 48;
+
 /// Why a payload gave no value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Dropped {
@@ -43,6 +46,12 @@ impl Dropped {
         Self::Invalid,
     ];
 
+    /// Whether it points at a profile that does not fit the device. A document may lack a value, a stored
+    /// message may be deleted, and a sentinel is expected.
+    pub(crate) fn is_puzzling(self) -> bool {
+        matches!(self, Self::NotText | Self::NotJson | Self::WrongType | Self::Unknown)
+    }
+
     /// For people.
     pub fn word(self) -> &'static str {
         match self {
@@ -77,6 +86,28 @@ impl<'a> Payload<'a> {
             Ok(text) => Ok(text),
             Err(_) => Err(Dropped::NotText),
         })
+    }
+
+    /// A frame, where an empty one is a bare prompt; `None`: no text.
+    pub(crate) fn frame(&self) -> Option<&'a str> {
+        match self.text() {
+            Ok(text) => Some(text),
+            Err(Dropped::Empty) => Some(""),
+            Err(_) => None,
+        }
+    }
+
+    /// For people: a text in quotes, or bytes in hex.
+    pub(crate) fn quoted(&self) -> String {
+        // Control characters are often what is wrong with it.
+        let shown: String = match self.frame() {
+            Some(text) => text.escape_debug().take(QUOTED + 1).collect(),
+            None => super::hex(self.bytes.get(..QUOTED.min(self.bytes.len())).unwrap_or_default()),
+        };
+        match shown.char_indices().nth(QUOTED) {
+            Some((end, _)) => format!("\"{}\u{2026}\"", shown.get(..end).unwrap_or_default()),
+            None => format!("\"{shown}\""),
+        }
     }
 
     fn json(&self) -> Result<&serde_json::Value, Dropped> {

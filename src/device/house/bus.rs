@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use regex::Regex;
 use sipliance_driver::{Failure, Op, OpId};
 
+use super::answers::Wait;
 use super::running::Fate;
 use super::wiring::PROBE;
 use super::{Due, House, Owner};
-use crate::device::codec::{Delivery, Outgoing, Payload};
+use crate::device::codec::{Delivery, Outgoing};
 use crate::device::command::{CommandId, Outcome};
 use crate::device::profile::Online;
 use crate::device::shadow::Health;
@@ -137,7 +139,8 @@ impl House {
                 return self.conclude(next.device, Fate::Is(Outcome::Failed(words)), now);
             }
             let id = self.new_op(Owner::Command(next.device, next.command));
-            self.occupy(wire, id, &next.what, now);
+            let done = self.devices.get(next.device).and_then(|device| device.session.reply());
+            self.occupy(wire, id, &next.what, done, now);
             self.step_sent(next.device, next.command, id);
             self.drive(wire, op(id, next.what));
             return;
@@ -159,17 +162,19 @@ impl House {
         let delivery = Delivery::Reply(timeout.unwrap_or(Duration::from_secs(1)));
         let what = Outgoing { channel: ask.channel, payload: ask.payload, delivery };
         let id = self.new_op(Owner::Query(wire, poll, tries));
-        self.occupy(wire, id, &what, now);
+        self.occupy(wire, id, &what, None, now);
         self.drive(wire, op(id, what));
     }
 
-    fn occupy(&mut self, wire: usize, id: OpId, what: &Outgoing, now: Now) {
-        let time = match what.delivery {
-            Delivery::Reply(time) | Delivery::Pulse(time) => time,
-            Delivery::Plain => Duration::ZERO,
+    fn occupy(&mut self, wire: usize, id: OpId, what: &Outgoing, done: Option<Regex>, now: Now) {
+        let (time, waits) = match what.delivery {
+            Delivery::Reply(time) => (time, Some(time)),
+            Delivery::Pulse(time) => (time, None),
+            Delivery::Plain => (Duration::ZERO, None),
         };
         if let Some(state) = self.wires.get_mut(wire) {
             state.busy = Some(id);
+            state.wait = Wait::new(waits.filter(|_| state.serial), done);
             self.deadlines.set(now.mono + time + GRACE, Due::Bus(wire, id));
         }
     }
@@ -183,24 +188,33 @@ impl House {
 
     /// An operation ended.
     pub(super) fn done(&mut self, wire: usize, id: OpId, result: &Result<(), Failure>, now: Now) {
+        if result.is_ok() && self.listens_on(wire, id, now) {
+            return;
+        }
         let owner = self.ops.remove(&id);
         if let Some(state) = self.wires.get_mut(wire)
             && state.busy == Some(id)
         {
             state.busy = None;
         }
+        self.ended(owner, id, result, now);
+        self.pump(wire, now);
+    }
+
+    /// Tells whoever sent an operation how it ended.
+    pub(super) fn ended(&mut self, owner: Option<Owner>, id: OpId, result: &Result<(), Failure>, now: Now) {
         match owner {
-            Some(Owner::Query(_, poll, tries)) => self.answered(wire, poll, tries, result, now),
+            Some(Owner::Query(wire, poll, tries)) => self.answered(wire, poll, tries, result, now),
             Some(Owner::Command(device, command)) => self.step_done(device, command, id, result, now),
             Some(Owner::Hello(_)) | None => {}
         }
-        self.pump(wire, now);
     }
 
     /// A query was answered, or not.
     fn answered(&mut self, wire: usize, poll: usize, tries: u32, result: &Result<(), Failure>, now: Now) {
         let Some(state) = self.wires.get_mut(wire) else { return };
         let Some(index) = state.polls.get(poll).map(|poll| poll.device) else { return };
+        let strange = state.wait.strange;
         let gone = self.devices.get(index).is_some_and(|device| device.shadow.health() == Health::Offline);
         let (limit, retries) =
             match self.devices.get(index).map(|device| (&device.model().online, device.model())) {
@@ -218,6 +232,8 @@ impl House {
                 state.queries.retain(|(other, _)| *other != poll);
                 state.queries.push_back((poll, tries + 1));
             }
+            // What nobody understands was an answer: it is there.
+            Err(Failure::Timeout) if strange => self.spoke(index, false, now),
             Err(_) => {
                 let Some(device) = self.devices.get_mut(index) else { return };
                 device.session.trouble = true;
@@ -234,24 +250,6 @@ impl House {
                     self.health(index, Health::Offline, now);
                 }
             }
-        }
-    }
-
-    /// A frame came: is it the reply to a command?
-    pub(super) fn frame_heard(&mut self, wire: usize, payload: &Payload<'_>) {
-        let Ok(text) = payload.text() else { return };
-        let Some(state) = self.wires.get(wire) else { return };
-        let command = match state.busy.map(|id| self.ops.get(&id)) {
-            Some(Some(Owner::Command(device, _))) => Some(*device),
-            Some(_) => None,
-            None => state
-                .devices
-                .iter()
-                .copied()
-                .find(|index| self.devices.get(*index).is_some_and(|device| device.session.busy())),
-        };
-        if let Some(index) = command {
-            self.reply_heard(index, text);
         }
     }
 

@@ -91,6 +91,7 @@ impl House {
         let Some((before, _)) = change.link_before(LinkId(to)) else { return };
         let (Some(from), Some(wire)) = (old.wires.get(before.0), self.wires.get_mut(to)) else { return };
         (wire.up, wire.first_up, wire.busy) = (from.up, from.first_up, from.busy);
+        wire.wait = from.wait.clone();
         let moved = |index: usize| change.device(DeviceId(index)).map(|device| device.0);
         let same_poll = |nth: usize| {
             let poll = from.polls.get(nth)?;

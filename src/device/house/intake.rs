@@ -26,17 +26,43 @@ impl House {
         };
         let (serial, spelled) = (state.serial, state.hex.then(|| codec::hex(bytes)));
         let payload = Payload::new(spelled.as_deref().map_or(bytes, str::as_bytes));
-        if serial {
-            self.frame_heard(wire, &payload);
-        }
+        let busy = state.busy;
+        let mut took = Vec::new();
+        let (mut puzzled, mut read) = (None, false);
         for route in routes.iter() {
-            self.take(*route, &payload, retained, now);
+            match self.take(*route, &payload, retained, now) {
+                Err(Dropped::NotMine) => continue,
+                Err(why) if why.is_puzzling() => puzzled = puzzled.or(Some(route.device)),
+                Ok(()) => read = true,
+                Err(_) => {}
+            }
+            if serial {
+                took.push(*route);
+            }
+        }
+        if let Some(index) = puzzled.filter(|_| !read) {
+            self.unread(index, &payload);
+        }
+        if serial {
+            self.frame_heard(wire, busy, &payload, &took, now);
         }
     }
 
-    fn take(&mut self, route: Route, payload: &Payload<'_>, retained: bool, now: Now) {
+    /// Something came that nothing in the profile fits.
+    pub(super) fn unread(&mut self, index: usize, payload: &Payload<'_>) {
+        let Some(device) = self.devices.get_mut(index) else { return };
+        let first = device.session.unread.is_none();
+        let unread = device.session.unread.get_or_insert_default();
+        unread.count = unread.count.saturating_add(1);
+        unread.last = payload.quoted();
+        if first {
+            self.effects.push_back(Effect::Unread { device: DeviceId(index) });
+        }
+    }
+
+    fn take(&mut self, route: Route, payload: &Payload<'_>, retained: bool, now: Now) -> Result<(), Dropped> {
         let index = route.device;
-        let Some(device) = self.devices.get(index) else { return };
+        let Some(device) = self.devices.get(index) else { return Err(Dropped::NotMine) };
         let model = device.model_arc();
         let result = match route.what {
             What::Online => match &model.online {
@@ -46,26 +72,26 @@ impl House {
             },
             What::Property(property, read) => {
                 let of = model.properties.get(property).and_then(|of| Some((of, of.reads.get(read)?)));
-                let Some((of, read)) = of else { return };
+                let Some((of, read)) = of else { return Err(Dropped::NotMine) };
                 said(read, &of.kind, payload, retained)
                     .map(|value| self.held(index, property, read.hold, value, retained, now))
             }
             What::Target(property) => {
                 let of = model.properties.get(property).and_then(|of| Some((of, of.target.as_ref()?)));
-                let Some((of, read)) = of else { return };
+                let Some((of, read)) = of else { return Err(Dropped::NotMine) };
                 said(read, &of.kind, payload, retained).map(|value| self.aim(index, property, value))
             }
             What::Event(event) => self.event(index, event, payload, retained, now),
         };
         match result {
-            Err(Dropped::NotMine) => return,
+            Err(Dropped::NotMine) => return result,
             Err(why) => {
                 if let Some(device) = self.devices.get_mut(index) {
                     device.session.count(why);
                 }
                 // A deleted retained message is no sign of life.
                 if why == Dropped::Empty {
-                    return;
+                    return result;
                 }
             }
             Ok(()) => {}
@@ -73,6 +99,7 @@ impl House {
         if !matches!(route.what, What::Online) {
             self.spoke(index, retained, now);
         }
+        result
     }
 
     /// A value was heard.

@@ -12,8 +12,7 @@ use super::{Due, Effect, House, Owner};
 use crate::device::appliance::show;
 use crate::device::codec::{Delivery, Outgoing};
 use crate::device::command::{ANSWER, CommandId, Outcome};
-use crate::device::profile::LinkNeeds;
-use crate::device::value::{Value, shorten};
+use crate::device::value::Value;
 use crate::timer::Now;
 
 /// How often a device is asked for the proof of a command.
@@ -42,8 +41,18 @@ pub(crate) struct Running {
     answer_at: Instant,
     give_up: Instant,
     answered: bool,
-    refused: Option<String>,
-    reply: Option<String>,
+    reply: Reply,
+}
+
+/// What came as the answer to a step.
+#[derive(Debug, Default)]
+pub(super) struct Reply {
+    /// The answer that means done.
+    pub(super) taken: bool,
+    /// The device said no.
+    pub(super) refused: Option<String>,
+    /// Something that fits nothing.
+    pub(super) strange: Option<String>,
 }
 
 /// One thing to send.
@@ -97,9 +106,13 @@ impl Running {
             answer_at: now + ANSWER,
             give_up: now + wait,
             answered: false,
-            refused: None,
-            reply: None,
+            reply: Reply::default(),
         }
+    }
+
+    /// The answer that the next step waits for.
+    pub(super) fn next_reply(&self) -> Option<Regex> {
+        self.steps.front()?.done.clone()
     }
 
     /// Everything was handed to the driver.
@@ -152,16 +165,10 @@ impl House {
         }
     }
 
-    /// A frame that may be the reply to the command.
-    pub(super) fn reply_heard(&mut self, index: usize, text: &str) {
-        let Some(device) = self.devices.get_mut(index) else { return };
-        let model = device.model_arc();
-        let LinkNeeds::Serial(needs) = &model.link else { return };
-        let Some(running) = device.session.running.as_mut().filter(|running| running.sent) else { return };
-        if needs.fault.as_ref().is_some_and(|fault| fault.is_match(text)) {
-            running.refused = Some(shorten(text));
-        } else {
-            running.reply = Some(text.to_owned());
+    /// A frame came while a step was under way.
+    pub(super) fn step_heard(&mut self, index: usize, id: CommandId, note: impl FnOnce(&mut Reply)) {
+        if let Some(running) = self.running(index, id) {
+            note(&mut running.reply);
         }
     }
 
@@ -176,28 +183,30 @@ impl House {
     ) {
         let Some(running) = self.running(index, id) else { return };
         let Some((_, step)) = running.current.take_if(|(current, _)| *current == op) else { return };
-        let proof = running.proof.as_ref().map(|proof| proof.property);
-        if let Some(text) = running.refused.take() {
-            return self.conclude(index, Fate::Is(Outcome::Failed(format!("it answered {text}"))), now);
-        }
-        match result {
-            Ok(()) => {}
-            // A late reply is no failure where a reading is to prove the command anyway.
-            Err(Failure::Timeout) if proof.is_some() && running.steps.is_empty() => {
-                return self.recheck(index, id, now);
-            }
-            Err(why) => return self.conclude(index, Fate::Is(fate(why)), now),
-        }
-        if let Some(done) = &step.done
-            && !running.reply.take().is_some_and(|reply| done.is_match(&reply))
-        {
-            let words = "its answer does not say whether it acted".to_owned();
-            return self.conclude(index, Fate::Is(Outcome::Unknown(words)), now);
-        }
+        let reply = std::mem::take(&mut running.reply);
+        // A missing or late answer is no failure where a reading is to prove the command anyway.
+        let proves = running.proof.is_some() && running.steps.is_empty();
+        let taken = reply.taken || step.done.is_none();
+        let outcome = match (reply.refused, result) {
+            (Some(text), _) => Outcome::Refused(format!("it answered {text}")),
+            (None, Ok(())) if taken => return self.go_on(index, id, now),
+            (None, Ok(()) | Err(Failure::Timeout)) if proves => return self.recheck(index, id, now),
+            (None, Ok(())) => Outcome::Unknown("its answer does not say whether it acted".to_owned()),
+            (None, Err(why)) => match reply.strange.filter(|_| *why == Failure::Timeout) {
+                Some(text) => Outcome::Unknown(format!("its answer {text:?} does not say whether it acted")),
+                None => fate(why),
+            },
+        };
+        self.conclude(index, Fate::Is(outcome), now);
+    }
+
+    /// A step was taken: the next one, or the proof.
+    fn go_on(&mut self, index: usize, id: CommandId, now: Now) {
+        let proof = self.running(index, id).is_some_and(|running| running.proof.is_some());
         match self.running(index, id).map(|running| running.steps.is_empty()) {
             None => {}
             Some(false) => self.next_step(index, id, now),
-            Some(true) if proof.is_none() => self.conclude(index, Fate::Is(Outcome::Accepted), now),
+            Some(true) if !proof => self.conclude(index, Fate::Is(Outcome::Accepted), now),
             Some(true) => self.recheck(index, id, now),
         }
     }

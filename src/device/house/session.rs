@@ -2,12 +2,23 @@
 
 use std::time::Instant;
 
+use regex::Regex;
+
 use crate::device::codec::Dropped;
 use crate::device::profile::Model;
 use crate::device::value::Value;
 
 use super::clicks::Button;
 use super::running::Running;
+
+/// Messages that nothing in the profile fits.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unread {
+    /// How many since the start.
+    pub count: u64,
+    /// The last one, quoted, and shortened.
+    pub last: String,
+}
 
 /// One device's state of listening and commanding.
 #[derive(Debug)]
@@ -28,6 +39,8 @@ pub(crate) struct Session {
     /// A deadline for a report is set for this time.
     pub(super) report_at: Option<Instant>,
     dropped: [u64; Dropped::COUNTED.len()],
+    /// What came and fits nothing.
+    pub(super) unread: Option<Unread>,
     /// Events that `quiet` kept back.
     pub(super) quieted: u64,
 }
@@ -67,6 +80,7 @@ impl Session {
             trouble: false,
             report_at: None,
             dropped: [0; Dropped::COUNTED.len()],
+            unread: None,
             quieted: 0,
         }
     }
@@ -81,6 +95,16 @@ impl Session {
     /// How many payloads gave no value, by reason.
     pub(crate) fn dropped(&self) -> impl Iterator<Item = (Dropped, u64)> {
         Dropped::COUNTED.into_iter().zip(self.dropped).filter(|(_, count)| *count > 0)
+    }
+
+    /// What came and fits nothing.
+    pub(crate) fn unread(&self) -> Option<&Unread> {
+        self.unread.as_ref()
+    }
+
+    /// What the device answers to the step that is sent next.
+    pub(super) fn reply(&self) -> Option<Regex> {
+        self.running.as_ref().and_then(Running::next_reply)
     }
 
     pub(crate) fn busy(&self) -> bool {

@@ -1,5 +1,6 @@
 //! The house in virtual time, with shipped profiles and scripted drivers.
 
+mod answers;
 mod chance;
 mod commands;
 mod knowledge;
@@ -25,8 +26,13 @@ pub(super) const LINK: LinkId = LinkId(0);
 
 /// A device of a shipped profile, hanging on a link.
 pub(super) fn device(profile: &str, params: &str, id: &str, link: usize) -> DeviceConfig {
+    made(shipped::text(profile).expect("shipped"), params, id, link)
+}
+
+/// The same of a profile's text.
+pub(super) fn made(profile: &str, params: &str, id: &str, link: usize) -> DeviceConfig {
     let mut faults = Faults::default();
-    let node = yaml::parse(shipped::text(profile).expect("shipped"), &mut faults).expect("parses");
+    let node = yaml::parse(profile, &mut faults).expect("parses");
     let profile = Profile::read(&node, &mut faults).expect("reads");
     let params = yaml::parse(params, &mut faults).expect("parses");
     let place = Place { line: 1, column: 1 };
@@ -50,6 +56,7 @@ pub(super) struct Room {
     pub finished: Vec<(CommandId, Outcome)>,
     pub changed: usize,
     pub happened: Vec<String>,
+    pub puzzled: usize,
 }
 
 impl Room {
@@ -57,7 +64,7 @@ impl Room {
         let now = Now { mono: Instant::now(), wall_ms: 1_700_000_000_000 };
         let house = House::of(devices, links, now);
         let (ops, finished, happened) = (Vec::new(), Vec::new(), Vec::new());
-        let mut room = Self { house, now, ops, finished, changed: 0, happened };
+        let mut room = Self { house, now, ops, finished, changed: 0, happened, puzzled: 0 };
         room.drain();
         room.ops.clear();
         room
@@ -84,6 +91,7 @@ impl Room {
                 Effect::Drive { op, .. } => self.ops.push(op),
                 Effect::Changed { .. } => self.changed += 1,
                 Effect::Happened { event, value, .. } => self.happened.push(format!("{event} {value}")),
+                Effect::Unread { .. } => self.puzzled += 1,
                 Effect::Finished { command, outcome } => self.finished.push((command, outcome)),
             }
         }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use sipliance_driver::{Channel, Op, OpId};
 
 use super::House;
+use super::answers::Wait;
 use super::bus::Waiting;
 use crate::device::appliance::Device;
 use crate::device::codec::SERIAL;
@@ -36,6 +37,8 @@ pub(super) struct Wire {
     pub(super) asks: bool,
     pub(super) polls: Vec<Poll>,
     pub(super) busy: Option<OpId>,
+    /// What is waited for while it is busy.
+    pub(super) wait: Wait,
     pub(super) commands: VecDeque<Waiting>,
     pub(super) queries: VecDeque<(usize, u32)>,
 }

@@ -65,6 +65,18 @@ fn faults_of_words_are_told_with_what_was_meant() {
 }
 
 #[test]
+fn a_query_that_some_value_makes_a_command_is_refused() {
+    const AMPLIFIER: &str = include_str!("../../../device-profiles/serial-av-amp.yaml");
+    let by_itself = "would act by itself";
+    tells(AMPLIFIER, "ask: \"MV?\"", "ask: MV30", &["`volume` is commanded", by_itself]);
+    tells(PROJECTOR, "ask: \"LAMP?\"", "ask: SOURCE A0", &["`input` is commanded", by_itself]);
+    for harmless in ["MV99", "MV7", "MVX"] {
+        let (profile, faults) = read(&AMPLIFIER.replacen("ask: \"MV?\"", &format!("ask: {harmless}"), 1));
+        assert!(profile.is_some(), "{harmless} is no volume that can be set: {faults:#?}");
+    }
+}
+
+#[test]
 fn faults_of_values_are_told_with_how_to_write_them() {
     tells(PLUG, "confirm: 3s", "confirm: 3", &["properties.power.confirm", "add the unit"]);
     tells(PLUG, "json: /ENERGY/Power", "json: ENERGY.Power", &["no JSON Pointer", "write /ENERGY/Power"]);

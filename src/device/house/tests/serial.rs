@@ -58,7 +58,7 @@ fn a_refusal_of_the_device_is_told() {
     answer(&mut room, "LAMP=812");
     room.set("power", Value::Enum("on".into())).expect("taken");
     answer(&mut room, "ERR");
-    assert!(matches!(&room.finished[..], [(_, Outcome::Failed(why))] if why == "it answered ERR"));
+    assert!(matches!(&room.finished[..], [(_, Outcome::Refused(why))] if why == "it answered ERR"));
 }
 
 #[test]

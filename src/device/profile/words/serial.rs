@@ -22,11 +22,15 @@ static FRAME_EVENT: [Word; 2] = [
     Word::may("as", Takes::OneOf(SPELLING), "`hex`: the raw text is a number in hex."),
 ];
 static REPLY: [Word; 2] = [
-    Word::may("timeout", Takes::Time, "Wait so long for the reply."),
+    Word::may(
+        "timeout",
+        Takes::Time,
+        "Wait so long for the reply, and once more so long where something else came first.",
+    ),
     Word::may(
         "done",
         Takes::Pattern,
-        "The reply that means done; a reply that fits `link: fault` means refused.",
+        "The reply that means done; a reply that fits `link: fault` means refused. Anything else that comes is heard, and the wait goes on.",
     ),
 ];
 
@@ -49,7 +53,7 @@ pub(in super::super) static LINK_SERIAL: Block = block(
             "Over the whole frame, before its end: checked and taken off on receive, added on send.",
         ),
         Word::may("trim", Takes::Text, "Bytes taken off both sides of a frame."),
-        Word::may("gap", Takes::Time, "Silence between two requests."),
+        Word::may("gap", Takes::Time, "Silence between the end of an answer and the next request."),
         Word::may("timeout", Takes::Time, "How long an answer may take; 1s where nothing is said."),
         Word::may(
             "retries",
@@ -108,7 +112,7 @@ static FRAME_READ: [Word; 4] = [
     Word::may(
         "every",
         Takes::Time,
-        "How often it is asked; without it, after every (re)connect and after commands.",
+        "How often it is asked, beside after every (re)connect and as the proof of a command.",
     ),
 ];
 static FRAME_SEND: [Word; 1] = [Word::must("send", Takes::Text, "The frame, without its end and checksum.")];
