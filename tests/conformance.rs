@@ -128,7 +128,7 @@ fn read(path: &str) -> String {
 fn collect() -> (Proofs, Proofs, Vec<String>) {
     let (mut proofs, mut readers) = (Proofs::new(), Proofs::new());
     let mut faults = Vec::new();
-    for path in ["src", "drivers", "tests", "tls"].iter().flat_map(|part| files(&root().join(part))) {
+    for path in ["src", "drivers", "tests"].iter().flat_map(|part| files(&root().join(part))) {
         let name = path.strip_prefix(root()).unwrap().to_string_lossy().into_owned();
         let Ok(text) = fs::read_to_string(&path) else { continue };
         match proofs_of(&name, &text) {

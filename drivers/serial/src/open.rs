@@ -57,7 +57,7 @@ pub fn open(path: &Path, baud: u32, format: &str) -> Result<SerialStream, Why> {
     })?;
     // Some programs take no lock; whoever reads beside us takes bytes away.
     if let Some(other) = holder(path, false) {
-        tracing::warn!(path = %path.display(), "{other} has this port open, too, and takes what is meant for us");
+        tracing::warn!(path = %path.display(), "{other} this port open, too, and takes what is meant for us");
     }
     Ok(port)
 }
@@ -172,12 +172,15 @@ fn name_of(id: u32, table: &str) -> String {
 
 fn busy(path: &Path) -> String {
     match holder(path, true) {
-        Some(holder) => format!("busy: {holder} has it open"),
+        Some(holders) => format!("busy: {holders} it open"),
         None => format!("busy: another program has it open; `sudo fuser -v {}` names it", path.display()),
     }
 }
 
-/// The first process whose open files we may see and that has the port open.
+/// Processes that are named at most.
+const HOLDERS: usize = 3;
+
+/// The processes whose open files we may see and that have the port open: `minicom (process 7) has`.
 fn holder(path: &Path, ours_too: bool) -> Option<String> {
     let port = fs::canonicalize(path).ok()?;
     let processes = fs::read_dir("/proc").ok()?.flatten().map(|entry| entry.path());
@@ -185,9 +188,21 @@ fn holder(path: &Path, ours_too: bool) -> Option<String> {
         |process: &PathBuf| process.file_name().is_some_and(|n| n.to_string_lossy().parse::<u32>().is_ok());
     let own = std::process::id().to_string();
     let others = |process: &PathBuf| ours_too || process.file_name().is_none_or(|name| *name != *own);
-    let process = processes.filter(numbered).filter(others).find(|process| holds(process, &port))?;
-    let name = fs::read_to_string(process.join("comm")).unwrap_or_default();
-    Some(format!("{} (process {})", name.trim(), process.file_name()?.to_string_lossy()))
+    let holders: Vec<String> = processes
+        .filter(numbered)
+        .filter(others)
+        .filter(|process| holds(process, &port))
+        .filter_map(|process| {
+            let name = fs::read_to_string(process.join("comm")).unwrap_or_default();
+            Some(format!("{} (process {})", name.trim(), process.file_name()?.to_string_lossy()))
+        })
+        .take(HOLDERS)
+        .collect();
+    match holders.len() {
+        0 => None,
+        1 => Some(format!("{} has", holders.concat())),
+        _ => Some(format!("{} have", holders.join(" and "))),
+    }
 }
 
 fn holds(process: &Path, port: &Path) -> bool {
