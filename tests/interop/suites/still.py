@@ -128,6 +128,9 @@ class Profile:
         said = re.findall(r"topic: ([^,}\n]+)(?:, payload: ('[^']*'|\"[^\"]*\"|[^,}\n]+))?", text)
         self.topics = {}
         for topic, payload in said:
+            # Not signs of discovery with wildcards, nor a word of `about:`.
+            if any(mark in topic.split(" #")[0] for mark in "+#{"):
+                continue
             texts = self.topics.setdefault(self.fill(topic.split(" #")[0].rstrip("]")), {"ON", "on", "1"})
             texts |= {unquote(payload)} if payload and "<" not in payload else set()
         self.asks = {unquote(ask) for ask in re.findall(r"ask: (\"[^\"]*\"|[^,}\n]+)", body)}
