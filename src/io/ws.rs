@@ -73,8 +73,7 @@ fn without_port(authority: &str) -> &str {
 /// # Errors
 /// Why not, which was also answered.
 pub async fn accept(stream: Box<dyn Duplex>, origins: &Origins) -> Result<Socket, String> {
-    // The shape of the answer is the library's.
-    #[allow(clippy::result_large_err)]
+    #[allow(clippy::result_large_err, reason = "the shape of the answer is the library's")]
     let look = |request: &Request, mut response: Response| {
         admit(request.headers(), origins)?;
         response.headers_mut().insert("Sec-WebSocket-Protocol", HeaderValue::from_static(PROTOCOL));
@@ -83,7 +82,7 @@ pub async fn accept(stream: Box<dyn Duplex>, origins: &Origins) -> Result<Socket
     accept_hdr_async_with_config(stream, look, Some(settings())).await.map_err(|error| words(&error))
 }
 
-#[allow(clippy::result_large_err)]
+#[allow(clippy::result_large_err, reason = "the shape of the answer is the library's")]
 fn admit(headers: &HeaderMap, origins: &Origins) -> Result<(), ErrorResponse> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let named = headers.get_all("Sec-WebSocket-Protocol").iter().filter_map(|value| value.to_str().ok());

@@ -217,5 +217,4 @@ fn forbidden() -> String {
 }
 
 #[cfg(test)]
-#[path = "pwm_tests.rs"]
 mod tests;
