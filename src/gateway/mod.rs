@@ -242,6 +242,8 @@ impl Gateway {
                     self.on_way_open(upstream, hop, now);
                 }
             }
+            Input::Full { flow } => self.notifier.on_full(flow),
+            Input::Room { flow } => self.notifier.on_room(flow),
             Input::Closed { flow, why } => self.on_closed(flow, &why, now),
             Input::ConnectFailed { upstream, why } => self.on_connect_failed(upstream, &why, now),
             Input::Driver { link, event } => self.on_driver(link, event, now),
