@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod churn;
+mod houses;
 mod server;
 mod watcher;
 mod wire;
@@ -32,7 +33,7 @@ enum Trigger {
     None,
 }
 
-/// Load a SIP server with watchers.
+/// Load a SIP server with watchers, or with houses.
 #[derive(Debug, Parser)]
 #[command(version, about, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 struct Cli {
@@ -45,6 +46,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Churn(churn::Args),
+    Houses(houses::Args),
 }
 
 /// Watchers.
@@ -113,6 +115,9 @@ fn main() {
     let cli = Cli::parse();
     let fine = match (cli.command, cli.watchers) {
         (Some(Command::Churn(args)), _) => churn::run(&args),
+        (Some(Command::Houses(args)), _) => {
+            houses::run(args).inspect_err(|why| eprintln!("sipliance-load: {why}")).is_ok()
+        }
         (None, Some(args)) => watch(&args),
         (None, None) => return,
     };
