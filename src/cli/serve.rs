@@ -69,9 +69,9 @@ async fn serve_local(service: Service) -> Result<(), String> {
         let kept = gateway.users();
         store.load(kept.iter().map(String::as_str), &mut gateway);
     }
-    let (notices, read, audit) = (service.notices, service.read, config.audit.clone());
+    let (notices, read) = (service.notices, service.read);
     let parts = Parts { gateway, config, read, drivers, ports, doors, signals, questions, notices, store };
-    let shell = Shell::new(parts).map_err(|why| cannot("open the audit file", audit.as_deref(), &why))?;
+    let shell = Shell::new(parts).map_err(|why| format!("cannot start the audit thread: {why}"))?;
     let control = serve_control(service.control, questions_to);
     tokio::task::spawn_local(listen_to_signals(signals_to));
     (service.ready)(&listening);

@@ -1,6 +1,7 @@
 //! The loop: wait for one thing, hand it to the gateway, carry out what it wants, sleep until its
 //! next deadline.
 
+mod pending;
 mod reload;
 pub(super) mod watchdog;
 
@@ -14,7 +15,6 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use sipliance_driver as driver;
 use tokio::sync::{mpsc, oneshot};
 
 use super::audit::Audit;
@@ -34,6 +34,7 @@ use crate::config::{Config, Dial, Wanted};
 use crate::gateway::{Gateway, Input, Notice, Output};
 use crate::sip::{FlowId, Hop, Transport};
 use crate::timer::Now;
+use pending::Pending;
 pub use reload::Read;
 use reload::Ways;
 use watchdog::Watchdog;
@@ -54,6 +55,8 @@ pub struct Shell {
     questions: mpsc::Receiver<Question>,
     notices: Box<dyn FnMut(&Notice)>,
     audit: Option<Audit>,
+    /// Acts whose line is not on the disk yet.
+    pending: Pending,
     store: Option<Store>,
     resolver: Rc<Resolver>,
     /// What the newest document that was to be kept has become.
@@ -124,10 +127,10 @@ pub fn now() -> Now {
 }
 
 impl Shell {
-    /// Opens the audit file and begins to accept connections.
+    /// Begins to accept connections, and the audit file.
     ///
     /// # Errors
-    /// When the audit file cannot be opened.
+    /// When the system gives no thread for it.
     pub fn new(parts: Parts) -> io::Result<Self> {
         let (report_to, reports) = mpsc::channel(REPORTS);
         let audit = parts.config.audit.as_deref().map(Audit::open).transpose()?;
@@ -139,6 +142,7 @@ impl Shell {
             questions: parts.questions,
             notices: parts.notices,
             audit,
+            pending: Pending::default(),
             store: parts.store,
             resolver: Rc::default(),
             keeping: None,
@@ -194,6 +198,7 @@ impl Shell {
                     }
                     Some(Signal::Stop) | None => break,
                 },
+                () = poll_fn(|cx| self.pending.poll(cx)) => self.go_on(),
                 _ = looks.tick() => self.look(),
                 () = tokio::time::sleep_until(deadline.into()) => self.gateway.handle(Input::Deadline, now()),
             }
@@ -203,6 +208,9 @@ impl Shell {
         self.drivers.close().await;
         if let Some(store) = &self.store {
             store.close().await;
+        }
+        if let Some(audit) = self.audit {
+            audit.close().await;
         }
     }
 
@@ -271,8 +279,6 @@ impl Shell {
     /// that a large fan-out does not overflow the kernel's buffer.
     fn drain(&mut self) {
         let mut sent = 0;
-        // What is not on record does not happen: nothing that follows a lost line is driven.
-        let mut stopped = false;
         while let Some(output) = self.gateway.poll() {
             match output {
                 Output::Send { hop, bytes } => {
@@ -284,21 +290,9 @@ impl Shell {
                 }
                 Output::Connect { upstream, server, dial } => self.connect(upstream, server, dial),
                 Output::Close { flow } => self.leave(flow),
-                Output::Drive { link, op } | Output::Relay { link, op } if stopped && op.acts() => {
-                    let failure = driver::Failure::Refused("the audit file cannot be written".to_owned());
-                    let id = op.id().unwrap_or(driver::OpId(0));
-                    let event = driver::Event::Done { id, result: Err(failure) };
-                    self.gateway.handle(Input::Driver { link, event }, now());
-                }
-                Output::Drive { link, op } => {
-                    if let Some(event) = self.drivers.send(link, op) {
-                        self.gateway.handle(Input::Driver { link, event }, now());
-                    }
-                }
-                Output::Relay { link, op } => self.gateway.handle(Input::Relay { link, op }, now()),
-                Output::Audit { line, sensitive } => {
-                    stopped |= !self.write_audit(&line, sensitive) && sensitive
-                }
+                Output::Drive { link, op } => self.want(link, op, false),
+                Output::Relay { link, op } => self.want(link, op, true),
+                Output::Audit { line, sensitive } => self.record(&line, sensitive),
                 Output::Keep { key, body } => {
                     self.keeping = self.store.as_ref().map(|store| store.keep(key, body));
                 }
@@ -312,6 +306,7 @@ impl Shell {
                 Output::Tell(notice) => (self.notices)(&notice),
             }
         }
+        self.pending.turn();
         self.flush_backlog();
     }
 
@@ -442,18 +437,6 @@ impl Shell {
             Err(error) => {
                 self.gateway.handle(Input::ConnectFailed { upstream, why: error.to_string() }, now())
             }
-        }
-    }
-
-    /// Whether the line is kept; without a file the journal keeps it.
-    fn write_audit(&mut self, line: &str, durable: bool) -> bool {
-        tracing::info!(target: "audit", "{line}");
-        match self.audit.as_mut().map(|audit| audit.write(line, durable)) {
-            Some(Err(error)) => {
-                tracing::error!(%error, "the audit file cannot be written; nothing sensitive is done until it can");
-                false
-            }
-            Some(Ok(())) | None => true,
         }
     }
 }
