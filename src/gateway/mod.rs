@@ -25,6 +25,7 @@ mod options;
 mod page;
 mod publish;
 mod qauth;
+mod recent;
 mod register;
 mod reload;
 mod remote;
@@ -123,7 +124,7 @@ pub struct Gateway {
     /// When the last input came.
     clock: Now,
     custom: CustomLists,
-    recent: command::Recent,
+    recent: recent::Recent,
     sequence: sequence::Sequence,
     pace: command::Pace,
     cache: Cache,
@@ -198,7 +199,7 @@ impl Gateway {
             began_ms: now.wall_ms,
             clock: now,
             custom: CustomLists::default(),
-            recent: command::Recent::default(),
+            recent: recent::Recent::default(),
             sequence: sequence::Sequence::default(),
             pace: command::Pace::default(),
             cache: Cache::default(),

@@ -19,6 +19,23 @@ const LINES: usize = 1024;
 /// How long the end of the process waits for the disk.
 const FAREWELL: Duration = Duration::from_secs(3);
 
+/// How much of what is on record is read at a start, in bytes.
+const TAIL: u64 = 256 * 1024;
+
+/// The last lines of the file, the newest first; none where it cannot be read.
+pub fn tail(path: &Path) -> Vec<String> {
+    let read = || -> io::Result<Vec<u8>> {
+        let mut file = File::open(path)?;
+        let size = file.metadata()?.len();
+        file.seek(SeekFrom::Start(size.saturating_sub(TAIL)))?;
+        let mut bytes = Vec::new();
+        file.take(TAIL).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let text = read().unwrap_or_default();
+    text.split(|byte| *byte == b'\n').rev().map(|line| String::from_utf8_lossy(line).into_owned()).collect()
+}
+
 /// The way to the thread that writes.
 #[derive(Debug)]
 pub struct Audit {
@@ -29,8 +46,9 @@ pub struct Audit {
 #[derive(Debug)]
 struct Line {
     text: String,
-    /// Who waits until it is on the disk.
-    kept: Option<oneshot::Sender<bool>>,
+    durable: bool,
+    /// Hears whether it was written.
+    kept: oneshot::Sender<bool>,
 }
 
 impl Audit {
@@ -46,30 +64,24 @@ impl Audit {
         std::thread::Builder::new().name("audit".into()).spawn(move || {
             let mut failing = report(false, record.begin());
             while let Some(line) = queue.blocking_recv() {
-                let result = record.add(&line.text, line.kept.is_some());
+                let result = record.add(&line.text, line.durable);
                 let done = result.is_ok();
                 failing = report(failing, result.map_err(|why| record.words(&why)));
-                if let Some(kept) = line.kept {
-                    let _ = kept.send(done);
-                }
+                // Whoever waited may have gone on.
+                let _ = line.kept.send(done);
             }
             let _ = tell_end.send(());
         })?;
         Ok(Self { lines, ended })
     }
 
-    /// Adds a line, and does not wait for it.
-    pub fn write(&self, text: &str) {
-        if self.lines.try_send(Line { text: text.to_owned(), kept: None }).is_err() {
-            tracing::error!("the audit file is too slow: a line is in the journal alone");
-        }
-    }
-
-    /// Adds a line that must be on the disk before something happens; the answer says whether it is.
-    pub fn keep(&self, text: &str) -> oneshot::Receiver<bool> {
+    /// Adds a line. The answer says whether it is in the file, and with `durable` on the disk.
+    pub fn write(&self, text: &str, durable: bool) -> oneshot::Receiver<bool> {
         let (kept, answer) = oneshot::channel();
         // Where there is no room the line goes, and its sender with it: whoever waits finds it gone.
-        let _ = self.lines.try_send(Line { text: text.to_owned(), kept: Some(kept) });
+        if self.lines.try_send(Line { text: text.to_owned(), durable, kept }).is_err() {
+            tracing::error!("the audit file is too slow: a line is in the journal alone");
+        }
         answer
     }
 
@@ -229,6 +241,16 @@ mod tests {
     }
 
     #[test]
+    fn the_tail_is_read_from_its_end() {
+        let folder = folder("tail");
+        let path = folder.join("audit.jsonl");
+        assert!(tail(&path).is_empty() || tail(&path) == [""]);
+        std::fs::write(&path, [b"x".repeat(300_000).as_slice(), b"\none\n\xff\ntwo\nha"].concat()).unwrap();
+        assert_eq!(tail(&path)[..4], ["ha", "two", "\u{fffd}", "one"]);
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
     fn a_full_disk_is_an_error() {
         let Ok(full) = OpenOptions::new().append(true).open("/dev/full") else { return };
         let folder = folder("full");
@@ -263,10 +285,10 @@ mod tests {
         let folder = folder("thread");
         let path = folder.join("later/audit.jsonl");
         let audit = Audit::open(&path).unwrap();
-        assert_eq!(audit.keep("lost").await, Ok(false));
+        assert_eq!(audit.write("lost", true).await, Ok(false));
         std::fs::create_dir(folder.join("later")).unwrap();
-        assert_eq!(audit.keep("one").await, Ok(true));
-        audit.write("two");
+        assert_eq!(audit.write("one", true).await, Ok(true));
+        drop(audit.write("two", false));
         audit.close().await;
         assert_eq!(text(&path), "one\ntwo\n");
         std::fs::remove_dir_all(&folder).unwrap();

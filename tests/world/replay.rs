@@ -341,3 +341,31 @@ fn asking_much_keeps_nobody_out() {
     assert_eq!(world.phones[anna].ops[op].status(), 200);
     assert_eq!(world.plug.writes.len(), 1);
 }
+
+/// The gateway acts, is killed before it can say so, and is there again while the phone still repeats itself.
+/// Asked for its password anew, the phone would have it done twice.
+#[test]
+fn a_death_behind_an_act_repeats_nothing() {
+    let (mut acted, mut unknown) = (0, 0);
+    for (seed, method) in ["MESSAGE", "DO", "INVITE"].into_iter().enumerate() {
+        for wait in (0..160).step_by(4) {
+            let mut world = World::new(60 + seed as u64);
+            let anna = world.phone("anna");
+            world.lose.push((super::world::Way::Out, "SIP/2.0 200", 1));
+            world.lose.push((super::world::Way::Out, "SIP/2.0 1", 9));
+            let op = world.at(anna, |phone, now| match method {
+                "MESSAGE" => phone.message("plug", "on", now),
+                "DO" => phone.switch("plug", true, now),
+                _ => phone.invite("23", now),
+            });
+            world.run(wait);
+            world.kill(super::home::config(None));
+            world.run(70_000);
+            let writes = world.plug.writes.len();
+            assert!(writes <= 1, "{method}: {writes} times, killed after {wait} ms");
+            acted += writes;
+            unknown += usize::from(world.phones[anna].ops[op].status() == 504);
+        }
+    }
+    assert!(acted > 60 && unknown > 5, "{acted} acted, of {unknown} nobody knows");
+}

@@ -2,8 +2,9 @@
 //! no disk.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use sipliance_driver::{Event, Failure, MAX_WAIT, Op, OpId};
 use tokio::sync::oneshot;
@@ -14,6 +15,10 @@ use crate::gateway::Input;
 
 /// Lines and acts that wait; one more act is refused.
 const MOST: usize = 256;
+/// How long the disk may take over a line that must be there; then what follows is refused.
+const NEEDED: Duration = Duration::from_secs(5);
+/// How long what is not sensitive waits for its line; then it happens without.
+const WANTED: Duration = Duration::from_secs(1);
 
 /// Something that may move an appliance.
 #[derive(Debug)]
@@ -26,17 +31,16 @@ pub(super) struct Act {
     pub since: Instant,
 }
 
-#[derive(Debug)]
 enum Held {
-    /// Whether it is on the disk; an end without a word is a no.
-    Line(oneshot::Receiver<bool>),
+    /// Whether what follows may happen.
+    Line(Pin<Box<dyn Future<Output = bool>>>),
     Act(Act),
     /// All that follows from one input was said.
     Turn,
 }
 
 /// Acts, in order, behind the lines that they wait for.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Pending {
     held: VecDeque<Held>,
     /// A line of this turn was lost: nothing that follows it happens.
@@ -44,11 +48,14 @@ pub(super) struct Pending {
 }
 
 impl Pending {
-    /// What follows waits for this line.
-    pub fn line(&mut self, kept: oneshot::Receiver<bool>) {
+    /// What follows waits for this line. Where it is `needed` and lost, what follows does not happen.
+    pub fn line(&mut self, kept: oneshot::Receiver<bool>, needed: bool) {
         // Where there is no room for it there is none for what follows, which is refused.
         if self.held.len() < MOST {
-            self.held.push_back(Held::Line(kept));
+            let answer = tokio::time::timeout(if needed { NEEDED } else { WANTED }, kept);
+            self.held.push_back(Held::Line(Box::pin(async move {
+                matches!(answer.await, Ok(Ok(true))) || !needed
+            })));
         }
     }
 
@@ -76,9 +83,9 @@ impl Pending {
     /// Until the line in front is on the disk, or is not.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(Held::Line(kept)) = self.held.front_mut() else { return Poll::Pending };
-        let Poll::Ready(kept) = std::pin::Pin::new(kept).poll(cx) else { return Poll::Pending };
+        let Poll::Ready(kept) = kept.as_mut().poll(cx) else { return Poll::Pending };
         self.held.pop_front();
-        self.lost |= !kept.unwrap_or(false);
+        self.lost |= !kept;
         Poll::Ready(())
     }
 
@@ -151,10 +158,8 @@ impl Shell {
     /// Without a file the journal keeps the line.
     pub(super) fn record(&mut self, line: &str, sensitive: bool) {
         tracing::info!(target: "audit", "{line}");
-        match &self.audit {
-            Some(audit) if sensitive => self.pending.line(audit.keep(line)),
-            Some(audit) => audit.write(line),
-            None => {}
+        if let Some(audit) = &self.audit {
+            self.pending.line(audit.write(line, sensitive), sensitive);
         }
     }
 }
@@ -178,16 +183,16 @@ mod tests {
         pending.poll(&mut Context::from_waker(std::task::Waker::noop())).is_ready()
     }
 
-    #[test]
-    fn an_act_waits_for_the_line_before_it_and_keeps_its_place() {
+    #[tokio::test]
+    async fn an_act_waits_for_the_line_before_it_and_keeps_its_place() {
         let mut pending = Pending::default();
         assert_eq!(id(pending.act(act(1))), Some((1, true)), "nothing to wait for");
         let (kept, line) = oneshot::channel();
-        pending.line(line);
+        pending.line(line, true);
         assert_eq!(id(pending.act(act(2))), None);
         pending.turn();
         let (kept_too, line) = oneshot::channel();
-        pending.line(line);
+        pending.line(line, true);
         assert_eq!(id(pending.act(act(3))), None);
         assert!(!poll(&mut pending) && pending.next().is_none());
         kept_too.send(true).unwrap();
@@ -200,11 +205,11 @@ mod tests {
         assert_eq!(id(pending.next()), Some((3, true)));
     }
 
-    #[test]
-    fn what_follows_a_lost_line_does_not_happen_and_what_others_want_does() {
+    #[tokio::test]
+    async fn what_follows_a_lost_line_does_not_happen_and_what_others_want_does() {
         let mut pending = Pending::default();
         let (kept, line) = oneshot::channel::<bool>();
-        pending.line(line);
+        pending.line(line, true);
         assert!(pending.act(act(1)).is_none());
         pending.turn();
         assert!(pending.act(act(2)).is_none());
@@ -216,11 +221,11 @@ mod tests {
         assert_eq!(id(pending.act(act(3))), Some((3, true)));
     }
 
-    #[test]
-    fn what_waited_too_long_does_not_happen() {
+    #[tokio::test]
+    async fn what_waited_too_long_does_not_happen() {
         let mut pending = Pending::default();
         let (kept, line) = oneshot::channel();
-        pending.line(line);
+        pending.line(line, true);
         let since = Instant::now().checked_sub(MAX_WAIT).unwrap();
         assert!(pending.act(Act { since, ..act(1) }).is_none());
         kept.send(true).unwrap();
@@ -228,14 +233,35 @@ mod tests {
         assert_eq!(id(pending.next()), Some((1, false)));
     }
 
-    #[test]
-    fn a_queue_that_is_full_refuses() {
+    #[tokio::test]
+    async fn a_queue_that_is_full_refuses() {
         let mut pending = Pending::default();
         let (_kept, line) = oneshot::channel();
-        pending.line(line);
+        pending.line(line, true);
         (1..MOST as u64).for_each(|nth| assert!(pending.act(act(nth)).is_none()));
         assert_eq!(id(pending.act(act(0))), Some((0, false)));
         assert_eq!(pending.give_up().len(), MOST - 1);
         assert_eq!(id(pending.act(act(0))), Some((0, true)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_not_sensitive_waits_a_little_and_happens_all_the_same() {
+        let mut pending = Pending::default();
+        let (lost, line) = oneshot::channel::<bool>();
+        pending.line(line, false);
+        assert!(pending.act(act(1)).is_none());
+        let (_slow, line) = oneshot::channel();
+        pending.line(line, false);
+        assert!(pending.act(act(2)).is_none());
+        let (_stuck, line) = oneshot::channel();
+        pending.line(line, true);
+        assert!(pending.act(act(3)).is_none());
+        drop(lost);
+        let began = tokio::time::Instant::now();
+        for (nth, happens, after) in [(1, true, Duration::ZERO), (2, true, WANTED), (3, false, NEEDED)] {
+            std::future::poll_fn(|cx| pending.poll(cx)).await;
+            assert_eq!(id(pending.next()), Some((nth, happens)));
+            assert!(began.elapsed() >= after && began.elapsed() < after + Duration::from_millis(50));
+        }
     }
 }
