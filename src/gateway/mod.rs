@@ -125,6 +125,8 @@ pub struct Gateway {
     clock: Now,
     custom: CustomLists,
     recent: recent::Recent,
+    /// Until when brokers may still hand over what waited while the process stood still.
+    stood_until: Option<Instant>,
     sequence: sequence::Sequence,
     pace: command::Pace,
     cache: Cache,
@@ -200,6 +202,7 @@ impl Gateway {
             clock: now,
             custom: CustomLists::default(),
             recent: recent::Recent::default(),
+            stood_until: None,
             sequence: sequence::Sequence::default(),
             pace: command::Pace::default(),
             cache: Cache::default(),
@@ -252,6 +255,7 @@ impl Gateway {
                 self.outputs.push_back(Output::Answer { ticket, answer });
             }
             Input::Network => self.on_network(now),
+            Input::Stood => self.on_stood(now),
             Input::Reload(config) => self.reload(config, now),
             Input::Shutdown => self.shut_down(now),
         }

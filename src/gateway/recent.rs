@@ -1,5 +1,5 @@
-//! Requests that moved something, so that none of them moves it again: neither by the other branch of a
-//! fork, nor because the process died before it could answer.
+//! What must not move anything, or not again: the other branch of a fork, what is repeated because the
+//! process died before it could answer, what waited while the process stood still.
 
 use std::collections::{HashSet, VecDeque};
 use std::hash::Hasher as _;
@@ -13,6 +13,8 @@ use crate::timer::Now;
 
 /// How long a request is repeated (RFC 3261 §17.1.2.2, Timer F), and a little more.
 const REPEATED: Duration = Duration::from_secs(40);
+/// How long a broker hands over what waited while the process stood still.
+const HANDED_OVER: Duration = Duration::from_secs(1);
 /// The word for a mark in a line of the audit file.
 const WORD: &str = "request";
 
@@ -62,6 +64,22 @@ impl Gateway {
     pub fn recall<'a>(&mut self, lines: impl Iterator<Item = &'a str>, now: Now) {
         self.recent.before = lines.filter_map(noted).take(limits::RECENT_COMMANDS).collect();
         self.recent.until = Some(now.mono + REPEATED);
+    }
+}
+
+impl Gateway {
+    /// What comes now may be as old as the pause was long. A proof that was made before it moves nothing: a
+    /// phone that still wants it done proves itself anew. A broker says nothing of the age of a command, so
+    /// those that come at once are dropped. And whether the flows live is asked at once.
+    pub(super) fn on_stood(&mut self, now: Now) {
+        self.auth.void(now);
+        self.stood_until = Some(now.mono + HANDED_OVER);
+        self.on_network(now);
+    }
+
+    /// Whether what a broker hands over now may have waited too long.
+    pub(super) fn may_be_late(&self, now: Now) -> bool {
+        self.stood_until.is_some_and(|until| now.mono < until)
     }
 }
 

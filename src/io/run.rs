@@ -83,6 +83,8 @@ pub struct Shell {
     config: Arc<Config>,
     read: Option<Read>,
     ways: Ways,
+    /// When the loop turned last.
+    turned: Instant,
 }
 
 /// Reports of streams that wait for the loop; the streams wait when it is full.
@@ -93,6 +95,8 @@ pub(super) const BACKLOG: usize = 16 * 1024;
 pub(super) const BURST: usize = 64;
 /// How long watchers and registrars get to answer at the end.
 const FAREWELL: Duration = Duration::from_secs(2);
+/// A loop that did not turn for so long stood still: 3 s and two looks of a busy machine, and less than a command may wait.
+const STILL: Duration = Duration::from_secs(8);
 /// What IPv4 can carry in one datagram, in bytes; more is not sent, and the log says so.
 const LARGEST_DATAGRAM: usize = 65_507;
 
@@ -163,6 +167,7 @@ impl Shell {
             read: parts.read,
             doors: parts.doors,
             ways: Ways::new(asked_to),
+            turned: Instant::now(),
         };
         shell.open(parts.ports);
         Ok(shell)
@@ -177,6 +182,7 @@ impl Shell {
         let mut stopping: Option<Instant> = None;
         while stopping.is_none_or(|until| until > Instant::now() && !self.gateway.is_quiet()) {
             watchdog.feed();
+            self.turned = Instant::now();
             let deadline =
                 [self.gateway.next_deadline(), stopping, watchdog.next].into_iter().flatten().min();
             let deadline = deadline.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
@@ -187,7 +193,10 @@ impl Shell {
                     self.receive(index);
                 }
                 Some(report) = self.reports.recv() => self.on_report(report),
-                (link, event) = self.drivers.recv() => self.gateway.handle(Input::Driver { link, event }, now()),
+                (link, event) = self.drivers.recv() => {
+                    self.wake();
+                    self.gateway.handle(Input::Driver { link, event }, now());
+                }
                 Some(asked) = self.asked.recv() => self.on_asked(asked),
                 Some(question) = self.questions.recv() => self.on_question(question).await,
                 signal = self.signals.recv() => match signal {
@@ -200,7 +209,10 @@ impl Shell {
                 },
                 () = poll_fn(|cx| self.pending.poll(cx)) => self.go_on(),
                 _ = looks.tick() => self.look(),
-                () = tokio::time::sleep_until(deadline.into()) => self.gateway.handle(Input::Deadline, now()),
+                () = tokio::time::sleep_until(deadline.into()) => {
+                    self.wake();
+                    self.gateway.handle(Input::Deadline, now());
+                }
             }
             self.drain();
         }
@@ -216,6 +228,7 @@ impl Shell {
 
     /// Looks where the ways to servers begin now.
     fn look(&mut self) {
+        self.wake();
         for news in self.routes.look(&Kernel) {
             let input = match news {
                 News::Gone(flow, why) => {
@@ -254,8 +267,23 @@ impl Shell {
         FlowId(self.next_flow)
     }
 
+    /// The loop turns with every [`LOOK`] at least, unless the process was stopped, starved, or behind a
+    /// disk or a terminal that did not take what it had to say.
+    fn wake(&mut self) {
+        let still = self.turned.elapsed();
+        if still >= STILL {
+            tracing::warn!(
+                "stood still for {:.1} s: what waited meanwhile moves nothing",
+                still.as_secs_f64()
+            );
+            self.gateway.handle(Input::Stood, now());
+        }
+        self.turned = Instant::now();
+    }
+
     /// One batch of packets of one socket.
     fn receive(&mut self, index: usize) {
+        self.wake();
         let Some(socket) = self.sockets.get(index) else { return };
         match socket.receive(&mut self.batch) {
             Ok(count) => {
@@ -311,6 +339,7 @@ impl Shell {
     }
 
     fn on_asked(&mut self, asked: Asked) {
+        self.wake();
         self.next_ticket += 1;
         let (ticket, peer) = (self.next_ticket, asked.peer);
         self.asking.insert(ticket, asked.answer);
@@ -386,6 +415,7 @@ impl Shell {
     }
 
     fn on_report(&mut self, report: Report) {
+        self.wake();
         match report {
             Report::Accepted(connection, seat) => self.add_stream(connection, None, Some(seat)),
             Report::Message(flow, bytes) => self.gateway.handle(Input::Frame { flow, bytes: &bytes }, now()),

@@ -369,3 +369,33 @@ fn a_death_behind_an_act_repeats_nothing() {
     }
     assert!(acted > 60 && unknown > 5, "{acted} acted, of {unknown} nobody knows");
 }
+
+/// A process that stood still finds what waited for it: none of it moves anything, unless whoever sent it
+/// proves himself once more.
+#[test]
+fn what_waited_while_the_process_stood_still_moves_nothing() {
+    for method in ["MESSAGE", "DO", "INVITE"] {
+        let mut world = World::new(70);
+        let anna = world.phone("anna");
+        let op = world.at(anna, |phone, now| match method {
+            "MESSAGE" => phone.message("plug", "on", now),
+            "DO" => phone.switch("plug", true, now),
+            _ => phone.invite("23", now),
+        });
+        // What follows the challenge is on its way when the process is stopped.
+        world.run(7);
+        world.lose.push((super::world::Way::In, method, 100));
+        world.run(100);
+        let text = world.phones[anna].ops[op].sent.clone();
+        assert!(String::from_utf8_lossy(&text).contains("Authorization: "), "{method}");
+        let from = world.phones[anna].hop.local;
+        world.stand_still(12_000);
+        world.inject(from, text);
+        world.run(40_000);
+        assert_eq!(world.plug.writes.len(), 0, "{method}");
+        world.lose.clear();
+        let op = world.at(anna, |phone, now| phone.message("plug", "on", now));
+        world.run(1000);
+        assert_eq!((world.phones[anna].ops[op].status(), world.plug.writes.len()), (200, 1));
+    }
+}

@@ -154,6 +154,12 @@ impl World {
         world
     }
 
+    /// The gateway's process is stopped, and goes on after a while.
+    pub fn stand_still(&mut self, ms: u64) {
+        self.now += Duration::from_millis(ms);
+        self.handle(Input::Stood);
+    }
+
     /// The gateway is killed, and there again at once: what was under way in it is lost, and the audit lines
     /// are there.
     pub fn kill(&mut self, config: Arc<Config>) {

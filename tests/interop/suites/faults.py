@@ -15,7 +15,7 @@ import time
 
 import home
 import ua as sip
-from lab import GATEWAY, PASSWORD, ROOT, USER, Gateway, check, equal, until
+from lab import GATEWAY, PASSWORD, ROOT, USER, Gateway, check, equal, record, until
 from mqtt_plug import Plug
 from peers import Kamailio, Mosquitto
 from relay import Relay
@@ -23,6 +23,7 @@ from relay import Relay
 DOMAIN = "example.com"
 UP, REGISTERED, SEEN, BACK = 3, 10, 45, 30      # what is promised, in seconds
 KILLS = 8
+STILL = 12
 LATE = 10       # how old an order may be that is carried out, in seconds
 SENML = "application/senml+json"
 
@@ -173,11 +174,115 @@ def kills(house):
 
 
 def still(house):
-    pass
+    """SIGSTOP: what was sent meanwhile sits in the kernel, with a proof that was good when it was sent."""
+    phone = house.phone()
+    with house.lab.case(f"it stands still for {STILL} s: what waited moves nothing, and the registrations are asked for at once"):
+        until("the house to be there", lambda: settled(house), 20)
+        proofs = [proven(phone, appliance) for appliance in ("plug", "door")]
+        since = time.time()
+        stop(house.gateway.program)
+        for raw in proofs:
+            phone.wire.send(raw)
+        time.sleep(STILL)
+        house.gateway.program.tell(signal.SIGCONT)
+        phone.pump(3)
+        equal(house.plug.orders(since) + house.door.orders(since), [], "orders that waited")
+        until("the registrations", lambda: settled(house), BACK)
+        house.gateway.program.see("stood still for")
+    with house.lab.case("a short pause is none: what waited a moment is carried out"):
+        raw, since = proven(phone, "plug"), time.time()
+        stop(house.gateway.program)
+        phone.wire.send(raw)
+        time.sleep(1.5)
+        house.gateway.program.tell(signal.SIGCONT)
+        until("the order", lambda: len(house.plug.orders(since)) == 1, 3)
+    with house.lab.case("the service manager hears nothing of a loop that stands still, and again when it goes on"):
+        watchdog(house)
+
+
+def stop(program):
+    """Returns when no thread of it runs any more."""
+    program.tell(signal.SIGSTOP)
+    tasks = pathlib.Path(f"/proc/{program.pid}/task")
+    until("the process to stand still", lambda: all(") T " in (task / "stat").read_text() for task in tasks.iterdir()), 2, 0.005)
+
+
+def proven(phone, appliance, word="on"):
+    """A MESSAGE with a fresh proof, not sent yet."""
+    uri = phone.uri(appliance)
+    headers = [("Content-Type", "text/plain")]
+    challenge = phone.choose(phone.send(phone.build("MESSAGE", uri, headers, word, contact=False)))
+    proof = ("Authorization", phone.authorize(challenge, "MESSAGE", uri, word))
+    return phone.build("MESSAGE", uri, [*headers, proof], word, contact=False).bytes()
+
+
+def watchdog(house):
+    path = house.lab.folder / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(path))
+        manager.setblocking(False)
+
+        def heard():
+            said = []
+            while True:
+                try:
+                    said.append(manager.recv(4096).decode())
+                except BlockingIOError:
+                    return said
+        listen, arguments = home.write(house.lab, "watched.local", house.broker.address, name="watched")
+        program = house.lab.start("gateway-watched", [GATEWAY, *arguments], env={"NOTIFY_SOCKET": str(path), "WATCHDOG_USEC": "1000000"})
+        until("READY", lambda: any("READY=1" in said for said in heard()), 10)
+        time.sleep(2)
+        check(sum("WATCHDOG=1" in said for said in heard()) >= 3, "hardly a word in two seconds")
+        stop(program)
+        heard()
+        time.sleep(2)
+        equal(heard(), [], "said while it stood still")
+        os.kill(program.pid, signal.SIGCONT)
+        until("a word", lambda: any("WATCHDOG=1" in said for said in heard()), 2)
+        program.stop()
 
 
 def lossy(house):
-    pass
+    """A phone behind a bad line."""
+    line = Relay(house.listen, house.random.randrange(1 << 32))
+    house.lab.closers.append(line.close)
+    for what, more, orders in (("30 % each way are lost", {"loss": 0.3}, 8),
+                               ("everything is 1 s late, 20 % are overtaken and 10 % doubled", {"late": 0.5, "overtaken": 0.2, "double": 0.1}, 4),
+                               ("a fifth is damaged, and a tenth doubled", {"damaged": 0.2, "double": 0.1}, 40)):
+        with house.lab.case(f"{what}: nothing moves twice, and the watcher ends with what is so"):
+            line.well()
+            phone = house.phone(line.address)
+            watch = phone.subscribe(phone.uri("plug"), "appliance", SENML, 600)
+            check(watch.answer.status in (200, 202), watch.answer.start)
+            since, given = time.time(), []
+            for name, value in more.items():
+                setattr(line, name, value)
+            while len(given) < orders:
+                appliance, word = house.random.choice(("plug", "door")), house.random.choice(("on", "off"))
+                began = time.time()
+                try:
+                    status = phone.message(phone.uri(appliance), word).status
+                except sip.Timeout:
+                    status = None
+                given.append((began, time.time(), appliance, word, status))
+            line.well()
+            judge(house, given, since)
+            phone.pump(2)
+            watch.refresh()
+            phone.pump(1)
+            whole = [n for n in watch.notifies if n.body]
+            versions = [int(n.get("CSeq").split()[0]) for n in watch.notifies]
+            check(versions, "no NOTIFY")
+            equal(power_of(whole), house.plug.on, "what the watcher believes")
+            slow = sorted(e - b for b, e, *_ in given)
+            print(f"    {sum(g[4] == 200 for g in given)} of {orders} answered 200, the slowest after {slow[-1]:.1f} s, {line.lost} packets lost", flush=True)
+            check(house.gateway.alive(), "it runs")
+
+
+def power_of(notifies):
+    newest = max(notifies, key=lambda n: int(n.get("CSeq").split()[0]))
+    return record(newest, "power")
 
 
 def registrar(house):
