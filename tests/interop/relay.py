@@ -18,13 +18,15 @@ from lab import free_port
 class Relay:
     """Listens on loopback, UDP and TCP, and passes everything on to `server`. The attributes may be changed at any time:
 
-    `loss`, `double`, `overtaken` and `damaged` are shares of the datagrams, `late` is seconds, `silent` lets nothing through and closes nothing.
+    `loss`, `double` and `overtaken` are shares of the datagrams, `damaged` of those to the server; `late` is seconds, and `silent` lets nothing
+    through and closes nothing.
     """
 
     def __init__(self, server, seed=1):
         self.server, self.random = server, random.Random(seed)
         self.loss = self.double = self.overtaken = self.damaged = self.late = 0.0
-        self.silent, self.lost, self.passed = False, 0, 0
+        self.silent = self.held = False
+        self.lost = self.passed = self.opened = 0
         self.address = ("127.0.0.1", free_port())
         self.ends, self.partner, self.due, self.nth = {}, {}, [], 0
         self.lock, self.ended = threading.Lock(), threading.Event()
@@ -51,14 +53,6 @@ class Relay:
                 self._drop(stream)
         return len(streams) // 2
 
-    def rebind(self):
-        """Datagrams of clients come from other ports from now on, and what is sent to the old ones is lost."""
-        with self.lock:
-            for end in self.ends.values():
-                self.select.unregister(end)
-                end.close()
-            self.ends.clear()
-
     def _live(self):
         while not self.ended.is_set():
             wait = min(0.05, max(0.0, self.due[0][0] - time.monotonic())) if self.due else 0.05
@@ -72,14 +66,14 @@ class Relay:
                     with contextlib.suppress(OSError):
                         heapq.heappop(self.due)[2]()
 
-    def _pass(self, raw, send):
+    def _pass(self, raw, send, damaged=0.0):
         if self.silent or self.random.random() < self.loss:
             self.lost += 1
             return
         for _ in range(2 if self.random.random() < self.double else 1):
             late = self.late + (0.05 + self.random.random() * max(0.1, self.late) if self.random.random() < self.overtaken else 0)
             whole = bytearray(raw)
-            if whole and self.random.random() < self.damaged:
+            if whole and self.random.random() < damaged:
                 whole[self.random.randrange(len(whole))] ^= 1 << self.random.randrange(8)
             self.nth, self.passed = self.nth + 1, self.passed + 1
             heapq.heappush(self.due, (time.monotonic() + late, self.nth, lambda whole=bytes(whole): send(whole)))
@@ -93,7 +87,7 @@ class Relay:
             back = lambda end, client=client: self._pass(end.recv(65535), lambda raw: self.udp.sendto(raw, client))
             self.select.register(end, selectors.EVENT_READ, back)
         end = self.ends[client]
-        self._pass(raw, end.send)
+        self._pass(raw, end.send, self.damaged)
 
     def _accept(self, _):
         client, _ = self.tcp.accept()
@@ -102,6 +96,7 @@ class Relay:
         except OSError:
             client.close()
             return
+        self.opened += 1
         for one, other in ((client, server), (server, client)):
             self.partner[one] = other
             self.select.register(one, selectors.EVENT_READ, self._stream)
@@ -109,6 +104,7 @@ class Relay:
     def _stream(self, one):
         if self.silent:
             # What is not read stays where it is: the connection is open, and dead.
+            self.held = True
             time.sleep(0.005)
             return
         try:

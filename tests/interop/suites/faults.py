@@ -2,7 +2,9 @@
 disks that are full or slow, brokers that hang, no room. Whatever happens, nothing moves that nobody ordered, nothing moves late or twice, and every act has
 its line in the audit file before it. The seed is printed; FAULTS_SEED=n takes it again."""
 
+import contextlib
 import datetime
+import glob
 import json
 import os
 import pathlib
@@ -15,13 +17,13 @@ import time
 
 import home
 import ua as sip
-from lab import GATEWAY, PASSWORD, ROOT, USER, Gateway, check, equal, record, until
+from lab import GATEWAY, PASSWORD, ROOT, USER, Gateway, answers_options, check, equal, power, record, until
 from mqtt_plug import Plug
 from peers import Kamailio, Mosquitto
 from relay import Relay
 
 DOMAIN = "example.com"
-UP, REGISTERED, SEEN, BACK = 3, 10, 45, 30      # what is promised, in seconds
+UP, REGISTERED, BACK, RESET = 3, 10, 30, 5      # what is promised, in seconds
 KILLS = 8
 STILL = 12
 LATE = 10       # how old an order may be that is carried out, in seconds
@@ -29,15 +31,21 @@ SENML = "application/senml+json"
 
 
 def run(lab):
-    lab.need("kamailio", "mosquitto")
+    lab.need("kamailio", "mosquitto", "prlimit", "unshare", "strace")
+    lab.need_files("/usr/lib/*/faketime/libfaketime.so.1")
     seed = int(os.environ.get("FAULTS_SEED") or random.randrange(1 << 32))
     print(f"FAULTS_SEED={seed}", flush=True)
     house = House(lab, random.Random(seed), seed)
     kills(house)
     still(house)
+    for way in house.ways.values():
+        way.silent = True
     lossy(house)
     registrar(house)
     room(house)
+    disk(house)
+    hung(house)
+    clock(house)
 
 
 class House:
@@ -68,6 +76,10 @@ class House:
 
     def registered(self):
         return [r["words"] for r in self.status()["registrations"] if r["standing"] == "registered"]
+
+    def kamailio_saw(self):
+        """How many connections led to Kamailio so far."""
+        return self.ways["tcp"].opened
 
     def phone(self, address=None):
         phone = self.lab.phone(address or self.listen, USER, PASSWORD, DOMAIN)
@@ -272,8 +284,6 @@ def lossy(house):
             watch.refresh()
             phone.pump(1)
             whole = [n for n in watch.notifies if n.body]
-            versions = [int(n.get("CSeq").split()[0]) for n in watch.notifies]
-            check(versions, "no NOTIFY")
             equal(power_of(whole), house.plug.on, "what the watcher believes")
             slow = sorted(e - b for b, e, *_ in given)
             print(f"    {sum(g[4] == 200 for g in given)} of {orders} answered 200, the slowest after {slow[-1]:.1f} s, {line.lost} packets lost", flush=True)
@@ -281,13 +291,199 @@ def lossy(house):
 
 
 def power_of(notifies):
-    newest = max(notifies, key=lambda n: int(n.get("CSeq").split()[0]))
-    return record(newest, "power")
+    told = [(int(n.get("CSeq").split()[0]), record(n, "power")) for n in notifies]
+    return max((one for one in told if one[1] is not None), default=(0, None))[1]
 
 
 def registrar(house):
-    pass
+    """The lines to Kamailio: silent while the phone on a bad line had its turn, and reset."""
+    with house.lab.case(f"both lines to the registrar were silent: the registrations are back {BACK} s after the lines"):
+        for way in house.ways.values():
+            check(way.lost or way.held, "nothing was sent")
+            way.well()
+        began = time.monotonic()
+        until("the registrations", lambda: settled(house), BACK, 0.1)
+        print(f"    back after {time.monotonic() - began:.0f} s", flush=True)
+    with house.lab.case(f"a connection is reset: registered again within {RESET} s"):
+        before = house.kamailio_saw()
+        check(house.ways["tcp"].reset() >= 1, "there was no connection")
+        until("another REGISTER", lambda: settled(house) and house.kamailio_saw() > before, RESET, 0.05)
 
 
 def room(house):
-    pass
+    """No descriptors, no disk, a disk that is slow."""
+    with house.lab.case("64 descriptors, and strangers take all they get: the owner's orders are quick"):
+        limited = start(house, "limited", ["prlimit", "--nofile=64:64"])
+        phone = house.lab.phone(limited.listen, USER, PASSWORD, limited.domain)
+        strangers = []
+        try:
+            for _ in range(200):
+                stream = socket.socket()
+                stream.settimeout(0.2)
+                strangers.append(stream)
+                stream.connect_ex(limited.listen)
+            until("the plug to be known", lambda: phone.message(phone.uri("plug"), "status").status == 200, 10)
+            times = []
+            for word in ("on", "off") * 5:
+                began = time.monotonic()
+                equal(phone.message(phone.uri("plug"), word).status, 200, f"MESSAGE {word}")
+                times.append(time.monotonic() - began)
+            check(max(times) < 2, f"the slowest took {max(times):.1f} s")
+        finally:
+            for stream in strangers:
+                stream.close()
+        guest = until("a connection to be taken again", lambda: tcp_phone(house, limited), 35, 0.5)
+        equal(guest.message(guest.uri("plug"), "status").status, 200, "MESSAGE over TCP")
+        limited.program.stop()
+
+
+def disk(house):
+    lab, folder = house.lab, house.lab.folder / "disk"
+    folder.mkdir()
+    with lab.case("the disk is full: what is sensitive is refused, the rest goes on; there is room again, and so does all"):
+        own = [] if os.geteuid() == 0 else ["-r"]
+        small = ["unshare", *own, "-m", "sh", "-c", f'mount -t tmpfs -o size=64k none "{folder}" && exec "$0" "$@"']
+        gateway = start(house, "small", small, audit=str(folder / "audit.jsonl"))
+        phone, since = known(house, gateway), time.time()
+        inside = pathlib.Path(f"/proc/{gateway.program.pid}/root{folder}")
+        order(phone, "door", "on", 200)
+        with contextlib.suppress(OSError), open(inside / "ballast", "wb", 0) as ballast:
+            while True:
+                ballast.write(b"x" * 64)
+        # There is room to the end of a page.
+        until("no room", lambda: phone.message(phone.uri("door"), "off" if house.door.on else "on").status >= 400, 20, 0)
+        refused(house, phone)
+        (inside / "ballast").unlink()
+        order(phone, "door", "off", 200)
+        lines = [json.loads(line) for line in (inside / "audit.jsonl").read_text().splitlines()]
+        equal(len([r for r in lines if r["step"] == "ordered" and r["device"] == "door"]), len(house.door.orders(since)), "lines for the door")
+        gateway.program.stop()
+    with lab.case("the folder of the audit file is not there at the start: it starts, refuses what is sensitive, and goes on when it is"):
+        gateway = start(house, "later", [], audit=str(folder / "later" / "audit.jsonl"))
+        phone = known(house, gateway)
+        refused(house, phone)
+        (folder / "later").mkdir()
+        order(phone, "door", "off", 200)
+        gateway.program.stop()
+    with lab.case("a disk that takes half a second, and one that fails: nobody waits but who must"):
+        slow = ["strace", "-f", "--seccomp-bpf", "-o", "/dev/null", "-e", "trace=fdatasync", "-e"]
+        gateway = start(house, "slow", [*slow, "inject=fdatasync:delay_exit=500000"], audit=str(folder / "slow.jsonl"))
+        phone = known(house, gateway)
+        order(phone, "door", "on", 200)
+        busy = threading.Thread(target=lambda: [order(phone, "door", word, 200) for word in ("off", "on", "off")])
+        busy.start()
+        times = []
+        while busy.is_alive():
+            began = time.monotonic()
+            check(answers_options(gateway.listen), "no answer to OPTIONS")
+            times.append(time.monotonic() - began)
+            time.sleep(0.02)
+        check(len(times) > 20 and sorted(times)[len(times) * 9 // 10] < 0.1, f"the slowest of {len(times)} took {max(times):.2f} s")
+        gateway.program.kill()
+        gateway = start(house, "failing", [*slow, "inject=fdatasync:error=EIO:when=1"], audit=str(folder / "failing.jsonl"))
+        phone = known(house, gateway)
+        refused(house, phone)
+        order(phone, "door", "on", 200)
+        gateway.program.kill()
+
+
+def hung(house):
+    """A broker that takes everything and does nothing, until it goes on."""
+    phone = house.phone()
+    with house.lab.case("the broker hangs: orders are refused within 5 s, and none is carried out when it goes on"):
+        order(phone, "plug", "off", 200)
+        phone.pump(2)
+        stop(house.broker.program)
+        since = time.time()
+        for _ in range(3):
+            began = time.monotonic()
+            answer = phone.message(phone.uri("plug"), "on")
+            check(answer.status >= 400 and time.monotonic() - began < 5, f"{answer.start} after {time.monotonic() - began:.1f} s")
+        phone.pump(4)
+        house.broker.program.tell(signal.SIGCONT)
+        until("the house to be there", lambda: settled(house), 30)
+        phone.pump(1)
+        equal(house.plug.orders(since), [], "orders that waited in the broker")
+        order(phone, "plug", "on", 200)
+
+
+def clock(house):
+    """The wall clock jumps, as it does where nothing keeps it while the power is off."""
+    library = next(iter(glob.glob("/usr/lib/*/faketime/libfaketime.so.1")))
+    with house.lab.case("the clock is ten years behind and is set, steps an hour to and fro: who watches is told on, who orders is obeyed"):
+        offset = house.lab.folder / "offset"
+        offset.write_text("-3650d")
+        faked = ["env", f"LD_PRELOAD={library}", f"FAKETIME_TIMESTAMP_FILE={offset}", "FAKETIME_NO_CACHE=1", "FAKETIME_DONT_FAKE_MONOTONIC=1"]
+        account = {"user": "plug", "password": {"secret": "udp"}, "device": "plug"}
+        server = "{}:{}".format(*house.kamailio.address)
+        upstream = {"udp": {"server": server, "transport": "tcp", "domain": DOMAIN, "expires": "10m", "accounts": [account]}}
+        gateway = start(house, "clock", faked, upstream=upstream, secrets={"udp": PASSWORD})
+        phone = known(house, gateway)
+        watch = phone.subscribe(phone.uri("plug"), "appliance", SENML, 600)
+        stands = lambda: all(r["state"] == "registered" for r in home.status(house.lab, gateway.control)["registrations"])
+        until("the registration", stands, 10)
+        for jump in ("+0", "+1h", "-1h", "+0"):
+            offset.write_text(jump)
+            phone.pump(1)
+            told = len(watch.notifies)
+            for word in ("on", "off"):
+                order(phone, "door", word, 200)
+            house.plug.press()
+            watch.wait(f"the press after {jump}", lambda n: record(n, "power") == house.plug.on, since=told)
+            check(stands(), f"the registration is gone after {jump}")
+            check(all("terminated" not in n.get("Subscription-State") for n in watch.notifies), f"the subscription ended after {jump}")
+        gateway.program.stop()
+
+
+def known(house, gateway):
+    """A phone at that gateway, which knows the appliances."""
+    phone = house.lab.phone(gateway.listen, USER, PASSWORD, gateway.domain)
+    for name in ("plug", "door"):
+        until(f"the {name} to be known", lambda: power(phone, name) is not None, 10)
+    return phone
+
+
+def order(phone, appliance, word, due):
+    equal(phone.message(phone.uri(appliance), word).status, due, f"MESSAGE {word} to the {appliance}")
+
+
+def refused(house, phone):
+    """What is sensitive does not move, all else does."""
+    since = time.time()
+    answer = phone.message(phone.uri("door"), "off" if house.door.on else "on")
+    check(answer.status >= 400, f"the door: {answer.start}")
+    order(phone, "plug", "off" if house.plug.on else "on", 200)
+    equal(house.door.orders(since), [], "orders to the door")
+
+
+def tcp_phone(house, gateway):
+    try:
+        phone = house.lab.phone(gateway.listen, USER, PASSWORD, gateway.domain, "tcp")
+        return phone if phone.register().status == 200 else None
+    except (OSError, sip.Timeout):
+        return None
+
+
+def start(house, name, before, **more):
+    """One more gateway of that house, with a domain of its own at the broker and something before its command line."""
+    devices = {"door": {"name": "Door", "profile": "test-door", "params": {"topic": "door1"}}}
+    listen, arguments = home.write(house.lab, f"{name}.local", house.broker.address, name=name, devices=devices, profiles=["profiles"],
+                                   access=[{"who": [USER], "see": "*", "do": ["*", "door.power"]}], **more)
+    control = house.lab.folder / f"{name}.sock"
+    return Wrapped(house.lab, before, [*arguments, "--control", str(control)], listen, name, control)
+
+
+class Wrapped(Gateway):
+    """A gateway that something else starts."""
+
+    def __init__(self, lab, before, arguments, listen, name, control):
+        self.before, self.control, self.domain = before, control, f"{name}.local"
+        super().__init__(lab, arguments, listen, f"gateway-{name}")
+
+    def begin(self):
+        self.program = self.lab.start(self.name, [*self.before, GATEWAY, *self.arguments])
+        probe = sip.Wire(self.listen)
+        try:
+            until("the gateway to answer OPTIONS", lambda: self.alive() and answers_options(self.listen, probe, 0.2), 20)
+        finally:
+            probe.close()
