@@ -23,7 +23,7 @@ pub(crate) const ACK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What a broker said so long ago proves that it lives. Otherwise it is asked before a command is sent: one
 /// that hangs keeps what it is sent, and would hand it on when it goes on, an hour later.
-const FRESH: Duration = Duration::from_millis(1500);
+const FRESH: Duration = Duration::from_millis(250);
 
 /// How long a command waits for the answer to that; then it was not sent.
 const HELD: Duration = Duration::from_secs(3);
