@@ -50,6 +50,7 @@ class Relay:
             streams = list(self.partner)
             for stream in streams:
                 stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            for stream in streams:
                 self._drop(stream)
         return len(streams) // 2
 
@@ -117,7 +118,9 @@ class Relay:
 
     def _drop(self, one):
         other = self.partner.pop(one, None)
-        for stream in filter(None, (one, other)):
+        if other is None:
+            return
+        for stream in (one, other):
             self.partner.pop(stream, None)
             with contextlib.suppress(KeyError, ValueError):
                 self.select.unregister(stream)

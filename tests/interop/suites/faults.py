@@ -24,7 +24,7 @@ from relay import Relay
 
 DOMAIN = "example.com"
 UP, REGISTERED, BACK, RESET = 3, 10, 30, 5      # what is promised, in seconds
-KILLS = 8
+KILLS = 6
 STILL = 12
 LATE = 10       # how old an order may be that is carried out, in seconds
 SENML = "application/senml+json"
@@ -129,8 +129,9 @@ class Traffic:
         return self.given
 
 
-def judge(house, given, since):
-    """Every order was given, moved something once at most and within its time, and stands on record before it; what was answered 200 did move."""
+def judge(house, given, since, understood=True):
+    """Every order was given, moved something once at most and within its time, and stands on record before it; what was answered 200 did move, where it was
+    `understood`: a digest does not cover the words."""
     records = [r for r in house.lines() if r.get("step") == "ordered"]
     for name, appliance in (("plug", house.plug), ("door", house.door)):
         open_ones = [g for g in given if g[2] == name]
@@ -142,7 +143,7 @@ def judge(house, given, since):
             line = next((r for r in records if r["device"] == name and r["what"] == f"power={text.lower()}" and when(r) <= at), None)
             check(line, f"no line before {text} to {name} at {stamp(at)}")
             records.remove(line)
-        lost = [g for g in open_ones if g[4] == 200]
+        lost = [g for g in open_ones if g[4] == 200 and understood]
         check(not lost, f"answered 200, and nothing moved: {lost[:3]}")
 
 
@@ -259,8 +260,8 @@ def lossy(house):
     """A phone behind a bad line."""
     line = Relay(house.listen, house.random.randrange(1 << 32))
     house.lab.closers.append(line.close)
-    for what, more, orders in (("30 % each way are lost", {"loss": 0.3}, 8),
-                               ("everything is 1 s late, 20 % are overtaken and 10 % doubled", {"late": 0.5, "overtaken": 0.2, "double": 0.1}, 4),
+    for what, more, orders in (("30 % each way are lost", {"loss": 0.3}, 4),
+                               ("everything is half a second late each way, 20 % are overtaken and 10 % doubled", {"late": 0.5, "overtaken": 0.2, "double": 0.1}, 3),
                                ("a fifth is damaged, and a tenth doubled", {"damaged": 0.2, "double": 0.1}, 40)):
         with house.lab.case(f"{what}: nothing moves twice, and the watcher ends with what is so"):
             line.well()
@@ -275,11 +276,12 @@ def lossy(house):
                 began = time.time()
                 try:
                     status = phone.message(phone.uri(appliance), word).status
-                except sip.Timeout:
+                except (sip.Timeout, IndexError, ValueError):
+                    # A damaged request has answers that no phone understands.
                     status = None
                 given.append((began, time.time(), appliance, word, status))
             line.well()
-            judge(house, given, since)
+            judge(house, given, since, understood=not more.get("damaged"))
             phone.pump(2)
             watch.refresh()
             phone.pump(1)
@@ -299,7 +301,7 @@ def registrar(house):
     """The lines to Kamailio: silent while the phone on a bad line had its turn, and reset."""
     with house.lab.case(f"both lines to the registrar were silent: the registrations are back {BACK} s after the lines"):
         for way in house.ways.values():
-            check(way.lost or way.held, "nothing was sent")
+            until("something to be sent", lambda way=way: way.lost or way.held, 40)
             way.well()
         began = time.monotonic()
         until("the registrations", lambda: settled(house), BACK, 0.1)
