@@ -25,6 +25,7 @@ mod options;
 mod page;
 mod publish;
 mod qauth;
+mod recent;
 mod register;
 mod reload;
 mod remote;
@@ -123,7 +124,9 @@ pub struct Gateway {
     /// When the last input came.
     clock: Now,
     custom: CustomLists,
-    recent: command::Recent,
+    recent: recent::Recent,
+    /// Until when brokers may still hand over what waited while the process stood still.
+    stood_until: Option<Instant>,
     sequence: sequence::Sequence,
     pace: command::Pace,
     cache: Cache,
@@ -199,7 +202,8 @@ impl Gateway {
             began_ms: now.wall_ms,
             clock: now,
             custom: CustomLists::default(),
-            recent: command::Recent::default(),
+            recent: recent::Recent::default(),
+            stood_until: None,
             sequence: sequence::Sequence::default(),
             pace: command::Pace::default(),
             cache: Cache::default(),
@@ -247,6 +251,7 @@ impl Gateway {
                 self.outputs.push_back(Output::Answer { ticket, answer });
             }
             Input::Network => self.on_network(now),
+            Input::Stood => self.on_stood(now),
             Input::Reload(config) => self.reload(config, now),
             Input::Shutdown => self.shut_down(now),
         }

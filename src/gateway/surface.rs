@@ -103,6 +103,9 @@ pub enum Input<'a> {
     Reload(Arc<Config>),
     /// The machine's network is another one, or is there again.
     Network,
+    /// The process stood still for longer than a command may wait. What arrived meanwhile comes after this,
+    /// and is as old as that.
+    Stood,
     /// Stop: tell the watchers, take registrations back.
     Shutdown,
 }
