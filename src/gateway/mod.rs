@@ -10,6 +10,7 @@ mod buddies;
 mod choose;
 mod command;
 mod compose;
+mod contact;
 mod drive;
 mod filters;
 mod flow;
@@ -361,7 +362,7 @@ impl Gateway {
     fn on_message(&mut self, hop: Hop, bytes: &[u8], now: Now) {
         let Ok(message) = Message::parse(bytes) else {
             self.counters.not_sip += 1;
-            return;
+            return self.garbled(hop);
         };
         match message.request() {
             Some(_) => self.on_request(&message, bytes, hop, now),

@@ -171,9 +171,18 @@ fn registration_status(
         Standing::Registered { since_ms, until } => {
             let since =
                 jiff::Timestamp::from_millisecond(*since_ms).map(|at| at.to_string()).unwrap_or_default();
-            ("registered", format!("since {since}, good for {} s", left(*until)))
+            let doubt = match registration.terms().unlisted {
+                true => "; its answer lists no Contact, so it may not know where we are",
+                false => "",
+            };
+            ("registered", format!("since {since}, good for {} s{doubt}", left(*until)))
         }
-        Standing::Failed { why, again } => ("failed", format!("{why}; trying again in {} s", left(*again))),
+        Standing::Failed { why, again } if *again > now.mono || registration.hop().is_some() => {
+            ("failed", format!("{why}; trying again in {} s", left(*again)))
+        }
+        Standing::Failed { why, .. } => {
+            ("failed", format!("{why}; trying again as soon as there is a way to it"))
+        }
     };
     RegistrationStatus { address: registration.address(), state, words }
 }

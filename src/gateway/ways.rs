@@ -20,6 +20,7 @@ use rand::Rng as _;
 
 use super::{Gateway, Notice, Output};
 use crate::config;
+use crate::sip::flow::backoff::Backoff;
 use crate::sip::flow::keepalive::Keepalive;
 use crate::sip::registration::{Registration, Standing};
 use crate::sip::{FlowId, Hop};
@@ -45,8 +46,11 @@ pub(super) struct Way {
     /// When a flow on which nobody answers is tried with a small question.
     probe: Option<Instant>,
     probes: u32,
-    /// Connections on end over which nobody answered.
-    mute: u32,
+    /// Connections on end over which nothing was registered.
+    useless: u32,
+    patience: Backoff,
+    /// Packets that were no SIP, on this flow.
+    garbled: u32,
     /// Since when it is open, in milliseconds since 1970.
     since_ms: Option<i64>,
     /// What went wrong last: when, and in words.
@@ -78,7 +82,9 @@ impl Way {
             answers: false,
             probe: None,
             probes: 0,
-            mute: 0,
+            useless: 0,
+            patience: Backoff::default(),
+            garbled: 0,
             since_ms: None,
             fault: None,
         }
@@ -156,6 +162,7 @@ impl Gateway {
         way.answers |= hop.transport.keepalive().is_none();
         way.alive = Some(Keepalive::new(hop.transport, way.answers, &mut self.rng, now));
         way.since_ms = Some(now.wall_ms);
+        way.garbled = 0;
         way.hop = Some(hop);
         let (upstream, registrations) = (way.upstream, way.registrations.clone());
         for registration in registrations {
@@ -246,7 +253,7 @@ impl Gateway {
         let factor = self.rng.random_range(0.5..1.0);
         let Some(way) = self.ways.get_mut(key) else { return };
         if way.connecting {
-            way.mute = 0;
+            (way.useless, way.patience) = (0, Backoff::default());
         }
         (way.connecting, way.hop, way.alive, way.probe) = (false, None, None, None);
         if !wanted {
@@ -279,9 +286,15 @@ impl Gateway {
     /// The flow of a way is gone.
     pub(super) fn on_way_closed(&mut self, key: usize, flow: FlowId, why: &str, now: Now) {
         let Some(way) = self.ways.get(key) else { return };
-        let upstream = way.upstream;
-        for registration in way.registrations.clone() {
-            if let Some(registration) = self.registrations.get_mut(registration) {
+        let (upstream, registrations) = (way.upstream, way.registrations.clone());
+        let known = || registrations.iter().filter_map(|it| self.registrations.get(*it));
+        // Datagrams need nobody at the far end for a flow to come about.
+        let useless = way.hop.is_some_and(|hop| hop.transport.is_reliable())
+            && !registrations.is_empty()
+            && !known().any(Registration::stands);
+        let again = known().filter_map(Registration::next_attempt).max();
+        for registration in &registrations {
+            if let Some(registration) = self.registrations.get_mut(*registration) {
                 registration.on_flow_down();
             }
         }
@@ -289,7 +302,21 @@ impl Gateway {
             upstream.orphan(flow);
         }
         self.on_connect_failed(key, why, now);
+        if useless {
+            self.be_patient(key, again, now);
+        }
         self.adopt(upstream, now);
+    }
+
+    /// A connection came about, and nothing was registered over it: nobody answers there, or whoever does hangs up. The second time
+    /// on end, the next one has the patience of RFC 5626 §4.5.
+    fn be_patient(&mut self, key: usize, again: Option<Instant>, now: Now) {
+        let Some(way) = self.ways.get_mut(key) else { return };
+        way.useless = way.useless.saturating_add(1);
+        if way.useless > 1 {
+            let again = again.unwrap_or_else(|| now.mono + way.patience.failed(false, &mut self.rng));
+            way.retry = way.retry.map(|at| at.max(again));
+        }
     }
 
     /// A flow is dead, whether or not its socket knows.
@@ -341,7 +368,7 @@ impl Gateway {
         let Some(way) = self.ways.get_mut(key) else { return };
         let (upstream, reliable) = (way.upstream, way.hop.is_some_and(|hop| hop.transport.is_reliable()));
         if stands {
-            (way.failures, way.mute) = (0, 0);
+            (way.failures, way.useless, way.patience) = (0, 0, Backoff::default());
             if let Some(alive) = &mut way.alive {
                 alive.agree(terms.keep.is_some(), terms.keep, &mut self.rng, now);
             }
@@ -353,13 +380,7 @@ impl Gateway {
             self.fail_flow(key, "the edge proxy says that the flow failed (430)", now);
         } else if silent && reliable && !way.answers {
             // No pong tells whether it lives: a stream on which nobody answers is given up.
-            way.mute = way.mute.saturating_add(1);
-            let again = self.registrations.get(registration).and_then(Registration::next_attempt);
             self.fail_flow(key, "nobody answers there", now);
-            // Connections come about and nobody is behind them: the next one has the patience of RFC 5626 §4.5.
-            if let (Some(way), Some(again)) = (self.ways.get_mut(key).filter(|way| way.mute > 1), again) {
-                way.retry = way.retry.map(|at| at.max(again));
-            }
         } else if matches!(
             self.registrations.get(registration).map(Registration::standing),
             Some(Standing::Failed { .. })

@@ -25,6 +25,7 @@ mod conformance_house;
 mod dmp;
 mod filters;
 mod forms;
+mod gruus;
 mod hass;
 mod isolate;
 mod ladders;

@@ -353,6 +353,25 @@ impl Notifier {
         }
     }
 
+    /// Our Contact in a dialog is another one.
+    pub fn set_contact(&mut self, id: SubscriptionId, contact: &str) {
+        if let Some(subscription) = self.get_mut(id) {
+            subscription.dialog.set_contact(contact);
+        }
+    }
+
+    /// Our Contacts `gone` lead nowhere any more. Whoever has one is told the newest state, and that `contact` took its place.
+    pub fn replace_contacts(&mut self, gone: &[String], contact: &str, now: Now) {
+        let ids: Vec<_> = self.ids().collect();
+        for id in ids {
+            let has = |it: &&mut Subscription| gone.iter().any(|gone| gone == it.dialog.contact());
+            let Some(subscription) = self.get_mut(id).filter(has) else { continue };
+            subscription.dialog.set_contact(contact);
+            subscription.dirty = true;
+            self.schedule(id, now);
+        }
+    }
+
     /// The flow that the watcher is told over.
     pub fn flow_of(&self, id: SubscriptionId) -> Option<FlowId> {
         self.get(id).map(|subscription| subscription.dialog.hop.flow)
