@@ -244,7 +244,7 @@ impl Gateway {
                 }
             }
             Input::Closed { flow, why } => self.on_closed(flow, &why, now),
-            Input::ConnectFailed { upstream, why } => self.on_connect_failed(upstream, &why, now),
+            Input::ConnectFailed { upstream, why, met } => self.on_connect_failed(upstream, &why, met, now),
             Input::Driver { link, event } => self.on_driver(link, event, now),
             Input::Relay { link, op } => self.relay(link, op, now),
             Input::Http { ticket, peer, request } => {

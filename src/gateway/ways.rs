@@ -55,6 +55,8 @@ pub(super) struct Way {
     since_ms: Option<i64>,
     /// What went wrong last: when, and in words.
     fault: Option<(i64, String)>,
+    /// When that was last told, in milliseconds since 1970.
+    told_ms: Option<i64>,
 }
 
 /// The wait before the second try to connect; it doubles up to [`LONGEST_RETRY`]. To connect is no more than a
@@ -63,6 +65,8 @@ const RETRY: Duration = Duration::from_secs(2);
 const LONGEST_RETRY: Duration = Duration::from_secs(25);
 /// Between two small questions on a flow over UDP on which nobody answers, in seconds.
 const PROBE: std::ops::Range<f64> = 12.0..18.0;
+/// The same failure is told again after this, so that a journal is not filled with it.
+const TELL_AGAIN_MS: i64 = 30 * 60 * 1000;
 /// Unanswered ones after which the server is looked up anew.
 const PROBES: u32 = 2;
 /// Gateways that get their power back together do not come together, in milliseconds.
@@ -87,6 +91,7 @@ impl Way {
             garbled: 0,
             since_ms: None,
             fault: None,
+            told_ms: None,
         }
     }
 
@@ -199,6 +204,12 @@ impl Gateway {
         siblings.iter().copied().find(stands).unwrap_or(handle)
     }
 
+    /// When the way of a registration is tried again, while it rests.
+    pub(super) fn next_try(&self, registration: usize) -> Option<Instant> {
+        let way = self.ways.values().find(|way| way.registrations.contains(&registration))?;
+        way.retry.filter(|_| way.hop.is_none())
+    }
+
     /// The upstream of a registration, and the first registration of the same address.
     pub(super) fn handle_of(&self, registration: usize) -> Option<(usize, usize)> {
         let way = self.ways.values().find(|way| way.registrations.contains(&registration))?;
@@ -247,14 +258,23 @@ impl Gateway {
         }
     }
 
-    pub(super) fn on_connect_failed(&mut self, key: usize, why: &str, now: Now) {
+    pub(super) fn on_connect_failed(&mut self, key: usize, why: &str, met: bool, now: Now) {
+        let Some(way) = self.ways.get_mut(key) else { return };
+        if way.connecting && !met {
+            (way.useless, way.patience) = (0, Backoff::default());
+        }
+        self.on_no_flow(key, why, now);
+        if met {
+            self.be_patient(key, None, now);
+        }
+    }
+
+    /// There is no flow, and another one is wanted.
+    fn on_no_flow(&mut self, key: usize, why: &str, now: Now) {
         let Some(way) = self.ways.get(key) else { return };
         let (upstream, wanted) = (way.upstream, self.is_in_force(way.upstream));
         let factor = self.rng.random_range(0.5..1.0);
         let Some(way) = self.ways.get_mut(key) else { return };
-        if way.connecting {
-            (way.useless, way.patience) = (0, Backoff::default());
-        }
         (way.connecting, way.hop, way.alive, way.probe) = (false, None, None, None);
         if !wanted {
             return;
@@ -263,7 +283,9 @@ impl Gateway {
         way.failures = way.failures.saturating_add(1);
         way.retry = Some(now.mono + wait.mul_f64(factor));
         way.since_ms = None;
-        way.fault = Some((now.wall_ms, why.to_owned()));
+        let told = way.fault.replace((now.wall_ms, why.to_owned())).is_some_and(|(_, before)| before == why)
+            && way.told_ms.is_some_and(|told| now.wall_ms.saturating_sub(told) < TELL_AGAIN_MS);
+        way.told_ms = way.told_ms.filter(|_| told).or(Some(now.wall_ms));
         for registration in way.registrations.clone() {
             if let Some(registration) = self.registrations.get_mut(registration) {
                 registration.on_no_way(why);
@@ -278,7 +300,9 @@ impl Gateway {
         });
         let standing = format!("no way to it: {why}");
         let address = address.unwrap_or_default();
-        self.outputs.push_back(Output::Tell(Notice::Registration { address, standing, good: false }));
+        if !told {
+            self.outputs.push_back(Output::Tell(Notice::Registration { address, standing, good: false }));
+        }
         self.wake_others(key);
         self.on_remote_flow_lost(upstream, why, now);
     }
@@ -301,7 +325,9 @@ impl Gateway {
         if let Some(upstream) = self.upstreams.get_mut(upstream) {
             upstream.orphan(flow);
         }
-        self.on_connect_failed(key, why, now);
+        let why =
+            if useless { format!("{why}, before anything was registered there") } else { why.to_owned() };
+        self.on_no_flow(key, &why, now);
         if useless {
             self.be_patient(key, again, now);
         }
@@ -369,6 +395,7 @@ impl Gateway {
         let (upstream, reliable) = (way.upstream, way.hop.is_some_and(|hop| hop.transport.is_reliable()));
         if stands {
             (way.failures, way.useless, way.patience) = (0, 0, Backoff::default());
+            way.told_ms = None;
             if let Some(alive) = &mut way.alive {
                 alive.agree(terms.keep.is_some(), terms.keep, &mut self.rng, now);
             }

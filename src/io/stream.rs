@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use super::door::Seat;
 #[cfg(feature = "quic")]
 use super::quic;
+use super::reach::Fault;
 use super::route::Mover;
 use super::ws;
 use crate::sip::{FlowId, Transport};
@@ -67,7 +68,7 @@ pub enum Report {
     /// What was to be connected is.
     Connected(usize, Reached),
     /// What was to be connected is not.
-    Failed(usize, String),
+    Failed(usize, Fault),
 }
 
 /// An outgoing flow that is ready.

@@ -141,9 +141,13 @@ class Names:
                 stream, _ = self.tcp.accept()
                 with stream, contextlib.suppress(OSError):
                     stream.settimeout(2)
-                    data = stream.recv(4096)[2:]
-                    if out := self.reply(data):
-                        stream.sendall(struct.pack(">H", len(out)) + out)
+                    rest = b""
+                    while got := stream.recv(4096):
+                        rest += got
+                        while len(rest) >= 2 and len(rest) >= (size := 2 + struct.unpack(">H", rest[:2])[0]):
+                            out, rest = self.reply(rest[2:size]), rest[size:]
+                            if out:
+                                stream.sendall(struct.pack(">H", len(out)) + out)
 
     @staticmethod
     def _question(data):

@@ -38,6 +38,7 @@ mod outbound;
 mod people;
 mod publish;
 mod rates;
+mod refusals;
 mod reload;
 mod replay;
 mod requests;

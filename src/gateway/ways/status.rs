@@ -57,7 +57,10 @@ impl Gateway {
             }
         };
         if way.garbled > 0 {
-            words.push(format!("{} packets from there were no SIP: is it a SIP server?", way.garbled));
+            words.push(format!(
+                "what comes from there is no SIP ({} times): is it a SIP server?",
+                way.garbled
+            ));
         }
         let fault = way.fault.as_ref().map(|(ms, why)| format!("last failure {}: {why}", time(*ms)));
         words.extend(fault);

@@ -99,12 +99,12 @@ def stranger(fake, request, send):
 CASES = {
     "garbage": (garbage, "udp", "failed", r"does not answer.*no SIP", 2, True),
     "wrongbranch": (says("200 OK", swap=[("branch=z9hG4bK", "branch=z9hG4bKx")]), "udp", "failed", "does not answer", 2, True),
-    "wrongcseq": (says("200 OK", swap=[(r"CSeq: \d+", "CSeq: 4711")]), "udp", "failed", "does not answer", 2, True),
-    "wrongcall": (says("200 OK", swap=[("Call-ID: ", "Call-ID: x")]), "udp", "failed", "does not answer", 2, True),
-    "nocontact": (says("200 OK", contact=False), "udp", "registered", "lists no Contact", 1, None),
-    "zero": (says("200 OK", expires=0), "udp", "failed", "grants 0 s", 1, True),
-    "huge": (says("200 OK", expires=4294967295), "udp", "registered", r"good for [1-6]?\d\d? s", 1, None),
-    "negative": (says("200 OK", expires=-5), "udp", "registered", r"good for [1-6]?\d\d? s", 1, None),
+    "wrongcseq": (says("200 OK", swap=[(r"CSeq: \d+", "CSeq: 4711")]), "udp", "registered", "since", 3, None),
+    "wrongcall": (says("200 OK", swap=[("Call-ID: ", "Call-ID: x")]), "udp", "registered", "since", 3, None),
+    "nocontact": (says("200 OK", contact=False), "udp", "registered", "lists no Contact", 3, None),
+    "zero": (says("200 OK", expires=0), "udp", "failed", "grants 0 s", 2, NEVER),
+    "huge": (says("200 OK", expires=4294967295), "udp", "registered", r"good for [1-6]?\d\d? s", 3, None),
+    "negative": (says("200 OK", expires=-5), "udp", "registered", r"good for [1-6]?\d\d? s", 3, None),
     "crowd": (crowd, "tcp", "no flow", "too long", 3, NEVER),
     "longhead": (says("200 OK", "X: " + "y" * 100_000), "tcp", "no flow", "too long", 3, NEVER),
     "trying": (trying, "udp", "failed", "does not answer", 2, True),
@@ -112,22 +112,22 @@ CASES = {
     "realms": (challenge(realm=lambda: secrets.token_hex(4)), "udp", "failed", "refuses the password", 2, NEVER),
     "algorithm": (challenge(algorithm="ROT13"), "udp", "failed", "kind of login", 1, NEVER),
     "basic": (says("401 Unauthorized", 'WWW-Authenticate: Basic realm="x"'), "udp", "failed", "kind of login", 1, NEVER),
-    "proxy": (proxy, "udp", "registered", "since", 2, None),
+    "proxy": (proxy, "udp", "registered", "since", 5, None),
     "brief": (says("423 Interval Too Brief", "Min-Expires: 4294967295"), "udp", "failed", "more than a day", 1, NEVER),
-    "rising": (rising, "udp", "failed", "423 again and again", 2, True),
-    "busy": (says("503 Service Unavailable", "Retry-After: 120"), "udp", "failed", r"503.*trying again in (1[01]\d|[89]\d) s", 1, NEVER),
+    "rising": (rising, "udp", "failed", "423 again and again", 4, NEVER),
+    "busy": (says("503 Service Unavailable", "Retry-After: 120"), "udp", "failed", r"503.*trying again in (1[01]\d|[6-9]\d) s", 1, NEVER),
     "busyforever": (says("503 Service Unavailable", "Retry-After: 1000000000"), "udp", "failed", r"503.*trying again in 3[45]\d\d s", 1, NEVER),
     "forbidden": (says("403 Forbidden"), "udp", "failed", r"403 Forbidden: is this account allowed.*in 5\d\d s", 1, NEVER),
     "forbiddentcp": (says("403 Forbidden"), "tcp", "failed", r"403 Forbidden", 1, NEVER),
-    "unknown": (says("404 Not Found"), "udp", "failed", "it does not know this address", 1, True),
-    "error": (says("500 Server Internal Error"), "udp", "failed", "500 Server", 1, True),
-    "everywhere": (says("600 Busy Everywhere"), "udp", "failed", "600 Busy", 1, True),
+    "unknown": (says("404 Not Found"), "udp", "failed", "it does not know this address", 2, NEVER),
+    "error": (says("500 Server Internal Error"), "udp", "failed", "500 Server", 2, NEVER),
+    "everywhere": (says("600 Busy Everywhere"), "udp", "failed", "600 Busy", 2, NEVER),
     "silent": (silent, "udp", "failed", "does not answer", 2, True),
-    "mute": (silent, "tcp", "no flow", "nobody answers there", 2, NEVER),
-    "drip": (drip, "tcp", "registered", "since", 1, None),
-    "stranger": (stranger, "udp", "registered", "since", 1, None),
-    "stun": (keeping, "udp", "registered", "keep-alives are not answered there", 1, None),
-    "good": (sane, "udp", "registered", "since", 1, None),
+    "mute": (silent, "tcp", "(no flow|trying)", "nobody answers there", 2, NEVER),
+    "drip": (drip, "tcp", "registered", "since", 3, None),
+    "stranger": (stranger, "udp", "registered", "since", 3, None),
+    "stun": (keeping, "udp", "registered", "keep-alives are not answered there", 3, None),
+    "good": (sane, "udp", "registered", "since", 3, None),
 }
 
 
@@ -138,7 +138,7 @@ def run(lab):
     fakes["moved"] = Registrar(lab, says("302 Moved Temporarily", f"Contact: <sip:{HOST}:{thief.port}>"))
     fakes["flapping"] = Registrar(lab, sane, wrap=hang_up)
     cases = {**CASES, "moved": (None, "udp", "failed", "sends us elsewhere.*ask the provider", 1, NEVER),
-             "flapping": (None, "tcp", "no flow", "closed the connection|reset", 0, NEVER)}
+             "flapping": (None, "tcp", "no flow", "(closed the connection|reset).*before anything was registered", 0, NEVER)}
     certificates(lab, fakes, cases)
     cases["halfopen"] = (None, "tcp", "no flow", "no answer", 0, None)
     full = half_open(lab)
@@ -161,6 +161,8 @@ def run(lab):
         slowest = max(slowest, time.monotonic() - at)
         if not rss and at - began > 12:
             rss = house.program.rss_kb()
+        if names and names[0].silent and at - began > 18:
+            names_dark(lab, names)
         time.sleep(0.5)
     words = look(lab, control, house.program)
     for name, (_, _, state, pattern, most, _) in cases.items():
@@ -221,7 +223,7 @@ def certificates(lab, fakes, cases):
         "badca": (other.sign("badca", "DNS:badca.test", f"IP:{HOST}"), "signed by somebody unknown"),
         "badname": (ca.sign("badname", "DNS:somebody.else"), "badname.test|127.0.0.1"),
         "ended": (ca.sign("ended", "DNS:ended.test", days=-1), "expired.*renew it"),
-        "early": (ca.sign("early", "DNS:early.test", days=0), "not valid.*clock"),
+        "early": (ca.sign("early", "DNS:early.test", early=True), "valid from.*clock"),
     }
     for name, ((file, key), pattern) in signed.items():
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -230,8 +232,8 @@ def certificates(lab, fakes, cases):
         cases[name] = (None, "tls", "no flow", pattern, 0, None)
     fakes["loris"] = Registrar(lab, sane, wrap=loris)
     fakes["plain"] = Registrar(lab, sane, wrap=lambda stream: stream.sendall(b"SIP/2.0 400 Speak TCP\r\n\r\n"))
-    cases["loris"] = (None, "tls", "no flow", "no answer", 0, None)
-    cases["plain"] = (None, "tls", "no flow", "no TLS|not TLS|speak", 0, None)
+    cases["loris"] = (None, "tls", "no flow", "does not get on with the handshake", 0, None)
+    cases["plain"] = (None, "tls", "no flow", "speaks no TLS", 0, None)
 
 
 def half_open(lab):
@@ -252,7 +254,7 @@ def half_open(lab):
 # --- names -----------------------------------------------------------------------------------------------------------------
 
 NAMESERVER = "127.9.9.9"
-REAL = Registrar and {}
+REAL = {}
 
 
 def chain(name, kind):
@@ -312,15 +314,18 @@ def names_begin(lab):
     return server, house
 
 
-def names_judge(lab, names):
-    if not names:
-        return
+def names_dark(lab, names):
     server, house = names
     with lab.case("names: none are answered at the start, and the status says so"):
         words = look(lab, house.control, house.program)
         check(words.count("no name server answers") >= 10, words)
     server.silent = False
-    time.sleep(26)
+
+
+def names_judge(lab, names):
+    if not names:
+        return
+    server, house = names
     words = look(lab, house.control, house.program)
     with lab.case("names: a server that is there late is found"):
         judge("late", "registered", "since", words)
@@ -330,7 +335,7 @@ def names_judge(lab, names):
     with lab.case("names: nobody is asked without end"):
         passed = time.monotonic() - house.began
         for name in house.lies:
-            asked = sum(1 for got, _ in server.asked if got.endswith(name))
+            asked = sum(1 for got, _ in server.asked if got == name or got.endswith("." + name))
             check(asked <= passed, f"{name} was asked for {asked} times in {passed:.0f} s")
 
 
