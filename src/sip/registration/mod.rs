@@ -22,7 +22,7 @@ use super::{Hop, User};
 use crate::timer::Now;
 
 pub use self::identity::{Identity, Standing};
-pub use self::terms::Terms;
+pub use self::terms::{Terms, seen};
 
 /// Names a registration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -290,6 +290,14 @@ impl Registration {
         if self.is_silent() && !self.leaving && !std::mem::replace(&mut self.hurried, true) {
             let again = now.mono + Duration::from_millis(rng.random_range(0..5_000));
             self.wake = self.wake.map(|at| at.min(again));
+        }
+    }
+
+    /// A binding that stands is refreshed then, if not before: the way to the registrar is to show itself,
+    /// or has changed.
+    pub fn refresh_by(&mut self, at: Instant) {
+        if self.stands() && !self.leaving {
+            self.wake = self.wake.map(|wake| wake.min(at));
         }
     }
 
