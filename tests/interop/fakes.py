@@ -64,6 +64,8 @@ class Registrar:
         """One message."""
         if not request.startswith(b"REGISTER"):
             self.got.append(request)
+            if request.startswith(b"OPTIONS") and self.serve is sane:
+                send(answer(request, contact=False))
             return
         branch = re.search(rb"branch=([^;\r\s]+)", request).group(1)
         if branch not in self.branches:
