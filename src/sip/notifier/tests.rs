@@ -1,5 +1,6 @@
 //! What is left behind.
 
+use super::super::FlowId;
 use super::rate::Rates;
 use super::*;
 use crate::sip::Transport;
