@@ -1,6 +1,5 @@
 //! What is left behind.
 
-use super::super::FlowId;
 use super::rate::Rates;
 use super::*;
 use crate::sip::Transport;
