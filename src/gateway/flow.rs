@@ -80,12 +80,20 @@ impl Gateway {
                 Frame::Broken(head) => {
                     self.on_message(hop, &head, now);
                     self.flush_transmits();
-                    self.outputs.push_back(Output::Close { flow: id });
+                    self.on_broken(id, now);
                     break;
                 }
             }
         }
         self.guard_flow(id, framed, now);
+    }
+
+    /// What comes over a stream cannot be read any further.
+    fn on_broken(&mut self, id: FlowId, now: Now) {
+        match self.flows.get(&id).and_then(|flow| flow.upstream) {
+            Some(way) => self.fail_flow(way, "it sends what is no SIP, or a message that is too long", now),
+            None => self.outputs.push_back(Output::Close { flow: id }),
+        }
     }
 
     /// A message that came alone, so that it needs no Content-Length (RFC 7118 §5.4).

@@ -10,6 +10,7 @@ mod buddies;
 mod choose;
 mod command;
 mod compose;
+mod contact;
 mod drive;
 mod filters;
 mod flow;
@@ -243,7 +244,7 @@ impl Gateway {
             Input::Full { flow } => self.notifier.on_full(flow),
             Input::Room { flow } => self.notifier.on_room(flow),
             Input::Closed { flow, why } => self.on_closed(flow, &why, now),
-            Input::ConnectFailed { upstream, why } => self.on_connect_failed(upstream, &why, now),
+            Input::ConnectFailed { upstream, why, met } => self.on_connect_failed(upstream, &why, met, now),
             Input::Driver { link, event } => self.on_driver(link, event, now),
             Input::Relay { link, op } => self.relay(link, op, now),
             Input::Http { ticket, peer, request } => {
@@ -361,7 +362,7 @@ impl Gateway {
     fn on_message(&mut self, hop: Hop, bytes: &[u8], now: Now) {
         let Ok(message) = Message::parse(bytes) else {
             self.counters.not_sip += 1;
-            return;
+            return self.garbled(hop);
         };
         match message.request() {
             Some(_) => self.on_request(&message, bytes, hop, now),

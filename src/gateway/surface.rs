@@ -75,6 +75,8 @@ pub enum Input<'a> {
         upstream: usize,
         /// In words.
         why: String,
+        /// Somebody is there, and nothing came of it, such as a handshake that failed.
+        met: bool,
     },
     /// A driver reports.
     Driver {

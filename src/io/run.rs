@@ -25,7 +25,7 @@ use super::drivers::Supervisor;
 use super::http::{self, Asked, Given};
 use super::ports::Ports;
 use super::queue::{Pushed, Room, Writes, queue};
-use super::reach::{reach, refused};
+use super::reach::{Fault, reach, refused};
 use super::resolve::Resolver;
 use super::route::{Kernel, LOOK, News, Routes};
 use super::store::Store;
@@ -411,7 +411,7 @@ impl Shell {
         tokio::task::spawn_local(async move {
             let report = match reach(upstream, &server, &dial, &resolver).await {
                 Ok(reached) => Report::Connected(upstream, reached),
-                Err(why) => Report::Failed(upstream, format!("{}: {why}", server.words())),
+                Err(fault) => Report::Failed(upstream, fault.at(&server)),
             };
             let _ = report_to.send(report).await;
         });
@@ -433,8 +433,8 @@ impl Shell {
                 self.add_stream(connection, Some(upstream), None)
             }
             Report::Connected(upstream, Reached::Datagrams(peer)) => self.add_upstream_socket(upstream, peer),
-            Report::Failed(upstream, why) => {
-                self.gateway.handle(Input::ConnectFailed { upstream, why }, now())
+            Report::Failed(upstream, Fault { words, met }) => {
+                self.gateway.handle(Input::ConnectFailed { upstream, why: words, met }, now())
             }
         }
     }
@@ -469,9 +469,9 @@ impl Shell {
                     now(),
                 );
             }
-            Err(error) => {
-                self.gateway.handle(Input::ConnectFailed { upstream, why: error.to_string() }, now())
-            }
+            Err(error) => self
+                .gateway
+                .handle(Input::ConnectFailed { upstream, why: error.to_string(), met: false }, now()),
         }
     }
 }

@@ -387,7 +387,11 @@ impl World {
                 self.handle(Input::Opened { flow, transport, local, peer, upstream: Some(upstream) });
             }
             Delivery::ConnectFailed { upstream } => {
-                self.handle(Input::ConnectFailed { upstream, why: "nobody listens there".to_owned() });
+                self.handle(Input::ConnectFailed {
+                    upstream,
+                    why: "nobody listens there".to_owned(),
+                    met: false,
+                });
             }
             Delivery::Driver { link, event } => {
                 self.ladder.push(format!("{:9.3}  driver ▶ gateway  {event:?}", self.now.as_secs_f64()));

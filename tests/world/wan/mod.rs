@@ -294,7 +294,7 @@ impl Wan {
             Event::Driver { home, event } => self.handle(home, Input::Driver { link: LinkId(0), event }),
             Event::Open { home, way, edge, transport } => self.open(home, way, edge, transport),
             Event::NoWay { home, way, why } => {
-                self.handle(home, Input::ConnectFailed { upstream: way, why: why.to_owned() });
+                self.handle(home, Input::ConnectFailed { upstream: way, why: why.to_owned(), met: false });
             }
             Event::Syn { home, way, edge, transport, sent } => self.syn(home, way, edge, transport, sent),
             Event::ToEdge { home, flow, from, edge, bytes } => self.arrive(home, flow, from, edge, &bytes),
