@@ -25,7 +25,7 @@ use super::http::{self, Asked, Given};
 use super::ports::Ports;
 use super::reach::{reach, refused};
 use super::resolve::Resolver;
-use super::route::{Kernel, LOOK, News, Routes};
+use super::route::{Changes, Kernel, News, Routes};
 use super::store::Store;
 use super::stream::{self, Connection, Reached, Report};
 use super::udp::{Batch, Udp};
@@ -168,8 +168,7 @@ impl Shell {
     pub async fn run(mut self) {
         self.drain();
         let mut watchdog = Watchdog::new();
-        let mut looks = tokio::time::interval(LOOK);
-        looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut changes = Changes::new();
         let mut stopping: Option<Instant> = None;
         while stopping.is_none_or(|until| until > Instant::now() && !self.gateway.is_quiet()) {
             watchdog.feed();
@@ -194,7 +193,7 @@ impl Shell {
                     }
                     Some(Signal::Stop) | None => break,
                 },
-                _ = looks.tick() => self.look(),
+                () = changes.due() => self.look(),
                 () = tokio::time::sleep_until(deadline.into()) => self.gateway.handle(Input::Deadline, now()),
             }
             self.drain();
