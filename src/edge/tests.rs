@@ -345,6 +345,15 @@ fn a_dialog_goes_on_over_another_edge() {
     let (to, notify) = sibling.client(again, &routed("NOTIFY", &record, ";tag=d", "n1"));
     assert_eq!(to.flow, REGISTRAR);
     assert!(!notify.contains("\r\nRoute:"), "{notify}");
+    // A token for UDP names an address, which never looks dead: the device has another one, or another edge, by now.
+    let device = udp(CLIENT);
+    let path = bench.register(device);
+    let record = field(&bench.registrar_udp(&routed("SUBSCRIBE", &path, "", "s2")).1, Name::RecordRoute);
+    for (nth, edge) in [&mut bench, &mut sibling].into_iter().enumerate() {
+        let moved = udp(&format!("203.0.113.{}:40000", 90 + nth));
+        let (to, notify) = edge.client(moved, &routed("NOTIFY", &record, ";tag=d", &format!("n{}", nth + 2)));
+        assert_eq!(to, inner(REGISTRAR_UDP), "{notify}");
+    }
 }
 
 #[test]
