@@ -60,13 +60,26 @@ def pace(packets, over):
     return sorted(round(b - a, 1) for times in flows.values() for a, b in zip(times, times[1:]))
 
 
-def silence(packets, over="udp"):
-    """The longest time without a packet of the house, in seconds, of each flow of it."""
-    flows = {}
-    for packet in packets:
-        if packet.link == "wan1" and packet.source.startswith("203.") and packet.over == over:
-            flows.setdefault(packet.who(), []).append(packet.at)
-    return sorted(round(max(b - a for a, b in zip(times, times[1:])), 1) for times in flows.values() if len(times) > 2)
+def silences(packets):
+    """Seconds of silence over QUIC between two packets of the house; what comes in a burst is one."""
+    times = [packet.at for packet in packets if is_quic(packet) and packet.link == "wan1" and packet.source.startswith("203.")]
+    return sorted(round(b - a, 1) for a, b in zip(times, times[1:]) if b - a > 1)
+
+
+def is_quic(packet):
+    return packet.over == "udp" and 5061 in packet.ports
+
+
+def next_from_elsewhere(packets, at):
+    """When the house's first packet over QUIC came from another address or port than before `at`."""
+    ours = [packet for packet in packets if is_quic(packet) and packet.link == "wan1" and packet.source.startswith("203.")]
+    before = {packet.who() for packet in ours if packet.at < at}
+    return min((packet.at for packet in ours if packet.at >= at and packet.who() not in before), default=None)
+
+
+def registers(packets):
+    """How many REGISTERs the registrar's side saw."""
+    return sum(1 for packet in packets if packet.bytes.startswith(b"REGISTER "))
 
 
 # -- ladders ---------------------------------------------------------------------------------------------------
@@ -95,7 +108,7 @@ def said(packet):
         return "STUN Binding request" if data[0] == 0 else "STUN Binding response"
     if not data.strip(b"\r\n"):
         return "CRLF CRLF" if len(data) == 4 else "CRLF"
-    if packet.over == "udp" and 5061 in packet.ports:
+    if is_quic(packet):
         return "QUIC handshake" if data[0] & 0x80 else "QUIC"
     return sip(data)
 
@@ -127,7 +140,12 @@ def draw(packets, began, notes=(), edges=0, inner=False, leave=("OPTIONS",), mos
             if house:
                 rows.append((packet.at, "", f"· house has the address {packet.source} now"))
             house = packet.source
+        if words == "QUIC":
+            one, other, mutual = *sorted((one, other), key=lambda who: RANK.get(who.rstrip("12"), 9)), True
+        else:
+            mutual = False
         left, right, arrow = (other, one, "◀──") if RANK.get(other.rstrip("12"), 9) < RANK.get(one.rstrip("12"), 9) else (one, other, "──▶")
+        arrow = "◀─▶" if mutual else arrow
         rows.append((packet.at, f"{left:>{WIDE}} {arrow} {right:<{WIDE}}", words))
     rows.sort(key=lambda row: row[0])
     return "\n".join(_folded(rows, began, most)) + "\n"

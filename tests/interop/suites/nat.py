@@ -39,13 +39,14 @@ def run(lab):
     network.sweep()
     names = [f"IP:{address}" for address in (network.PROVIDER, *(edge[0] for edge in network.EDGES))]
     certificate = Authority(lab).sign("kamailio", f"DNS:{DOMAIN}", f"URI:sip:{DOMAIN}", *names)
-    figures = {"rows": [], "two": [], "paces": {}, "ladders": {}}
-    only = os.environ.get("NAT_ONLY", "udp tcp tls ws two").split()
+    figures = {"rows": [], "quic": [], "two": [], "paces": {}, "ladders": {}}
+    only = os.environ.get("NAT_ONLY", "udp tcp tls ws quic two").split()
     plans = {
         "udp": lambda: Single(lab, "udp", ["udp"], certificate),
         "tcp": lambda: Single(lab, "tcp", ["tcp"], certificate),
         "tls": lambda: Single(lab, "tls", ["tls"], certificate),
         "ws": lambda: Single(lab, "ws", ["ws"], certificate),
+        "quic": lambda: Quic(lab, "quic", ["quic"], certificate, edges=1),
         "two": lambda: Two(lab, "two", ["udp", "tcp"], certificate, edges=2, expires="60s"),
     }
     places = [plans[name]() for name in only]
@@ -72,8 +73,9 @@ class Scene(Place):
         with self.lab.case(f"{self.title}: behind a router the gateway registers, and the watcher sees the plug"):
             self.born = time.time()
             self.furnish()
-            since = time.monotonic()
-            self.until("the plug to be reached", lambda: self.prober.first(since), 20)
+            with self.prober.asking():
+                since = time.monotonic()
+                self.until("the plug to be reached", lambda: self.prober.first(since), 20)
             self.watch()
             self.settled()
             self.standing = time.time()
@@ -98,6 +100,15 @@ class Scene(Place):
             finally:
                 # Made anew: its dialog may lead to an address that is gone.
                 self.until("a new subscription", self.again, 60)
+
+    def calm(self, seconds):
+        """Nobody asks, nothing changes: after that the plug is still reached at once."""
+        with self.lab.case(f"{self.title}: after {seconds} s in which nothing happened the plug is reached at once"):
+            self.rest(seconds)
+            took = self.command()
+            check(took <= 2, f"the command took {took:.1f} s")
+            self.plug.press()
+            self.until("the watcher to be told", self.told, 2)
 
     def again(self):
         try:
@@ -148,7 +159,7 @@ class Single(Scene):
 
     def play(self):
         over = self.over[0]
-        self.rest(CALM)
+        self.calm(CALM)
         if over != "tls":       # encrypted: what is a keep-alive cannot be told from outside
             # Proves: KP-1
             with self.lab.case(f"{self.title}: a flow that is left alone has keep-alives of the pace that was asked for"):
@@ -163,6 +174,48 @@ class Single(Scene):
         self.losses()
 
 
+class Quic(Scene):
+    """The gateway reaches an edge over QUIC, and the edge Kamailio."""
+
+    def play(self):
+        since = time.time()
+        self.calm(CALM)
+        with self.lab.case(f"{self.title}: a flow that is left alone shows that it lives every 15 s"):
+            time.sleep(2)
+            gaps = ladder.silences(ladder.read(self.capture, since))
+            self.figures["paces"][self.name] = gaps
+            check(len(gaps) >= 4 and gaps[-1] <= 15 + SLACK, f"seconds of silence: {gaps}")
+        shown = Fault("another public address, and something changes at home", self.net.readdress, MIGRATED, dead=False)
+        self.moves(Fault("the router restarts and takes other ports, and something changes at home", self.net.restart_router, MIGRATED, dead=False))
+        self.moves(shown)
+        self.draw("quic", shown.at - 0.3, shown.answered + 0.3, [(shown.at, "another public address, and the plug is pressed")], inner=True, leave=(), most=24)
+        self.moves(Fault("another public address, and nothing happens at home", self.net.readdress, 15 + MIGRATED, dead=False, press=False))
+        self.moves(Fault("the gateway's own address changes, and nothing happens there", self.net.move_in, MIGRATED, dead=False, press=False))
+        self.trial(Fault(f"the cable is out for {CABLE} s", lambda: self.net.cable(False), BACK, lambda: self.net.cable(True), CABLE))
+        self.trial(Fault(f"the edge is killed, and back after {DEATH} s", self.edges[0].kill, BACK, self.edges[0].begin, DEATH))
+        self.losses()
+
+    def moves(self, fault):
+        """The flow goes on from another address. How soon counts from the first packet of the gateway that comes from there: before that nobody can know."""
+        with self.lab.case(f"{self.title}: {fault.words}: no REGISTER, and asked again within {MIGRATED} s"):
+            flow = self.flows()
+            seen = self.suffer(fault)
+            time.sleep(2)
+            packets = ladder.read(self.capture, fault.at - 30, fault.well)
+            packet = ladder.next_from_elsewhere(packets, fault.at)
+            check(packet, "no packet came from another address")
+            row = {"packet": packet - fault.at, "resumed": fault.answered - packet, **seen}
+            self.figures["quic"].append({"what": fault.words, **{key: round(value, 2) for key, value in row.items()}})
+            print(f"    {self.title}: {self.figures['quic'][-1]}", flush=True)
+            asked = ladder.registers([packet for packet in packets if packet.at >= fault.at])
+            check(asked == 0, f"{asked} REGISTERs")
+            check(self.flows() == flow, f"the flow is another one: {self.flows()}, before {flow}")
+            check(row["resumed"] <= MIGRATED, f"asked again {row['resumed']:.2f} s after the gateway's first packet from elsewhere")
+            check(row["packet"] <= fault.promise, f"the first packet from elsewhere came after {row['packet']:.1f} s")
+            self.plug.press()
+            self.until("the watcher to be told in the same dialog", self.told, 2)
+
+
 class Two(Scene):
     """Two edge proxies before Kamailio, a flow over each."""
 
@@ -172,7 +225,7 @@ class Two(Scene):
     def play(self):
         self.draw("register", self.born, self.standing + 1, leave=("OPTIONS", "SUBSCRIBE", "NOTIFY"))
         self.phones()
-        self.rest(CALM - 40)
+        self.calm(CALM - 40)
         for nth, edge in enumerate(self.edges):
             self.death(f"edge {nth + 1} ({self.over[nth].upper()}) is killed, and back after {DEATH} s", edge.kill, edge.begin, nth)
         for over in set(self.over) - {"quic"}:
@@ -184,7 +237,7 @@ class Two(Scene):
     def death(self, words, kill, back, nth):
         """One flow dies and comes back. No question and no command stays unanswered meanwhile, and the watcher sees what changes."""
         # Proves: OB-13
-        with self.lab.case(f"{self.title}: {words}"):
+        with self.lab.case(f"{self.title}: {words}"), self.prober.asking():
             began, at = time.monotonic(), time.time()
             kill()
             try:
