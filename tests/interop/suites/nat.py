@@ -225,7 +225,9 @@ class Two(Scene):
     def play(self):
         self.draw("register", self.born, self.standing + 1, leave=("OPTIONS", "SUBSCRIBE", "NOTIFY"))
         self.phones()
+        since = time.time()
         self.calm(CALM - 40)
+        self.draw("keep-alive", since, since + CALM - 42, leave=("OPTIONS", "REGISTER"))
         for nth, edge in enumerate(self.edges):
             self.death(f"edge {nth + 1} ({self.over[nth].upper()}) is killed, and back after {DEATH} s", edge.kill, edge.begin, nth)
         for over in set(self.over) - {"quic"}:
