@@ -168,7 +168,7 @@ impl Shell {
     pub async fn run(mut self) {
         self.drain();
         let mut watchdog = Watchdog::new();
-        let mut changes = Changes::new();
+        let mut changes = Changes::listen();
         let mut stopping: Option<Instant> = None;
         while stopping.is_none_or(|until| until > Instant::now() && !self.gateway.is_quiet()) {
             watchdog.feed();

@@ -27,11 +27,11 @@ pub struct Changes {
 
 impl Changes {
     /// Begins to listen; needs a tokio runtime.
-    pub fn new() -> Self {
+    pub fn listen() -> Self {
         let mut clock = tokio::time::interval(LOOK);
         clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // A service may be kept from such sockets: then the clock has to do.
-        Self { kernel: listen().ok(), clock, settled: None }
+        Self { kernel: socket().ok(), clock, settled: None }
     }
 
     /// Waits until a look is due. Whoever stops waiting loses nothing.
@@ -54,7 +54,7 @@ impl Changes {
 }
 
 /// A socket of the kernel's is one for datagrams, and is read like any other.
-fn listen() -> io::Result<UnixDatagram> {
+fn socket() -> io::Result<UnixDatagram> {
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let socket = socket_with(AddressFamily::NETLINK, SocketType::DGRAM, flags, None)?;
     bind(&socket, &SocketAddrNetlink::new(0, GROUPS))?;

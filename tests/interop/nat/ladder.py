@@ -131,6 +131,9 @@ def draw(packets, began, notes=(), edges=0, inner=False, leave=("OPTIONS",), mos
     house = None
     for packet in packets:
         one, other = actor(packet.source, edges), actor(packet.target, edges)
+        if packet.link == "lo" and one == other == "kamailio" and edges == 1:
+            # A connection within one machine may have one address at both ends.
+            one, other = ("kamailio" if port == 5060 else "edge" for port in packet.ports)
         if one == other or (packet.link == "lo" and not inner) or (packet.link == "lo" and "kamailio" not in (one, other)):
             continue
         words = said(packet)

@@ -136,9 +136,15 @@ class Place:
 
     def suffer(self, fault):
         """Lets a fault happen, and returns the seconds until everything is well again."""
-        with self.prober.asking():
-            self.rest(1)
+        if not fault.press:
+            # Nobody asks, so that the gateway has nothing to say when it happens.
+            self.rest(5)
             seen = self._suffer(fault)
+        else:
+            with self.prober.asking():
+                self.rest(1)
+                seen = self._suffer(fault)
+        self.prober.asks.clear()
         self.command()
         seen["command"] = time.monotonic() - fault.back
         fault.well = time.time()
@@ -153,6 +159,7 @@ class Place:
         back = None if fault.lasts else time.monotonic()
         if fault.press:
             self.plug.press()
+        self.prober.asks.set()
         wanted = {"asked"} | ({"told"} if fault.press else set()) | ({"seen"} if fault.dead else set())
         while back is None or not wanted <= set(seen):
             now = time.monotonic()

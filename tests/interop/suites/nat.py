@@ -188,7 +188,8 @@ class Quic(Scene):
         shown = Fault("another public address, and something changes at home", self.net.readdress, MIGRATED, dead=False)
         self.moves(Fault("the router restarts and takes other ports, and something changes at home", self.net.restart_router, MIGRATED, dead=False))
         self.moves(shown)
-        self.draw("quic", shown.at - 0.3, shown.answered + 0.3, [(shown.at, "another public address, and the plug is pressed")], inner=True, leave=(), most=24)
+        self.draw("quic", shown.at - 0.12, shown.answered + 0.1, [(shown.at, "another public address, and the plug is pressed")],
+                  inner=True, leave=(), most=32)
         self.moves(Fault("another public address, and nothing happens at home", self.net.readdress, 15 + MIGRATED, dead=False, press=False))
         self.moves(Fault("the gateway's own address changes, and nothing happens there", self.net.move_in, MIGRATED, dead=False, press=False))
         self.trial(Fault(f"the cable is out for {CABLE} s", lambda: self.net.cable(False), BACK, lambda: self.net.cable(True), CABLE))
@@ -227,7 +228,7 @@ class Two(Scene):
         self.phones()
         since = time.time()
         self.calm(CALM - 40)
-        self.draw("keep-alive", since, since + CALM - 42, leave=("OPTIONS", "REGISTER"))
+        self.draw("keep-alive", since, since + CALM - 42, leave=("OPTIONS", "REGISTER", "SUBSCRIBE", "NOTIFY", "MESSAGE"))
         for nth, edge in enumerate(self.edges):
             self.death(f"edge {nth + 1} ({self.over[nth].upper()}) is killed, and back after {DEATH} s", edge.kill, edge.begin, nth)
         for over in set(self.over) - {"quic"}:
@@ -300,3 +301,4 @@ class Two(Scene):
         before, mark = self.plug.on, phone.mark()
         phone.do("dial", f"sip:plug@{DOMAIN}")
         phone.see(r"session closed: 486 [^\n]*\b%s\b" % ("off" if before else "on"), 15, mark)
+        phone.program.stop()
