@@ -26,6 +26,7 @@ CABLE = 600 if LONG else 60
 CALM = 100                      # how long nothing happens at first
 FLOW_TIMER = 30                 # what Kamailio asks for: 80 to 100 % of it
 DEATH = 50                      # how long Kamailio is dead, or an edge: longer than it takes to see it
+PING = 12                       # after how much silence QUIC says that it is there
 MIGRATED = 1.0                  # how long QUIC may take from the gateway's next packet to the next answer
 
 
@@ -180,17 +181,17 @@ class Quic(Scene):
     def play(self):
         since = time.time()
         self.calm(CALM)
-        with self.lab.case(f"{self.title}: a flow that is left alone shows that it lives every 15 s"):
+        with self.lab.case(f"{self.title}: a flow that is left alone shows that it lives every {PING} s"):
             time.sleep(2)
             gaps = ladder.silences(ladder.read(self.capture, since))
             self.figures["paces"][self.name] = gaps
-            check(len(gaps) >= 4 and gaps[-1] <= 15 + SLACK, f"seconds of silence: {gaps}")
+            check(len(gaps) >= 4 and gaps[-1] <= PING + SLACK, f"seconds of silence: {gaps}")
         shown = Fault("another public address, and something changes at home", self.net.readdress, MIGRATED, dead=False)
         self.moves(Fault("the router restarts and takes other ports, and something changes at home", self.net.restart_router, MIGRATED, dead=False))
         self.moves(shown)
         self.draw("quic", shown.at - 0.12, shown.answered + 0.1, [(shown.at, "another public address, and the plug is pressed")],
                   inner=True, leave=(), most=32)
-        self.moves(Fault("another public address, and nothing happens at home", self.net.readdress, 15 + MIGRATED, dead=False, press=False))
+        self.moves(Fault("another public address, and nothing happens at home", self.net.readdress, PING + MIGRATED, dead=False, press=False))
         self.moves(Fault("the gateway's own address changes, and nothing happens there", self.net.move_in, MIGRATED, dead=False, press=False))
         self.trial(Fault(f"the cable is out for {CABLE} s", lambda: self.net.cable(False), BACK, lambda: self.net.cable(True), CABLE))
         self.trial(Fault(f"the edge is killed, and back after {DEATH} s", self.edges[0].kill, BACK, self.edges[0].begin, DEATH))
