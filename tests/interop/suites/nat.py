@@ -97,6 +97,8 @@ class Scene(Place):
                 self.figures["rows"].append({"place": self.name, "over": self.title, "what": fault.words, **row, "promise": fault.promise})
                 print(f"    {self.title}: {fault.words}: {row}", flush=True)
                 check(seen["asked"] <= fault.promise + SLACK, f"reachable again after {seen['asked']:.1f} s, promised {fault.promise} s")
+                told = seen.get("told", 0)
+                check(told <= fault.promise + FAILOVER, f"the watcher was told after {told:.1f} s, promised {fault.promise} s and a NOTIFY that is repeated")
                 if fault.dead:
                     check(seen["seen"] <= SEEN + SLACK, f"the dead flow was seen after {seen['seen']:.1f} s, promised {SEEN} s")
             finally:
@@ -163,7 +165,7 @@ class Single(Scene):
         over = self.over[0]
         self.calm(CALM)
         if over != "tls":       # encrypted: what is a keep-alive cannot be told from outside
-            # Proves: KP-1
+            # Proves: OB-9, OB-10
             with self.lab.case(f"{self.title}: a flow that is left alone has keep-alives of the pace that was asked for"):
                 self.paced(over)
         changed = Fault("another public address", self.net.readdress, SEEN + BACK)
@@ -200,6 +202,7 @@ class Quic(Scene):
 
     def moves(self, fault):
         """The flow goes on from another address. How soon counts from the first packet of the gateway that comes from there: before that nobody can know."""
+        # Proves: REQ-4.3
         with self.lab.case(f"{self.title}: {fault.words}: no REGISTER, and asked again within {MIGRATED} s"):
             flow = self.flows()
             seen = self.suffer(fault)
@@ -267,7 +270,7 @@ class Two(Scene):
             print(f"    {self.title}: {self.figures['two'][-1]}", flush=True)
             if nth == 0:
                 notes = [(at, "edge1 is killed, and the plug is pressed"), (at_return, "edge1 is back")]
-                self.draw("failure", at, time.time(), notes)
+                self.draw("failure", at, time.time(), notes, leave=("OPTIONS", "MESSAGE"), most=60)
             check(None not in waits, f"{waits.count(None)} of {len(waits)} questions were not answered")
             check(max(waits) <= FAILOVER, f"a question waited {max(waits):.1f} s for its answer")
             check(again <= BACK + SLACK, f"the flow stood again after {again:.1f} s, promised {BACK} s")
