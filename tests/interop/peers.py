@@ -153,8 +153,8 @@ class Baresip:
 def sipp(lab, scenario, server, user, password, name=None, transport="u1", timeout=40, port=None, host="127.0.0.1", auth_uri=None, **keys):
     """Runs a sipp scenario once; a failure carries sipp's own words.
 
-    A key is `[key]` in a message; in a regular expression, where sipp does not look for keys, it is `%key%`. `auth_uri`: what its digest covers, without `sip:`, where
-    that is not the server.
+    A key is `[key]` in a message; in a regular expression, where sipp does not look for keys, it is `%key%`.
+    `auth_uri`: what its digest covers, without `sip:`, where that is not the server.
     """
     lab.need("sipp")
     name = name or scenario
