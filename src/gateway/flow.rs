@@ -101,6 +101,7 @@ impl Gateway {
         let Some(flow) = self.flows.get(&id) else { return };
         match bytes {
             b"\r\n\r\n" => self.transactions.send_once(flow.hop, b"\r\n".to_vec()),
+            b"\r\n" => self.on_pong(id, now),
             _ => self.on_packet(flow.hop, bytes, now),
         }
     }

@@ -27,7 +27,7 @@ use super::ports::Ports;
 use super::queue::{Pushed, Room, Writes, queue};
 use super::reach::{Fault, reach, refused};
 use super::resolve::Resolver;
-use super::route::{Kernel, LOOK, News, Routes};
+use super::route::{Changes, Kernel, News, Routes};
 use super::store::Store;
 use super::stream::{self, Connection, Reached, Report};
 use super::udp::{Batch, Udp};
@@ -183,8 +183,7 @@ impl Shell {
     pub async fn run(mut self) {
         self.drain();
         let mut watchdog = Watchdog::new();
-        let mut looks = tokio::time::interval(LOOK);
-        looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut changes = Changes::listen();
         let mut stopping: Option<Instant> = None;
         while stopping.is_none_or(|until| until > Instant::now() && !self.gateway.is_quiet()) {
             watchdog.feed();
@@ -219,7 +218,7 @@ impl Shell {
                     Some(Signal::Stop) | None => break,
                 },
                 () = poll_fn(|cx| self.pending.poll(cx)) => self.go_on(),
-                _ = looks.tick() => self.look(),
+                () = changes.due() => self.look(),
                 () = tokio::time::sleep_until(deadline.into()) => {
                     self.wake();
                     self.gateway.handle(Input::Deadline, now());

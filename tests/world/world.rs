@@ -633,7 +633,7 @@ pub fn epoch() -> Instant {
 }
 
 /// What the shell makes of bytes on a connection: a WebSocket keeps messages apart.
-fn arrived(transport: Transport, flow: FlowId, bytes: &[u8]) -> Input<'_> {
+pub fn arrived(transport: Transport, flow: FlowId, bytes: &[u8]) -> Input<'_> {
     match transport.is_web() || transport == Transport::Quic {
         true => Input::Frame { flow, bytes },
         false => Input::Stream { flow, bytes },

@@ -26,7 +26,7 @@ use sipliance_driver::Event as Said;
 
 use self::provider::{Health, Provider};
 use super::plug::Plug;
-use super::world::epoch;
+use super::world::{arrived, epoch};
 
 const WALL_MS: i64 = 1_790_000_000_000;
 /// One way over the internet.
@@ -486,7 +486,7 @@ impl Wan {
         self.note(home, edge, false, &text(bytes));
         let from = self.provider.edges[edge].address;
         match transport.is_reliable() {
-            true => self.handle(home, Input::Stream { flow, bytes }),
+            true => self.handle(home, arrived(transport, flow, bytes)),
             false => self.handle(home, Input::Datagram { flow, local, from, bytes }),
         }
     }
