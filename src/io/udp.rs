@@ -8,7 +8,7 @@ use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
-use crate::sip::FlowId;
+use crate::sip::{FlowId, Hop, Transport};
 
 /// One socket.
 pub struct Udp {
@@ -114,17 +114,24 @@ impl Udp {
         self.local
     }
 
-    /// The address that a packet for `destination` was sent to.
-    pub fn local_for(&self, destination: Option<IpAddr>) -> SocketAddr {
-        match destination {
+    /// The way that a packet came which was sent to `destination`.
+    pub fn hop(&self, peer: SocketAddr, destination: Option<IpAddr>) -> Hop {
+        let local = match destination {
             Some(ip) if self.local.ip().is_unspecified() => SocketAddr::new(ip, self.local.port()),
             _ => self.local,
-        }
+        };
+        Hop { flow: self.flow, transport: Transport::Udp, local, peer }
     }
 
     /// Whether there is something to receive.
     pub fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.socket.poll_recv_ready(cx)
+    }
+
+    /// Whether the kernel has room.
+    #[cfg(test)]
+    pub fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.socket.poll_send_ready(cx)
     }
 
     /// Receives what is there, without waiting: how many slots of `batch` are filled.

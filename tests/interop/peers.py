@@ -11,10 +11,10 @@ from lab import HERE, check, free_port, until
 class Kamailio:
     """Registrar (digest) and proxy of example.com; with another configuration its presence server."""
 
-    def __init__(self, lab, password, host="127.0.0.1", algorithm="MD5", config="kamailio.cfg", **more):
+    def __init__(self, lab, password, host="127.0.0.1", algorithm="MD5", config="kamailio.cfg", defines=(), **more):
         lab.need("kamailio")
         self.lab, self.password, self.algorithm = lab, password, algorithm
-        self.config, self.more = config, more
+        self.config, self.defines, self.more = config, defines, more
         self.address = (host, free_port(host))
         self.program = None
         self.begin()
@@ -26,6 +26,7 @@ class Kamailio:
         folder.mkdir(exist_ok=True)
         filled = {"HOST": host, "PORT": port, "PASSWORD": self.password, "ALGORITHM": self.algorithm, "TABLES": folder / "tables", **self.more}
         words = [f"--substdef=!{name}!{value}!g" for name, value in filled.items()]
+        words += [word for name in self.defines for word in ("-A", name)]
         self.program = self.lab.start("kamailio", ["kamailio", "-DD", "-E", "-f", HERE / "kamailio" / self.config,
                                                    "-Y", folder, "-P", folder / "pid", "-m", "32", "-M", "8", *words],
                                       env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"})

@@ -26,13 +26,14 @@ BACK = 90       # how long a gateway may take to register again after a failure,
 class Edge:
     """One edge: clients at `outer`, Kamailio at `inner`."""
 
-    def __init__(self, lab, name, kamailio, outer, inner, siblings, certificate):
+    def __init__(self, lab, name, kamailio, outer, inner, siblings, certificate, web=None, secure=None):
         self.lab, self.name = lab, name
         self.tcp, self.tls, self.inner = (outer, free_port(outer)), (outer, free_port(outer)), (inner, free_port(inner))
         self.quic = (outer, free_port(outer))
         server = f"{kamailio.address[0]}:{kamailio.address[1]}"
         at = "{0[0]}:{0[1]}".format
         self.control = lab.folder / f"{name}.sock"
+        self.ws, self.wss = (outer, free_port(outer)), (outer, free_port(outer))
         settings = {
             "format": 1, "name": outer, "listen": [f"udp:{at(self.tcp)}", f"tcp:{at(self.tcp)}", f"tls:{at(self.tls)}",
                                                          f"quic:{at(self.quic)}"],
@@ -41,17 +42,24 @@ class Edge:
             "trusted": ["127.0.0.1"], "tls": {"certificate": str(certificate[0]), "key": str(certificate[1])},
             "key": "tokens.key", "siblings": siblings, "control": str(self.control),
         }
+        if web:
+            settings["listen"] += [f"ws:{at(self.ws)}", f"wss:{at(self.wss)}"]
+            settings["websocket"] = {"origins": [web]}
+        if secure:
+            settings["registrar"][1] = f"tls:{kamailio.address[0]}:{kamailio.more['SECURE']}"
+            settings["registrar_tls"] = {"ca": str(secure), "name": "sip.example.com"}
         self.file = lab.write(f"{name}.yaml", json.dumps(settings, indent=1) + "\n")
         self.program = None
         self.begin()
 
-    def begin(self):
+    def begin(self, ready=True):
         self.program = self.lab.start(self.name, [GATEWAY, "edge", "--config", self.file])
-        until(f"{self.name} to reach Kamailio", self.ready, 15)
+        if ready:
+            until(f"{self.name} to reach Kamailio", self.ready, 15)
 
     def ready(self):
         check(self.program.alive(), f"{self.name} ended: {self.program.tail()}")
-        return self.control.exists() and all(self.registrars()) and len(self.registrars()) == 2
+        return self.control.exists() and self.registrars() == [True, True]
 
     def registrars(self):
         return [way["state"] == "answers" for way in self.status().get("registrars", [])]
