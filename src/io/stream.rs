@@ -84,8 +84,8 @@ pub const WRITE_QUEUE: usize = 256;
 pub(super) const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a goodbye may take.
 pub(super) const GOODBYE: Duration = Duration::from_secs(1);
-/// Bytes read at once.
-const READ: usize = 16 * 1024;
+/// Bytes read at once. Each connection holds them, and most messages are shorter.
+const READ: usize = 4 * 1024;
 
 /// Serves one connection until either side ends it. Dropping the sender of `writes` closes it after
 /// everything queued has left.

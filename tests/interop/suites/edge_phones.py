@@ -70,12 +70,14 @@ def web(lab, one, two, plug, authority):
         env = {"NODE_PATH": str(MODULES), "NODE_EXTRA_CA_CERTS": str(authority.file), "ORIGIN": PAGE, "DOMAIN": DOMAIN}
         arguments = ["node", HERE / "js" / "phone.js", at[0], at[1], USER, PASSWORD, f"{way}://{at[0]}:{at[1]}/"]
         with lab.case(f"JsSIP behind an edge over {way} registers, watches, switches, hears of a press, and leaves"):
+            # It switches as soon as it has read the state.
+            before = plug.on
             phone = lab.start(f"jssip-{way}", arguments, env=env)
             step(phone, "registered")
-            equal(step(phone, "watching")["power"], plug.on, "the plug")
+            equal(step(phone, "watching")["power"], before, "the plug")
             step(phone, "switched")
             plug.press()
-            equal(step(phone, "heard")["power"], plug.on, "what it heard")
+            equal((step(phone, "heard")["power"], plug.on), (before, before), "what it heard")
             equal(step(phone, "left")["reason"], "timeout", "the reason")
             equal(phone.wait(10), 0, "the exit code")
         with lab.case(f"a strange page stays out of the edge over {way}"):
@@ -88,8 +90,8 @@ def phone(lab, name, edge, transport, **more):
     at = f"{edge.tcp[0]}:{edge.tcp[1]};transport={transport}"
     account = f'<sip:{name}@{DOMAIN}>;auth_user={name};auth_pass={PASSWORD};regint=120;outbound="sip:{at}"' \
               + "".join(f";{key}={value}" for key, value in more.items())
-    # Its tone comes at 48 kHz alone.
-    made = Baresip(lab, f"baresip-{name}", account, settings=["ausrc_srate 48000", "auplay_srate 48000"])
+    # Its tone comes in stereo at 48 kHz alone.
+    made = Baresip(lab, f"baresip-{name}", account, settings=[f"au{way}_{key}" for way in ("src", "play") for key in ("srate 48000", "channels 2")])
     made.see(r"200 OK.*?\[\d+ binding", 15)
     return made
 
