@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 use super::control::{self, Question};
 use super::door::{Certificate, Doors, Seat};
 use super::ports::Ports;
+use super::queue::{Pushed, Writes, queue};
 #[cfg(feature = "quic")]
 use super::quic::Resets;
 use super::reach::reach;
@@ -83,7 +84,7 @@ pub struct EdgeShell {
     sockets: Sockets,
     /// Where datagrams to the registrar leave.
     inner_socket: Option<(FlowId, SocketAddr)>,
-    streams: HashMap<FlowId, mpsc::Sender<Bytes>>,
+    streams: HashMap<FlowId, Writes>,
     next_flow: u64,
     ways: Vec<Way>,
     resolver: Rc<Resolver>,
@@ -151,6 +152,8 @@ impl EdgeShell {
             let sockets = &self.sockets;
             tokio::select! {
                 index = poll_fn(|cx| sockets.poll(cx)) => self.receive(index),
+                // What waits is sent below.
+                () = poll_fn(|cx| sockets.poll_room(cx)) => {}
                 Some(report) = self.reports.recv() => self.on_report(report, Side::Outer),
                 Some(report) = self.inner_reports.recv() => self.on_report(report, Side::Inner),
                 Some(question) = self.questions.recv() => control::answer_edge(question, || self.edge.status()),
@@ -212,7 +215,7 @@ impl EdgeShell {
                     self.send(hop, bytes);
                     sent += 1;
                     if sent % BURST == 0 {
-                        self.sockets.flush();
+                        self.sockets.flush(drop);
                     }
                 }
                 Output::Close(flow) => {
@@ -235,13 +238,13 @@ impl EdgeShell {
                 }
             }
         }
-        self.sockets.flush();
+        self.sockets.flush(drop);
     }
 
     fn send(&mut self, hop: Hop, bytes: Bytes) {
         if hop.transport == Transport::Udp {
             self.sockets.send(hop, bytes);
-        } else if self.streams.get(&hop.flow).is_some_and(|writes| writes.try_send(bytes).is_err()) {
+        } else if self.streams.get(&hop.flow).is_some_and(|writes| writes.push(bytes) == Pushed::Lost) {
             // Who reads nothing is not waited for, and the registrar hears at once that the flow is none.
             self.streams.remove(&hop.flow);
             self.put(Input::Closed(hop.flow));
@@ -280,8 +283,8 @@ impl EdgeShell {
             Report::Accepted(connection, seat) => {
                 self.add_stream(connection, side, Some(seat));
             }
-            Report::Message(flow, bytes) => self.put(Input::Frame(flow, &bytes)),
-            Report::Read(flow, bytes) => self.put(Input::Stream(flow, &bytes)),
+            Report::Message(flow, bytes, _) => self.put(Input::Frame(flow, &bytes)),
+            Report::Read(flow, bytes, _) => self.put(Input::Stream(flow, &bytes)),
             Report::Closed(flow, why) => {
                 self.streams.remove(&flow);
                 self.put(Input::Closed(flow));
@@ -325,7 +328,7 @@ impl EdgeShell {
         let Connection { transport, local, peer, line } = connection;
         self.next_flow += 1;
         let flow = FlowId(self.next_flow);
-        let (writes, queue) = mpsc::channel(stream::WRITE_QUEUE);
+        let (writes, queue) = queue(flow, None);
         self.streams.insert(flow, writes);
         let served = stream::serve(flow, line, queue, self.report_to.clone());
         tokio::task::spawn_local(async move {

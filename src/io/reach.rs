@@ -171,7 +171,10 @@ pub(super) fn watch(stream: &TcpStream, silence: Duration) -> io::Result<()> {
 }
 
 /// TLS and WebSocket over a connection, as far as `transport` has them.
-async fn dress(
+///
+/// # Errors
+/// The same.
+pub async fn dress(
     stream: impl Duplex + 'static,
     server: &HostPort,
     transport: Transport,

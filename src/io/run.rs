@@ -22,6 +22,7 @@ use super::door::{Doors, Seat};
 use super::drivers::Supervisor;
 use super::http::{self, Asked, Given};
 use super::ports::Ports;
+use super::queue::{Pushed, Room, Writes, queue};
 use super::reach::{reach, refused};
 use super::resolve::Resolver;
 use super::route::{Kernel, LOOK, News, Routes};
@@ -66,7 +67,10 @@ pub struct Shell {
     routes: Routes,
     sockets: Sockets,
     /// What is to be written on each connection.
-    streams: HashMap<FlowId, mpsc::Sender<Bytes>>,
+    streams: HashMap<FlowId, Writes>,
+    /// Those of them that were full.
+    rooms: mpsc::UnboundedReceiver<FlowId>,
+    room_to: Room,
     reports: mpsc::Receiver<Report>,
     report_to: mpsc::Sender<Report>,
     next_flow: u64,
@@ -120,6 +124,7 @@ impl Shell {
         let (report_to, reports) = mpsc::channel(REPORTS);
         let audit = parts.config.audit.as_deref().map(Audit::open).transpose()?;
         let (asked_to, asked) = mpsc::channel(http::REQUESTS);
+        let (room_to, rooms) = mpsc::unbounded_channel();
         let mut shell = Self {
             gateway: parts.gateway,
             drivers: parts.drivers,
@@ -137,6 +142,8 @@ impl Shell {
             routes: Routes::default(),
             sockets: Sockets::default(),
             streams: HashMap::new(),
+            rooms,
+            room_to,
             reports,
             report_to,
             config: parts.config,
@@ -163,7 +170,10 @@ impl Shell {
             let sockets = &self.sockets;
             tokio::select! {
                 index = poll_fn(|cx| sockets.poll(cx)) => self.receive(index),
+                // What waits is sent below.
+                _ = poll_fn(|cx| sockets.poll_room(cx)) => {}
                 Some(report) = self.reports.recv() => self.on_report(report),
+                Some(flow) = self.rooms.recv() => self.gateway.handle(Input::Room { flow }, now()),
                 (link, event) = self.drivers.recv() => self.gateway.handle(Input::Driver { link, event }, now()),
                 Some(asked) = self.asked.recv() => self.on_asked(asked),
                 Some(question) = self.questions.recv() => self.on_question(question).await,
@@ -286,7 +296,8 @@ impl Shell {
                 Output::Tell(notice) => (self.notices)(&notice),
             }
         }
-        self.sockets.flush();
+        let gateway = &mut self.gateway;
+        self.sockets.flush(|flow| gateway.handle(Input::Room { flow }, now()));
     }
 
     fn on_asked(&mut self, asked: Asked) {
@@ -298,14 +309,15 @@ impl Shell {
 
     fn send(&mut self, hop: Hop, bytes: Bytes) {
         if hop.transport == Transport::Udp {
-            if !self.refused_upstream(hop) {
-                self.sockets.send(hop, bytes);
+            if !self.refused_upstream(hop) && !self.sockets.send(hop, bytes) {
+                self.gateway.handle(Input::Full { flow: hop.flow }, now());
             }
             return;
         }
-        let full = self.streams.get(&hop.flow).is_some_and(|writes| writes.try_send(bytes).is_err());
-        if full {
-            self.streams.remove(&hop.flow);
+        match self.streams.get(&hop.flow).map(|writes| writes.push(bytes)) {
+            Some(Pushed::Full) => self.gateway.handle(Input::Full { flow: hop.flow }, now()),
+            Some(Pushed::Lost) => drop(self.streams.remove(&hop.flow)),
+            Some(Pushed::Room) | None => {}
         }
     }
 
@@ -333,8 +345,10 @@ impl Shell {
     fn on_report(&mut self, report: Report) {
         match report {
             Report::Accepted(connection, seat) => self.add_stream(connection, None, Some(seat)),
-            Report::Message(flow, bytes) => self.gateway.handle(Input::Frame { flow, bytes: &bytes }, now()),
-            Report::Read(flow, bytes) => self.gateway.handle(Input::Stream { flow, bytes: &bytes }, now()),
+            Report::Message(flow, bytes, _) => {
+                self.gateway.handle(Input::Frame { flow, bytes: &bytes }, now())
+            }
+            Report::Read(flow, bytes, _) => self.gateway.handle(Input::Stream { flow, bytes: &bytes }, now()),
             Report::Closed(flow, why) => {
                 self.leave(flow);
                 self.gateway.handle(Input::Closed { flow, why }, now());
@@ -355,7 +369,7 @@ impl Shell {
         if upstream.is_some() {
             self.routes.add(flow, local.ip(), peer, line.mover());
         }
-        let (writes, queue) = mpsc::channel(stream::WRITE_QUEUE);
+        let (writes, queue) = queue(flow, Some(self.room_to.clone()));
         self.streams.insert(flow, writes);
         let served = stream::serve(flow, line, queue, self.report_to.clone());
         tokio::task::spawn_local(async move {

@@ -1,6 +1,6 @@
 //! The UDP sockets of a loop: each is looked at in its turn, and what the kernel has no room for waits.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
 use std::task::{Context, Poll};
@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 
 use super::udp::{Batch, Udp};
-use crate::sip::Hop;
+use crate::sip::{FlowId, Hop};
 
 /// Sends between two looks at what has arrived.
 pub const BURST: usize = 64;
@@ -26,6 +26,8 @@ pub struct Sockets {
     turn: usize,
     batch: Batch,
     backlog: VecDeque<(Hop, Bytes)>,
+    /// How many of them wait for each socket.
+    waiting: HashMap<FlowId, usize>,
     dropped: u64,
 }
 
@@ -60,25 +62,41 @@ impl Sockets {
         Ok(())
     }
 
-    /// Sends one packet, or lets it wait behind the others.
-    pub fn send(&mut self, hop: Hop, bytes: Bytes) {
-        if self.backlog.is_empty() && self.leaves(hop, &bytes) {
-            return;
-        }
-        if self.backlog.len() >= BACKLOG {
-            self.backlog.pop_front();
-            self.dropped += 1;
-        }
-        self.backlog.push_back((hop, bytes));
+    /// Whether there is room for what waits first; pending while nothing waits.
+    pub fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let waits = self.backlog.front().and_then(|(hop, _)| self.of_flow(hop.flow));
+        waits.map_or(Poll::Pending, |socket| socket.poll_room(cx).map(drop))
     }
 
-    /// Sends what waits, as far as there is room.
-    pub fn flush(&mut self) {
-        while let Some((hop, bytes)) = self.backlog.front() {
-            if !self.leaves(*hop, bytes) {
-                return;
+    /// Sends one packet, or lets it wait behind the others: false.
+    pub fn send(&mut self, hop: Hop, bytes: Bytes) -> bool {
+        if self.backlog.is_empty() && self.leaves(hop, &bytes) {
+            return true;
+        }
+        if self.backlog.len() >= BACKLOG {
+            self.pop();
+            self.dropped += 1;
+        }
+        *self.waiting.entry(hop.flow).or_default() += 1;
+        self.backlog.push_back((hop, bytes));
+        false
+    }
+
+    /// Sends what waits, as far as there is room. `room` hears of each socket for which nothing waits any more.
+    pub fn flush(&mut self, mut room: impl FnMut(FlowId)) {
+        while let Some((hop, bytes)) = self.backlog.front()
+            && self.leaves(*hop, bytes)
+        {
+            self.pop();
+        }
+        self.waiting.retain(|flow, waiting| {
+            if *waiting == 0 {
+                room(*flow);
             }
-            self.backlog.pop_front();
+            *waiting > 0
+        });
+        if !self.backlog.is_empty() {
+            return;
         }
         let dropped = std::mem::take(&mut self.dropped);
         if dropped > 0 {
@@ -86,9 +104,21 @@ impl Sockets {
         }
     }
 
+    fn pop(&mut self) {
+        if let Some((hop, _)) = self.backlog.pop_front()
+            && let Some(waiting) = self.waiting.get_mut(&hop.flow)
+        {
+            *waiting -= 1;
+        }
+    }
+
+    fn of_flow(&self, flow: FlowId) -> Option<&Udp> {
+        self.all.iter().find(|socket| socket.flow == flow)
+    }
+
     /// False when the kernel has no room.
     fn leaves(&self, hop: Hop, bytes: &[u8]) -> bool {
-        let Some(socket) = self.all.iter().find(|socket| socket.flow == hop.flow) else { return true };
+        let Some(socket) = self.of_flow(hop.flow) else { return true };
         let (peer, size): (SocketAddr, usize) = (hop.peer, bytes.len());
         match socket.send(peer, hop.local.ip(), bytes) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
@@ -107,7 +137,7 @@ mod tests {
     use std::future::poll_fn;
 
     use super::*;
-    use crate::sip::{FlowId, Transport};
+    use crate::sip::Transport;
 
     fn socket(flow: u64) -> Udp {
         Udp::bind(FlowId(flow), ([127, 0, 0, 1], 0).into(), None).unwrap()
@@ -136,11 +166,17 @@ mod tests {
         let (local, peer) = (sockets.all[0].local(), other.local_addr().unwrap());
         let hop = Hop { flow: FlowId(1), transport: Transport::Udp, local, peer };
         sockets.backlog.extend((0..BACKLOG).map(|_| (hop, Bytes::from_static(b"old"))));
-        sockets.send(hop, Bytes::from_static(b"new"));
+        // Of another socket, whose only packet is the oldest.
+        sockets.backlog[0].0.flow = FlowId(2);
+        sockets.waiting.extend([(FlowId(1), BACKLOG - 1), (FlowId(2), 1)]);
+        assert!(!sockets.send(hop, Bytes::from_static(b"new")));
         assert_eq!((sockets.backlog.len(), sockets.dropped), (BACKLOG, 1));
-        sockets.backlog.drain(..BACKLOG - 2);
-        poll_fn(|cx| sockets.all[0].poll_writable(cx)).await.unwrap();
-        sockets.flush();
+        (2..BACKLOG).for_each(|_| sockets.pop());
+        poll_fn(|cx| sockets.poll_room(cx)).await;
+        let mut rooms = Vec::new();
+        sockets.flush(|flow| rooms.push(flow.0));
+        rooms.sort_unstable();
+        assert_eq!(rooms, [1, 2]);
         let mut buffer = [0; 8];
         for due in [&b"old"[..], b"new"] {
             let length = other.recv(&mut buffer).unwrap();

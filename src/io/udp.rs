@@ -128,9 +128,8 @@ impl Udp {
         self.socket.poll_recv_ready(cx)
     }
 
-    /// Whether the kernel has room.
-    #[cfg(test)]
-    pub fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Whether there is room to send.
+    pub fn poll_room(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.socket.poll_send_ready(cx)
     }
 

@@ -22,6 +22,11 @@ impl Server {
         Self { pid }
     }
 
+    /// Open files.
+    pub fn files(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.pid)).map_or(0, Iterator::count)
+    }
+
     /// The process and its children: servers that fork are one server.
     pub fn look(&self) -> Look {
         let mut pids = vec![self.pid];
@@ -37,6 +42,18 @@ impl Server {
             look.resident += resident(pid).unwrap_or(0);
         }
         look
+    }
+}
+
+impl Look {
+    /// Processor time between two looks, in microseconds.
+    pub fn micros_since(&self, before: &Self) -> u64 {
+        self.nanos.saturating_sub(before.nanos) / 1000
+    }
+
+    /// Memory in kB.
+    pub fn resident(&self) -> u64 {
+        self.resident
     }
 }
 
@@ -61,7 +78,15 @@ fn resident(pid: u32) -> Option<u64> {
 pub fn add(line: &mut Value, server: Option<&Server>, before: Option<Look>) {
     if let (Some(server), Some(before)) = (server, before) {
         let now = server.look();
-        line["cpu_us"] = (now.nanos.saturating_sub(before.nanos) / 1000).into();
+        line["cpu_us"] = now.micros_since(&before).into();
         line["rss_kb"] = now.resident.into();
+    }
+}
+
+/// Adds what each of `count` cost, in microseconds.
+pub fn add_each(line: &mut Value, count: usize) {
+    if let Some(all) = line["cpu_us"].as_f64().filter(|_| count > 0) {
+        line["cpu_us_each"] = (all / count as f64 * 100.0).round().into();
+        line["cpu_us_each"] = (line["cpu_us_each"].as_f64().unwrap_or(0.0) / 100.0).into();
     }
 }

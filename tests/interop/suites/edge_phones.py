@@ -23,7 +23,7 @@ def run(lab):
     authority = Authority(lab)
     certificate = authority.sign("edge", f"DNS:{NAME},IP:127.0.0.3,IP:127.0.0.5")
     own = authority.sign("registrar", "DNS:sip.example.com")
-    kamailio = Kamailio(lab, PASSWORD, host=REGISTRAR, config="edge.cfg", defines=["WITH_TLS"], SECURE=free_port(REGISTRAR),
+    kamailio = Kamailio(lab, PASSWORD, host=REGISTRAR, config="edge.cfg", arguments=("-m", "32", "-A", "WITH_TLS"), SECURE=free_port(REGISTRAR),
                         CERTIFICATE=own[0], KEY=own[1])
     # The one speaks to the registrar in the clear, the other over TLS; each understands what the other began.
     one = Edge(lab, "edge1", kamailio, "127.0.0.3", "127.0.0.4", ["127.0.0.5", "127.0.0.6"], certificate, web=PAGE)
