@@ -171,7 +171,6 @@ impl Shell {
         let mut stopping: Option<Instant> = None;
         while stopping.is_none_or(|until| until > Instant::now() && !self.gateway.is_quiet()) {
             watchdog.feed();
-            self.turned = Instant::now();
             let deadline =
                 [self.gateway.next_deadline(), stopping, watchdog.next].into_iter().flatten().min();
             let deadline = deadline.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
@@ -203,6 +202,8 @@ impl Shell {
                     self.gateway.handle(Input::Deadline, now());
                 }
             }
+            // Whatever it was that came first.
+            self.wake();
             self.drain();
         }
         self.hang_up().await;
