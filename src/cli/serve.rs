@@ -12,6 +12,7 @@ use crate::gateway::{Gateway, Notice};
 use crate::io::control::{self, Question};
 use crate::io::door::{self, Doors};
 use crate::io::drivers::Supervisor;
+use crate::io::journal::{self, Journal};
 use crate::io::ports::Ports;
 use crate::io::run::{Parts, Read, Shell, Signal, now};
 use crate::io::store::Store;
@@ -69,8 +70,19 @@ async fn serve_local(service: Service) -> Result<(), String> {
         let kept = gateway.users();
         store.load(kept.iter().map(String::as_str), &mut gateway);
     }
+    let records = config.state.as_deref().and_then(|folder| {
+        let records = journal::load(folder);
+        match Journal::start(folder, records.clone()) {
+            Ok(journal) => Some((journal, records)),
+            Err(why) => {
+                tracing::error!("nothing can be kept for the next run: {why}");
+                None
+            }
+        }
+    });
     let (notices, read, audit) = (service.notices, service.read, config.audit.clone());
-    let parts = Parts { gateway, config, read, drivers, ports, doors, signals, questions, notices, store };
+    let parts =
+        Parts { gateway, config, read, drivers, ports, doors, signals, questions, notices, store, records };
     let shell = Shell::new(parts).map_err(|why| cannot("open the audit file", audit.as_deref(), &why))?;
     let control = serve_control(service.control, questions_to);
     tokio::task::spawn_local(listen_to_signals(signals_to));

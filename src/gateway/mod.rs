@@ -30,6 +30,7 @@ mod reload;
 mod remote;
 mod request;
 mod requests;
+mod restart;
 mod rules;
 mod sequence;
 mod sight;
@@ -78,6 +79,7 @@ use self::flow::Flow;
 pub use self::hass::{Counts as HassCounts, HassStatus};
 pub use self::kept::{Key, Kind};
 use self::keyed::Keyed;
+pub use self::restart::{Haste, Resumed};
 pub use self::status::{DeviceStatus, ElsewhereStatus, LinkStatus, RegistrationStatus, Status};
 pub use self::surface::{Counters, Input, Notice, Output};
 pub use self::ways::FlowStatus;
@@ -118,8 +120,8 @@ pub struct Gateway {
     /// When what owners decided has to be looked at again.
     rules_end: Option<Instant>,
     requests: requests::Requests,
-    /// When it began, in milliseconds since 1970.
-    began_ms: i64,
+    restart: restart::Restart,
+    run: event::Run,
     /// When the last input came.
     clock: Now,
     custom: CustomLists,
@@ -195,7 +197,8 @@ impl Gateway {
             isolation: isolate::Isolation::default(),
             rules_end: None,
             requests: requests::Requests::default(),
-            began_ms: now.wall_ms,
+            restart: restart::Restart::default(),
+            run: event::Run { number: rng.random(), began_ms: now.wall_ms },
             clock: now,
             custom: CustomLists::default(),
             recent: command::Recent::default(),
@@ -269,33 +272,11 @@ impl Gateway {
             return Some(sent(transmit));
         }
         let Self {
-            config,
-            house,
-            rooms,
-            custom,
-            alerts,
-            ringing,
-            people,
-            cache,
-            filters,
-            began_ms,
-            clock,
-            ..
+            config, house, rooms, custom, alerts, ringing, people, cache, filters, run, clock, ..
         } = self;
-        let (masked_ms, now) = (*began_ms, *clock);
-        let mut documents = Documents {
-            config,
-            house,
-            rooms,
-            custom,
-            alerts,
-            ringing,
-            people,
-            cache,
-            filters,
-            masked_ms,
-            now,
-        };
+        let (run, now) = (*run, *clock);
+        let mut documents =
+            Documents { config, house, rooms, custom, alerts, ringing, people, cache, filters, run, now };
         self.notifier.send_next(&mut self.transactions, &mut documents, now);
         self.transactions.poll_transmit().map(sent)
     }
@@ -455,6 +436,7 @@ impl Gateway {
         }
         self.on_announcement_deadlines(now);
         self.on_hass_deadlines(now);
+        self.record_notes(now);
         self.flush_transmits();
         self.forget_filters();
     }

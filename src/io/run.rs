@@ -1,6 +1,7 @@
 //! The loop: wait for one thing, hand it to the gateway, carry out what it wants, sleep until its
 //! next deadline.
 
+mod records;
 mod reload;
 pub(super) mod watchdog;
 
@@ -22,6 +23,7 @@ use super::control::Question;
 use super::door::{Doors, Seat};
 use super::drivers::Supervisor;
 use super::http::{self, Asked, Given};
+use super::journal::{Journal, Records};
 use super::ports::Ports;
 use super::reach::{reach, refused};
 use super::resolve::Resolver;
@@ -34,6 +36,7 @@ use crate::config::{Config, Dial, Wanted};
 use crate::gateway::{Gateway, Input, Notice, Output};
 use crate::sip::{FlowId, Hop, Transport};
 use crate::timer::Now;
+use records::Record;
 pub use reload::Read;
 use reload::Ways;
 use watchdog::Watchdog;
@@ -55,6 +58,7 @@ pub struct Shell {
     notices: Box<dyn FnMut(&Notice)>,
     audit: Option<Audit>,
     store: Option<Store>,
+    record: Option<Record>,
     resolver: Rc<Resolver>,
     /// What the newest document that was to be kept has become.
     keeping: Option<oneshot::Receiver<bool>>,
@@ -115,6 +119,8 @@ pub struct Parts {
     pub notices: Box<dyn FnMut(&Notice)>,
     /// The folder for documents.
     pub store: Option<Store>,
+    /// What an earlier run left on record, and where that goes on.
+    pub records: Option<(Journal, Records)>,
 }
 
 /// The time.
@@ -140,6 +146,7 @@ impl Shell {
             notices: parts.notices,
             audit,
             store: parts.store,
+            record: None,
             resolver: Rc::default(),
             keeping: None,
             asked,
@@ -161,6 +168,9 @@ impl Shell {
             ways: Ways::new(asked_to),
         };
         shell.open(parts.ports);
+        if let Some((journal, records)) = parts.records {
+            shell.resume(journal, records);
+        }
         Ok(shell)
     }
 
@@ -173,8 +183,9 @@ impl Shell {
         let mut stopping: Option<Instant> = None;
         while stopping.is_none_or(|until| until > Instant::now() && !self.gateway.is_quiet()) {
             watchdog.feed();
-            let deadline =
-                [self.gateway.next_deadline(), stopping, watchdog.next].into_iter().flatten().min();
+            let held = self.record.as_ref().and_then(Record::next_deadline);
+            let deadlines = [self.gateway.next_deadline(), stopping, watchdog.next, held];
+            let deadline = deadlines.into_iter().flatten().min();
             let deadline = deadline.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
             let (sockets, turn) = (&self.sockets, self.turn);
             tokio::select! {
@@ -185,6 +196,7 @@ impl Shell {
                 Some(report) = self.reports.recv() => self.on_report(report),
                 (link, event) = self.drivers.recv() => self.gateway.handle(Input::Driver { link, event }, now()),
                 Some(asked) = self.asked.recv() => self.on_asked(asked),
+                () = more_is_safe(&mut self.record) => {}
                 Some(question) = self.questions.recv() => self.on_question(question).await,
                 signal = self.signals.recv() => match signal {
                     Some(Signal::Reload) => drop(self.reload().await),
@@ -203,6 +215,9 @@ impl Shell {
         self.drivers.close().await;
         if let Some(store) = &self.store {
             store.close().await;
+        }
+        if let Some(record) = self.record {
+            record.close().await;
         }
     }
 
@@ -270,6 +285,7 @@ impl Shell {
     /// Carries out what the gateway wants. Between bursts of sends, arrived answers are taken in, so
     /// that a large fan-out does not overflow the kernel's buffer.
     fn drain(&mut self) {
+        self.release();
         let mut sent = 0;
         // What is not on record does not happen: nothing that follows a lost line is driven.
         let mut stopped = false;
@@ -302,6 +318,7 @@ impl Shell {
                 Output::Keep { key, body } => {
                     self.keeping = self.store.as_ref().map(|store| store.keep(key, body));
                 }
+                Output::Record { key, body, haste } => self.put_on_record(key, body, haste),
                 Output::Answer { ticket, answer } => {
                     let kept = self.keeping.take().filter(|_| answer.kept);
                     if let Some(to) = self.asking.remove(&ticket) {
@@ -322,7 +339,7 @@ impl Shell {
         self.gateway.handle(Input::Http { ticket, peer, request: &asked.request }, now());
     }
 
-    fn send(&mut self, hop: Hop, bytes: Bytes) {
+    fn send_now(&mut self, hop: Hop, bytes: Bytes) {
         if hop.transport == Transport::Udp {
             if self.refused_upstream(hop) {
                 return;
@@ -455,6 +472,14 @@ impl Shell {
             }
             Some(Ok(())) | None => true,
         }
+    }
+}
+
+/// When more is on record than before; never where there is none.
+async fn more_is_safe(record: &mut Option<Record>) {
+    match record {
+        Some(record) => record.more_is_safe().await,
+        None => std::future::pending().await,
     }
 }
 

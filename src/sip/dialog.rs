@@ -120,6 +120,11 @@ impl Dialog {
         self.hop = hop;
     }
 
+    /// Our Contact URI in it.
+    pub fn contact(&self) -> &str {
+        &self.contact
+    }
+
     /// The next request of ours in this dialog.
     pub fn request(&mut self, method: Method<'_>, branch: &str) -> Writer {
         self.local_seq += 1;

@@ -40,6 +40,7 @@ mod rates;
 mod reload;
 mod replay;
 mod requests;
+mod restart;
 mod scenarios;
 mod secrecy;
 mod strangers;

@@ -5,9 +5,11 @@
 //! allows; what changed meanwhile is one dirty flag, not a queue.
 
 mod filtered;
+mod flows;
 mod judge;
 mod others;
 pub mod rate;
+mod restart;
 mod subscription;
 mod table;
 mod tell;
@@ -19,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use slab::Slab;
 
+pub use self::restart::{LAZY, Note, Past, Trace};
 pub use self::subscription::Condition;
 use self::subscription::{Place, Subscription};
 use self::table::twin_of;
@@ -29,8 +32,8 @@ pub use self::words::{
 };
 use super::dialog::DialogFault;
 use super::transaction::Transactions;
-use super::wire::Message;
-use super::{FlowId, Hop, User};
+use super::wire::{Message, Name};
+use super::{Hop, User};
 use crate::limits;
 use crate::timer::{Deadlines, Now};
 
@@ -48,6 +51,7 @@ pub struct Notifier {
     watchers: Watchers,
     /// Filters that no subscription uses any more.
     unused: Vec<usize>,
+    track: restart::Track,
 }
 
 /// What subscriptions are found by: a subject, and whether its state is watched or its watchers.
@@ -87,21 +91,29 @@ impl Notifier {
     /// format and with the same rates, is one that the phone has forgotten: it is
     /// replaced. A fetch replaces nothing.
     pub fn add(&mut self, wanted: Wanted, now: Now) -> SubscriptionId {
+        let id = self.insert(wanted, self.serial + 1, now);
+        self.note(id);
+        self.make_ready(id);
+        id
+    }
+
+    /// A subscription with that number, which has not been told anything in this run.
+    fn insert(&mut self, wanted: Wanted, serial: u64, now: Now) -> SubscriptionId {
         let twin = twin_of(&wanted);
         let fetch = wanted.expires.is_zero();
         let forgotten = if fetch { None } else { self.twin(twin, &wanted) };
-        self.serial += 1;
-        let id = SubscriptionId { index: self.subscriptions.vacant_key(), serial: self.serial };
+        self.serial = self.serial.max(serial);
+        let id = SubscriptionId { index: self.subscriptions.vacant_key(), serial };
         let (resource, expires) = (wanted.resource, now.mono + wanted.expires);
         let topic = (resource.subject, wanted.template.is_some());
         let watchers = self.by_topic.entry(topic).or_default();
-        let place = Place { serial: self.serial, slot: watchers.len(), twin };
+        let place = Place { serial, slot: watchers.len(), twin };
         watchers.push(id);
         // Whoever gave up before anybody decided goes on waiting.
         let before = self.watchers.take(|fact| {
             fact.who == wanted.who && fact.subject == resource.subject && fact.package == resource.package
         });
-        let watcher = before.map_or((self.serial, now.mono), |before| (before.id, before.began));
+        let watcher = before.map_or((serial, now.mono), |before| (before.id, before.began));
         *self.by_who.entry(wanted.who.clone()).or_default() += 1;
         let changed = self.watchers.next();
         self.subscriptions.insert(Subscription::new(wanted, place, watcher, changed, now));
@@ -109,7 +121,6 @@ impl Notifier {
             self.twins.insert(twin, id);
             self.deadlines.set(expires + GRACE, (id, Wake::Expire));
         }
-        self.ready.push_back(id);
         // Only now: the place that it leaves must not be the one that the new tag names.
         if let Some(forgotten) = forgotten {
             self.replace(forgotten, id, now);
@@ -126,9 +137,9 @@ impl Notifier {
         let mut parts = to.tag()?.split('.');
         let index = usize::from_str_radix(parts.next()?, 16).ok()?;
         let serial = u64::from_str_radix(parts.next()?, 16).ok()?;
-        let subscription =
-            self.subscriptions.get(index).filter(|subscription| subscription.serial == serial)?;
-        subscription.dialog.is_of(request).then_some(SubscriptionId { index, serial })
+        let here = SubscriptionId { index, serial };
+        let id = if self.get(here).is_some() { here } else { self.track.place_of(serial)? };
+        self.get(id)?.dialog.is_of(request).then_some(id)
     }
 
     /// Who holds a subscription that goes on, and what it watches.
@@ -163,7 +174,11 @@ impl Notifier {
     ) -> Result<(), DialogFault> {
         let Some(subscription) = self.get_mut(id) else { return Ok(()) };
         let before = subscription.dialog.hop;
+        let target = request.first(Name::Contact).map(|_| subscription.dialog.target.clone());
         subscription.dialog.on_request(request, hop)?;
+        let moved = before != hop || target.is_some_and(|target| target != subscription.dialog.target);
+        let news = moved || subscription.rates != wish.rates || wish.expires > subscription.granted;
+        subscription.granted = wish.expires;
         // It lives somewhere else now: a NOTIFY that is on its way to the old place will not be
         // answered, and that is no sign against it.
         subscription.outstanding &= before == hop;
@@ -181,6 +196,7 @@ impl Notifier {
             let at = subscription.expires + GRACE;
             self.deadlines.set(at, (id, Wake::Expire));
         }
+        self.note_refresh(id, news, now);
         self.make_ready(id);
         Ok(())
     }
@@ -251,6 +267,10 @@ impl Notifier {
             let sent = subscription.send(id, news, transactions, source, now);
             let beat = subscription.beat().filter(|_| sent && subscription.end.is_none());
             let ended = subscription.end.is_some();
+            let runs_out = subscription.runs_out();
+            if runs_out {
+                self.note(id);
+            }
             if let Some(at) = beat {
                 self.deadlines.set(at, (id, Wake::Beat));
             }
@@ -315,69 +335,6 @@ impl Notifier {
             _ => {}
         }
         if self.get(id).is_some_and(Subscription::has_news) {
-            self.schedule(id, now);
-        }
-    }
-
-    /// A connection is gone: its watchers hear the newest state when they refresh over another one.
-    pub fn on_flow_closed(&mut self, flow: FlowId, now: Now) {
-        let ids: Vec<_> = self.ids().collect();
-        for id in ids {
-            let Some(subscription) = self.get_mut(id).filter(|it| it.dialog.hop.flow == flow) else {
-                continue;
-            };
-            subscription.outstanding = false;
-            subscription.dirty = true;
-            subscription.lost = true;
-            subscription.next_page = 0;
-            if subscription.end.is_some() {
-                self.remove(id, now);
-            }
-        }
-    }
-
-    /// Dialogs that went over a flow that is gone go on over another one to the same server. Each watcher is
-    /// told the newest state, and where we are now.
-    pub fn move_flow(&mut self, gone: FlowId, hop: Hop, now: Now) {
-        let ids: Vec<_> = self.ids().collect();
-        for id in ids {
-            let Some(subscription) = self.get_mut(id).filter(|it| it.dialog.hop.flow == gone) else {
-                continue;
-            };
-            subscription.dialog.move_to(hop);
-            subscription.outstanding = false;
-            subscription.lost = false;
-            subscription.dirty = true;
-            subscription.next_page = 0;
-            self.schedule(id, now);
-        }
-    }
-
-    /// The flow that the watcher is told over.
-    pub fn flow_of(&self, id: SubscriptionId) -> Option<FlowId> {
-        self.get(id).map(|subscription| subscription.dialog.hop.flow)
-    }
-
-    /// Nobody answered that NOTIFY, and it is not known whether the flow under it lives: nothing more is said until
-    /// that shows. Only once on end; false: the silence is the watcher's.
-    pub fn suspend(&mut self, id: SubscriptionId, cseq: u32) -> bool {
-        let waits =
-            |it: &&mut Subscription| it.outstanding && it.dialog.local_seq == cseq && it.end.is_none();
-        let Some(subscription) = self.get_mut(id).filter(waits).filter(|it| !it.doubted) else {
-            return false;
-        };
-        (subscription.doubted, subscription.lost, subscription.dirty) = (true, true, true);
-        (subscription.outstanding, subscription.next_page) = (false, 0);
-        true
-    }
-
-    /// A flow lives: who could not be told over it is told now.
-    pub fn resume(&mut self, flow: FlowId, now: Now) {
-        let ids: Vec<_> = self.ids().collect();
-        for id in ids {
-            let of = |it: &&mut Subscription| it.lost && it.dialog.hop.flow == flow;
-            let Some(subscription) = self.get_mut(id).filter(of) else { continue };
-            subscription.lost = false;
             self.schedule(id, now);
         }
     }
@@ -465,11 +422,14 @@ impl Notifier {
 
     fn expire(&mut self, id: SubscriptionId, now: Now) {
         let Some(subscription) = self.get_mut(id) else { return };
-        if subscription.expires + GRACE > now.mono || subscription.end.is_some() {
+        if subscription.expires + GRACE > now.mono {
             return;
         }
         if subscription.lost {
             self.remove(id, now);
+            return;
+        }
+        if subscription.end.is_some() {
             return;
         }
         subscription.end = Some(End::Timeout);

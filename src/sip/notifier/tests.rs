@@ -2,7 +2,7 @@
 
 use super::rate::Rates;
 use super::*;
-use crate::sip::Transport;
+use crate::sip::{FlowId, Transport};
 use crate::sip::dialog::Dialog;
 
 fn hop(flow: u64) -> Hop {
