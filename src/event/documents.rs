@@ -3,6 +3,9 @@
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
+use rand::{Rng as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+
 use super::custom::{CustomList, CustomLists};
 use super::filter::{self, Addresses, Facts, Whose};
 use super::{
@@ -62,6 +65,16 @@ pub struct Run {
     pub number: u64,
     /// Since when it runs, in milliseconds since 1970: since then an appliance is off that plays dead.
     pub began_ms: i64,
+}
+
+impl Run {
+    /// The run of that seed, which begins now.
+    pub fn new(seed: [u8; 32], now: Now) -> Self {
+        // Of another stream than everything else that is drawn from this seed.
+        let mut rng = ChaCha8Rng::from_seed(seed);
+        rng.set_stream(1);
+        Self { number: rng.random(), began_ms: now.wall_ms }
+    }
 }
 
 /// What the notifier asks for documents.

@@ -198,7 +198,7 @@ impl Gateway {
             rules_end: None,
             requests: requests::Requests::default(),
             restart: restart::Restart::default(),
-            run: event::Run { number: rng.random(), began_ms: now.wall_ms },
+            run: event::Run::new(seed, now),
             clock: now,
             custom: CustomLists::default(),
             recent: command::Recent::default(),
@@ -315,7 +315,7 @@ impl Gateway {
 
     /// Whether nothing more has to be said before the process may end.
     pub fn is_quiet(&self) -> bool {
-        self.notifier.is_empty()
+        (self.notifier.is_empty() || self.restart.is_on() && self.notifier.is_silent())
             && self.hass.iter().all(hass::Broker::is_quiet)
             && self.remotes.values().all(remote::Remote::is_over)
             && !self.announcements.values().any(announce::Announcement::is_leaving)
@@ -449,7 +449,11 @@ impl Gateway {
 
     fn shut_down(&mut self, now: Now) {
         self.leaving = true;
-        self.notifier.end(End::Deactivated, |_, _| true, now);
+        match self.restart.is_on() {
+            // They go on in the next run, if there is one.
+            true => self.pause(now),
+            false => self.notifier.end(End::Deactivated, |_, _| true, now),
+        }
         for registration in self.registrations.values_mut() {
             registration.leave(&mut self.transactions, now);
         }

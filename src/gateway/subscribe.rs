@@ -37,7 +37,6 @@ impl Gateway {
         let presentity = watched_of_2000(request).filter(|_| self.config.compat != Compat::Off);
         let asked = Asked::of(request.message, presentity.is_some());
         let (resource, standing, reading) = self.what(request, &asked, presentity.as_deref(), &who, now)?;
-        self.check_isolation(&who, Subject::of(resource.subject), self.is_outside(request.hop))?;
         if standing == Standing::Pending && self.asks_too_much(&who) {
             return Err(Rejection::new(403, "Too Many Requests To Watch"));
         }
@@ -103,7 +102,7 @@ impl Gateway {
     pub(super) fn add_subscription(&mut self, request: &Request<'_, '_>, wanted: Wanted, now: Now) {
         let made = self.made(request, &wanted);
         let id = self.notifier.add(wanted, now);
-        self.record_made(id, request.hop, made);
+        self.record_made(id, made);
     }
 
     /// The 2xx to a new subscription, without a body.
@@ -256,6 +255,7 @@ impl Gateway {
         };
         let outside = self.is_outside(request.hop);
         let subject = subject.ok_or_else(nothing)?;
+        self.check_isolation(who, subject, outside)?;
         let (standing, view) = self.standing(who, subject, outside, now).ok_or_else(nothing)?;
         if !rules.covers(subject) {
             return Err(bad_event());

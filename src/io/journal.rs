@@ -6,7 +6,7 @@
 //! and renamed, and so it is at each start and after each failure. A thread of its own waits for the disk.
 //!
 //! An SD card is not worn out by it: entries are brought to the disk together, twelve times on end and
-//! once in five seconds on the average, and those that can wait do so for half a minute.
+//! once in five seconds on the average, and those that can wait do so for a minute.
 
 mod file;
 #[cfg(test)]
@@ -28,7 +28,7 @@ use self::file::Log;
 pub use self::file::load;
 
 /// How long entries that can wait do so.
-const IDLE: Duration = Duration::from_secs(30);
+const IDLE: Duration = Duration::from_secs(60);
 /// Times on end that the disk is asked to keep what it has.
 const BURST: u32 = 12;
 /// After how long it may be asked once more.
@@ -53,6 +53,8 @@ pub struct Journal {
     ended: watch::Receiver<bool>,
     thread: Option<JoinHandle<()>>,
     waiting: Arc<AtomicUsize>,
+    /// That entries were lost has been told.
+    flooded: bool,
     last: u64,
 }
 
@@ -88,7 +90,15 @@ impl Journal {
             let _ = ended_to.send(true);
         };
         let thread = std::thread::Builder::new().name("records".to_owned()).spawn(work)?;
-        Ok(Self { entries: Some(entries), safe, ended, thread: Some(thread), waiting, last: 0 })
+        Ok(Self {
+            entries: Some(entries),
+            safe,
+            ended,
+            thread: Some(thread),
+            waiting,
+            flooded: false,
+            last: 0,
+        })
     }
 
     /// Puts something on record, or with `None` off it. The number of the entry; see [`Journal::safe`].
@@ -97,7 +107,9 @@ impl Journal {
         let entry = Entry { number: self.last, key, body, waits };
         let size = entry.size();
         if self.waiting.load(Ordering::Relaxed) + size > WAITING {
-            tracing::error!("the disk takes nothing for too long: what is new ends with the process");
+            if !std::mem::replace(&mut self.flooded, true) {
+                tracing::error!("the disk takes nothing for too long: what is new ends with the process");
+            }
         } else if let Some(entries) = &self.entries {
             self.waiting.fetch_add(size, Ordering::Relaxed);
             // The thread ends after this end of the channel.

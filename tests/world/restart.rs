@@ -2,10 +2,11 @@
 
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
+use sipliance::gateway::Input;
 
 use super::home;
 use super::phone::Notify;
-use super::world::World;
+use super::world::{Way, World};
 
 /// A subscription of a new phone of `user`, which stands.
 fn watch(world: &mut World, user: &str, name: &str, event: &str, expires: u32) -> usize {
@@ -35,6 +36,7 @@ fn tells(notify: &Notify, on: bool) -> bool {
     let word = if on { "on" } else { "off" };
     notify.body.contains(&format!("Power {word}"))
         || notify.body.contains(&format!("\"power\",\"vb\":{on}"))
+        || notify.body.contains(&format!("name=\"power\">{word}<"))
         || notify.body.contains(if on { ">confirmed<" } else { ">terminated<" })
 }
 
@@ -121,7 +123,13 @@ fn rights_are_those_of_the_new_run() {
     let without = |from: &str, to: &str| home::changed(from, to);
     for (config, reason) in [
         (without("  - who: ben\n    see: [plug]", "  - who: ben\n    see: [lamp]"), "noresource"),
-        (without("  ben: {password: {secret: ben}}\n", "").clone(), "rejected"),
+        (
+            home::edited(&[
+                ("  ben: {password: {secret: ben}}\n", ""),
+                ("  - who: ben\n    see: [plug]\n", ""),
+            ]),
+            "rejected",
+        ),
     ] {
         let mut world = World::new(2).record();
         let phone = watch(&mut world, "ben", "plug", "appliance", 3600);
@@ -188,4 +196,53 @@ fn a_record_that_makes_no_sense_moves_and_grants_nothing() {
         world.flush_records();
         assert_eq!(resumed.dropped == 1, world.records.is_empty(), "seed {seed}");
     }
+}
+
+#[test]
+fn a_planned_stop_ends_nothing_and_leaves_no_lamp_on() {
+    let mut world = World::new(5).record();
+    let watchers =
+        ["appliance", "presence", "dialog"].map(|event| watch(&mut world, "anna", "plug", event, 3600));
+    press(&mut world);
+    world.run(2_000);
+    watchers.iter().for_each(|phone| assert!(tells(&last(&world, *phone), true)));
+    world.handle(Input::Shutdown);
+    // The driver goes on until the process ends.
+    press(&mut world);
+    press(&mut world);
+    world.run(100);
+    for phone in watchers {
+        let last = last(&world, phone);
+        assert!(last.state.starts_with("active"), "{}", last.state);
+        // A key has no light for that: it is dark, and its name says why.
+        let key = world.phones[phone].subs[0].event == "dialog";
+        assert!(!tells(&last, true) && (key || !tells(&last, false)), "it is not known: {}", last.body);
+    }
+    assert!(world.gateway.is_quiet(), "nobody waits for more");
+    world.flush_records();
+    assert_eq!(world.die(home::config(None), 2_000).subscriptions, 3);
+    world.run(3_000);
+    watchers.iter().for_each(|phone| assert!(tells(&last(&world, *phone), true)));
+}
+
+/// A phone proves a repeated command anew by itself: what an earlier run did must not be done twice.
+#[test]
+fn a_command_from_before_the_restart_is_not_done_again() {
+    let mut world = World::new(6).record();
+    let phone = world.phone("anna");
+    // The answer is lost with the process.
+    world.lose.push((Way::Out, "SIP/2.0 200", 9));
+    let op = world.at(phone, |phone, now| phone.switch("plug", true, now));
+    world.run(60);
+    assert_eq!(world.plug.writes.len(), 1);
+    world.die(home::config(None), 1_000);
+    world.lose.clear();
+    world.run(10_000);
+    assert_eq!(world.phones[phone].ops[op].status(), 504, "{:?}", world.phones[phone].ops[op].finals);
+    assert_eq!(world.plug.writes.len(), 1);
+    // The next one is done.
+    let op = world.at(phone, |phone, now| phone.switch("plug", false, now));
+    world.run(2_000);
+    assert_eq!(world.phones[phone].ops[op].status(), 200);
+    assert_eq!(world.plug.writes.len(), 2);
 }

@@ -4,6 +4,7 @@
 //! hands it back once at the next start ([`Gateway::resume`]). A record names things as peers and people
 //! do, never by a place in a table.
 
+mod bindings;
 mod pack;
 mod records;
 mod resume;
@@ -11,11 +12,13 @@ mod resume;
 use std::collections::HashMap;
 
 use bytes::Bytes;
+use sipliance_driver as driver;
 
 use self::pack::Pack;
 use self::records::{Made, Path, Stands, strip};
 use super::request::Request;
 use super::{Gateway, Output};
+use crate::config::LinkId;
 use crate::limits;
 use crate::sip::Hop;
 use crate::sip::notifier::{Note, Notifier, SubscriptionId, Wanted};
@@ -60,9 +63,28 @@ pub(super) struct Restart {
     /// The bodies of refreshes that changed filters, as they stand in the record; empty where they were too
     /// many to be kept.
     filters: HashMap<u64, Bytes>,
+    /// What is on record of bindings, by user.
+    bindings: HashMap<String, bindings::Noted>,
+}
+
+impl Restart {
+    /// Whether there is somewhere to keep something.
+    pub fn is_on(&self) -> bool {
+        self.on
+    }
 }
 
 impl Gateway {
+    /// The process ends, and perhaps the next one goes on. Watchers keep their subscriptions, and are told that nothing
+    /// is known of the appliances: a lamp that shows what was must not shine on for as long as nobody is here.
+    pub(super) fn pause(&mut self, now: Now) {
+        for link in 0..self.config.links.len() {
+            let why = driver::Why("the gateway stops".to_owned());
+            self.house.driver(LinkId(link), driver::Event::Down(why), now);
+        }
+        self.notifier.tell_all();
+    }
+
     /// From now on what must outlive the process is said.
     pub fn record(&mut self) {
         self.restart.on = true;
@@ -78,11 +100,11 @@ impl Gateway {
         Some(Made { who, local_tag, request: &strip(request.message) }.pack().into())
     }
 
-    /// A subscription was made: it is on record before its 2xx leaves on `hop`.
-    pub(super) fn record_made(&mut self, id: SubscriptionId, hop: Hop, made: Option<Bytes>) {
+    /// A subscription was made: with how it stands, it is on record before its 2xx leaves.
+    pub(super) fn record_made(&mut self, id: SubscriptionId, made: Option<Bytes>) {
         if made.is_some() {
             let key = key(Notifier::serial_of(id), Part::Made);
-            self.outputs.push_back(Output::Record { key, body: made, haste: Haste::Before(hop) });
+            self.outputs.push_back(Output::Record { key, body: made, haste: Haste::Soon });
         }
     }
 
@@ -148,6 +170,8 @@ impl Gateway {
             granted: trace.granted,
         };
         let (key, body) = (key(trace.serial, Part::Stands), Some(body.pack().into()));
-        self.outputs.push_back(Output::Record { key, body, haste: Haste::Soon });
+        // Of this the 2xx waits, or the first NOTIFY of a new run: its CSeq must be known as used.
+        let haste = if trace.first { Haste::Before(hop) } else { Haste::Soon };
+        self.outputs.push_back(Output::Record { key, body, haste });
     }
 }

@@ -9,7 +9,7 @@ use rand::Rng as _;
 
 use super::pack::Unpack;
 use super::records::{Made, Path, Stands};
-use super::{Part, SUBSCRIPTION, key};
+use super::{Part, SUBSCRIPTION, bindings, key};
 use crate::config::access::Identity;
 use crate::event::matrix::{self, Asked};
 use crate::event::{self, Subject, identity_of};
@@ -32,6 +32,8 @@ pub struct Resumed {
     pub subscriptions: usize,
     /// Those that are told that they are over: expired, without right, or of something that is gone.
     pub ended: usize,
+    /// Places at home at which a phone is reachable.
+    pub bindings: usize,
     /// Records that make no sense, or of somebody whom nothing leads to any more.
     pub dropped: usize,
 }
@@ -71,6 +73,10 @@ impl Gateway {
         let mut resumed = Resumed::default();
         let mut all: BTreeMap<u64, Found<'_>> = BTreeMap::new();
         for (key, body) in records {
+            if let Some(user) = bindings::user_of(key) {
+                resumed.bindings += self.restore_bindings(user, body, sockets, now);
+                continue;
+            }
             let Some((serial, part)) = part_of(key) else {
                 resumed.dropped += 1;
                 self.forget(key.clone());
@@ -99,7 +105,7 @@ impl Gateway {
         resumed
     }
 
-    fn forget(&mut self, key: Bytes) {
+    pub(super) fn forget(&mut self, key: Bytes) {
         self.outputs.push_back(Output::Record { key, body: None, haste: Haste::Idle });
     }
 
@@ -213,7 +219,11 @@ impl Gateway {
 
     /// The way back to a peer, and the upstream through which it leads; `None` when that is not in the home file
     /// any more.
-    fn way_again(&self, path: &Path<'_>, sockets: &[(FlowId, SocketAddr)]) -> Option<(Hop, Option<usize>)> {
+    pub(super) fn way_again(
+        &self,
+        path: &Path<'_>,
+        sockets: &[(FlowId, SocketAddr)],
+    ) -> Option<(Hop, Option<usize>)> {
         let Path { transport, local, peer, upstream } = *path;
         if !upstream.is_empty() {
             let mut all = self.upstreams.iter();

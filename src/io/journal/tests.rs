@@ -78,7 +78,10 @@ fn damage_costs_what_is_damaged_and_is_kept_aside() {
                 let end = (at + rng.random_range(1..2000)).min(bad.len());
                 bad[at..end].fill(0);
             }
-            3 => drop(bad.splice(at..at, (0..rng.random_range(1..50)).map(|_| rng.random::<u8>()).collect::<Vec<_>>())),
+            3 => drop(bad.splice(
+                at..at,
+                (0..rng.random_range(1..50)).map(|_| rng.random::<u8>()).collect::<Vec<_>>(),
+            )),
             _ => bad = (0..at).map(|_| rng.random()).collect(),
         }
         fs::write(&path, &bad).unwrap();

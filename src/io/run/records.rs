@@ -103,9 +103,10 @@ impl Shell {
         let found = self.gateway.resume(&records, &sockets, now());
         if !records.is_empty() {
             tracing::info!(
-                "from the run before: {} subscriptions go on, {} are told their end, {} records lead nowhere",
+                "from the run before: {} subscriptions go on, {} are told their end, {} phones are reachable, {} records lead nowhere",
                 found.subscriptions,
                 found.ended,
+                found.bindings,
                 found.dropped
             );
         }

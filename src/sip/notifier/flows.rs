@@ -39,6 +39,21 @@ impl Notifier {
         }
     }
 
+    /// The phone of `who` at that Contact is there again: its dialogs that could not be told go on over `hop`.
+    pub fn find_again(&mut self, who: &str, target: &str, hop: Hop, now: Now) {
+        let ids: Vec<_> = self.ids().collect();
+        for id in ids {
+            let same = |it: &&mut Subscription| {
+                it.lost && it.who == who && it.dialog.is_direct() && it.dialog.target == target
+            };
+            let Some(subscription) = self.get_mut(id).filter(same) else { continue };
+            subscription.dialog.move_to(hop);
+            subscription.lost = false;
+            self.note(id);
+            self.schedule(id, now);
+        }
+    }
+
     /// The flow that the watcher is told over.
     pub fn flow_of(&self, id: SubscriptionId) -> Option<FlowId> {
         self.get(id).map(|subscription| subscription.dialog.hop.flow)

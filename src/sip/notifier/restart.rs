@@ -35,8 +35,8 @@ pub enum Note {
 pub struct Trace<'a> {
     /// Its number.
     pub serial: u64,
-    /// The proven name.
-    pub who: &'a str,
+    /// Nothing of this run is on record of it yet.
+    pub first: bool,
     /// The dialog.
     pub dialog: &'a Dialog,
     /// The highest CSeq that may be used from now on without another record.
@@ -117,10 +117,10 @@ impl Notifier {
     pub fn trace(&mut self, id: SubscriptionId, now: Now) -> Option<Trace<'_>> {
         let subscription = self.get_mut(id).filter(|it| it.end.is_none())?;
         subscription.reserved = subscription.dialog.local_seq.saturating_add(BLOCK).min(LAST);
-        subscription.noted = Some(now.mono);
+        let first = subscription.noted.replace(now.mono).is_none();
         Some(Trace {
             serial: id.serial,
-            who: &subscription.who,
+            first,
             dialog: &subscription.dialog,
             reserved: subscription.reserved,
             rates: subscription.rates,
