@@ -35,6 +35,7 @@ mod matrix;
 mod order;
 mod outbound;
 mod people;
+mod plain;
 mod publish;
 mod rates;
 mod reload;
