@@ -246,3 +246,58 @@ fn a_command_from_before_the_restart_is_not_done_again() {
     assert_eq!(world.phones[phone].ops[op].status(), 200);
     assert_eq!(world.plug.writes.len(), 2);
 }
+
+/// More NOTIFYs than are reserved at once: the next run begins behind all of them. The phone looks at each.
+#[test]
+fn cseqs_rise_after_a_long_life_too() {
+    let mut world = World::new(7).record();
+    let phone = watch(&mut world, "anna", "plug", "dialog", 86_400);
+    for _ in 0..4_500 {
+        press(&mut world);
+        world.run(1_100);
+    }
+    let before = world.phones[phone].subs[0].last_cseq;
+    assert!(before > 4_400, "{before}");
+    world.die(home::config(None), 500);
+    world.run(3_000);
+    assert!(world.phones[phone].subs[0].last_cseq > before);
+    assert!(tells(&last(&world, phone), world.plug.on));
+}
+
+#[test]
+fn a_phone_whose_connection_died_hears_when_it_registers() {
+    let mut world = World::new(8).record();
+    let phone = world.tcp_phone("anna");
+    world.at(phone, |phone, now| phone.subscribe("plug", "presence", 3600, now));
+    world.run(500);
+    assert_eq!(world.die(home::config(None), 500).subscriptions, 1);
+    world.run(3_000);
+    let count = heard(&world, phone);
+    press(&mut world);
+    world.run(1_000);
+    assert_eq!(heard(&world, phone), count, "there is no way to it");
+    world.connect(phone);
+    world.at(phone, |phone, now| phone.register(600, now));
+    world.run(1_000);
+    assert!(tells(&last(&world, phone), world.plug.on));
+    assert_eq!(heard(&world, phone), count + 1);
+}
+
+#[test]
+fn a_phone_at_home_is_found_without_registering_again() {
+    let mut world = World::new(9).record();
+    let phone = world.phone("anna");
+    world.at(phone, |phone, now| phone.register(3600, now));
+    world.run(500);
+    assert_eq!(world.die(home::config(None), 500).bindings, 1);
+    // An alert goes to her phones.
+    world.run(2_000);
+    world.report("stat/plug/BUTTON", "short");
+    world.run(2_000);
+    assert!(!world.phones[phone].messages.is_empty());
+    let op = world.at(phone, |phone, now| phone.register(0, now));
+    world.run(500);
+    assert_eq!(world.phones[phone].ops[op].status(), 200);
+    world.flush_records();
+    assert!(world.records.is_empty());
+}

@@ -104,7 +104,7 @@ pub struct World {
     pub kept: Vec<(sipliance::gateway::Key, Option<bytes::Bytes>)>,
     /// What is on record, and what the disk does not have yet.
     pub records: BTreeMap<Bytes, Bytes>,
-    unwritten: Vec<(Bytes, Option<Bytes>)>,
+    unwritten: Vec<(Duration, Bytes, Option<Bytes>)>,
 }
 
 /// Where the gateway listens.
@@ -173,10 +173,11 @@ impl World {
     /// The process is killed, and starts again with that configuration after so many milliseconds. What waited for
     /// the disk may be lost, connections are.
     pub fn die(&mut self, config: Arc<Config>, ms: u64) -> Resumed {
-        let unwritten = std::mem::take(&mut self.unwritten);
-        if self.rng.random_bool(0.5) {
-            unwritten.into_iter().for_each(|(key, body)| self.keep(key, body));
+        let old = self.unwritten.first().is_some_and(|(at, ..)| *at + Duration::from_secs(60) < self.now);
+        if old || self.rng.random_bool(0.5) {
+            self.flush_records();
         }
+        self.unwritten.clear();
         self.queue.retain(|_, delivery| {
             matches!(delivery, Delivery::Datagram { flow, .. } if *flow == LISTEN)
                 || matches!(delivery, Delivery::Phone { .. } | Delivery::Stranger { .. })
@@ -206,7 +207,7 @@ impl World {
     /// Everything that was handed to the disk is on it.
     pub fn flush_records(&mut self) {
         let unwritten = std::mem::take(&mut self.unwritten);
-        unwritten.into_iter().for_each(|(key, body)| self.keep(key, body));
+        unwritten.into_iter().for_each(|(_, key, body)| self.keep(key, body));
     }
 
     fn deliver_outside(&mut self, delivery: Delivery) {
@@ -478,10 +479,9 @@ impl World {
             Output::Answer { answer, .. } => self.answers.push(answer),
             Output::Keep { key, body } => self.kept.push((key, body)),
             Output::Record { key, body, haste } => {
-                self.unwritten.push((key, body));
+                self.unwritten.push((self.now, key, body));
                 if haste != Haste::Idle {
-                    let unwritten = std::mem::take(&mut self.unwritten);
-                    unwritten.into_iter().for_each(|(key, body)| self.keep(key, body));
+                    self.flush_records();
                 }
             }
             Output::Audit { .. } | Output::Tell(_) => {}

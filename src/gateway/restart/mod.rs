@@ -131,7 +131,8 @@ impl Gateway {
     pub(super) fn record_notes(&mut self, now: Now) {
         for note in self.notifier.take_notes() {
             match note {
-                Note::Stands(id) => self.record_standing(id, now),
+                Note::Stands(id) => self.record_standing(id, Haste::Soon, now),
+                Note::GoesOn(id) => self.record_standing(id, Haste::Idle, now),
                 Note::Over(serial) => {
                     let mut parts = vec![Part::Made, Part::Stands];
                     parts.extend(self.restart.filters.remove(&serial).map(|_| Part::Filters));
@@ -144,7 +145,7 @@ impl Gateway {
         }
     }
 
-    fn record_standing(&mut self, id: SubscriptionId, now: Now) {
+    fn record_standing(&mut self, id: SubscriptionId, haste: Haste, now: Now) {
         let Some((hop, lost)) = self.notifier.hop_of(id) else { return };
         let upstream = self.name_behind(hop);
         // A way that is gone has no name. The record names it still, and nothing is sent over it.
@@ -171,7 +172,7 @@ impl Gateway {
         };
         let (key, body) = (key(trace.serial, Part::Stands), Some(body.pack().into()));
         // Of this the 2xx waits, or the first NOTIFY of a new run: its CSeq must be known as used.
-        let haste = if trace.first { Haste::Before(hop) } else { Haste::Soon };
+        let haste = if trace.first { Haste::Before(hop) } else { haste };
         self.outputs.push_back(Output::Record { key, body, haste });
     }
 }

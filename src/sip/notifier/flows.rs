@@ -41,12 +41,12 @@ impl Notifier {
 
     /// The phone of `who` at that Contact is there again: its dialogs that could not be told go on over `hop`.
     pub fn find_again(&mut self, who: &str, target: &str, hop: Hop, now: Now) {
-        let ids: Vec<_> = self.ids().collect();
-        for id in ids {
-            let same = |it: &&mut Subscription| {
-                it.lost && it.who == who && it.dialog.is_direct() && it.dialog.target == target
-            };
-            let Some(subscription) = self.get_mut(id).filter(same) else { continue };
+        let same = |it: &Subscription| {
+            it.lost && it.who == who && it.dialog.is_direct() && it.dialog.target == target
+        };
+        let found: Vec<_> = self.ids().filter(|id| self.get(*id).is_some_and(same)).collect();
+        for id in found {
+            let Some(subscription) = self.get_mut(id) else { continue };
             subscription.dialog.move_to(hop);
             subscription.lost = false;
             self.note(id);

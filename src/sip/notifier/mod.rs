@@ -269,7 +269,7 @@ impl Notifier {
             let ended = subscription.end.is_some();
             let runs_out = subscription.runs_out();
             if runs_out {
-                self.note(id);
+                self.note_idly(id);
             }
             if let Some(at) = beat {
                 self.deadlines.set(at, (id, Wake::Beat));

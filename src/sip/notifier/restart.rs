@@ -26,6 +26,8 @@ pub const LAZY: Duration = Duration::from_secs(600);
 pub enum Note {
     /// A subscription is there, or stands otherwise than the record says.
     Stands(SubscriptionId),
+    /// Its time goes on, or another block of CSeqs is to be reserved: that can wait.
+    GoesOn(SubscriptionId),
     /// The subscription of that number is over.
     Over(u64),
 }
@@ -165,8 +167,18 @@ impl Notifier {
     /// The same after a refresh, which says nothing new most of the time.
     pub(super) fn note_refresh(&mut self, id: SubscriptionId, news: bool, now: Now) {
         let old = |at: Instant| now.mono.saturating_duration_since(at) >= LAZY;
-        if self.get(id).is_some_and(|it| it.reserved > 0 && (news || it.noted.is_none_or(old))) {
-            self.note(id);
+        let Some(noted) = self.get(id).filter(|it| it.reserved > 0).map(|it| it.noted) else { return };
+        match (news, noted.is_none_or(old)) {
+            (true, _) => self.note(id),
+            (false, true) => self.note_idly(id),
+            (false, false) => {}
+        }
+    }
+
+    /// The same as [`Notifier::note`], when it can wait.
+    pub(super) fn note_idly(&mut self, id: SubscriptionId) {
+        if self.track.on && self.get(id).is_some_and(|it| it.end.is_none()) {
+            self.track.notes.push(Note::GoesOn(id));
         }
     }
 }
