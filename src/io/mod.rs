@@ -10,6 +10,7 @@ pub mod http;
 pub mod journal;
 pub mod ports;
 pub mod pretend;
+pub mod queue;
 #[cfg(feature = "quic")]
 pub mod quic;
 pub mod reach;

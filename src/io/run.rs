@@ -3,6 +3,7 @@
 
 mod records;
 mod reload;
+mod send;
 pub(super) mod watchdog;
 
 use std::collections::{HashMap, VecDeque};
@@ -25,6 +26,7 @@ use super::drivers::Supervisor;
 use super::http::{self, Asked, Given};
 use super::journal::{Journal, Records};
 use super::ports::Ports;
+use super::queue::{Room, Writes, queue};
 use super::reach::{reach, refused};
 use super::resolve::Resolver;
 use super::route::{Kernel, LOOK, News, Routes};
@@ -36,7 +38,7 @@ use crate::config::{Config, Dial, Wanted};
 use crate::gateway::{Gateway, Input, Notice, Output};
 use crate::sip::{FlowId, Hop, Transport};
 use crate::timer::Now;
-use records::Record;
+use records::{Record, more_is_safe};
 pub use reload::Read;
 use reload::Ways;
 use watchdog::Watchdog;
@@ -72,7 +74,10 @@ pub struct Shell {
     /// The socket that is looked at first: each in its turn, or a flood on one would starve the rest.
     turn: usize,
     /// What is to be written on each connection.
-    streams: HashMap<FlowId, mpsc::Sender<Bytes>>,
+    streams: HashMap<FlowId, Writes>,
+    /// Those of them that were full.
+    rooms: mpsc::UnboundedReceiver<FlowId>,
+    room_to: Room,
     reports: mpsc::Receiver<Report>,
     report_to: mpsc::Sender<Report>,
     /// Packets that the kernel had no room for.
@@ -94,9 +99,6 @@ pub(super) const BACKLOG: usize = 16 * 1024;
 pub(super) const BURST: usize = 64;
 /// How long watchers and registrars get to answer at the end.
 const FAREWELL: Duration = Duration::from_secs(2);
-/// What IPv4 can carry in one datagram, in bytes; more is not sent, and the log says so.
-const LARGEST_DATAGRAM: usize = 65_507;
-
 /// What a shell is made of.
 pub struct Parts {
     /// The core.
@@ -138,6 +140,7 @@ impl Shell {
         let (report_to, reports) = mpsc::channel(REPORTS);
         let audit = parts.config.audit.as_deref().map(Audit::open).transpose()?;
         let (asked_to, asked) = mpsc::channel(http::REQUESTS);
+        let (room_to, rooms) = mpsc::unbounded_channel();
         let mut shell = Self {
             gateway: parts.gateway,
             drivers: parts.drivers,
@@ -157,6 +160,8 @@ impl Shell {
             sockets: Vec::new(),
             turn: 0,
             streams: HashMap::new(),
+            rooms,
+            room_to,
             reports,
             report_to,
             backlog: VecDeque::new(),
@@ -188,12 +193,17 @@ impl Shell {
             let deadline = deadlines.into_iter().flatten().min();
             let deadline = deadline.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
             let (sockets, turn) = (&self.sockets, self.turn);
+            let backlog = self.backlog.front().map(|(hop, _)| hop.flow);
+            let waits = backlog.and_then(|flow| sockets.iter().find(|socket| socket.flow == flow));
             tokio::select! {
                 index = poll_fn(|cx| poll_sockets(sockets, turn, cx)) => {
                     self.turn = index + 1;
                     self.receive(index);
                 }
+                // What waits is sent below.
+                _ = poll_fn(|cx| waits.map_or(Poll::Pending, |socket| socket.poll_room(cx))) => {}
                 Some(report) = self.reports.recv() => self.on_report(report),
+                Some(flow) = self.rooms.recv() => self.gateway.handle(Input::Room { flow }, now()),
                 (link, event) = self.drivers.recv() => self.gateway.handle(Input::Driver { link, event }, now()),
                 Some(asked) = self.asked.recv() => self.on_asked(asked),
                 () = more_is_safe(&mut self.record) => {}
@@ -339,63 +349,6 @@ impl Shell {
         self.gateway.handle(Input::Http { ticket, peer, request: &asked.request }, now());
     }
 
-    fn send_now(&mut self, hop: Hop, bytes: Bytes) {
-        if hop.transport == Transport::Udp {
-            if self.refused_upstream(hop) {
-                return;
-            }
-            if !self.backlog.is_empty() || !self.send_packet(hop, &bytes) {
-                if self.backlog.len() >= BACKLOG {
-                    self.backlog.pop_front();
-                    self.dropped += 1;
-                }
-                self.backlog.push_back((hop, bytes));
-            }
-            return;
-        }
-        let full = self.streams.get(&hop.flow).is_some_and(|writes| writes.try_send(bytes).is_err());
-        if full {
-            self.streams.remove(&hop.flow);
-        }
-    }
-
-    /// Whether the far end of an upstream said since the last packet that nobody listens there: that is
-    /// told by an error, which wakes nobody.
-    fn refused_upstream(&mut self, hop: Hop) -> bool {
-        let ours = |socket: &&Udp| socket.flow == hop.flow && socket.upstream.is_some();
-        let Some(error) = self.sockets.iter().find(ours).and_then(Udp::error) else { return false };
-        self.leave(hop.flow);
-        self.gateway.handle(Input::Closed { flow: hop.flow, why: refused(&error) }, now());
-        true
-    }
-
-    /// False when the kernel has no room.
-    fn send_packet(&self, hop: Hop, bytes: &[u8]) -> bool {
-        let Some(socket) = self.sockets.iter().find(|socket| socket.flow == hop.flow) else { return true };
-        match socket.send(hop.peer, hop.local.ip(), bytes) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
-            Err(_) if bytes.len() > LARGEST_DATAGRAM => {
-                let size = bytes.len();
-                tracing::warn!(peer = %hop.peer, size, "does not fit a datagram: watch fewer appliances at once, or by TCP");
-                true
-            }
-            Err(error) => {
-                tracing::debug!(peer = %hop.peer, %error, "packet not sent");
-                true
-            }
-            Ok(()) => true,
-        }
-    }
-
-    fn flush_backlog(&mut self) {
-        while let Some((hop, bytes)) = self.backlog.front() {
-            if !self.send_packet(*hop, bytes) {
-                return;
-            }
-            self.backlog.pop_front();
-        }
-    }
-
     fn connect(&mut self, upstream: usize, server: Wanted, dial: Dial) {
         let (report_to, resolver) = (self.report_to.clone(), self.resolver.clone());
         tokio::task::spawn_local(async move {
@@ -410,8 +363,10 @@ impl Shell {
     fn on_report(&mut self, report: Report) {
         match report {
             Report::Accepted(connection, seat) => self.add_stream(connection, None, Some(seat)),
-            Report::Message(flow, bytes) => self.gateway.handle(Input::Frame { flow, bytes: &bytes }, now()),
-            Report::Read(flow, bytes) => self.gateway.handle(Input::Stream { flow, bytes: &bytes }, now()),
+            Report::Message(flow, bytes, _) => {
+                self.gateway.handle(Input::Frame { flow, bytes: &bytes }, now())
+            }
+            Report::Read(flow, bytes, _) => self.gateway.handle(Input::Stream { flow, bytes: &bytes }, now()),
             Report::Closed(flow, why) => {
                 self.leave(flow);
                 self.gateway.handle(Input::Closed { flow, why }, now());
@@ -432,7 +387,7 @@ impl Shell {
         if upstream.is_some() {
             self.routes.add(flow, local.ip(), peer, line.mover());
         }
-        let (writes, queue) = mpsc::channel(stream::WRITE_QUEUE);
+        let (writes, queue) = queue(flow, Some(self.room_to.clone()));
         self.streams.insert(flow, writes);
         let served = stream::serve(flow, line, queue, self.report_to.clone());
         tokio::task::spawn_local(async move {
@@ -472,14 +427,6 @@ impl Shell {
             }
             Some(Ok(())) | None => true,
         }
-    }
-}
-
-/// When more is on record than before; never where there is none.
-async fn more_is_safe(record: &mut Option<Record>) {
-    match record {
-        Some(record) => record.more_is_safe().await,
-        None => std::future::pending().await,
     }
 }
 

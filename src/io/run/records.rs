@@ -66,7 +66,7 @@ impl Record {
     }
 
     /// Takes a packet that has to wait; `Some`: it need not.
-    fn delay(&mut self, hop: Hop, bytes: Bytes) -> Option<Bytes> {
+    pub fn delay(&mut self, hop: Hop, bytes: Bytes) -> Option<Bytes> {
         let Some(entry) = self.held.get(&hop).and_then(VecDeque::back).map(|last| last.entry) else {
             return Some(bytes);
         };
@@ -75,7 +75,7 @@ impl Record {
     }
 
     /// Packets that need not wait any more.
-    fn released(&mut self) -> Vec<(Hop, Bytes)> {
+    pub fn released(&mut self) -> Vec<(Hop, Bytes)> {
         let mut released = Vec::new();
         if self.held.is_empty() {
             return released;
@@ -117,23 +117,12 @@ impl Shell {
             record.put(key, body, haste);
         }
     }
+}
 
-    /// Sends, or holds back what must not leave yet.
-    pub(super) fn send(&mut self, hop: Hop, bytes: Bytes) {
-        let ready = match &mut self.record {
-            Some(record) => record.delay(hop, bytes),
-            None => Some(bytes),
-        };
-        if let Some(bytes) = ready {
-            self.send_now(hop, bytes);
-        }
-    }
-
-    /// Sends what need not wait any more.
-    pub(super) fn release(&mut self) {
-        let released = self.record.as_mut().map(Record::released).unwrap_or_default();
-        for (hop, bytes) in released.into_iter().filter(|(_, bytes)| !bytes.is_empty()) {
-            self.send_now(hop, bytes);
-        }
+/// When more is on record than before; never where there is none.
+pub(super) async fn more_is_safe(record: &mut Option<Record>) {
+    match record {
+        Some(record) => record.more_is_safe().await,
+        None => std::future::pending().await,
     }
 }

@@ -5,23 +5,6 @@ use crate::sip::{FlowId, Hop};
 use crate::timer::Now;
 
 impl Notifier {
-    /// A connection is gone: its watchers hear the newest state when they refresh over another one.
-    pub fn on_flow_closed(&mut self, flow: FlowId, now: Now) {
-        let ids: Vec<_> = self.ids().collect();
-        for id in ids {
-            let Some(subscription) = self.get_mut(id).filter(|it| it.dialog.hop.flow == flow) else {
-                continue;
-            };
-            subscription.outstanding = false;
-            subscription.dirty = true;
-            subscription.lost = true;
-            subscription.next_page = 0;
-            if subscription.end.is_some() {
-                self.remove(id, now);
-            }
-        }
-    }
-
     /// Dialogs that went over a flow that is gone go on over another one to the same server. Each watcher is
     /// told the newest state, and where we are now.
     pub fn move_flow(&mut self, gone: FlowId, hop: Hop, now: Now) {

@@ -10,6 +10,7 @@ mod judge;
 mod others;
 pub mod rate;
 mod restart;
+mod room;
 mod subscription;
 mod table;
 mod tell;
@@ -33,7 +34,7 @@ pub use self::words::{
 use super::dialog::DialogFault;
 use super::transaction::Transactions;
 use super::wire::{Message, Name};
-use super::{Hop, User};
+use super::{FlowId, Hop, User};
 use crate::limits;
 use crate::timer::{Deadlines, Now};
 
@@ -44,6 +45,8 @@ pub struct Notifier {
     by_topic: HashMap<Topic, Vec<SubscriptionId>>,
     by_who: HashMap<String, usize>,
     ready: VecDeque<SubscriptionId>,
+    /// Flows that take nothing for now, and who waits for each.
+    full: HashMap<FlowId, Vec<SubscriptionId>>,
     deadlines: Deadlines<(SubscriptionId, Wake)>,
     /// Newest subscription per user, address, package and Contact.
     twins: HashMap<u64, SubscriptionId>,
@@ -182,6 +185,8 @@ impl Notifier {
         // It lives somewhere else now: a NOTIFY that is on its way to the old place will not be
         // answered, and that is no sign against it.
         subscription.outstanding &= before == hop;
+        // Nor does it wait for room where it was.
+        subscription.queued &= before == hop;
         subscription.lost = false;
         subscription.expires = now.mono + wish.expires;
         subscription.rates = wish.rates;
@@ -258,6 +263,9 @@ impl Notifier {
         now: Now,
     ) -> bool {
         while let Some(id) = self.ready.pop_front() {
+            if self.waits(id) {
+                continue;
+            }
             let news = self.news(id);
             let Some(subscription) = self.get_mut(id) else { continue };
             subscription.queued = false;

@@ -2,8 +2,8 @@
 
 use super::rate::Rates;
 use super::*;
+use crate::sip::Transport;
 use crate::sip::dialog::Dialog;
-use crate::sip::{FlowId, Transport};
 
 fn hop(flow: u64) -> Hop {
     let address = "192.0.2.1:5060".parse().unwrap();
