@@ -185,9 +185,12 @@ struct Work {
 
 impl Work {
     fn run(mut self) {
-        // A file that is whole, and no longer than it must be, before anything is added.
-        let done = self.log.rewrite();
-        self.report(&done);
+        // A file that is whole, and no longer than it must be, before anything is added; and none before it
+        // is needed.
+        if self.log.size() > 0 || self.log.path().exists() {
+            let done = self.log.rewrite();
+            self.report(&done);
+        }
         let mut waiting = Vec::new();
         let mut due: Option<Instant> = None;
         loop {
