@@ -86,8 +86,11 @@ impl Gateway {
         }
         match count {
             0 => self.forget(key(user)),
-            // The next REGISTER is put on record.
-            _ => self.compose_named(user, now),
+            _ => {
+                // Whatever the next REGISTER says, it is put on record.
+                self.restart.bindings.insert(user.to_owned(), Noted { hash: 0, at: now.mono });
+                self.compose_named(user, now);
+            }
         }
         count
     }
