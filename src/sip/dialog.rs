@@ -125,9 +125,14 @@ impl Dialog {
         self.routes.is_empty()
     }
 
-    /// Our Contact URI in it.
+    /// Our Contact URI.
     pub fn contact(&self) -> &str {
         &self.contact
+    }
+
+    /// We are reached by another Contact from now on.
+    pub fn set_contact(&mut self, contact: &str) {
+        contact.clone_into(&mut self.contact);
     }
 
     /// The next request of ours in this dialog.

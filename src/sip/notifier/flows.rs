@@ -1,7 +1,8 @@
-//! Flows that go, come and fall silent under subscriptions.
+//! Subscriptions and the flows that they go over: in doubt, moved; and where we are reached meanwhile.
 
-use super::{Notifier, Subscription, SubscriptionId};
-use crate::sip::{FlowId, Hop};
+use super::super::{FlowId, Hop};
+use super::subscription::Subscription;
+use super::{Notifier, SubscriptionId};
 use crate::timer::Now;
 
 impl Notifier {
@@ -33,6 +34,25 @@ impl Notifier {
             subscription.dialog.move_to(hop);
             subscription.lost = false;
             self.note(id);
+            self.schedule(id, now);
+        }
+    }
+
+    /// Our Contact in a dialog is another one.
+    pub fn set_contact(&mut self, id: SubscriptionId, contact: &str) {
+        if let Some(subscription) = self.get_mut(id) {
+            subscription.dialog.set_contact(contact);
+        }
+    }
+
+    /// Our Contacts `gone` lead nowhere any more. Whoever has one is told the newest state, and that `contact` took its place.
+    pub fn replace_contacts(&mut self, gone: &[String], contact: &str, now: Now) {
+        let ids: Vec<_> = self.ids().collect();
+        for id in ids {
+            let has = |it: &&mut Subscription| gone.iter().any(|gone| gone == it.dialog.contact());
+            let Some(subscription) = self.get_mut(id).filter(has) else { continue };
+            subscription.dialog.set_contact(contact);
+            subscription.dirty = true;
             self.schedule(id, now);
         }
     }
