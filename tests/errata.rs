@@ -96,6 +96,7 @@ impl Bench {
                 Output::Audit { .. }
                 | Output::Answer { .. }
                 | Output::Keep { .. }
+                | Output::Record { .. }
                 | Output::Tell(_)
                 | Output::Connect { .. } => {}
             }

@@ -13,6 +13,7 @@ use crate::io::audit;
 use crate::io::control::{self, Question};
 use crate::io::door::{self, Doors};
 use crate::io::drivers::Supervisor;
+use crate::io::journal::{self, Journal};
 use crate::io::ports::Ports;
 use crate::io::run::{Parts, Read, Shell, Signal, now};
 use crate::io::store::Store;
@@ -73,8 +74,19 @@ async fn serve_local(service: Service) -> Result<(), String> {
         let kept = gateway.users();
         store.load(kept.iter().map(String::as_str), &mut gateway);
     }
+    let records = config.state.as_deref().and_then(|folder| {
+        let records = journal::load(folder);
+        match Journal::start(folder, records.clone()) {
+            Ok(journal) => Some((journal, records)),
+            Err(why) => {
+                tracing::error!("nothing can be kept for the next run: {why}");
+                None
+            }
+        }
+    });
     let (notices, read) = (service.notices, service.read);
-    let parts = Parts { gateway, config, read, drivers, ports, doors, signals, questions, notices, store };
+    let parts =
+        Parts { gateway, config, read, drivers, ports, doors, signals, questions, notices, store, records };
     let shell = Shell::new(parts).map_err(|why| format!("cannot start the audit thread: {why}"))?;
     let control = serve_control(service.control, questions_to);
     tokio::task::spawn_local(listen_to_signals(signals_to));

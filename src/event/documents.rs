@@ -3,6 +3,9 @@
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
+use rand::{Rng as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+
 use super::custom::{CustomList, CustomLists};
 use super::filter::{self, Addresses, Facts, Whose};
 use super::{
@@ -54,6 +57,26 @@ const MOMENT_MS: i64 = 1000;
 /// Documents kept for sharing; when it is full, all are forgotten and made again.
 const CACHED: usize = 256;
 
+/// One run of the gateway.
+#[derive(Clone, Copy, Debug)]
+pub struct Run {
+    /// What tells it from others: versions begin anew with each, so the entity-tags of one are none in
+    /// another.
+    pub number: u64,
+    /// Since when it runs, in milliseconds since 1970: since then an appliance is off that plays dead.
+    pub began_ms: i64,
+}
+
+impl Run {
+    /// The run of that seed, which begins now.
+    pub fn new(seed: [u8; 32], now: Now) -> Self {
+        // Of another stream than everything else that is drawn from this seed.
+        let mut rng = ChaCha8Rng::from_seed(seed);
+        rng.set_stream(1);
+        Self { number: rng.random(), began_ms: now.wall_ms }
+    }
+}
+
 /// What the notifier asks for documents.
 #[derive(Debug)]
 pub struct Documents<'a> {
@@ -73,8 +96,8 @@ pub struct Documents<'a> {
     pub people: &'a People,
     /// Shared documents.
     pub cache: &'a mut Cache,
-    /// Since when an appliance is off that plays dead, in milliseconds since 1970.
-    pub masked_ms: i64,
+    /// In which run of the gateway.
+    pub run: Run,
     /// What watchers filter by.
     pub filters: &'a mut Filters,
     /// The time.
@@ -85,10 +108,10 @@ impl Source for Documents<'_> {
     fn tag(&self, resource: Resource, standing: Standing) -> u64 {
         use std::hash::{DefaultHasher, Hash as _, Hasher as _};
         let mut hasher = DefaultHasher::new();
-        resource.hash(&mut hasher);
+        (self.run.number, resource).hash(&mut hasher);
         if standing != Standing::Active {
             // What is told instead never changes.
-            self.masked_ms.hash(&mut hasher);
+            self.run.began_ms.hash(&mut hasher);
             return hasher.finish();
         }
         match Subject::of(resource.subject) {
@@ -263,7 +286,7 @@ impl Documents<'_> {
         };
         let body = match (watcher.standing, subject) {
             (Standing::Polite, Subject::Device(device)) => {
-                let masked = self.house.device(device)?.masked(self.masked_ms);
+                let masked = self.house.device(device)?.masked(self.run.began_ms);
                 package.document(&View { members: &[Member { device: &masked, visible: 0 }], ..view })
             }
             _ => package.neutral(&view)?,

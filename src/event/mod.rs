@@ -22,7 +22,7 @@ pub mod winfo;
 use crate::config::access::{Access, Identity};
 use crate::device::appliance::Device;
 
-pub use self::documents::{Cache, Documents};
+pub use self::documents::{Cache, Documents, Run};
 pub use self::filter::{Filters, Whose};
 pub use self::package::{EVENTS, Member, Package, Sharing, View, partial};
 pub use self::people::People;

@@ -175,7 +175,7 @@ impl Gateway {
         let device = self.house.device(self.announced(one)?)?;
         let address = one.publisher.address();
         // What is cut off, or for the home alone, is as good as dead there.
-        let masked = (!event::is_there(device, true)).then(|| device.masked(self.began_ms));
+        let masked = (!event::is_there(device, true)).then(|| device.masked(self.run.began_ms));
         let device = masked.as_ref().unwrap_or(device);
         // Who may see it is the server's choice.
         let members = [Member { device, visible: if masked.is_some() { 0 } else { u128::MAX } }];

@@ -182,8 +182,8 @@ impl Gateway {
         check_call_body(&kind, request.message)?;
         // Before the digest: it covers both branches, and a proxy between would prefer a 401 to what
         // the first branch said, so that the phone asked again and moved it twice.
-        let mark = recent::mark(request.message);
-        self.recent.check(mark, now)?;
+        let marks = recent::Marks::of(request.message);
+        self.recent.check(marks, now)?;
         let who = self.prove(request, Purpose::Control, now)?;
         let outside = self.is_outside(request.hop);
         let target = self.addressed(request, &kind, &who, outside)?;
@@ -215,7 +215,7 @@ impl Gateway {
             return Err(Rejection::new(503, "Too Many Commands").with("Retry-After", "5"));
         }
         let key = self.open(request, weight)?;
-        self.recent.add(mark);
+        self.recent.add(marks);
         if matches!(kind, Kind::Do) {
             self.sequence.add(call, cseq);
         }

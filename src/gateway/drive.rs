@@ -9,6 +9,10 @@ use crate::timer::Now;
 impl Gateway {
     /// A driver reports, or what stands in for one.
     pub(super) fn on_driver(&mut self, link: LinkId, event: driver::Event, now: Now) {
+        if self.leaving && self.restart.is_on() && !matches!(event, driver::Event::Done { .. }) {
+            // Watchers have been told that nothing is known until the next start.
+            return;
+        }
         let name = self.config.links.get(link.0).map(Link::title).unwrap_or_default();
         match &event {
             driver::Event::Up => {

@@ -222,11 +222,11 @@ impl Gateway {
     /// The topic, and what is to stand there; nothing of what may not be seen (any more).
     fn document(&mut self, nth: usize, of: usize, what: What) -> Option<(String, Option<String>)> {
         let leaving = self.leaving;
-        let Self { hass, house, config, began_ms, .. } = self;
+        let Self { hass, house, config, run, .. } = self;
         let broker = hass.get_mut(nth)?;
         let id = *broker.config.devices.get(of)?;
         let device = house.device(id)?;
-        let masked = device.isolated().then(|| device.masked(*began_ms));
+        let masked = device.isolated().then(|| device.masked(run.began_ms));
         let device = masked.as_ref().unwrap_or(device);
         let who = broker.config.user.clone().map(Identity::User);
         let scope = Scope { access: &config.access, who: who.as_ref(), device };

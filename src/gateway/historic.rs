@@ -104,7 +104,7 @@ impl Gateway {
                 template: template_of(rules, template.resource.form),
                 filter: None,
             };
-            self.notifier.add(wanted, now);
+            self.add_subscription(request, wanted, now);
         }
     }
 

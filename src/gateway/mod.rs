@@ -32,6 +32,7 @@ mod reload;
 mod remote;
 mod request;
 mod requests;
+mod restart;
 mod rules;
 mod sequence;
 mod sight;
@@ -78,6 +79,7 @@ use self::flow::Flow;
 pub use self::hass::{Counts as HassCounts, HassStatus};
 pub use self::kept::{Key, Kind};
 use self::keyed::Keyed;
+pub use self::restart::{Haste, Resumed};
 pub use self::status::{DeviceStatus, ElsewhereStatus, LinkStatus, RegistrationStatus, Status};
 pub use self::surface::{Counters, Input, Notice, Output};
 pub use self::ways::FlowStatus;
@@ -120,8 +122,8 @@ pub struct Gateway {
     /// When what owners decided has to be looked at again.
     rules_end: Option<Instant>,
     requests: requests::Requests,
-    /// When it began, in milliseconds since 1970.
-    began_ms: i64,
+    restart: restart::Restart,
+    run: event::Run,
     /// When the last input came.
     clock: Now,
     custom: CustomLists,
@@ -200,7 +202,8 @@ impl Gateway {
             isolation: isolate::Isolation::default(),
             rules_end: None,
             requests: requests::Requests::default(),
-            began_ms: now.wall_ms,
+            restart: restart::Restart::default(),
+            run: event::Run::new(seed, now),
             clock: now,
             custom: CustomLists::default(),
             recent: recent::Recent::default(),
@@ -271,33 +274,11 @@ impl Gateway {
             return Some(sent(transmit));
         }
         let Self {
-            config,
-            house,
-            rooms,
-            custom,
-            alerts,
-            ringing,
-            people,
-            cache,
-            filters,
-            began_ms,
-            clock,
-            ..
+            config, house, rooms, custom, alerts, ringing, people, cache, filters, run, clock, ..
         } = self;
-        let (masked_ms, now) = (*began_ms, *clock);
-        let mut documents = Documents {
-            config,
-            house,
-            rooms,
-            custom,
-            alerts,
-            ringing,
-            people,
-            cache,
-            filters,
-            masked_ms,
-            now,
-        };
+        let (run, now) = (*run, *clock);
+        let mut documents =
+            Documents { config, house, rooms, custom, alerts, ringing, people, cache, filters, run, now };
         self.notifier.send_next(&mut self.transactions, &mut documents, now);
         self.transactions.poll_transmit().map(sent)
     }
@@ -335,7 +316,7 @@ impl Gateway {
 
     /// Whether nothing more has to be said before the process may end.
     pub fn is_quiet(&self) -> bool {
-        self.notifier.is_empty()
+        (self.notifier.is_empty() || self.restart.is_on() && self.notifier.is_silent())
             && self.hass.iter().all(hass::Broker::is_quiet)
             && self.remotes.values().all(remote::Remote::is_over)
             && !self.announcements.values().any(announce::Announcement::is_leaving)
@@ -444,6 +425,7 @@ impl Gateway {
         }
         self.on_announcement_deadlines(now);
         self.on_hass_deadlines(now);
+        self.record_notes(now);
         self.flush_transmits();
         self.forget_filters();
     }
@@ -456,7 +438,11 @@ impl Gateway {
 
     fn shut_down(&mut self, now: Now) {
         self.leaving = true;
-        self.notifier.end(End::Deactivated, |_, _| true, now);
+        match self.restart.is_on() {
+            // They go on in the next run, if there is one.
+            true => self.pause(now),
+            false => self.notifier.end(End::Deactivated, |_, _| true, now),
+        }
         for registration in self.registrations.values_mut() {
             registration.leave(&mut self.transactions, now);
         }

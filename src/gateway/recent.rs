@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::Gateway;
 use crate::limits;
 use crate::sip::Rejection;
-use crate::sip::wire::Message;
+use crate::sip::wire::{Message, Name};
 use crate::timer::Now;
 
 /// How long a request is repeated (RFC 3261 §17.1.2.2, Timer F), and a little more.
@@ -26,35 +26,68 @@ pub(super) struct Recent {
     /// Those of the run before, and until when they count.
     before: HashSet<u64>,
     until: Option<Instant>,
+    /// What the run before did is known at all.
+    recalled: bool,
 }
 
 impl Recent {
     /// The second branch of a fork is refused with 482 (RFC 3261 §8.2.2.2). What the run before may have
     /// done before it could say so is 504: asked for its password anew, a phone would have it done twice.
-    pub fn check(&mut self, mark: u64, now: Now) -> Result<(), Rejection> {
+    pub fn check(&mut self, marks: Marks, now: Now) -> Result<(), Rejection> {
         if self.until.is_some_and(|until| until <= now.mono) {
             (self.before, self.until) = (HashSet::new(), None);
         }
-        if self.known.contains(&mark) {
+        if self.known.contains(&marks.request) || self.known.contains(&marks.copy) {
             return Err(Rejection::new(482, "Merged Request"));
         }
-        if self.before.contains(&mark) {
+        if self.before.contains(&marks.request) {
             return Err(Rejection::new(504, "Outcome Unknown"));
         }
         Ok(())
     }
 
     /// When full, the oldest is forgotten.
-    pub fn add(&mut self, mark: u64) {
-        if !self.known.insert(mark) {
-            return;
+    pub fn add(&mut self, marks: Marks) {
+        for mark in [marks.request, marks.copy] {
+            if self.known.insert(mark) {
+                self.order.push_back(mark);
+            }
         }
-        self.order.push_back(mark);
-        if self.order.len() > limits::RECENT_COMMANDS
+        while self.order.len() > 2 * limits::RECENT_COMMANDS
             && let Some(oldest) = self.order.pop_front()
         {
             self.known.remove(&oldest);
         }
+    }
+
+    /// Whether what the run before did is known, so that nothing else has to be doubted.
+    pub fn recalls(&self) -> bool {
+        self.recalled
+    }
+}
+
+/// What a request is known again by.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Marks {
+    /// Its Call-ID, CSeq and From tag.
+    request: u64,
+    /// Its branch and its proof, which a line that damages its Call-ID leaves as they are: no digest covers that.
+    copy: u64,
+}
+
+impl Marks {
+    pub fn of(message: &Message<'_>) -> Self {
+        let request = mark(message);
+        let branch = message.via().ok().and_then(|via| via.branch()).filter(|branch| !branch.is_empty());
+        // Without both, requests that have nothing to do with each other would look alike.
+        let copy = branch.zip(message.first(Name::Authorization)).map(|(branch, proof)| {
+            let mut hasher = siphasher::sip::SipHasher13::new();
+            hasher.write(b"copy");
+            hasher.write(branch.as_bytes());
+            hasher.write(proof);
+            hasher.finish()
+        });
+        Self { request, copy: copy.unwrap_or(request) }
     }
 }
 
@@ -62,6 +95,8 @@ impl Gateway {
     /// The last lines of the audit file of the run before, the newest first: what they tell of is not done
     /// again when it is repeated.
     pub fn recall<'a>(&mut self, lines: impl Iterator<Item = &'a str>, now: Now) {
+        let mut lines = lines.filter(|line| !line.is_empty()).peekable();
+        self.recent.recalled = lines.peek().is_some();
         self.recent.before = lines.filter_map(noted).take(limits::RECENT_COMMANDS).collect();
         self.recent.until = Some(now.mono + REPEATED);
     }
@@ -84,7 +119,7 @@ impl Gateway {
 }
 
 /// A request by its Call-ID, CSeq and From tag: the same in every run.
-pub(super) fn mark(message: &Message<'_>) -> u64 {
+fn mark(message: &Message<'_>) -> u64 {
     let mut hasher = siphasher::sip::SipHasher13::new();
     hasher.write(message.call_id().unwrap_or_default());
     hasher.write_u32(message.cseq().map_or(0, |cseq| cseq.number));

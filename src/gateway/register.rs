@@ -10,6 +10,14 @@ use crate::sip::transaction::Weight;
 use crate::timer::Now;
 
 impl Gateway {
+    /// A phone whose connection broke is there again: what it watches goes on over the new one.
+    fn find_again(&mut self, user: &str, request: &Request<'_, '_>, now: Now) {
+        let here = self.registrar.reach(user, now).filter(|binding| binding.hop == request.hop);
+        for binding in here {
+            self.notifier.find_again(user, &binding.contact, request.hop, now);
+        }
+    }
+
     /// Binds a user's Contacts. Only at home, only its own address.
     pub(super) fn register(&mut self, request: &Request<'_, '_>, now: Now) -> Result<(), Rejection> {
         if self.upstream_of(request.hop).is_some() {
@@ -29,6 +37,8 @@ impl Gateway {
             self.published.register(&user, document);
         }
         self.compose_named(&user, now);
+        self.record_bindings(&user, now);
+        self.find_again(&user, request, now);
         let key = self.open(request, Weight::Light)?;
         let tag = self.stateless_tag(request.message);
         let mut writer = self.response(request.message, request.hop, 200, "OK", Some(&tag));

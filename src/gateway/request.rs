@@ -156,10 +156,21 @@ impl Gateway {
             self.auth.verify(request.message, request.method.as_str(), source, purpose, &self.secrets, now);
         let user = match verdict {
             Verdict::Is(user) => user,
+            Verdict::Doubtful => {
+                return Err(Rejection::new(
+                    504,
+                    "Not Known Whether It Was Done Before The Restart; Ask Again",
+                ));
+            }
             Verdict::Unknown | Verdict::Stale | Verdict::Slowed => {
                 self.counters.challenges += 1;
                 let offer = Offer::to(request.message);
-                let fields = self.auth.challenge(source, verdict == Verdict::Stale, offer, now);
+                let stale = verdict == Verdict::Stale;
+                let doubt = stale
+                    && purpose == Purpose::Control
+                    && !self.recent.recalls()
+                    && self.auth.may_be_repeated(request.message, source, now);
+                let fields = self.auth.challenge_for(source, stale, offer, doubt, now);
                 return Err(Rejection { status: 401, reason: "Unauthorized".into(), fields });
             }
         };

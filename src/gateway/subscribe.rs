@@ -90,11 +90,18 @@ impl Gateway {
             self.ask_owners(&wanted.who, device, now);
         }
         let template = (!others.is_empty()).then(|| historic::Template::of(&wanted));
-        self.notifier.add(wanted, now);
+        self.add_subscription(request, wanted, now);
         if let Some(template) = template {
             self.tell_others(request, &template, others, rules, now);
         }
         Ok(())
+    }
+
+    /// Hands a subscription over to the notifier, and puts it on record.
+    pub(super) fn add_subscription(&mut self, request: &Request<'_, '_>, wanted: Wanted, now: Now) {
+        let made = self.made(request, &wanted);
+        let id = self.notifier.add(wanted, now);
+        self.record_made(id, made);
     }
 
     /// The 2xx to a new subscription, without a body.
@@ -133,10 +140,9 @@ impl Gateway {
 
     /// What documents are written from.
     pub(super) fn documents(&mut self, now: Now) -> Documents<'_> {
-        let Self { config, house, rooms, custom, alerts, ringing, people, cache, filters, began_ms, .. } =
-            self;
-        let masked_ms = *began_ms;
-        Documents { config, house, rooms, custom, alerts, ringing, people, cache, filters, masked_ms, now }
+        let Self { config, house, rooms, custom, alerts, ringing, people, cache, filters, run, .. } = self;
+        let run = *run;
+        Documents { config, house, rooms, custom, alerts, ringing, people, cache, filters, run, now }
     }
 
     /// A refresh or an unsubscription.
@@ -174,6 +180,9 @@ impl Gateway {
         let rates = rates_of(request.message);
         let wish = Refresh { expires, rates, condition: known(resource, condition) };
         self.notifier.refresh(id, request.message, request.hop, wish, now).map_err(dialog_fault)?;
+        if filters.is_some() {
+            self.record_filter(id, request);
+        }
         let filter = self.keep_filters(old, filters);
         self.notifier.set_filter(id, filter);
         let contact = self.contact_for(request);
@@ -200,7 +209,7 @@ impl Gateway {
 
     /// What a SUBSCRIBE is about, in the order of RFC 6665 §4.2.1.1, how he stands to it, and how it is
     /// read. What somebody may not see does not exist for him.
-    fn what(
+    pub(super) fn what(
         &mut self,
         request: &Request<'_, '_>,
         asked: &Asked<'_>,
@@ -271,7 +280,7 @@ impl Gateway {
 }
 
 /// What a request for the watchers of 2000 is about: its address is one of two, and it names the format.
-fn watched_of_2000(request: &Request<'_, '_>) -> Option<String> {
+pub(super) fn watched_of_2000(request: &Request<'_, '_>) -> Option<String> {
     let mut accepted = request.message.list(Name::Accept);
     let wants = accepted.any(|range| range.eq_ignore_ascii_case(xwatcher::CONTENT_TYPE.as_bytes()));
     let (_, presentity) = event::watcher_of_2000(request.uri.raw).filter(|_| wants)?;
@@ -342,7 +351,7 @@ fn places<'a>(message: &Message<'a>, several: bool) -> Result<Vec<Place<'a>>, Re
     contacts.iter().map(place).collect()
 }
 
-fn event_field(message: &Message<'_>, rules: &dyn Package) -> String {
+pub(super) fn event_field(message: &Message<'_>, rules: &dyn Package) -> String {
     let id = message.event().and_then(|event| event.params.text("id"));
     let token = |id: &&str| crate::sip::wire::text::is_token(id.as_bytes());
     id.filter(token).map_or_else(|| rules.name().to_owned(), |id| format!("{};id={id}", rules.name()))

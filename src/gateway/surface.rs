@@ -167,6 +167,15 @@ pub enum Output {
         /// Its text; `None`: there is none any more.
         body: Option<Bytes>,
     },
+    /// Put something on record for the next run, or off it: see [`Gateway::resume`](super::Gateway::resume).
+    Record {
+        /// Which.
+        key: Bytes,
+        /// What; `None`: nothing any more.
+        body: Option<Bytes>,
+        /// How soon it has to be safe.
+        haste: super::Haste,
+    },
     /// Answer a request that came over HTTP.
     Answer {
         /// The request.

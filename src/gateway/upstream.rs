@@ -52,6 +52,13 @@ impl Upstream {
         self.orphans.push(flow);
     }
 
+    /// The same for one that there never was in this run; once.
+    pub fn await_heir(&mut self, flow: FlowId) {
+        if !self.orphans.contains(&flow) {
+            self.orphan(flow);
+        }
+    }
+
     /// Flows that are gone and have no heir yet.
     pub fn take_orphans(&mut self) -> Vec<FlowId> {
         std::mem::take(&mut self.orphans)

@@ -189,6 +189,9 @@ impl Gateway {
             way.probe = Some(now.mono);
         }
         self.on_remote_flow_up(upstream, None, now);
+        if self.ways.get(key).is_some_and(|way| way.registrations.is_empty()) {
+            self.adopt(upstream, now);
+        }
     }
 
     /// The flow to an upstream that what we have to say there goes over: one that is registered over, or any.
@@ -375,7 +378,9 @@ impl Gateway {
     fn standing_flow(&self, upstream: usize) -> Option<Hop> {
         let stands = |key: &usize| self.registrations.get(*key).is_some_and(Registration::stands);
         let ways = self.ways.values().filter(|way| way.upstream == upstream);
-        ways.filter(|way| way.registrations.iter().any(stands)).find_map(Way::hop)
+        // At a peer nothing is registered: its flow stands when it is open.
+        let serves = |way: &&Way| way.registrations.is_empty() || way.registrations.iter().any(stands);
+        ways.filter(serves).find_map(Way::hop)
     }
 
     /// The other ways of the same upstream that rest.

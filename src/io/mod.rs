@@ -7,6 +7,7 @@ pub mod door;
 pub mod drivers;
 pub mod edge;
 pub mod http;
+pub mod journal;
 pub mod ports;
 pub mod pretend;
 pub mod queue;

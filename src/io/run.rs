@@ -2,7 +2,9 @@
 //! next deadline.
 
 mod pending;
+mod records;
 mod reload;
+mod send;
 mod still;
 pub(super) mod watchdog;
 
@@ -14,7 +16,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
 use super::audit::Audit;
@@ -22,8 +23,9 @@ use super::control::Question;
 use super::door::{Doors, Seat};
 use super::drivers::Supervisor;
 use super::http::{self, Asked, Given};
+use super::journal::{Journal, Records};
 use super::ports::Ports;
-use super::queue::{Pushed, Room, Writes, queue};
+use super::queue::{Room, Writes, queue};
 use super::reach::{Fault, reach, refused};
 use super::resolve::Resolver;
 use super::route::{Changes, Kernel, News, Routes};
@@ -37,6 +39,7 @@ use crate::gateway::{Gateway, Input, Notice, Output};
 use crate::sip::{FlowId, Hop, Transport};
 use crate::timer::Now;
 use pending::Pending;
+use records::{Record, more_is_safe};
 pub use reload::Read;
 use reload::Ways;
 use watchdog::Watchdog;
@@ -60,6 +63,7 @@ pub struct Shell {
     /// Acts whose line is not on the disk yet.
     pending: Pending,
     store: Option<Store>,
+    record: Option<Record>,
     resolver: Rc<Resolver>,
     /// What the newest document that was to be kept has become.
     keeping: Option<oneshot::Receiver<bool>>,
@@ -113,6 +117,8 @@ pub struct Parts {
     pub notices: Box<dyn FnMut(&Notice)>,
     /// The folder for documents.
     pub store: Option<Store>,
+    /// What an earlier run left on record, and where that goes on.
+    pub records: Option<(Journal, Records)>,
 }
 
 /// The time.
@@ -140,6 +146,7 @@ impl Shell {
             audit,
             pending: Pending::default(),
             store: parts.store,
+            record: None,
             resolver: Rc::default(),
             keeping: None,
             asked,
@@ -160,6 +167,9 @@ impl Shell {
             turned: Instant::now(),
         };
         shell.open(parts.ports);
+        if let Some((journal, records)) = parts.records {
+            shell.resume(journal, records);
+        }
         Ok(shell)
     }
 
@@ -171,8 +181,9 @@ impl Shell {
         let mut stopping: Option<Instant> = None;
         while stopping.is_none_or(|until| until > Instant::now() && !self.gateway.is_quiet()) {
             watchdog.feed();
-            let deadline =
-                [self.gateway.next_deadline(), stopping, watchdog.next].into_iter().flatten().min();
+            let held = self.record.as_ref().and_then(Record::next_deadline);
+            let deadlines = [self.gateway.next_deadline(), stopping, watchdog.next, held];
+            let deadline = deadlines.into_iter().flatten().min();
             let deadline = deadline.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
             let sockets = &self.sockets;
             tokio::select! {
@@ -186,6 +197,7 @@ impl Shell {
                     self.gateway.handle(Input::Driver { link, event }, now());
                 }
                 Some(asked) = self.asked.recv() => self.on_asked(asked),
+                () = more_is_safe(&mut self.record) => {}
                 Some(question) = self.questions.recv() => self.on_question(question).await,
                 signal = self.signals.recv() => match signal {
                     Some(Signal::Reload) => drop(self.reload().await),
@@ -210,6 +222,9 @@ impl Shell {
         self.drivers.close().await;
         if let Some(store) = &self.store {
             store.close().await;
+        }
+        if let Some(record) = self.record {
+            record.close().await;
         }
         if let Some(audit) = self.audit {
             audit.close().await;
@@ -275,6 +290,7 @@ impl Shell {
     /// Carries out what the gateway wants. Between bursts of sends, arrived answers are taken in, so
     /// that a large fan-out does not overflow the kernel's buffer.
     fn drain(&mut self) {
+        self.release();
         let mut sent = 0;
         while let Some(output) = self.gateway.poll() {
             match output {
@@ -293,6 +309,7 @@ impl Shell {
                 Output::Keep { key, body } => {
                     self.keeping = self.store.as_ref().map(|store| store.keep(key, body));
                 }
+                Output::Record { key, body, haste } => self.put_on_record(key, body, haste),
                 Output::Answer { ticket, answer } => {
                     let kept = self.keeping.take().filter(|_| answer.kept);
                     if let Some(to) = self.asking.remove(&ticket) {
@@ -314,30 +331,6 @@ impl Shell {
         let (ticket, peer) = (self.next_ticket, asked.peer);
         self.asking.insert(ticket, asked.answer);
         self.gateway.handle(Input::Http { ticket, peer, request: &asked.request }, now());
-    }
-
-    fn send(&mut self, hop: Hop, bytes: Bytes) {
-        if hop.transport == Transport::Udp {
-            if !self.refused_upstream(hop) && !self.sockets.send(hop, bytes) {
-                self.gateway.handle(Input::Full { flow: hop.flow }, now());
-            }
-            return;
-        }
-        match self.streams.get(&hop.flow).map(|writes| writes.push(bytes)) {
-            Some(Pushed::Full) => self.gateway.handle(Input::Full { flow: hop.flow }, now()),
-            Some(Pushed::Lost) => drop(self.streams.remove(&hop.flow)),
-            Some(Pushed::Room) | None => {}
-        }
-    }
-
-    /// Whether the far end of an upstream said since the last packet that nobody listens there: that is
-    /// told by an error, which wakes nobody.
-    fn refused_upstream(&mut self, hop: Hop) -> bool {
-        let ours = |socket: &&Udp| socket.flow == hop.flow && socket.upstream.is_some();
-        let Some(error) = self.sockets.all.iter().find(ours).and_then(Udp::error) else { return false };
-        self.leave(hop.flow);
-        self.gateway.handle(Input::Closed { flow: hop.flow, why: refused(&error) }, now());
-        true
     }
 
     fn connect(&mut self, upstream: usize, server: Wanted, dial: Dial) {

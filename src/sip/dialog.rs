@@ -120,6 +120,11 @@ impl Dialog {
         self.hop = hop;
     }
 
+    /// Whether no proxy is on the way.
+    pub fn is_direct(&self) -> bool {
+        self.routes.is_empty()
+    }
+
     /// Our Contact URI.
     pub fn contact(&self) -> &str {
         &self.contact

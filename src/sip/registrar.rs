@@ -20,15 +20,17 @@ pub struct Binding {
     /// The parameters of the Contact, each with its `;`, without those that are the registrar's.
     pub params: String,
     /// `+sip.instance` and `reg-id` as written; a phone that comes back replaces itself.
-    instance: Option<String>,
+    pub instance: Option<String>,
     /// The methods that it says it takes (RFC 3840 §9.3), as written.
-    methods: Option<String>,
+    pub methods: Option<String>,
     /// The flow that it registered on.
     pub hop: Hop,
     /// When it ends.
     pub expires: Instant,
-    call_id: Vec<u8>,
-    cseq: u32,
+    /// Call-ID of the REGISTER that made it.
+    pub call_id: Vec<u8>,
+    /// Its CSeq.
+    pub cseq: u32,
 }
 
 impl Binding {
@@ -47,8 +49,8 @@ pub struct Registrar {
 
 /// The lifetime that a REGISTER gets when it asks for none.
 const DEFAULT: u32 = 3600;
-/// The longest lifetime granted.
-const LONGEST: u32 = 7200;
+/// The longest lifetime granted, in seconds.
+pub const LONGEST: u32 = 7200;
 /// The shortest lifetime granted; who asks for less gets 423 (RFC 3261 §10.3 step 7).
 const SHORTEST: u32 = 10;
 
@@ -92,6 +94,14 @@ impl Registrar {
             self.users.insert(user.to_owned(), bindings);
         }
         Ok(fields)
+    }
+
+    /// Takes back a binding of an earlier run.
+    pub fn restore(&mut self, user: &str, binding: Binding) {
+        let bindings = self.users.entry(user.to_owned()).or_default();
+        if bindings.len() < limits::CONTACTS_PER_USER {
+            bindings.push(binding);
+        }
     }
 
     /// Where `user` can be reached now.

@@ -43,6 +43,7 @@ mod refusals;
 mod reload;
 mod replay;
 mod requests;
+mod restart;
 mod scenarios;
 mod secrecy;
 mod strangers;

@@ -15,7 +15,7 @@ use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use sipliance::config::{Config, LinkId};
 use sipliance::gateway::xcap::Answer;
-use sipliance::gateway::{Gateway, Input, Output};
+use sipliance::gateway::{Gateway, Haste, Input, Output, Resumed};
 use sipliance::sip::wire::{Message, Method, Start};
 use sipliance::sip::{FlowId, Hop, Transport};
 use sipliance::timer::Now;
@@ -102,6 +102,9 @@ pub struct World {
     pub answers: Vec<Answer>,
     /// What was handed to the disk.
     pub kept: Vec<(sipliance::gateway::Key, Option<bytes::Bytes>)>,
+    /// What is on record, and what the disk does not have yet.
+    pub records: BTreeMap<Bytes, Bytes>,
+    unwritten: Vec<(Duration, Bytes, Option<Bytes>)>,
 }
 
 /// Where the gateway listens.
@@ -143,15 +146,82 @@ impl World {
             quiet: false,
             answers: Vec::new(),
             kept: Vec::new(),
+            records: BTreeMap::new(),
+            unwritten: Vec::new(),
         };
         world.drain();
-        let events: Vec<_> =
-            std::iter::once(Event::Up).chain(world.plug.hello()).chain(world.lamp.hello()).collect();
-        for event in events {
-            world.push(Duration::from_millis(1), Delivery::Driver { link: LinkId(0), event });
-        }
+        world.greet();
         world.run(50);
         world
+    }
+
+    /// The broker is there, and tells what it knows.
+    fn greet(&mut self) {
+        let events: Vec<_> =
+            std::iter::once(Event::Up).chain(self.plug.hello()).chain(self.lamp.hello()).collect();
+        for event in events {
+            self.push(self.now + Duration::from_millis(1), Delivery::Driver { link: LinkId(0), event });
+        }
+    }
+
+    /// The process keeps a record from now on.
+    pub fn record(mut self) -> Self {
+        self.gateway.record();
+        self
+    }
+
+    /// The process is killed, and starts again with that configuration after so many milliseconds. What waited for
+    /// the disk may be lost, connections are.
+    pub fn die(&mut self, config: Arc<Config>, ms: u64) -> Resumed {
+        let old = self.unwritten.first().is_some_and(|(at, ..)| *at + Duration::from_secs(60) < self.now);
+        if old || self.rng.random_bool(0.5) {
+            self.flush_records();
+        }
+        self.unwritten.clear();
+        self.queue.retain(|_, delivery| {
+            matches!(delivery, Delivery::Datagram { flow, .. } if *flow == LISTEN)
+                || matches!(delivery, Delivery::Phone { .. } | Delivery::Stranger { .. })
+        });
+        self.ladder.push(format!("{:9.3}  the gateway is killed", self.now.as_secs_f64()));
+        let lost = self.now + Duration::from_millis(ms);
+        let up = self.queue.split_off(&(lost, 0));
+        // What arrives meanwhile finds nobody; what is under way to phones arrives.
+        for (_, delivery) in std::mem::replace(&mut self.queue, up) {
+            if !matches!(delivery, Delivery::Datagram { .. }) {
+                self.deliver_outside(delivery);
+            }
+        }
+        self.now = lost;
+        self.connections.clear();
+        self.provider.flow = None;
+        self.forgive();
+        self.gateway = Gateway::new(config, self.rng.random(), self.time());
+        let records: Vec<(Bytes, Bytes)> =
+            self.records.iter().map(|(key, body)| (key.clone(), body.clone())).collect();
+        let resumed = self.gateway.resume(&records, &[(LISTEN, GATEWAY.parse().unwrap())], self.time());
+        self.drain();
+        self.greet();
+        resumed
+    }
+
+    /// Everything that was handed to the disk is on it.
+    pub fn flush_records(&mut self) {
+        let unwritten = std::mem::take(&mut self.unwritten);
+        unwritten.into_iter().for_each(|(_, key, body)| self.keep(key, body));
+    }
+
+    fn deliver_outside(&mut self, delivery: Delivery) {
+        let now = self.mono();
+        if let Delivery::Phone { phone, bytes } = delivery {
+            self.phones[phone].receive(&bytes, now);
+        }
+    }
+
+    fn keep(&mut self, key: Bytes, body: Option<Bytes>) {
+        match body {
+            Some(body) => drop(self.records.insert(key, body)),
+            None => drop(self.records.remove(&key)),
+        }
     }
 
     /// The gateway's process is stopped, and goes on after a while.
@@ -408,7 +478,9 @@ impl World {
                 Output::Audit { line, .. } => Seen::Audit(line.clone()),
                 Output::Connect { upstream, .. } => Seen::Connect(*upstream),
                 Output::Close { .. } => Seen::Close,
-                Output::Tell(_) | Output::Keep { .. } | Output::Answer { .. } => Seen::Tell,
+                Output::Tell(_) | Output::Keep { .. } | Output::Record { .. } | Output::Answer { .. } => {
+                    Seen::Tell
+                }
             };
             self.seen.push((self.now, seen));
             self.carry_out(output);
@@ -436,6 +508,12 @@ impl World {
             }
             Output::Answer { answer, .. } => self.answers.push(answer),
             Output::Keep { key, body } => self.kept.push((key, body)),
+            Output::Record { key, body, haste } => {
+                self.unwritten.push((self.now, key, body));
+                if haste != Haste::Idle {
+                    self.flush_records();
+                }
+            }
             Output::Audit { .. } | Output::Tell(_) => {}
         }
     }

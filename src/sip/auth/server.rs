@@ -76,6 +76,8 @@ pub enum Verdict<'a> {
     Stale,
     /// Too many wrong guesses for this user from this source: challenge, nothing was looked at.
     Slowed,
+    /// Proven, but an earlier run may have done already what is asked: see [`Server::may_be_repeated`].
+    Doubtful,
 }
 
 /// The gateway as digest server. Keeps no memory for strangers but a bounded count of wrong guesses.
@@ -96,6 +98,9 @@ pub struct Server {
     floor_ms: i64,
     guesses: HashMap<(u64, IpAddr), Guesses>,
 }
+
+/// A request is repeated for 32 s (RFC 3261 §17.1.2.2, Timer F), in milliseconds with some room.
+const REPEATED_MS: i64 = 40_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Issued {
@@ -147,7 +152,20 @@ impl Server {
 
     /// WWW-Authenticate fields, the strongest algorithm first (RFC 8760 §2.4).
     pub fn challenge(&mut self, source: IpAddr, stale: bool, offer: Offer, now: Now) -> String {
-        self.serial = self.serial.wrapping_add(1);
+        self.challenge_for(source, stale, offer, false, now)
+    }
+
+    /// The same; whether a proof by it proves what [`Server::may_be_repeated`] doubts.
+    pub fn challenge_for(
+        &mut self,
+        source: IpAddr,
+        stale: bool,
+        offer: Offer,
+        doubt: bool,
+        now: Now,
+    ) -> String {
+        // Its last bit is the doubt, so that nothing has to be remembered.
+        self.serial = self.serial.wrapping_add(2) & !1 | u32::from(doubt);
         let issued = Issued { at_ms: self.ms(now), serial: self.serial };
         let nonce = self.nonce(issued, source);
         let stale = if stale { ", stale=true" } else { "" };
@@ -168,6 +186,14 @@ impl Server {
             }
         }
         fields
+    }
+
+    /// Whether `request` may be the repetition of one that an earlier run was proven: it brings a proof that was
+    /// asked for elsewhere, soon after the start. Asked again, its phone would prove it again, and what it asks
+    /// for be done twice.
+    pub fn may_be_repeated(&mut self, request: &Message<'_>, source: IpAddr, now: Now) -> bool {
+        let nonce = credentials(request, &self.realm).and_then(|digest| digest.nonce);
+        self.ms(now) < REPEATED_MS && nonce.is_some_and(|nonce| self.read_nonce(nonce, source).is_none())
     }
 
     /// Looks at the credentials of `request`. `method` is its method name; that the digest uri fits
@@ -245,7 +271,11 @@ impl Server {
             return Verdict::Unknown;
         }
         self.guesses.remove(&guesser);
-        if self.use_nonce(issued, count, purpose, now_ms) { Verdict::Is(user) } else { Verdict::Stale }
+        match self.use_nonce(issued, count, purpose, now_ms) {
+            false => Verdict::Stale,
+            true if purpose == Purpose::Control && issued.serial & 1 == 1 => Verdict::Doubtful,
+            true => Verdict::Is(user),
+        }
     }
 
     /// Whether the nonce may still be used so, and that it now was.

@@ -23,6 +23,21 @@ impl Notifier {
         }
     }
 
+    /// The phone of `who` at that Contact is there again: its dialogs that could not be told go on over `hop`.
+    pub fn find_again(&mut self, who: &str, target: &str, hop: Hop, now: Now) {
+        let same = |it: &Subscription| {
+            it.lost && it.who == who && it.dialog.is_direct() && it.dialog.target == target
+        };
+        let found: Vec<_> = self.ids().filter(|id| self.get(*id).is_some_and(same)).collect();
+        for id in found {
+            let Some(subscription) = self.get_mut(id) else { continue };
+            subscription.dialog.move_to(hop);
+            subscription.lost = false;
+            self.note(id);
+            self.schedule(id, now);
+        }
+    }
+
     /// Our Contact in a dialog is another one.
     pub fn set_contact(&mut self, id: SubscriptionId, contact: &str) {
         if let Some(subscription) = self.get_mut(id) {
@@ -45,6 +60,11 @@ impl Notifier {
     /// The flow that the watcher is told over.
     pub fn flow_of(&self, id: SubscriptionId) -> Option<FlowId> {
         self.get(id).map(|subscription| subscription.dialog.hop.flow)
+    }
+
+    /// Where a watcher was last heard, and whether that way is gone.
+    pub fn hop_of(&self, id: SubscriptionId) -> Option<(Hop, bool)> {
+        self.get(id).map(|subscription| (subscription.dialog.hop, subscription.lost))
     }
 
     /// Nobody answered that NOTIFY, and it is not known whether the flow under it lives: nothing more is said until

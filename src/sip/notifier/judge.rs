@@ -78,6 +78,7 @@ impl Notifier {
         }
         let (subject, package) = (subscription.resource.subject, subscription.resource.package);
         self.watchers_changed(subject, package, now);
+        self.note(id);
         self.make_ready(id);
     }
 

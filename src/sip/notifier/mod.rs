@@ -9,6 +9,7 @@ mod flows;
 mod judge;
 mod others;
 pub mod rate;
+mod restart;
 mod room;
 mod subscription;
 mod table;
@@ -21,6 +22,7 @@ use std::time::{Duration, Instant};
 
 use slab::Slab;
 
+pub use self::restart::{LAZY, Note, Past, Trace};
 pub use self::subscription::Condition;
 use self::subscription::{Place, Subscription};
 use self::table::twin_of;
@@ -31,7 +33,7 @@ pub use self::words::{
 };
 use super::dialog::DialogFault;
 use super::transaction::Transactions;
-use super::wire::Message;
+use super::wire::{Message, Name};
 use super::{FlowId, Hop, User};
 use crate::limits;
 use crate::timer::{Deadlines, Now};
@@ -52,6 +54,7 @@ pub struct Notifier {
     watchers: Watchers,
     /// Filters that no subscription uses any more.
     unused: Vec<usize>,
+    track: restart::Track,
 }
 
 /// What subscriptions are found by: a subject, and whether its state is watched or its watchers.
@@ -91,21 +94,29 @@ impl Notifier {
     /// format and with the same rates, is one that the phone has forgotten: it is
     /// replaced. A fetch replaces nothing.
     pub fn add(&mut self, wanted: Wanted, now: Now) -> SubscriptionId {
+        let id = self.insert(wanted, self.serial + 1, now);
+        self.note(id);
+        self.make_ready(id);
+        id
+    }
+
+    /// A subscription with that number, which has not been told anything in this run.
+    fn insert(&mut self, wanted: Wanted, serial: u64, now: Now) -> SubscriptionId {
         let twin = twin_of(&wanted);
         let fetch = wanted.expires.is_zero();
         let forgotten = if fetch { None } else { self.twin(twin, &wanted) };
-        self.serial += 1;
-        let id = SubscriptionId { index: self.subscriptions.vacant_key(), serial: self.serial };
+        self.serial = self.serial.max(serial);
+        let id = SubscriptionId { index: self.subscriptions.vacant_key(), serial };
         let (resource, expires) = (wanted.resource, now.mono + wanted.expires);
         let topic = (resource.subject, wanted.template.is_some());
         let watchers = self.by_topic.entry(topic).or_default();
-        let place = Place { serial: self.serial, slot: watchers.len(), twin };
+        let place = Place { serial, slot: watchers.len(), twin };
         watchers.push(id);
         // Whoever gave up before anybody decided goes on waiting.
         let before = self.watchers.take(|fact| {
             fact.who == wanted.who && fact.subject == resource.subject && fact.package == resource.package
         });
-        let watcher = before.map_or((self.serial, now.mono), |before| (before.id, before.began));
+        let watcher = before.map_or((serial, now.mono), |before| (before.id, before.began));
         *self.by_who.entry(wanted.who.clone()).or_default() += 1;
         let changed = self.watchers.next();
         self.subscriptions.insert(Subscription::new(wanted, place, watcher, changed, now));
@@ -113,7 +124,6 @@ impl Notifier {
             self.twins.insert(twin, id);
             self.deadlines.set(expires + GRACE, (id, Wake::Expire));
         }
-        self.ready.push_back(id);
         // Only now: the place that it leaves must not be the one that the new tag names.
         if let Some(forgotten) = forgotten {
             self.replace(forgotten, id, now);
@@ -130,9 +140,9 @@ impl Notifier {
         let mut parts = to.tag()?.split('.');
         let index = usize::from_str_radix(parts.next()?, 16).ok()?;
         let serial = u64::from_str_radix(parts.next()?, 16).ok()?;
-        let subscription =
-            self.subscriptions.get(index).filter(|subscription| subscription.serial == serial)?;
-        subscription.dialog.is_of(request).then_some(SubscriptionId { index, serial })
+        let here = SubscriptionId { index, serial };
+        let id = if self.get(here).is_some() { here } else { self.track.place_of(serial)? };
+        self.get(id)?.dialog.is_of(request).then_some(id)
     }
 
     /// Who holds a subscription that goes on, and what it watches.
@@ -167,7 +177,11 @@ impl Notifier {
     ) -> Result<(), DialogFault> {
         let Some(subscription) = self.get_mut(id) else { return Ok(()) };
         let before = subscription.dialog.hop;
+        let target = request.first(Name::Contact).map(|_| subscription.dialog.target.clone());
         subscription.dialog.on_request(request, hop)?;
+        let moved = before != hop || target.is_some_and(|target| target != subscription.dialog.target);
+        let news = moved || subscription.rates != wish.rates || wish.expires > subscription.granted;
+        subscription.granted = wish.expires;
         // It lives somewhere else now: a NOTIFY that is on its way to the old place will not be
         // answered, and that is no sign against it.
         subscription.outstanding &= before == hop;
@@ -187,6 +201,7 @@ impl Notifier {
             let at = subscription.expires + GRACE;
             self.deadlines.set(at, (id, Wake::Expire));
         }
+        self.note_refresh(id, news, now);
         self.make_ready(id);
         Ok(())
     }
@@ -260,6 +275,10 @@ impl Notifier {
             let sent = subscription.send(id, news, transactions, source, now);
             let beat = subscription.beat().filter(|_| sent && subscription.end.is_none());
             let ended = subscription.end.is_some();
+            let runs_out = subscription.runs_out();
+            if runs_out {
+                self.note_idly(id);
+            }
             if let Some(at) = beat {
                 self.deadlines.set(at, (id, Wake::Beat));
             }
@@ -411,11 +430,14 @@ impl Notifier {
 
     fn expire(&mut self, id: SubscriptionId, now: Now) {
         let Some(subscription) = self.get_mut(id) else { return };
-        if subscription.expires + GRACE > now.mono || subscription.end.is_some() {
+        if subscription.expires + GRACE > now.mono {
             return;
         }
         if subscription.lost {
             self.remove(id, now);
+            return;
+        }
+        if subscription.end.is_some() {
             return;
         }
         subscription.end = Some(End::Timeout);

@@ -40,6 +40,18 @@ impl Rates {
         Self { max, min, adaptive }
     }
 
+    /// As numbers: `max-rate`, `min-rate`, `adaptive-min-rate`; 0 where there is none.
+    pub fn numbers(&self) -> [f64; 3] {
+        [self.max, self.min, self.adaptive].map(Option::unwrap_or_default)
+    }
+
+    /// The way back. What is no rate is as if it were absent.
+    pub fn of_numbers(numbers: [f64; 3]) -> Self {
+        let [max, min, adaptive] =
+            numbers.map(|rate| Some(rate).filter(|rate| (1e-11..100.0).contains(rate)));
+        Self { max, min, adaptive }
+    }
+
     /// The least time between two notifications, where the package asks for `package`.
     pub fn interval(&self, package: Duration) -> Duration {
         self.max.map_or(package, |rate| period(rate).max(package))

@@ -23,6 +23,12 @@ pub(super) struct Subscription {
     pub event: String,
     pub entity: String,
     pub expires: Instant,
+    /// For how long the last SUBSCRIBE was granted.
+    pub granted: Duration,
+    /// CSeqs up to this one are ours in whatever run: on record as used. 0: none is.
+    pub reserved: u32,
+    /// When it was last put on record.
+    pub noted: Option<Instant>,
     /// Least time between two NOTIFYs that the package asks for.
     pub package_interval: Duration,
     pub rates: Rates,
@@ -117,6 +123,9 @@ impl Subscription {
             event: wanted.event,
             entity: wanted.entity,
             expires: now.mono + wanted.expires,
+            granted: wanted.expires,
+            reserved: 0,
+            noted: None,
             package_interval: wanted.interval,
             rates: wanted.rates,
             condition: wanted.condition,
@@ -133,7 +142,7 @@ impl Subscription {
             dirty: true,
             at_once: true,
             outstanding: false,
-            queued: true,
+            queued: false,
             lost: false,
             doubted: false,
             slot: Some(place.slot),

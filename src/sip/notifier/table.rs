@@ -68,6 +68,7 @@ impl Notifier {
         self.forget_subject(id, now);
         let subscription = self.subscriptions.remove(id.index);
         self.unused.extend(subscription.filter);
+        self.track.over(&subscription);
         if self.twins.get(&subscription.twin) == Some(&id) {
             self.twins.remove(&subscription.twin);
         }
