@@ -51,7 +51,11 @@ enum Command {
 
 /// Watchers.
 #[derive(Debug, clap::Args)]
+#[group(id = "load")]
 struct Args {
+    /// Address of the server; on the loopback.
+    #[arg(long)]
+    target: std::net::SocketAddr,
     #[command(flatten)]
     way: Way,
     /// Domain of the addresses.
@@ -127,10 +131,10 @@ fn main() {
 }
 
 fn watch(args: &Args) -> bool {
-    check(&args.way);
+    check(args);
     let server = args.pid.map(Server::new);
     let server = server.as_ref();
-    let mut crowd = Crowd::new(Wire::open(&args.way), args);
+    let mut crowd = Crowd::new(Wire::open(&args.way, args.target), args);
     let ok = subscribe(&mut crowd, args, server)
         && refresh(&mut crowd, args, server)
         && ask(&mut crowd, args, server)
@@ -140,8 +144,8 @@ fn watch(args: &Args) -> bool {
 }
 
 /// Only addresses of the loopback are loaded.
-pub(crate) fn check(way: &Way) {
-    if !way.target.ip().is_loopback() || !way.from.ip().is_loopback() {
+pub(crate) fn check(args: &Args) {
+    if !args.target.ip().is_loopback() || !args.way.from.ip().is_loopback() {
         eprintln!("sipliance-load: only addresses of the loopback are loaded");
         std::process::exit(2);
     }

@@ -22,10 +22,8 @@ use tokio::sync::mpsc as async_mpsc;
 
 /// How the server is reached.
 #[derive(Clone, Debug, clap::Args)]
+#[group(id = "way")]
 pub struct Way {
-    /// Address of the server; on the loopback.
-    #[arg(long)]
-    pub target: SocketAddr,
     /// Our own address, for UDP.
     #[arg(long, default_value = "127.0.0.1:0")]
     pub from: SocketAddr,
@@ -81,7 +79,7 @@ const PER_ADDRESS: usize = 48;
 
 impl Wire {
     /// Opens everything.
-    pub fn open(way: &Way) -> Self {
+    pub fn open(way: &Way, target: SocketAddr) -> Self {
         if way.transport == Transport::Udp {
             let socket = Socket::new(Domain::for_address(way.from), Type::DGRAM, None).expect("a socket");
             // What thousands of watchers are sent in one go; the kernel may grant less.
@@ -91,7 +89,7 @@ impl Wire {
             let socket: UdpSocket = socket.into();
             socket.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
             let local = socket.local_addr().unwrap();
-            return Self::Datagrams { socket, target: way.target, local, buffer: vec![0; 65_536] };
+            return Self::Datagrams { socket, target, local, buffer: vec![0; 65_536] };
         }
         let count = way.connections as usize;
         let (orders, taken) = async_mpsc::unbounded_channel();
@@ -99,7 +97,7 @@ impl Wire {
         let way = way.clone();
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            tokio::task::LocalSet::new().block_on(&runtime, Hub::new(way, tell).run(taken));
+            tokio::task::LocalSet::new().block_on(&runtime, Hub::new(way, target, tell).run(taken));
         });
         let mut connections =
             Connections { orders, events, locals: vec![SocketAddr::from(([0; 4], 0)); count], lost: 0 };
@@ -194,6 +192,7 @@ impl Connections {
 /// What the thread owns.
 struct Hub {
     way: Way,
+    target: SocketAddr,
     tell: mpsc::Sender<Event>,
     report_to: async_mpsc::Sender<Report>,
     reports: async_mpsc::Receiver<Report>,
@@ -204,10 +203,10 @@ struct Hub {
 }
 
 impl Hub {
-    fn new(way: Way, tell: mpsc::Sender<Event>) -> Self {
+    fn new(way: Way, target: SocketAddr, tell: mpsc::Sender<Event>) -> Self {
         let (report_to, reports) = async_mpsc::channel(256);
         let open = (0..way.connections).map(|_| None).collect();
-        Self { way, tell, report_to, reports, open, numbers: HashMap::new(), flows: 0 }
+        Self { way, target, tell, report_to, reports, open, numbers: HashMap::new(), flows: 0 }
     }
 
     async fn run(mut self, mut orders: async_mpsc::UnboundedReceiver<Order>) {
@@ -241,10 +240,10 @@ impl Hub {
         let socket = TcpSocket::new_v4().map_err(words)?;
         let last = u8::try_from(2 + nth / PER_ADDRESS).expect("few connections");
         socket.bind(SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, last)), 0)).map_err(words)?;
-        let stream = socket.connect(self.way.target).await.map_err(words)?;
+        let stream = socket.connect(self.target).await.map_err(words)?;
         let _ = stream.set_nodelay(true);
         let local = stream.local_addr().map_err(words)?;
-        let server = HostPort { host: self.way.host.clone(), port: self.way.target.port() };
+        let server = HostPort { host: self.way.host.clone(), port: self.target.port() };
         let dial = Dial {
             names: vec![self.way.host.clone()],
             ca: self.way.ca.clone(),
