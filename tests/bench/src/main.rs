@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand, ValueEnum};
 use serde_json::json;
+use sipliance::sip::Transport;
 
 use self::server::Server;
 use self::watcher::Crowd;
@@ -51,13 +52,25 @@ enum Command {
 
 /// Watchers.
 #[derive(Debug, clap::Args)]
-#[group(id = "load")]
 struct Args {
     /// Address of the server; on the loopback.
     #[arg(long)]
     target: std::net::SocketAddr,
-    #[command(flatten)]
-    way: Way,
+    /// Our own address, for UDP.
+    #[arg(long, default_value = "127.0.0.1:0")]
+    from: std::net::SocketAddr,
+    /// udp, tcp, tls, ws or wss.
+    #[arg(long, default_value = "udp", value_parser = wire::transport)]
+    transport: Transport,
+    /// Connections among which the watchers are shared out.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    connections: u32,
+    /// The authority of the server's certificate.
+    #[arg(long)]
+    ca: Option<std::path::PathBuf>,
+    /// The name in it.
+    #[arg(long, default_value = "localhost")]
+    host: String,
     /// Domain of the addresses.
     #[arg(long, default_value = "home.local")]
     domain: String,
@@ -115,6 +128,13 @@ struct Args {
 /// A phase that takes longer is given up.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+impl Args {
+    fn way(&self) -> Way {
+        let Self { target, from, transport, connections, .. } = *self;
+        Way { target, from, transport, connections, ca: self.ca.clone(), host: self.host.clone() }
+    }
+}
+
 fn main() {
     let cli = Cli::parse();
     let fine = match (cli.command, cli.watchers) {
@@ -134,7 +154,7 @@ fn watch(args: &Args) -> bool {
     check(args);
     let server = args.pid.map(Server::new);
     let server = server.as_ref();
-    let mut crowd = Crowd::new(Wire::open(&args.way, args.target), args);
+    let mut crowd = Crowd::new(Wire::open(args.way()), args);
     let ok = subscribe(&mut crowd, args, server)
         && refresh(&mut crowd, args, server)
         && ask(&mut crowd, args, server)
@@ -145,7 +165,7 @@ fn watch(args: &Args) -> bool {
 
 /// Only addresses of the loopback are loaded.
 pub(crate) fn check(args: &Args) {
-    if !args.target.ip().is_loopback() || !args.way.from.ip().is_loopback() {
+    if !args.target.ip().is_loopback() || !args.from.ip().is_loopback() {
         eprintln!("sipliance-load: only addresses of the loopback are loaded");
         std::process::exit(2);
     }

@@ -97,7 +97,7 @@ impl Crowd {
     pub fn new(wire: Wire, args: &Args) -> Self {
         let local = wire.local(0);
         Self {
-            transport: args.way.transport,
+            transport: args.transport,
             fresh: args.fresh,
             domain: args.domain.clone(),
             name: args.name.clone(),

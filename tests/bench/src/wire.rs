@@ -21,27 +21,22 @@ use tokio::net::TcpSocket;
 use tokio::sync::mpsc as async_mpsc;
 
 /// How the server is reached.
-#[derive(Clone, Debug, clap::Args)]
-#[group(id = "way")]
+#[derive(Clone, Debug)]
 pub struct Way {
+    pub target: SocketAddr,
     /// Our own address, for UDP.
-    #[arg(long, default_value = "127.0.0.1:0")]
     pub from: SocketAddr,
-    /// udp, tcp, tls, ws or wss.
-    #[arg(long, default_value = "udp", value_parser = transport)]
     pub transport: Transport,
     /// Connections among which the watchers are shared out.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub connections: u32,
     /// The authority of the server's certificate.
-    #[arg(long)]
     pub ca: Option<PathBuf>,
     /// The name in it.
-    #[arg(long, default_value = "localhost")]
     pub host: String,
 }
 
-fn transport(word: &str) -> Result<Transport, String> {
+/// Reads a transport of the command line.
+pub fn transport(word: &str) -> Result<Transport, String> {
     Transport::of_word(word)
         .filter(|it| *it != Transport::Quic)
         .ok_or_else(|| "udp, tcp, tls, ws or wss".to_owned())
@@ -79,7 +74,7 @@ const PER_ADDRESS: usize = 48;
 
 impl Wire {
     /// Opens everything.
-    pub fn open(way: &Way, target: SocketAddr) -> Self {
+    pub fn open(way: Way) -> Self {
         if way.transport == Transport::Udp {
             let socket = Socket::new(Domain::for_address(way.from), Type::DGRAM, None).expect("a socket");
             // What thousands of watchers are sent in one go; the kernel may grant less.
@@ -89,15 +84,14 @@ impl Wire {
             let socket: UdpSocket = socket.into();
             socket.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
             let local = socket.local_addr().unwrap();
-            return Self::Datagrams { socket, target, local, buffer: vec![0; 65_536] };
+            return Self::Datagrams { socket, target: way.target, local, buffer: vec![0; 65_536] };
         }
         let count = way.connections as usize;
         let (orders, taken) = async_mpsc::unbounded_channel();
         let (tell, events) = mpsc::channel();
-        let way = way.clone();
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            tokio::task::LocalSet::new().block_on(&runtime, Hub::new(way, target, tell).run(taken));
+            tokio::task::LocalSet::new().block_on(&runtime, Hub::new(way, tell).run(taken));
         });
         let mut connections =
             Connections { orders, events, locals: vec![SocketAddr::from(([0; 4], 0)); count], lost: 0 };
@@ -192,7 +186,6 @@ impl Connections {
 /// What the thread owns.
 struct Hub {
     way: Way,
-    target: SocketAddr,
     tell: mpsc::Sender<Event>,
     report_to: async_mpsc::Sender<Report>,
     reports: async_mpsc::Receiver<Report>,
@@ -203,10 +196,10 @@ struct Hub {
 }
 
 impl Hub {
-    fn new(way: Way, target: SocketAddr, tell: mpsc::Sender<Event>) -> Self {
+    fn new(way: Way, tell: mpsc::Sender<Event>) -> Self {
         let (report_to, reports) = async_mpsc::channel(256);
         let open = (0..way.connections).map(|_| None).collect();
-        Self { way, target, tell, report_to, reports, open, numbers: HashMap::new(), flows: 0 }
+        Self { way, tell, report_to, reports, open, numbers: HashMap::new(), flows: 0 }
     }
 
     async fn run(mut self, mut orders: async_mpsc::UnboundedReceiver<Order>) {
@@ -240,10 +233,10 @@ impl Hub {
         let socket = TcpSocket::new_v4().map_err(words)?;
         let last = u8::try_from(2 + nth / PER_ADDRESS).expect("few connections");
         socket.bind(SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, last)), 0)).map_err(words)?;
-        let stream = socket.connect(self.target).await.map_err(words)?;
+        let stream = socket.connect(self.way.target).await.map_err(words)?;
         let _ = stream.set_nodelay(true);
         let local = stream.local_addr().map_err(words)?;
-        let server = HostPort { host: self.way.host.clone(), port: self.target.port() };
+        let server = HostPort { host: self.way.host.clone(), port: self.way.target.port() };
         let dial = Dial {
             names: vec![self.way.host.clone()],
             ca: self.way.ca.clone(),
