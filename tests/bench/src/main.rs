@@ -198,9 +198,8 @@ fn subscribe(crowd: &mut Crowd, args: &Args, server: Option<&Server>) -> bool {
 /// Many of one thing, so many at once.
 fn many(
     crowd: &mut Crowd,
-    args: &Args,
     server: Option<&Server>,
-    (phase, count): (&str, usize),
+    (phase, count, window): (&str, usize, u32),
     mut begin: impl FnMut(&mut Crowd, usize),
 ) -> bool {
     if count == 0 {
@@ -209,7 +208,7 @@ fn many(
     let (since, before, mut next, mut done) = (Instant::now(), server.map(Server::look), 0, 0);
     crowd.take_done();
     while done < count && since.elapsed() < PATIENCE {
-        while next < count && crowd.busy() < args.window as usize {
+        while next < count && crowd.busy() < window as usize {
             begin(crowd, next);
             next += 1;
         }
@@ -229,16 +228,16 @@ fn many(
 
 fn refresh(crowd: &mut Crowd, args: &Args, server: Option<&Server>) -> bool {
     let each = args.watchers as usize;
-    many(crowd, args, server, ("refresh", each * args.refreshes as usize), |crowd, nth| {
+    many(crowd, server, ("refresh", each * args.refreshes as usize, args.window), |crowd, nth| {
         crowd.refresh(nth % each)
     })
 }
 
 fn ask(crowd: &mut Crowd, args: &Args, server: Option<&Server>) -> bool {
     let (asked, registered) = (args.questions as usize, args.registers as usize);
-    // Who registers is one phone, and does one thing at a time.
-    many(crowd, args, server, ("question", asked), |crowd, nth| crowd.ask(nth, &args.question))
-        && many(crowd, args, server, ("register", registered), |crowd, nth| crowd.register(nth, !args.fresh))
+    // Who asks and registers is one phone, and does one thing at a time.
+    many(crowd, server, ("question", asked, 1), |crowd, nth| crowd.ask(nth, &args.question))
+        && many(crowd, server, ("register", registered, 1), |crowd, nth| crowd.register(nth, !args.fresh))
 }
 
 fn changes(crowd: &mut Crowd, args: &Args, server: Option<&Server>) -> bool {

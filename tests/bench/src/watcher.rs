@@ -68,6 +68,8 @@ pub struct Crowd {
     open: HashMap<String, Open>,
     branches: u64,
     registers: u32,
+    /// The question that is under way.
+    question: (usize, String),
     challenge: Option<Vec<u8>>,
     count: u32,
     watching: usize,
@@ -111,6 +113,7 @@ impl Crowd {
             open: HashMap::new(),
             branches: 0,
             registers: 0,
+            question: Default::default(),
             challenge: None,
             count: 0,
             watching: 0,
@@ -333,6 +336,9 @@ impl Crowd {
                 self.count = 0;
                 match nth {
                     ACTOR => self.again(),
+                    GUEST if message.cseq().is_some_and(|cseq| cseq.method == "MESSAGE") => {
+                        self.ask_again(true)
+                    }
                     GUEST => self.register(0, true),
                     nth => self.send_subscribe(nth, true),
                 }
