@@ -52,8 +52,9 @@ pub struct Provider {
     pub others: Vec<String>,
     /// Every PUBLISH, without repetitions: when, and what.
     pub publications: Vec<(Duration, String)>,
+    /// Keep-alives: CRLF, or OPTIONS.
     pub pings: u32,
-    /// Who supports it gets a public GRUU.
+    /// Who supports it gets a public GRUU, and a temporary one that is another each time.
     pub gruus: bool,
     /// Requests other than REGISTER get 407.
     pub challenges_others: bool,
@@ -132,6 +133,9 @@ impl Provider {
         if let Some(answer) = self.answered.get(&branch) {
             return answer.clone();
         }
+        if method.as_str() == "OPTIONS" {
+            self.pings += 1;
+        }
         let answer = if self.then == Step::Silence && method.as_str() != "REGISTER" {
             None
         } else if method.as_str() == "REGISTER" {
@@ -142,7 +146,7 @@ impl Provider {
             let publishes = method.as_str() == "PUBLISH";
             if publishes {
                 self.publications.push((now, text));
-            } else {
+            } else if method.as_str() != "OPTIONS" {
                 self.others.push(text);
             }
             let status = if self.challenges_others { 407 } else { 200 };
@@ -202,7 +206,11 @@ impl Provider {
                 let contact = contact.split(";expires").next().unwrap().to_owned();
                 let asked = request.expires().unwrap_or(*seconds);
                 let gruu = match self.gruus && request.has_option(Name::Supported, "gruu") {
-                    true => format!(";pub-gruu=\"{};gr=x\"", request.to().unwrap().uri.address()),
+                    true => format!(
+                        ";pub-gruu=\"{};gr=x\";temp-gruu=\"sip:t{}@provider.example;gr\"",
+                        request.to().unwrap().uri.address(),
+                        self.got.len()
+                    ),
                     false => String::new(),
                 };
                 writer.field_fmt("Contact", format_args!("{contact}{gruu};expires={}", asked.min(*seconds)));

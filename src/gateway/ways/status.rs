@@ -38,7 +38,7 @@ impl Gateway {
                 words.push(match answered {
                     Some(ms) => format!("last keep-alive answered {}", time(ms)),
                     None if hop.transport.keepalive().is_none() => "it keeps itself alive".to_owned(),
-                    None if hop.transport.is_reliable() || way.answers => {
+                    None if hop.transport.is_reliable() || way.answers.any() => {
                         "no keep-alive answered yet".to_owned()
                     }
                     None => "keep-alives are not answered there".to_owned(),
@@ -56,6 +56,12 @@ impl Gateway {
                 "resting"
             }
         };
+        if way.garbled > 0 {
+            words.push(format!(
+                "what comes from there is no SIP ({} times): is it a SIP server?",
+                way.garbled
+            ));
+        }
         let fault = way.fault.as_ref().map(|(ms, why)| format!("last failure {}: {why}", time(*ms)));
         words.extend(fault);
         let (upstream, server) = (upstream.unwrap_or_default(), way.edge.server.words());

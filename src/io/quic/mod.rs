@@ -36,9 +36,9 @@ use crate::sip::Transport;
 pub const ALPN: &[u8] = b"sip/2.0-sipliance-1";
 
 /// Silence after which a connection says that it is there.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// Silence after which it is dead. With the pause before the last keep-alive that makes 43 s.
-const IDLE: Duration = Duration::from_secs(28);
+const KEEP_ALIVE: Duration = Duration::from_secs(12);
+/// Silence after which it is dead. With the pause before the last keep-alive that makes 36 s at most.
+const IDLE: Duration = Duration::from_secs(24);
 /// Streams of one peer at a time; QUIC itself makes it wait with one more.
 const STREAMS: u32 = 256;
 /// Bytes of one stream that wait to be read, which a message of the largest size fits; the peer waits when it
