@@ -11,6 +11,7 @@ use super::wire::Wire;
 
 /// Lets watchers come and go for a time; fails where memory or open files of the server grow.
 #[derive(Debug, clap::Args)]
+#[group(id = "churn")]
 pub struct Args {
     #[command(flatten)]
     load: super::Args,
@@ -36,9 +37,9 @@ const CHANGE: u64 = REFRESH + 3;
 
 /// False when something grew.
 pub fn run(args: &Args) -> bool {
-    super::check(&args.load.way);
+    super::check(&args.load);
     let server = args.load.pid.map(Server::new);
-    let mut crowd = Crowd::new(Wire::open(&args.load.way), &args.load);
+    let mut crowd = Crowd::new(Wire::open(args.load.way()), &args.load);
     let (begin, length) = (Instant::now(), Duration::from_secs(u64::from(args.seconds)));
     let (mut done, mut told, mut changes, mut first) = (0_u64, 0, 0, None);
     let mut random = Random(0x9e37_79b9_7f4a_7c15);

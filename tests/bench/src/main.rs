@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand, ValueEnum};
 use serde_json::json;
+use sipliance::sip::Transport;
 
 use self::server::Server;
 use self::watcher::Crowd;
@@ -52,8 +53,24 @@ enum Command {
 /// Watchers.
 #[derive(Debug, clap::Args)]
 struct Args {
-    #[command(flatten)]
-    way: Way,
+    /// Address of the server; on the loopback.
+    #[arg(long)]
+    target: std::net::SocketAddr,
+    /// Our own address, for UDP.
+    #[arg(long, default_value = "127.0.0.1:0")]
+    from: std::net::SocketAddr,
+    /// udp, tcp, tls, ws or wss.
+    #[arg(long, default_value = "udp", value_parser = wire::transport)]
+    transport: Transport,
+    /// Connections among which the watchers are shared out.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    connections: u32,
+    /// The authority of the server's certificate.
+    #[arg(long)]
+    ca: Option<std::path::PathBuf>,
+    /// The name in it.
+    #[arg(long, default_value = "localhost")]
+    host: String,
     /// Domain of the addresses.
     #[arg(long, default_value = "home.local")]
     domain: String,
@@ -111,6 +128,13 @@ struct Args {
 /// A phase that takes longer is given up.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+impl Args {
+    fn way(&self) -> Way {
+        let Self { target, from, transport, connections, .. } = *self;
+        Way { target, from, transport, connections, ca: self.ca.clone(), host: self.host.clone() }
+    }
+}
+
 fn main() {
     let cli = Cli::parse();
     let fine = match (cli.command, cli.watchers) {
@@ -127,10 +151,10 @@ fn main() {
 }
 
 fn watch(args: &Args) -> bool {
-    check(&args.way);
+    check(args);
     let server = args.pid.map(Server::new);
     let server = server.as_ref();
-    let mut crowd = Crowd::new(Wire::open(&args.way), args);
+    let mut crowd = Crowd::new(Wire::open(args.way()), args);
     let ok = subscribe(&mut crowd, args, server)
         && refresh(&mut crowd, args, server)
         && ask(&mut crowd, args, server)
@@ -140,8 +164,8 @@ fn watch(args: &Args) -> bool {
 }
 
 /// Only addresses of the loopback are loaded.
-pub(crate) fn check(way: &Way) {
-    if !way.target.ip().is_loopback() || !way.from.ip().is_loopback() {
+pub(crate) fn check(args: &Args) {
+    if !args.target.ip().is_loopback() || !args.from.ip().is_loopback() {
         eprintln!("sipliance-load: only addresses of the loopback are loaded");
         std::process::exit(2);
     }
@@ -174,9 +198,8 @@ fn subscribe(crowd: &mut Crowd, args: &Args, server: Option<&Server>) -> bool {
 /// Many of one thing, so many at once.
 fn many(
     crowd: &mut Crowd,
-    args: &Args,
     server: Option<&Server>,
-    (phase, count): (&str, usize),
+    (phase, count, window): (&str, usize, u32),
     mut begin: impl FnMut(&mut Crowd, usize),
 ) -> bool {
     if count == 0 {
@@ -185,7 +208,7 @@ fn many(
     let (since, before, mut next, mut done) = (Instant::now(), server.map(Server::look), 0, 0);
     crowd.take_done();
     while done < count && since.elapsed() < PATIENCE {
-        while next < count && crowd.busy() < args.window as usize {
+        while next < count && crowd.busy() < window as usize {
             begin(crowd, next);
             next += 1;
         }
@@ -205,16 +228,16 @@ fn many(
 
 fn refresh(crowd: &mut Crowd, args: &Args, server: Option<&Server>) -> bool {
     let each = args.watchers as usize;
-    many(crowd, args, server, ("refresh", each * args.refreshes as usize), |crowd, nth| {
+    many(crowd, server, ("refresh", each * args.refreshes as usize, args.window), |crowd, nth| {
         crowd.refresh(nth % each)
     })
 }
 
 fn ask(crowd: &mut Crowd, args: &Args, server: Option<&Server>) -> bool {
     let (asked, registered) = (args.questions as usize, args.registers as usize);
-    // Who registers is one phone, and does one thing at a time.
-    many(crowd, args, server, ("question", asked), |crowd, nth| crowd.ask(nth, &args.question))
-        && many(crowd, args, server, ("register", registered), |crowd, nth| crowd.register(nth, !args.fresh))
+    // Who asks and registers is one phone, and does one thing at a time.
+    many(crowd, server, ("question", asked, 1), |crowd, nth| crowd.ask(nth, &args.question))
+        && many(crowd, server, ("register", registered, 1), |crowd, nth| crowd.register(nth, !args.fresh))
 }
 
 fn changes(crowd: &mut Crowd, args: &Args, server: Option<&Server>) -> bool {

@@ -68,6 +68,8 @@ pub struct Crowd {
     open: HashMap<String, Open>,
     branches: u64,
     registers: u32,
+    /// The question that is under way.
+    question: (usize, String),
     challenge: Option<Vec<u8>>,
     count: u32,
     watching: usize,
@@ -97,7 +99,7 @@ impl Crowd {
     pub fn new(wire: Wire, args: &Args) -> Self {
         let local = wire.local(0);
         Self {
-            transport: args.way.transport,
+            transport: args.transport,
             fresh: args.fresh,
             domain: args.domain.clone(),
             name: args.name.clone(),
@@ -111,6 +113,7 @@ impl Crowd {
             open: HashMap::new(),
             branches: 0,
             registers: 0,
+            question: Default::default(),
             challenge: None,
             count: 0,
             watching: 0,
@@ -294,18 +297,18 @@ impl Crowd {
         let watcher = &mut self.watchers[nth];
         if state.starts_with(b"terminated") {
             self.watching -= usize::from(std::mem::take(&mut watcher.watching));
-            self.busy -= usize::from(watcher.forget());
+            self.busy = self.busy.saturating_sub(usize::from(watcher.forget()));
             return;
         }
         watcher.remote_tag = message.from().ok().and_then(|from| from.tag()).map(ToOwned::to_owned);
         watcher.contact = message.contact().and_then(Result::ok).map(|contact| contact.uri.raw.to_owned());
         if std::mem::take(&mut watcher.refreshing.1) && !watcher.refreshing.0 {
-            self.busy -= 1;
+            self.busy = self.busy.saturating_sub(1);
             self.refreshed += 1;
         }
         if !std::mem::replace(&mut watcher.watching, true) {
             self.watching += 1;
-            self.waiting -= 1;
+            self.waiting = self.waiting.saturating_sub(1);
             self.times.extend(watcher.begun.map(|begun| now - begun));
         } else if let Some(changed) = self.changed
             && !std::mem::replace(&mut watcher.heard, true)
@@ -333,6 +336,9 @@ impl Crowd {
                 self.count = 0;
                 match nth {
                     ACTOR => self.again(),
+                    GUEST if message.cseq().is_some_and(|cseq| cseq.method == "MESSAGE") => {
+                        self.ask_again(true)
+                    }
                     GUEST => self.register(0, true),
                     nth => self.send_subscribe(nth, true),
                 }
@@ -350,19 +356,19 @@ impl Crowd {
             200..300 => {
                 let watcher = &mut self.watchers[nth];
                 if std::mem::take(&mut watcher.refreshing.0) && !watcher.refreshing.1 {
-                    self.busy -= 1;
+                    self.busy = self.busy.saturating_sub(1);
                     self.refreshed += 1;
                 }
             }
             481 if nth < GUEST => {
                 self.watching -= usize::from(std::mem::take(&mut self.watchers[nth].watching));
-                self.busy -= usize::from(self.watchers[nth].forget());
+                self.busy = self.busy.saturating_sub(usize::from(self.watchers[nth].forget()));
             }
             status => {
                 let method = message.cseq().map_or("?", |cseq| cseq.method);
                 *self.refused.entry(format!("{status} to {method}")).or_default() += 1;
                 if nth < GUEST && self.watchers[nth].remote_tag.is_none() {
-                    self.waiting -= 1;
+                    self.waiting = self.waiting.saturating_sub(1);
                     self.refused_watchers += 1;
                 }
             }

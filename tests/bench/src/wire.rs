@@ -21,29 +21,22 @@ use tokio::net::TcpSocket;
 use tokio::sync::mpsc as async_mpsc;
 
 /// How the server is reached.
-#[derive(Clone, Debug, clap::Args)]
+#[derive(Clone, Debug)]
 pub struct Way {
-    /// Address of the server; on the loopback.
-    #[arg(long)]
     pub target: SocketAddr,
     /// Our own address, for UDP.
-    #[arg(long, default_value = "127.0.0.1:0")]
     pub from: SocketAddr,
-    /// udp, tcp, tls, ws or wss.
-    #[arg(long, default_value = "udp", value_parser = transport)]
     pub transport: Transport,
     /// Connections among which the watchers are shared out.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub connections: u32,
     /// The authority of the server's certificate.
-    #[arg(long)]
     pub ca: Option<PathBuf>,
     /// The name in it.
-    #[arg(long, default_value = "localhost")]
     pub host: String,
 }
 
-fn transport(word: &str) -> Result<Transport, String> {
+/// Reads a transport of the command line.
+pub fn transport(word: &str) -> Result<Transport, String> {
     Transport::of_word(word)
         .filter(|it| *it != Transport::Quic)
         .ok_or_else(|| "udp, tcp, tls, ws or wss".to_owned())
@@ -81,7 +74,7 @@ const PER_ADDRESS: usize = 48;
 
 impl Wire {
     /// Opens everything.
-    pub fn open(way: &Way) -> Self {
+    pub fn open(way: Way) -> Self {
         if way.transport == Transport::Udp {
             let socket = Socket::new(Domain::for_address(way.from), Type::DGRAM, None).expect("a socket");
             // What thousands of watchers are sent in one go; the kernel may grant less.
@@ -96,7 +89,6 @@ impl Wire {
         let count = way.connections as usize;
         let (orders, taken) = async_mpsc::unbounded_channel();
         let (tell, events) = mpsc::channel();
-        let way = way.clone();
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             tokio::task::LocalSet::new().block_on(&runtime, Hub::new(way, tell).run(taken));

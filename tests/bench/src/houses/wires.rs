@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use sipliance::config::{Dial, HostPort, Wanted};
 use sipliance::io::queue::{Pushed, Writes, queue};
-use sipliance::io::reach::{dress, refused};
+use sipliance::io::reach::{Fault, dress, refused};
 use sipliance::io::stream::{self, Connection, Reached, Report};
 use sipliance::sip::{FlowId, Hop, Transport};
 use tokio::net::{TcpSocket, UdpSocket};
@@ -65,7 +65,7 @@ impl Wires {
             let work = tokio::time::timeout(CONNECT, reach(source, &server, &dial));
             let report = match work.await.unwrap_or_else(|_| Err("no answer".to_owned())) {
                 Ok(reached) => Report::Connected(way, reached),
-                Err(why) => Report::Failed(way, why),
+                Err(words) => Report::Failed(way, Fault { words, met: false }),
             };
             let _ = to.send(report).await;
         });

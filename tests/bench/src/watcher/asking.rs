@@ -21,16 +21,23 @@ impl Crowd {
         self.watchers[nth].watching
     }
 
-    /// Asks by MESSAGE; it is under way until the answer came as a MESSAGE.
+    /// Asks by MESSAGE, first without a login, as a question must not be a copy; it is under way until the answer
+    /// came as a MESSAGE.
     pub fn ask(&mut self, nth: usize, words: &str) {
         self.busy += 1;
-        let (uri, user) = (self.uri(), self.user.clone());
-        let call_id = format!("q{}-{nth}", self.run);
+        self.question = (nth, words.to_owned());
+        self.ask_again(false);
+    }
+
+    pub(super) fn ask_again(&mut self, signed: bool) {
+        let (uri, user, (nth, words)) = (self.uri(), self.user.clone(), self.question.clone());
         let fields = format!(
-            "From: <sip:{user}@{}>;tag=q{nth}\r\nTo: <{uri}>\r\nCall-ID: {call_id}\r\nCSeq: 1 MESSAGE\r\n",
-            self.domain
+            "From: <sip:{user}@{}>;tag=q{nth}\r\nTo: <{uri}>\r\nCall-ID: q{}-{nth}\r\nCSeq: {} MESSAGE\r\n",
+            self.domain,
+            self.run,
+            1 + u8::from(signed)
         );
-        self.send(GUEST, "MESSAGE", &uri, &fields, true, Some(("text/plain", words)));
+        self.send(GUEST, "MESSAGE", &uri, &fields, signed, Some(("text/plain", &words)));
     }
 
     /// Registers the user's phone once more.
