@@ -172,7 +172,10 @@ fn watch(stream: &TcpStream) -> io::Result<()> {
 }
 
 /// TLS and WebSocket over a connection, as far as `transport` has them.
-async fn dress(
+///
+/// # Errors
+/// The same.
+pub async fn dress(
     stream: impl Duplex + 'static,
     server: &HostPort,
     transport: Transport,

@@ -1,8 +1,13 @@
 """The real peers: Kamailio, baresip, sipp, mosquitto. Each is started for one suite, on loopback, with its own files."""
 
+import glob
 import json
+import os
 import re
+import shutil
 import socket
+import subprocess
+import tempfile
 
 import lab as laboratory
 from lab import HERE, check, free_port, until
@@ -11,10 +16,10 @@ from lab import HERE, check, free_port, until
 class Kamailio:
     """Registrar (digest) and proxy of example.com; with another configuration its presence server."""
 
-    def __init__(self, lab, password, host="127.0.0.1", algorithm="MD5", config="kamailio.cfg", **more):
+    def __init__(self, lab, password, host="127.0.0.1", algorithm="MD5", config="kamailio.cfg", arguments=("-m", "32"), **more):
         lab.need("kamailio")
         self.lab, self.password, self.algorithm = lab, password, algorithm
-        self.config, self.more = config, more
+        self.config, self.arguments, self.more = config, arguments, more
         self.address = (host, free_port(host))
         self.program = None
         self.begin()
@@ -27,7 +32,7 @@ class Kamailio:
         filled = {"HOST": host, "PORT": port, "PASSWORD": self.password, "ALGORITHM": self.algorithm, "TABLES": folder / "tables", **self.more}
         words = [f"--substdef=!{name}!{value}!g" for name, value in filled.items()]
         self.program = self.lab.start("kamailio", ["kamailio", "-DD", "-E", "-f", HERE / "kamailio" / self.config,
-                                                   "-Y", folder, "-P", folder / "pid", "-m", "32", "-M", "8", *words],
+                                                   "-Y", folder, "-P", folder / "pid", "-M", "8", *self.arguments, *words],
                                       env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"})
         def up():
             check(self.program.alive(), f"kamailio ended: {self.program.tail()}")
@@ -36,6 +41,45 @@ class Kamailio:
 
     def kill(self):
         self.program.kill()
+
+
+class Postgres:
+    """A database server of our own, which keeps nothing beyond the suite."""
+
+    def __init__(self, lab, host="127.0.0.1", settings=("fsync=off", "full_page_writes=off")):
+        lab.need("psql")
+        tools = sorted(glob.glob("/usr/lib/postgresql/*/bin"))
+        if not tools:
+            raise laboratory.Skip("postgresql is not installed")
+        self.address = (host, free_port(host))
+        # It does not run as root, and others must reach its folder.
+        user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+        folder = tempfile.mkdtemp(prefix="sipliance-pg-")
+        lab.closers.append(lambda: shutil.rmtree(folder, ignore_errors=True))
+        if user:
+            shutil.chown(folder, "postgres")
+        made = subprocess.run([*user, f"{tools[-1]}/initdb", "-D", folder, "-U", "kamailio", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"],
+                              capture_output=True, text=True, cwd="/", timeout=60)
+        check(made.returncode == 0, f"initdb: {made.stderr}")
+        more = [word for setting in settings for word in ("-c", setting)]
+        self.program = lab.start("postgres", [*user, f"{tools[-1]}/postgres", "-D", folder, "-h", host, "-p", str(self.address[1]), "-k", "",
+                                              "-c", "max_connections=300", *more], cwd="/")
+        until("postgres to answer", lambda: self.ask("SELECT 1") == "1", 20)
+
+    def url(self):
+        return f"postgres://kamailio:trusted@{self.address[0]}:{self.address[1]}/postgres"
+
+    def _psql(self, text):
+        host, port = self.address
+        return subprocess.run(["psql", "-h", host, "-p", str(port), "-U", "kamailio", "-d", "postgres", "-qAt", "-v", "ON_ERROR_STOP=1"], input=text,
+                              capture_output=True, text=True, timeout=60)
+
+    def ask(self, text):
+        return self._psql(text).stdout.strip()
+
+    def run(self, text):
+        done = self._psql(text)
+        check(done.returncode == 0, f"psql: {done.stderr}")
 
 
 class Baresip:

@@ -7,13 +7,14 @@
 // A tool of tests may fail loudly.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod houses;
 mod server;
 mod watcher;
 
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use clap::{Parser, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 use serde_json::json;
 use socket2::{Domain, Socket, Type};
 
@@ -31,9 +32,23 @@ enum Trigger {
     None,
 }
 
-/// Load a SIP server with watchers.
+/// Load a SIP server with watchers, or with houses.
 #[derive(Debug, Parser)]
-#[command(version, about)]
+#[command(version, about, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    watchers: Option<Args>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Houses(houses::Args),
+}
+
+/// Watchers.
+#[derive(Debug, clap::Args)]
 struct Args {
     /// Address of the server; on the loopback.
     #[arg(long)]
@@ -83,7 +98,15 @@ struct Args {
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn main() {
-    let args = Args::parse();
+    let cli = Cli::parse();
+    if let Some(Command::Houses(args)) = cli.command {
+        if let Err(why) = houses::run(args) {
+            eprintln!("sipliance-load: {why}");
+            std::process::exit(1);
+        }
+        return;
+    }
+    let Some(args) = cli.watchers else { return };
     if !args.target.ip().is_loopback() || !args.from.ip().is_loopback() {
         eprintln!("sipliance-load: only addresses of the loopback are loaded");
         std::process::exit(2);

@@ -40,6 +40,18 @@ impl Server {
     }
 }
 
+impl Look {
+    /// Processor time between two looks, in microseconds.
+    pub fn micros_since(&self, before: &Self) -> u64 {
+        self.nanos.saturating_sub(before.nanos) / 1000
+    }
+
+    /// Memory in kB.
+    pub fn resident(&self) -> u64 {
+        self.resident
+    }
+}
+
 /// Time on a processor in nanoseconds, of all threads: exact where the clock ticks of `stat` are
 /// sampled.
 fn nanos(pid: u32) -> Option<u64> {
@@ -61,7 +73,7 @@ fn resident(pid: u32) -> Option<u64> {
 pub fn add(line: &mut Value, server: Option<&Server>, before: Option<Look>) {
     if let (Some(server), Some(before)) = (server, before) {
         let now = server.look();
-        line["cpu_us"] = (now.nanos.saturating_sub(before.nanos) / 1000).into();
+        line["cpu_us"] = now.micros_since(&before).into();
         line["rss_kb"] = now.resident.into();
     }
 }
