@@ -175,7 +175,7 @@ fn a_year_over_tcp() {
 /// Twelve times as many packets as in a year over TCP: a month tells as much.
 #[test]
 fn a_month_over_udp() {
-    check("udp", 30, None, 365);
+    check("udp", 10, None, 365);
 }
 
 /// How the REGISTERs of two hundred homes spread when a provider comes back.

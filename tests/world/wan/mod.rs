@@ -10,7 +10,7 @@
 
 pub mod provider;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -120,9 +120,9 @@ pub struct Home {
     /// Whether the router reaches the internet.
     pub online: bool,
     outside: IpAddr,
-    mappings: HashMap<FlowId, Mapping>,
-    inside: HashMap<SocketAddr, FlowId>,
-    sockets: HashMap<FlowId, Socket>,
+    mappings: BTreeMap<FlowId, Mapping>,
+    inside: BTreeMap<SocketAddr, FlowId>,
+    sockets: BTreeMap<FlowId, Socket>,
     port: u16,
     deadline: Option<Instant>,
     /// Since when nobody can reach it, and the spans when nobody could; of the first home.
@@ -180,9 +180,9 @@ impl Wan {
             plug,
             online: true,
             outside: address(at, 1),
-            mappings: HashMap::new(),
-            inside: HashMap::new(),
-            sockets: HashMap::new(),
+            mappings: BTreeMap::new(),
+            inside: BTreeMap::new(),
+            sockets: BTreeMap::new(),
             port: 20_000,
             deadline: None,
             down: Some(self.now),
@@ -428,7 +428,7 @@ impl Wan {
     fn send(&mut self, home: usize, hop: Hop, bytes: Bytes) {
         let flow = hop.flow;
         let Some(edge) = self.homes[home].sockets.get(&flow).map(|socket| socket.edge) else { return };
-        self.note(home, edge, true, &text(&bytes));
+        self.note_packet(home, edge, true, &bytes);
         if hop.transport.is_reliable() {
             return self.segment(home, flow, bytes, self.now);
         }
@@ -483,11 +483,17 @@ impl Wan {
         let Some(flow) = self.inside(home, to) else { return };
         self.translate(home, flow, false);
         let Some(local) = self.homes[home].sockets.get(&flow).map(|socket| socket.local) else { return };
-        self.note(home, edge, false, &text(bytes));
+        self.note_packet(home, edge, false, bytes);
         let from = self.provider.edges[edge].address;
         match transport.is_reliable() {
             true => self.handle(home, Input::Stream { flow, bytes }),
             false => self.handle(home, Input::Datagram { flow, local, from, bytes }),
+        }
+    }
+
+    fn note_packet(&mut self, home: usize, edge: usize, out: bool, bytes: &[u8]) {
+        if self.tracing {
+            self.note(home, edge, out, &text(bytes));
         }
     }
 
