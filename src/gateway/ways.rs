@@ -4,7 +4,7 @@
 //! ```text
 //!  resting ──retry──▶ connecting ──opened──▶ open ──closed, or its keep-alives stay unanswered─┐
 //!     ▲                   │ failed                                                             │
-//!     └───────────────────┴──────────── wait, shorter than 25 s ◀──────────────────────────────┘
+//!     └───────────────────┴──────────── wait, shorter than 16 s ◀──────────────────────────────┘
 //! ```
 //!
 //! A registrar that knows RFC 5626 is registered at over every flow. With any other, one flow serves and the next
@@ -40,6 +40,8 @@ pub(super) struct Way {
     /// When to connect again.
     retry: Option<Instant>,
     failures: u32,
+    /// Since when it does not serve, after it did or was tried.
+    lost: Option<Instant>,
     alive: Option<Keepalive>,
     /// Which keep-alives the far end answers: that was seen on this flow, or one before it.
     answers: Answers,
@@ -57,11 +59,18 @@ pub(super) struct Way {
 /// The wait before the second try to connect; it doubles up to [`LONGEST_RETRY`]. To connect is no more than a
 /// packet or two: who is back is found within half a minute, and the REGISTERs keep the waits of RFC 5626 §4.5.
 const RETRY: Duration = Duration::from_secs(2);
-const LONGEST_RETRY: Duration = Duration::from_secs(25);
+const LONGEST_RETRY: Duration = Duration::from_secs(16);
 /// Between two small questions on a flow over UDP on which nobody answers, in seconds.
 const PROBE: std::ops::Range<f64> = 12.0..18.0;
 /// Unanswered ones after which the server is looked up anew.
 const PROBES: u32 = 2;
+/// Within how long the REGISTERs of a flow that has come about are sent: the sixth of the time for which nothing
+/// worked, in these bounds. Who was away for long was perhaps not alone, and with the wait before the last attempt
+/// to connect it is 30 s at most.
+const SPREAD: std::ops::Range<Duration> = Duration::from_millis(500)..Duration::from_secs(12);
+/// Within how long what failed by silence is tried again when the network is back; twice that where it was away
+/// for long.
+const BACK: Duration = Duration::from_secs(5);
 /// Gateways that get their power back together do not come together, in milliseconds.
 const FIRST: std::ops::Range<u64> = 0..4_000;
 
@@ -75,6 +84,7 @@ impl Way {
             connecting: false,
             retry: None,
             failures: 0,
+            lost: None,
             alive: None,
             answers: Answers::default(),
             probe: None,
@@ -97,6 +107,12 @@ impl Way {
     /// Nothing is done with it, and nothing will be.
     pub fn stop(&mut self) {
         (self.retry, self.probe, self.alive) = (None, None, None);
+    }
+
+    /// Within how long what comes after it works again is to be spread.
+    fn spread(&self, now: Now) -> Duration {
+        let away = self.lost.map(|lost| now.mono.saturating_duration_since(lost)).unwrap_or_default();
+        (away / 6).clamp(SPREAD.start, SPREAD.end)
     }
 
     fn is_idle(&self) -> bool {
@@ -162,13 +178,13 @@ impl Gateway {
         way.alive = Some(alive);
         way.since_ms = Some(now.wall_ms);
         way.hop = Some(hop);
-        let (upstream, registrations) = (way.upstream, way.registrations.clone());
+        let (upstream, registrations, spread) = (way.upstream, way.registrations.clone(), way.spread(now));
         for registration in registrations {
             let Some(registration) = self.registrations.get_mut(registration) else { continue };
             match moved && registration.is_silent() {
                 // Nobody has answered yet: its waits go on.
                 true => registration.on_flow_moved(hop),
-                false => registration.on_flow_up(hop, &mut self.rng, now),
+                false => registration.on_flow_up(hop, spread, &mut self.rng, now),
             }
         }
         self.set_probe(key, now);
@@ -261,6 +277,7 @@ impl Gateway {
         way.failures = way.failures.saturating_add(1);
         way.retry = Some(now.mono + wait.mul_f64(factor));
         way.since_ms = None;
+        way.lost.get_or_insert(now.mono);
         way.fault = Some((now.wall_ms, why.to_owned()));
         for registration in way.registrations.clone() {
             if let Some(registration) = self.registrations.get_mut(registration) {
@@ -344,9 +361,12 @@ impl Gateway {
         let (stands, silent, flow_failed) = (known.stands(), known.is_silent(), known.flow_failed());
         let terms = known.terms().clone();
         let Some(way) = self.ways.get_mut(key) else { return };
+        if silent {
+            way.lost.get_or_insert(now.mono);
+        }
         let (upstream, reliable) = (way.upstream, way.hop.is_some_and(|hop| hop.transport.is_reliable()));
         if stands {
-            (way.failures, way.mute) = (0, 0);
+            (way.failures, way.mute, way.lost) = (0, 0, None);
             self.agree(key, &terms, now);
             if terms.outbound {
                 self.wake_others(key);
@@ -382,7 +402,14 @@ impl Gateway {
         if let Some(news) = news {
             self.on_alive_news(key, news, now);
         }
-        if let Some(hop) = self.ways.get(key).and_then(Way::hop) {
+        let Some(way) = self.ways.get(key) else { return };
+        // What nobody answered over this flow meanwhile is answered now.
+        for sibling in &way.registrations {
+            if let Some(sibling) = self.registrations.get_mut(*sibling) {
+                sibling.on_network_back(BACK, &mut self.rng, now);
+            }
+        }
+        if let Some(hop) = way.hop() {
             self.notifier.resume(hop.flow, now);
         }
     }
