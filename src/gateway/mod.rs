@@ -10,6 +10,7 @@ mod buddies;
 mod choose;
 mod command;
 mod compose;
+mod contact;
 mod drive;
 mod filters;
 mod flow;
@@ -25,6 +26,7 @@ mod options;
 mod page;
 mod publish;
 mod qauth;
+mod recent;
 mod register;
 mod reload;
 mod remote;
@@ -59,7 +61,6 @@ use crate::device::house::House;
 use crate::device::ringing::Ringing;
 use crate::event::custom::CustomLists;
 use crate::event::{self, Cache, Documents, Rooms};
-use crate::limits;
 use crate::sip::auth::{self, Algorithm};
 use crate::sip::flow::stun;
 use crate::sip::notifier::rate::Rates;
@@ -68,11 +69,10 @@ use crate::sip::publication::Publications;
 use crate::sip::registrar::Registrar;
 use crate::sip::registration::Registration;
 use crate::sip::transaction::{ClientEvent, Transactions, Transmit};
-use crate::sip::wire::frame::Framer;
 use crate::sip::wire::text::seconds;
 use crate::sip::wire::{Message, Name, Start};
 use crate::sip::{FlowId, Hop, Transport, User};
-use crate::timer::Now;
+use crate::timer::{Deadlines, Now};
 
 use self::flow::Flow;
 pub use self::hass::{Counts as HassCounts, HassStatus};
@@ -100,6 +100,8 @@ pub struct Gateway {
     upstreams: Keyed<upstream::Upstream>,
     ways: Keyed<ways::Way>,
     flows: HashMap<FlowId, Flow>,
+    /// When one of them may have dawdled too long.
+    patience: Deadlines<FlowId>,
     /// Links that work now.
     links_up: BTreeSet<LinkId>,
     /// Those that do not, and why.
@@ -123,7 +125,9 @@ pub struct Gateway {
     /// When the last input came.
     clock: Now,
     custom: CustomLists,
-    recent: command::Recent,
+    recent: recent::Recent,
+    /// Until when brokers may still hand over what waited while the process stood still.
+    stood_until: Option<Instant>,
     sequence: sequence::Sequence,
     pace: command::Pace,
     cache: Cache,
@@ -182,6 +186,7 @@ impl Gateway {
             upstreams: Keyed::default(),
             ways: Keyed::default(),
             flows: HashMap::new(),
+            patience: Deadlines::default(),
             links_up: BTreeSet::new(),
             links_down: BTreeMap::new(),
             pending: HashMap::new(),
@@ -198,7 +203,8 @@ impl Gateway {
             began_ms: now.wall_ms,
             clock: now,
             custom: CustomLists::default(),
-            recent: command::Recent::default(),
+            recent: recent::Recent::default(),
+            stood_until: None,
             sequence: sequence::Sequence::default(),
             pace: command::Pace::default(),
             cache: Cache::default(),
@@ -233,17 +239,12 @@ impl Gateway {
             Input::Frame { flow, bytes } => self.on_frame(flow, bytes, now),
             Input::Stream { flow, bytes } => self.on_stream(flow, bytes, now),
             Input::Opened { flow, transport, local, peer, upstream } => {
-                let hop = Hop { flow, transport, local, peer };
-                let unproven =
-                    (upstream.is_none() && transport.is_reliable()).then(|| now.mono + limits::UNPROVEN_IDLE);
-                let framer = if upstream.is_some() { Framer::of_client() } else { Framer::default() };
-                self.flows.insert(flow, Flow { hop, framer, upstream, unproven, partial: None });
-                if let Some(upstream) = upstream {
-                    self.on_way_open(upstream, hop, now);
-                }
+                self.on_opened(Hop { flow, transport, local, peer }, upstream, now);
             }
+            Input::Full { flow } => self.notifier.on_full(flow),
+            Input::Room { flow } => self.notifier.on_room(flow),
             Input::Closed { flow, why } => self.on_closed(flow, &why, now),
-            Input::ConnectFailed { upstream, why } => self.on_connect_failed(upstream, &why, now),
+            Input::ConnectFailed { upstream, why, met } => self.on_connect_failed(upstream, &why, met, now),
             Input::Driver { link, event } => self.on_driver(link, event, now),
             Input::Relay { link, op } => self.relay(link, op, now),
             Input::Http { ticket, peer, request } => {
@@ -251,6 +252,7 @@ impl Gateway {
                 self.outputs.push_back(Output::Answer { ticket, answer });
             }
             Input::Network => self.on_network(now),
+            Input::Stood => self.on_stood(now),
             Input::Reload(config) => self.reload(config, now),
             Input::Shutdown => self.shut_down(now),
         }
@@ -302,7 +304,6 @@ impl Gateway {
 
     /// When to call [`Gateway::handle`] with [`Input::Deadline`].
     pub fn next_deadline(&self) -> Option<Instant> {
-        let flows = self.flows.values().filter_map(Flow::deadline).min();
         let registrations = self.registrations.values().filter_map(Registration::next_deadline).min();
         let upstreams = self.upstreams.values().filter_map(upstream::Upstream::next_deadline).min();
         let ways = self.ways.values().filter_map(ways::Way::next_deadline).min();
@@ -319,7 +320,7 @@ impl Gateway {
             self.ringing.next_deadline(),
             self.published.next_deadline(),
             self.rules_end,
-            flows,
+            self.patience.next(),
             registrations,
             upstreams,
             ways,
@@ -361,7 +362,7 @@ impl Gateway {
     fn on_message(&mut self, hop: Hop, bytes: &[u8], now: Now) {
         let Ok(message) = Message::parse(bytes) else {
             self.counters.not_sip += 1;
-            return;
+            return self.garbled(hop);
         };
         match message.request() {
             Some(_) => self.on_request(&message, bytes, hop, now),
@@ -433,20 +434,7 @@ impl Gateway {
         self.on_people_deadlines(now);
         self.on_bells(now);
         self.on_rules_deadline(now);
-        let mut late: Vec<FlowId> = self
-            .flows
-            .iter()
-            .filter(|(_, flow)| flow.deadline().is_some_and(|at| at <= now.mono))
-            .map(|(id, _)| *id)
-            .collect();
-        // The same in every run.
-        late.sort_unstable();
-        for id in late {
-            if let Some(flow) = self.flows.get_mut(&id) {
-                (flow.unproven, flow.partial) = (None, None);
-            }
-            self.outputs.push_back(Output::Close { flow: id });
-        }
+        self.on_patience(now);
     }
 
     /// Carries out what the house wants. Watchers hear of it with the next polls, after what was answered.

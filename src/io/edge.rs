@@ -18,9 +18,10 @@ use tokio::sync::mpsc;
 use super::control::{self, Question};
 use super::door::{Certificate, Doors, Seat};
 use super::ports::Ports;
+use super::queue::{Pushed, Writes, queue};
 #[cfg(feature = "quic")]
 use super::quic::Resets;
-use super::reach::reach;
+use super::reach::{Fault, reach};
 use super::resolve::Resolver;
 use super::run::watchdog::Watchdog;
 use super::run::{BACKLOG, BURST, REPORTS, Signal, poll_sockets};
@@ -87,7 +88,7 @@ pub struct EdgeShell {
     turn: usize,
     batch: Batch,
     backlog: VecDeque<(Hop, Bytes)>,
-    streams: HashMap<FlowId, mpsc::Sender<Bytes>>,
+    streams: HashMap<FlowId, Writes>,
     next_flow: u64,
     ways: Vec<Way>,
     resolver: Rc<Resolver>,
@@ -256,7 +257,7 @@ impl EdgeShell {
                 }
                 self.backlog.push_back((hop, bytes));
             }
-        } else if self.streams.get(&hop.flow).is_some_and(|writes| writes.try_send(bytes).is_err()) {
+        } else if self.streams.get(&hop.flow).is_some_and(|writes| writes.push(bytes) == Pushed::Lost) {
             // Who reads nothing is not waited for.
             self.streams.remove(&hop.flow);
         }
@@ -293,7 +294,7 @@ impl EdgeShell {
             tokio::time::sleep(wait).await;
             let report = match reach(way, &server, &dial, &resolver).await {
                 Ok(reached) => Report::Connected(way, reached),
-                Err(why) => Report::Failed(way, format!("{}: {why}", server.words())),
+                Err(fault) => Report::Failed(way, fault.at(&server)),
             };
             let _ = report_to.send(report).await;
         });
@@ -316,8 +317,8 @@ impl EdgeShell {
             Report::Accepted(connection, seat) => {
                 self.add_stream(connection, side, Some(seat));
             }
-            Report::Message(flow, bytes) => self.put(Input::Frame(flow, &bytes)),
-            Report::Read(flow, bytes) => self.put(Input::Stream(flow, &bytes)),
+            Report::Message(flow, bytes, _) => self.put(Input::Frame(flow, &bytes)),
+            Report::Read(flow, bytes, _) => self.put(Input::Stream(flow, &bytes)),
             Report::Closed(flow, why) => {
                 self.streams.remove(&flow);
                 self.put(Input::Closed(flow));
@@ -342,7 +343,7 @@ impl EdgeShell {
                 tracing::info!("the registrar is asked over UDP {peer}");
                 self.put(Input::Registrar(Hop { flow, transport: Transport::Udp, local, peer }));
             }
-            Report::Failed(at, why) => {
+            Report::Failed(at, Fault { words: why, .. }) => {
                 tracing::warn!("the registrar is not reached: {why}");
                 self.connect_again(at);
             }
@@ -353,7 +354,7 @@ impl EdgeShell {
         let Connection { transport, local, peer, line } = connection;
         self.next_flow += 1;
         let flow = FlowId(self.next_flow);
-        let (writes, queue) = mpsc::channel(stream::WRITE_QUEUE);
+        let (writes, queue) = queue(flow, None);
         self.streams.insert(flow, writes);
         let served = stream::serve(flow, line, queue, self.report_to.clone());
         tokio::task::spawn_local(async move {

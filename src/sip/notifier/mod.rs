@@ -5,9 +5,11 @@
 //! allows; what changed meanwhile is one dirty flag, not a queue.
 
 mod filtered;
+mod flows;
 mod judge;
 mod others;
 pub mod rate;
+mod room;
 mod subscription;
 mod table;
 mod tell;
@@ -42,6 +44,8 @@ pub struct Notifier {
     by_topic: HashMap<Topic, Vec<SubscriptionId>>,
     by_who: HashMap<String, usize>,
     ready: VecDeque<SubscriptionId>,
+    /// Flows that take nothing for now, and who waits for each.
+    full: HashMap<FlowId, Vec<SubscriptionId>>,
     deadlines: Deadlines<(SubscriptionId, Wake)>,
     /// Newest subscription per user, address, package and Contact.
     twins: HashMap<u64, SubscriptionId>,
@@ -168,6 +172,8 @@ impl Notifier {
         // It lives somewhere else now: a NOTIFY that is on its way to the old place will not be
         // answered, and that is no sign against it.
         subscription.outstanding &= before == hop;
+        // Nor does it wait for room where it was.
+        subscription.queued &= before == hop;
         subscription.lost = false;
         subscription.expires = now.mono + wish.expires;
         subscription.rates = wish.rates;
@@ -243,6 +249,9 @@ impl Notifier {
         now: Now,
     ) -> bool {
         while let Some(id) = self.ready.pop_front() {
+            if self.waits(id) {
+                continue;
+            }
             let news = self.news(id);
             let Some(subscription) = self.get_mut(id) else { continue };
             subscription.queued = false;
@@ -307,69 +316,6 @@ impl Notifier {
             Verdict::Goes => {}
         }
         if self.get(id).is_some_and(Subscription::has_news) {
-            self.schedule(id, now);
-        }
-    }
-
-    /// A connection is gone: its watchers hear the newest state when they refresh over another one.
-    pub fn on_flow_closed(&mut self, flow: FlowId, now: Now) {
-        let ids: Vec<_> = self.ids().collect();
-        for id in ids {
-            let Some(subscription) = self.get_mut(id).filter(|it| it.dialog.hop.flow == flow) else {
-                continue;
-            };
-            subscription.outstanding = false;
-            subscription.dirty = true;
-            subscription.lost = true;
-            subscription.next_page = 0;
-            if subscription.end.is_some() {
-                self.remove(id, now);
-            }
-        }
-    }
-
-    /// Dialogs that went over a flow that is gone go on over another one to the same server. Each watcher is
-    /// told the newest state, and where we are now.
-    pub fn move_flow(&mut self, gone: FlowId, hop: Hop, now: Now) {
-        let ids: Vec<_> = self.ids().collect();
-        for id in ids {
-            let Some(subscription) = self.get_mut(id).filter(|it| it.dialog.hop.flow == gone) else {
-                continue;
-            };
-            subscription.dialog.move_to(hop);
-            subscription.outstanding = false;
-            subscription.lost = false;
-            subscription.dirty = true;
-            subscription.next_page = 0;
-            self.schedule(id, now);
-        }
-    }
-
-    /// The flow that the watcher is told over.
-    pub fn flow_of(&self, id: SubscriptionId) -> Option<FlowId> {
-        self.get(id).map(|subscription| subscription.dialog.hop.flow)
-    }
-
-    /// Nobody answered that NOTIFY, and it is not known whether the flow under it lives: nothing more is said until
-    /// that shows. Only once on end; false: the silence is the watcher's.
-    pub fn suspend(&mut self, id: SubscriptionId, cseq: u32) -> bool {
-        let waits =
-            |it: &&mut Subscription| it.outstanding && it.dialog.local_seq == cseq && it.end.is_none();
-        let Some(subscription) = self.get_mut(id).filter(waits).filter(|it| !it.doubted) else {
-            return false;
-        };
-        (subscription.doubted, subscription.lost, subscription.dirty) = (true, true, true);
-        (subscription.outstanding, subscription.next_page) = (false, 0);
-        true
-    }
-
-    /// A flow lives: who could not be told over it is told now.
-    pub fn resume(&mut self, flow: FlowId, now: Now) {
-        let ids: Vec<_> = self.ids().collect();
-        for id in ids {
-            let of = |it: &&mut Subscription| it.lost && it.dialog.hop.flow == flow;
-            let Some(subscription) = self.get_mut(id).filter(of) else { continue };
-            subscription.lost = false;
             self.schedule(id, now);
         }
     }
