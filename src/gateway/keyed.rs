@@ -47,6 +47,10 @@ impl<T> Keyed<T> {
         self.all.keys().copied().collect()
     }
 
+    pub fn len(&self) -> usize {
+        self.all.len()
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = (usize, &T)> {
         self.all.iter().map(|(key, thing)| (*key, thing))
     }

@@ -378,7 +378,7 @@ impl Gateway {
                 if self.doubts_flow(id, cseq, now) {
                     return;
                 }
-                let answered = Answered { status: 408, ..Answered::default() };
+                let answered = Answered { status: 408, silent: true, ..Answered::default() };
                 self.notifier.on_answer(id, cseq, answered, now);
             }
             ClientEvent::TimedOut(User::Register(id)) => {
@@ -458,7 +458,12 @@ fn answered(response: &Message<'_>) -> Answered {
         Start::Request { .. } => 0,
     };
     let retry_after = response.first(Name::RetryAfter).and_then(seconds);
-    Answered { status, retry_after, rates: response.event().map(|event| Rates::of(event.params)) }
+    Answered {
+        status,
+        silent: false,
+        retry_after,
+        rates: response.event().map(|event| Rates::of(event.params)),
+    }
 }
 
 /// Whether MD5 is taken, and how old nonces may be, in milliseconds.

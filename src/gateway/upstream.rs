@@ -168,7 +168,7 @@ impl Gateway {
                 new.succeed(&mut before);
             }
             if let (Some(hop), Some(registration)) = (hop, self.registrations.get_mut(new)) {
-                registration.on_flow_up(hop, &mut self.rng, now);
+                registration.on_flow_up(hop, Duration::from_millis(500), &mut self.rng, now);
             }
             registrations.push(new);
         }
@@ -201,6 +201,18 @@ impl Gateway {
     /// What was left has said goodbye, or has no time left to: it is forgotten, and what came in its
     /// place begins.
     pub(super) fn forget_what_left(&mut self, now: Now) {
+        if !self.upstreams.values().all(Upstream::is_in_force) {
+            self.forget_upstreams(now);
+        }
+        self.remotes.retain(|remote| !(remote.is_leaving() && remote.is_over()));
+        self.announcements.retain(|one| !one.is_over());
+        let needed: usize = self.ways.values().map(|way| way.registrations.len()).sum();
+        if needed < self.registrations.len() {
+            self.forget_registrations();
+        }
+    }
+
+    fn forget_upstreams(&mut self, now: Now) {
         let over = |key: &usize| {
             let Some(upstream) = self.upstreams.get(*key).filter(|it| it.place.is_none()) else {
                 return false;
@@ -230,8 +242,10 @@ impl Gateway {
                 }
             }
         }
-        self.remotes.retain(|remote| !(remote.is_leaving() && remote.is_over()));
-        self.announcements.retain(|one| !one.is_over());
+    }
+
+    /// Those of ways that are gone, and those that took themselves back.
+    fn forget_registrations(&mut self) {
         let Self { ways, registrations, .. } = self;
         let needed: BTreeSet<usize> =
             ways.values().flat_map(|way| way.registrations.iter().copied()).collect();

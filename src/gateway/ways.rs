@@ -4,7 +4,7 @@
 //! ```text
 //!  resting ──retry──▶ connecting ──opened──▶ open ──closed, or its keep-alives stay unanswered─┐
 //!     ▲                   │ failed                                                             │
-//!     └───────────────────┴──────────── wait, shorter than 25 s ◀──────────────────────────────┘
+//!     └───────────────────┴──────────── wait, shorter than 16 s ◀──────────────────────────────┘
 //! ```
 //!
 //! A registrar that knows RFC 5626 is registered at over every flow. With any other, one flow serves and the next
@@ -41,6 +41,8 @@ pub(super) struct Way {
     /// When to connect again.
     retry: Option<Instant>,
     failures: u32,
+    /// Since when it does not serve, after it did or was tried.
+    lost: Option<Instant>,
     alive: Option<Keepalive>,
     /// Which keep-alives the far end answers: that was seen on this flow, or one before it.
     answers: Answers,
@@ -63,13 +65,20 @@ pub(super) struct Way {
 /// The wait before the second try to connect; it doubles up to [`LONGEST_RETRY`]. To connect is no more than a
 /// packet or two: who is back is found within half a minute, and the REGISTERs keep the waits of RFC 5626 §4.5.
 const RETRY: Duration = Duration::from_secs(2);
-const LONGEST_RETRY: Duration = Duration::from_secs(25);
+const LONGEST_RETRY: Duration = Duration::from_secs(16);
 /// Between two small questions on a flow over UDP on which nobody answers, in seconds.
 const PROBE: std::ops::Range<f64> = 12.0..18.0;
 /// The same failure is told again after this, so that a journal is not filled with it.
 const TELL_AGAIN_MS: i64 = 30 * 60 * 1000;
 /// Unanswered ones after which the server is looked up anew.
 const PROBES: u32 = 2;
+/// Within how long the REGISTERs of a flow that has come about are sent: the sixth of the time for which nothing
+/// worked, in these bounds. Who was away for long was perhaps not alone, and with the wait before the last attempt
+/// to connect it is 30 s at most.
+const SPREAD: std::ops::Range<Duration> = Duration::from_millis(500)..Duration::from_secs(12);
+/// Within how long what failed by silence is tried again when the network is back; twice that where it was away
+/// for long.
+const BACK: Duration = Duration::from_secs(5);
 /// Gateways that get their power back together do not come together, in milliseconds.
 const FIRST: std::ops::Range<u64> = 0..4_000;
 
@@ -83,6 +92,7 @@ impl Way {
             connecting: false,
             retry: None,
             failures: 0,
+            lost: None,
             alive: None,
             answers: Answers::default(),
             probe: None,
@@ -108,6 +118,12 @@ impl Way {
     /// Nothing is done with it, and nothing will be.
     pub fn stop(&mut self) {
         (self.retry, self.probe, self.alive) = (None, None, None);
+    }
+
+    /// Within how long what comes after it works again is to be spread.
+    fn spread(&self, now: Now) -> Duration {
+        let away = self.lost.map(|lost| now.mono.saturating_duration_since(lost)).unwrap_or_default();
+        (away / 6).clamp(SPREAD.start, SPREAD.end)
     }
 
     fn is_idle(&self) -> bool {
@@ -174,13 +190,13 @@ impl Gateway {
         way.since_ms = Some(now.wall_ms);
         way.garbled = 0;
         way.hop = Some(hop);
-        let (upstream, registrations) = (way.upstream, way.registrations.clone());
+        let (upstream, registrations, spread) = (way.upstream, way.registrations.clone(), way.spread(now));
         for registration in registrations {
             let Some(registration) = self.registrations.get_mut(registration) else { continue };
             match moved && registration.is_silent() {
                 // Nobody has answered yet: its waits go on.
                 true => registration.on_flow_moved(hop),
-                false => registration.on_flow_up(hop, &mut self.rng, now),
+                false => registration.on_flow_up(hop, spread, &mut self.rng, now),
             }
         }
         self.set_probe(key, now);
@@ -291,6 +307,7 @@ impl Gateway {
         way.failures = way.failures.saturating_add(1);
         way.retry = Some(now.mono + wait.mul_f64(factor));
         way.since_ms = None;
+        way.lost.get_or_insert(now.mono);
         let told = way.fault.replace((now.wall_ms, why.to_owned())).is_some_and(|(_, before)| before == why)
             && way.told_ms.is_some_and(|told| now.wall_ms.saturating_sub(told) < TELL_AGAIN_MS);
         way.told_ms = way.told_ms.filter(|_| told).or(Some(now.wall_ms));
@@ -402,10 +419,13 @@ impl Gateway {
         let (stands, silent, flow_failed) = (known.stands(), known.is_silent(), known.flow_failed());
         let terms = known.terms().clone();
         let Some(way) = self.ways.get_mut(key) else { return };
+        if silent {
+            way.lost.get_or_insert(now.mono);
+        }
         let (upstream, reliable) = (way.upstream, way.hop.is_some_and(|hop| hop.transport.is_reliable()));
         if stands {
             (way.failures, way.useless, way.patience) = (0, 0, Backoff::default());
-            way.told_ms = None;
+            (way.told_ms, way.lost) = (None, None);
             self.agree(key, &terms, now);
             if terms.outbound {
                 self.wake_others(key);
@@ -435,7 +455,14 @@ impl Gateway {
         if let Some(news) = news {
             self.on_alive_news(key, news, now);
         }
-        if let Some(hop) = self.ways.get(key).and_then(Way::hop) {
+        let Some(way) = self.ways.get(key) else { return };
+        // What nobody answered over this flow meanwhile is answered now.
+        for sibling in &way.registrations {
+            if let Some(sibling) = self.registrations.get_mut(*sibling) {
+                sibling.on_network_back(BACK, &mut self.rng, now);
+            }
+        }
+        if let Some(hop) = way.hop() {
             self.notifier.resume(hop.flow, now);
         }
     }

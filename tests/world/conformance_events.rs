@@ -74,6 +74,31 @@ fn every_answer_to_a_notify_ends_it_or_not_as_it_is_listed() {
     }
 }
 
+/// Proves: EV-19
+#[test]
+fn a_phone_that_sleeps_behind_a_proxy_is_told_again_ever_more_slowly() {
+    for status in [408, 430, 503, 504] {
+        let mut world = World::new(908);
+        let anna = subscribed(&mut world, "appliance");
+        world.run(2_000);
+        let sent = world.sent(Method::Notify).len();
+        (0..3).for_each(|_| world.phones[anna].replies.push_back(Reply::Status(status)));
+        world.report("stat/plug/POWER", "ON");
+        // At once, and after 10, 20 and 40 s.
+        world.run(85_000);
+        assert_eq!(world.sent(Method::Notify).len() - sent, 4, "{status}");
+        let told = String::from_utf8_lossy(&world.sent(Method::Notify).last().unwrap().1).into_owned();
+        assert!(told.contains("\"vb\":true"), "{told}");
+        assert_eq!(world.gateway.status(world.time()).subscriptions, 1, "{status}");
+        // Who sleeps for good has no subscription for ever, and is not asked for ever.
+        (0..50).for_each(|_| world.phones[anna].replies.push_back(Reply::Status(status)));
+        world.report("stat/plug/POWER", "OFF");
+        world.run(700_000);
+        assert_eq!(world.gateway.status(world.time()).subscriptions, 0, "{status}");
+        assert!(world.sent(Method::Notify).len() - sent <= 14, "{status}");
+    }
+}
+
 /// Proves: EV-21, OLD-1, RL-6
 #[test]
 fn a_dialog_has_one_subscription_for_its_life() {

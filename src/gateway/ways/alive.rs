@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rand::Rng as _;
 
-use super::{PROBE, PROBES};
+use super::{BACK, PROBE, PROBES};
 use crate::gateway::Gateway;
 use crate::sip::flow::keepalive::{Due, News};
 use crate::sip::flow::stun::{self, Stun};
@@ -121,9 +121,11 @@ impl Gateway {
         let Some(key) = self.way_of(hop) else { return };
         let Some(way) = self.ways.get_mut(key).filter(|way| way.probe.is_some()) else { return };
         (way.probe, way.probes) = (None, 0);
+        // Together with the wait for the question that is 30 s at most.
+        let within = way.spread(now).clamp(BACK, 2 * BACK);
         for registration in way.registrations.clone() {
             if let Some(registration) = self.registrations.get_mut(registration) {
-                registration.on_network_back(&mut self.rng, now);
+                registration.on_network_back(within, &mut self.rng, now);
             }
         }
     }
@@ -181,7 +183,7 @@ impl Gateway {
             way.retry = way.retry.map(|at| at.min(now.mono + soon));
             for registration in way.registrations.clone() {
                 if let Some(registration) = self.registrations.get_mut(registration) {
-                    registration.on_network_back(&mut self.rng, now);
+                    registration.on_network_back(BACK, &mut self.rng, now);
                 }
             }
         }

@@ -27,6 +27,7 @@ pub use self::subscription::Condition;
 use self::subscription::{Place, Subscription};
 use self::table::twin_of;
 use self::watchers::{Standing, Watchers};
+use self::words::Verdict;
 pub use self::words::{
     Answered, Document, End, Moment, Page, Refresh, Resource, Ruling, Source, SubscriptionId, Template,
     Wanted, Watcher,
@@ -296,7 +297,8 @@ impl Notifier {
 
     /// The NOTIFY with that CSeq was answered. One that is not waited for any more says nothing.
     pub fn on_answer(&mut self, id: SubscriptionId, cseq: u32, answered: Answered, now: Now) {
-        let Answered { status, retry_after, rates } = answered;
+        let verdict = answered.verdict();
+        let Answered { status, rates, .. } = answered;
         let Some(subscription) =
             self.get_mut(id).filter(|known| known.outstanding && known.dialog.local_seq == cseq)
         else {
@@ -316,7 +318,7 @@ impl Notifier {
         let Some(subscription) = self.get_mut(id) else { return };
         let told = std::mem::take(&mut subscription.moments_sent);
         if status < 300 {
-            subscription.doubted = false;
+            (subscription.doubted, subscription.refused) = (false, 0);
             subscription.moments.drain(..told.min(subscription.moments.len()));
         }
         if status >= 300 {
@@ -327,20 +329,10 @@ impl Notifier {
             self.remove(id, now);
             return;
         }
-        match (status, retry_after) {
-            (..300, _) => {}
-            (481, _) => return self.remove(id, now),
-            (_, Some(seconds)) => {
-                subscription.dirty = true;
-                let at = now.mono + Duration::from_secs(u64::from(seconds.min(limits::RETRY_AFTER)));
-                subscription.hold = Some(at);
-            }
-            // RFC 6665 §4.2.2: these end the subscription; so does silence (Timer F).
-            (404 | 405 | 408 | 410 | 416 | 480..=485 | 489 | 501 | 604, None) => {
-                self.remove(id, now);
-                return;
-            }
-            _ => {}
+        match verdict {
+            Verdict::Ends => return self.remove(id, now),
+            Verdict::Again(seconds) => subscription.again(seconds, now),
+            Verdict::Goes => {}
         }
         if self.get(id).is_some_and(Subscription::has_news) {
             self.schedule(id, now);
@@ -403,7 +395,13 @@ impl Notifier {
 
     fn mark(&mut self, id: SubscriptionId, now: Now) {
         let Some(subscription) = self.get_mut(id) else { return };
-        if subscription.end.is_some() || std::mem::replace(&mut subscription.dirty, true) {
+        if subscription.end.is_some() {
+            return;
+        }
+        // What is new does not wait for what is told again.
+        if std::mem::take(&mut subscription.retries) {
+            subscription.hold = None;
+        } else if std::mem::replace(&mut subscription.dirty, true) {
             return;
         }
         if !subscription.outstanding {

@@ -14,6 +14,11 @@ use crate::sip::transaction::Transactions;
 use crate::sip::wire::Method;
 use crate::timer::Now;
 
+/// The wait after a NOTIFY that did not reach its watcher; it doubles with each on end.
+const REFUSED: Duration = Duration::from_secs(10);
+/// How many of them there are on end.
+const REFUSALS: u32 = 7;
+
 #[derive(Debug)]
 pub(super) struct Subscription {
     pub serial: u64,
@@ -58,6 +63,10 @@ pub(super) struct Subscription {
     pub lost: bool,
     /// Once already nobody answered and it was the flow that was asked about.
     pub doubted: bool,
+    /// NOTIFYs on end that did not reach the watcher, although somebody answered.
+    pub refused: u32,
+    /// The next NOTIFY tells the same again, and waits for that.
+    pub retries: bool,
     /// Place among the watchers of its subject; `None` once it watches nothing any more.
     pub slot: Option<usize>,
     pub twin: u64,
@@ -145,6 +154,8 @@ impl Subscription {
             queued: false,
             lost: false,
             doubted: false,
+            refused: 0,
+            retries: false,
             slot: Some(place.slot),
             twin: place.twin,
             last: None,
@@ -170,6 +181,19 @@ impl Subscription {
             self.moments_sent = self.moments_sent.saturating_sub(1);
         }
         self.moments.push_back(moment);
+    }
+
+    /// The last NOTIFY did not reach the watcher: it is sent again after so many seconds, or ever more slowly. After
+    /// [`REFUSALS`] of them the next change, or a refresh, brings the next.
+    pub fn again(&mut self, seconds: Option<u32>, now: Now) {
+        let wait = match seconds {
+            Some(seconds) => Duration::from_secs(u64::from(seconds.min(limits::RETRY_AFTER))),
+            None if self.refused < REFUSALS => REFUSED * (1 << self.refused),
+            None => return,
+        };
+        self.refused = self.refused.saturating_add(1).min(REFUSALS);
+        (self.dirty, self.retries) = (true, seconds.is_none());
+        self.hold = Some(now.mono + wait);
     }
 
     /// When the next NOTIFY may go out, as far as rates say.
@@ -270,6 +294,7 @@ impl Subscription {
             }
             writer.body(&document.content_type, &document.body)
         });
+        self.retries = false;
         self.sent += 1;
         self.lately.add(now.mono);
         self.outstanding = true;

@@ -203,8 +203,38 @@ pub struct Refresh {
 pub struct Answered {
     /// The status code; 408 when nobody answered.
     pub status: u16,
+    /// Nobody answered.
+    pub silent: bool,
     /// Retry-After in seconds.
     pub retry_after: Option<u32>,
     /// New rates, where the answer names some (RFC 6446 §4.4).
     pub rates: Option<Rates>,
+}
+
+/// What an answer to a NOTIFY means for its subscription.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It goes on.
+    Goes,
+    /// It is told again, after so many seconds where the answer says when.
+    Again(Option<u32>),
+    /// It is over.
+    Ends,
+}
+
+impl Answered {
+    /// RFC 6665 §4.2.2 names what ends a subscription, besides silence (Timer F); RFC 5057 §5.1 says why. A
+    /// 408 that somebody sent comes from a proxy before a phone that sleeps, 430 from an edge whose flow to it
+    /// is gone: the phone has not refused, and will refresh.
+    pub(super) fn verdict(&self) -> Verdict {
+        match (self.status, self.retry_after) {
+            (..300, _) => Verdict::Goes,
+            (481, _) => Verdict::Ends,
+            (_, Some(seconds)) => Verdict::Again(Some(seconds)),
+            (408, None) if self.silent => Verdict::Ends,
+            (404 | 405 | 410 | 416 | 480..=485 | 489 | 501 | 604, None) => Verdict::Ends,
+            (408 | 430 | 500 | 502..=504, None) => Verdict::Again(None),
+            _ => Verdict::Goes,
+        }
+    }
 }

@@ -193,12 +193,12 @@ impl Registration {
         self.hop
     }
 
-    /// A flow to the registrar is up: register after a short random wait, so that many addresses
-    /// or many gateways do not come at once.
-    pub fn on_flow_up(&mut self, hop: Hop, rng: &mut ChaCha8Rng, now: Now) {
+    /// A flow to the registrar is up: register within that time, at random, so that many addresses or many gateways
+    /// do not come at once.
+    pub fn on_flow_up(&mut self, hop: Hop, within: Duration, rng: &mut ChaCha8Rng, now: Now) {
         self.hop = Some(hop);
         self.no_way = None;
-        let soon = now.mono + Duration::from_millis(rng.random_range(0..500));
+        let soon = now.mono + within.mul_f64(rng.random());
         self.wake = Some(match self.rest.filter(|rest| *rest > soon) {
             Some(rest) => rest,
             None => {
@@ -283,12 +283,12 @@ impl Registration {
     }
 
     /// The network is back, or the way to the registrar: what failed because nobody answered is tried again
-    /// at once, after a short random wait.
+    /// within that time, at random.
     /// Once for each silence: a registrar that goes on being silent while its host answers is a registrar with
     /// troubles of its own.
-    pub fn on_network_back(&mut self, rng: &mut ChaCha8Rng, now: Now) {
+    pub fn on_network_back(&mut self, within: Duration, rng: &mut ChaCha8Rng, now: Now) {
         if self.is_silent() && !self.leaving && !std::mem::replace(&mut self.hurried, true) {
-            let again = now.mono + Duration::from_millis(rng.random_range(0..5_000));
+            let again = now.mono + within.mul_f64(rng.random());
             self.wake = self.wake.map(|at| at.min(again));
         }
     }

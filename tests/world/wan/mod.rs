@@ -10,7 +10,7 @@
 
 pub mod provider;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -32,7 +32,7 @@ const WALL_MS: i64 = 1_790_000_000_000;
 /// One way over the internet.
 const LAG: Duration = Duration::from_millis(20);
 /// What a router remembers of a flow over UDP that is silent, and over TCP.
-const UDP_MAPPING: Duration = Duration::from_secs(30);
+pub const UDP_MAPPING: Duration = Duration::from_secs(30);
 const TCP_MAPPING: Duration = Duration::from_secs(7440);
 /// Seconds between two attempts of the kernel to make a connection; after the last one, at 10 s, it is not made.
 const SYNS: [u64; 4] = [1, 2, 4, 3];
@@ -120,9 +120,9 @@ pub struct Home {
     /// Whether the router reaches the internet.
     pub online: bool,
     outside: IpAddr,
-    mappings: HashMap<FlowId, Mapping>,
-    inside: HashMap<SocketAddr, FlowId>,
-    sockets: HashMap<FlowId, Socket>,
+    mappings: BTreeMap<FlowId, Mapping>,
+    inside: BTreeMap<SocketAddr, FlowId>,
+    sockets: BTreeMap<FlowId, Socket>,
     port: u16,
     deadline: Option<Instant>,
     /// Since when nobody can reach it, and the spans when nobody could; of the first home.
@@ -140,7 +140,11 @@ pub struct Wan {
     pub homes: Vec<Home>,
     pub provider: Provider,
     pub loss: f64,
+    /// What routers remember of a flow over UDP that is silent.
+    pub udp_mapping: Duration,
     queue: BTreeMap<(Duration, u64), Event>,
+    /// When a gateway wants to be woken, and which.
+    deadlines: BTreeSet<(Instant, usize)>,
     serial: u64,
     flows: u64,
     /// What crossed the border, for people; kept while `tracing`.
@@ -158,7 +162,9 @@ impl Wan {
             homes: Vec::new(),
             provider,
             loss: 0.0,
+            udp_mapping: UDP_MAPPING,
             queue: BTreeMap::new(),
+            deadlines: BTreeSet::new(),
             serial: 0,
             flows: 1000,
             trace: Vec::new(),
@@ -180,9 +186,9 @@ impl Wan {
             plug,
             online: true,
             outside: address(at, 1),
-            mappings: HashMap::new(),
-            inside: HashMap::new(),
-            sockets: HashMap::new(),
+            mappings: BTreeMap::new(),
+            inside: BTreeMap::new(),
+            sockets: BTreeMap::new(),
             port: 20_000,
             deadline: None,
             down: Some(self.now),
@@ -212,8 +218,7 @@ impl Wan {
     pub fn run_until(&mut self, until: Duration) {
         loop {
             let packet = self.queue.keys().next().map(|(at, _)| *at);
-            let first =
-                self.homes.iter().enumerate().filter_map(|(home, it)| Some((it.deadline?, home))).min();
+            let first = self.deadlines.first().copied();
             let deadline = first.map(|(at, _)| at.saturating_duration_since(self.epoch));
             let Some(at) = [packet, deadline].into_iter().flatten().min().filter(|at| *at <= until) else {
                 break;
@@ -278,7 +283,8 @@ impl Wan {
     fn mapping_until(&self, home: usize, flow: FlowId) -> Option<Duration> {
         let it = &self.homes[home];
         let mapping = it.mappings.get(&flow).filter(|mapping| mapping.outside.ip() == it.outside)?;
-        let lasts = if it.sockets.get(&flow)?.transport.is_reliable() { TCP_MAPPING } else { UDP_MAPPING };
+        let lasts =
+            if it.sockets.get(&flow)?.transport.is_reliable() { TCP_MAPPING } else { self.udp_mapping };
         let until = mapping.used + lasts;
         (it.online && until > self.now).then_some(until)
     }
@@ -382,7 +388,14 @@ impl Wan {
                 _ => {}
             }
         }
-        self.homes[home].deadline = self.homes[home].gateway.next_deadline();
+        let due = self.homes[home].gateway.next_deadline();
+        let before = std::mem::replace(&mut self.homes[home].deadline, due);
+        if before != due {
+            if let Some(at) = before {
+                self.deadlines.remove(&(at, home));
+            }
+            self.deadlines.extend(due.map(|at| (at, home)));
+        }
     }
 
     fn close(&mut self, home: usize, flow: FlowId, why: &str) {
@@ -428,7 +441,7 @@ impl Wan {
     fn send(&mut self, home: usize, hop: Hop, bytes: Bytes) {
         let flow = hop.flow;
         let Some(edge) = self.homes[home].sockets.get(&flow).map(|socket| socket.edge) else { return };
-        self.note(home, edge, true, &text(&bytes));
+        self.note_packet(home, edge, true, &bytes);
         if hop.transport.is_reliable() {
             return self.segment(home, flow, bytes, self.now);
         }
@@ -479,15 +492,21 @@ impl Wan {
     }
 
     fn come_home(&mut self, edge: usize, to: SocketAddr, transport: Transport, bytes: &[u8]) {
-        let Some(home) = self.homes.iter().position(|it| it.inside.contains_key(&to)) else { return };
+        let home = home_of(to.ip());
         let Some(flow) = self.inside(home, to) else { return };
         self.translate(home, flow, false);
         let Some(local) = self.homes[home].sockets.get(&flow).map(|socket| socket.local) else { return };
-        self.note(home, edge, false, &text(bytes));
+        self.note_packet(home, edge, false, bytes);
         let from = self.provider.edges[edge].address;
         match transport.is_reliable() {
             true => self.handle(home, arrived(transport, flow, bytes)),
             false => self.handle(home, Input::Datagram { flow, local, from, bytes }),
+        }
+    }
+
+    fn note_packet(&mut self, home: usize, edge: usize, out: bool, bytes: &[u8]) {
+        if self.tracing {
+            self.note(home, edge, out, &text(bytes));
         }
     }
 
@@ -563,6 +582,13 @@ impl Wan {
 
 fn address(home: usize, nth: u8) -> IpAddr {
     IpAddr::from([100, 64 + u8::try_from(home / 250).unwrap(), u8::try_from(home % 250).unwrap(), nth])
+}
+
+/// Whose public address that is, or was.
+fn home_of(address: IpAddr) -> usize {
+    let IpAddr::V4(address) = address else { panic!("{address}") };
+    let [_, high, low, _] = address.octets();
+    250 * usize::from(high - 64) + usize::from(low)
 }
 
 /// A packet in a line.

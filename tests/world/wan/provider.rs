@@ -1,6 +1,6 @@
 //! A provider: edge proxies in front of one registrar, as RFC 5626 has it, or plain.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ pub struct Edge {
     pub host: String,
     pub address: SocketAddr,
     pub health: Health,
-    pub connections: HashMap<SocketAddr, Framer>,
+    pub connections: BTreeMap<SocketAddr, Framer>,
 }
 
 #[derive(Clone, Debug)]
@@ -89,7 +89,7 @@ impl Provider {
             host: format!("edge{}.example", nth + 1),
             address: format!("198.51.100.{}:5060", nth + 1).parse().unwrap(),
             health: Health::Up,
-            connections: HashMap::new(),
+            connections: BTreeMap::new(),
         };
         Self {
             edges: (0..edges).map(edge).collect(),
