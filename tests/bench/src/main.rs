@@ -59,9 +59,18 @@ struct Args {
     /// Domain of the addresses.
     #[arg(long, default_value = "home.local")]
     domain: String,
-    /// User part of the address that is watched.
+    /// User part of the address that is watched; `{}` in it becomes the number of one of `names`, in five digits.
     #[arg(long, default_value = "plug")]
     name: String,
+    /// How many addresses there are, each of which is watched in its turn.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=20_000))]
+    names: u32,
+    /// Stay for so many seconds, and tell each second who has a document with `sign` in it.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=3_600))]
+    stay: u64,
+    /// See `stay`.
+    #[arg(long, default_value = "")]
+    sign: String,
     /// User name of the watchers and of the one who acts.
     #[arg(long, default_value = "anna")]
     user: String,
@@ -72,7 +81,7 @@ struct Args {
     #[arg(long, default_value = "presence")]
     event: String,
     /// Watchers.
-    #[arg(short = 'n', long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=20_000))]
+    #[arg(short = 'n', long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=40_000))]
     watchers: u32,
     /// SUBSCRIBEs under way at once.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=2_000))]
@@ -116,6 +125,7 @@ fn main() {
     let mut crowd = Crowd::new(socket, &args);
     let ok = subscribe(&mut crowd, &args, server.as_ref())
         && (args.trigger == Trigger::None || changes(&mut crowd, &args, server.as_ref()));
+    stay(&mut crowd, &args, server.as_ref());
     leave(&mut crowd, server.as_ref());
     if !ok {
         std::process::exit(1);
@@ -177,6 +187,22 @@ fn changes(crowd: &mut Crowd, args: &Args, server: Option<&Server>) -> bool {
         println!("{line}");
     }
     all
+}
+
+fn stay(crowd: &mut Crowd, args: &Args, server: Option<&Server>) {
+    let begin = Instant::now();
+    for second in 1..=args.stay {
+        let before = server.map(Server::look);
+        while begin.elapsed() < Duration::from_secs(second) {
+            crowd.turn();
+        }
+        let mut line = json!({
+            "phase": "stay", "t": second, "watching": crowd.watching(), "notifies": crowd.take_notifies(),
+            "showing": crowd.showing(), "refused": crowd.take_refusals(),
+        });
+        server::add(&mut line, server, before);
+        println!("{line}");
+    }
 }
 
 /// Ends every subscription, so that the next run begins with an empty server.

@@ -20,6 +20,8 @@ struct Watcher {
     begun: Option<Instant>,
     watching: bool,
     heard: bool,
+    /// The newest document has the sign that is looked for.
+    shows: bool,
 }
 
 /// A request that waits for its answer.
@@ -37,6 +39,9 @@ pub struct Crowd {
     local: SocketAddr,
     domain: String,
     name: String,
+    names: u32,
+    sign: String,
+    notifies: u64,
     user: String,
     password: String,
     event: String,
@@ -75,6 +80,9 @@ impl Crowd {
             local,
             domain: args.domain.clone(),
             name: args.name.clone(),
+            names: args.names,
+            sign: args.sign.clone(),
+            notifies: 0,
             user: args.user.clone(),
             password: args.password.clone(),
             event: args.event.clone(),
@@ -105,6 +113,16 @@ impl Crowd {
     /// How many have their first NOTIFY.
     pub fn watching(&self) -> usize {
         self.watching
+    }
+
+    /// How many were told of the sign in the newest document that they have.
+    pub fn showing(&self) -> usize {
+        self.watchers.iter().filter(|watcher| watcher.shows).count()
+    }
+
+    /// NOTIFYs since this was asked last.
+    pub fn take_notifies(&mut self) -> u64 {
+        std::mem::take(&mut self.notifies)
     }
 
     /// How many wait for it.
@@ -228,7 +246,11 @@ impl Crowd {
         self.answer(message, 200);
         let now = Instant::now();
         let state = message.first(Name::SubscriptionState).unwrap_or_default();
+        self.notifies += 1;
         let watcher = &mut self.watchers[nth];
+        if !self.sign.is_empty() && !message.body.is_empty() {
+            watcher.shows = memchr::memmem::find(message.body, self.sign.as_bytes()).is_some();
+        }
         if state.starts_with(b"terminated") {
             self.watching -= usize::from(std::mem::take(&mut watcher.watching));
             return;
@@ -303,7 +325,8 @@ impl Crowd {
     }
 
     fn send_subscribe(&mut self, nth: usize, signed: bool) {
-        let uri = format!("sip:{}@{}", self.name, self.domain);
+        let name = self.name.replace("{}", &format!("{:05}", nth as u32 % self.names));
+        let uri = format!("sip:{name}@{}", self.domain);
         let watcher = &mut self.watchers[nth];
         watcher.cseq += 1;
         let (cseq, expires) = (watcher.cseq, watcher.expires);

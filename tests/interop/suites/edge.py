@@ -25,7 +25,7 @@ BACK = 90       # how long a gateway may take to register again after a failure,
 class Edge:
     """One edge: clients at `outer`, Kamailio at `inner`."""
 
-    def __init__(self, lab, name, kamailio, outer, inner, siblings, certificate):
+    def __init__(self, lab, name, kamailio, outer, inner, siblings, certificate, trusted=()):
         self.lab, self.name = lab, name
         self.tcp, self.tls, self.inner = (outer, free_port(outer)), (outer, free_port(outer)), (inner, free_port(inner))
         server = f"{kamailio.address[0]}:{kamailio.address[1]}"
@@ -35,7 +35,7 @@ class Edge:
             "format": 1, "name": outer, "listen": [f"udp:{at(self.tcp)}", f"tcp:{at(self.tcp)}", f"tls:{at(self.tls)}"],
             "inner": [f"udp:{at(self.inner)}", f"tcp:{at(self.inner)}"], "registrar": [f"udp:{server}", f"tcp:{server}"],
             # A Kamailio that opens a connection does so from whatever address of the machine fits.
-            "trusted": ["127.0.0.1"], "tls": {"certificate": str(certificate[0]), "key": str(certificate[1])},
+            "trusted": ["127.0.0.1", *trusted], "tls": {"certificate": str(certificate[0]), "key": str(certificate[1])},
             "key": "tokens.key", "siblings": siblings, "control": str(self.control),
         }
         self.file = lab.write(f"{name}.yaml", json.dumps(settings, indent=1) + "\n")
