@@ -34,6 +34,8 @@ pub use key::{open as open_key, path_fault};
 pub const CONNECTIONS: usize = 16 * 1024;
 /// Connections at the inner address.
 pub const INNER_CONNECTIONS: usize = 64;
+/// Messages that wait for the registrar on one connection; when it is full, the connection is closed and opened again.
+const REGISTRAR_QUEUE: usize = 16 * 1024;
 /// How long what is queued for clients may take at the end.
 const FAREWELL: Duration = Duration::from_millis(1500);
 /// The longest wait before a way to the registrar is tried again; the first is a second.
@@ -349,7 +351,9 @@ impl EdgeShell {
         let Connection { transport, local, peer, line } = connection;
         self.next_flow += 1;
         let flow = FlowId(self.next_flow);
-        let (writes, queue) = mpsc::channel(stream::WRITE_QUEUE);
+        // What all clients say to the registrar goes over one connection, and nobody wants that closed.
+        let room = if side == Side::Outer { stream::WRITE_QUEUE } else { REGISTRAR_QUEUE };
+        let (writes, queue) = mpsc::channel(room);
         self.streams.insert(flow, writes);
         let served = stream::serve(flow, line, queue, self.report_to.clone());
         tokio::task::spawn_local(async move {

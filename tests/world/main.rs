@@ -26,6 +26,7 @@ mod dmp;
 mod filters;
 mod forms;
 mod hass;
+mod herd;
 mod isolate;
 mod ladders;
 mod lists;

@@ -14,12 +14,11 @@ use rand_chacha::ChaCha8Rng;
 
 use super::auth::{self, Login};
 use super::dialog::contact_uri;
-use super::flow::backoff::Backoff;
+use super::flow::backoff::{Backoff, retry_after};
 use super::transaction::Transactions;
 use super::wire::text::seconds;
 use super::wire::{Message, Method, Name, Start, Writer};
 use super::{Hop, User};
-use crate::limits;
 use crate::timer::Now;
 
 pub use self::identity::{Identity, Standing};
@@ -315,10 +314,7 @@ impl Registration {
                 let reason = String::from_utf8_lossy(reason);
                 let words = reason.chars().filter(|c| !c.is_control()).take(REASON).collect::<String>();
                 let why = format!("{status} {words}");
-                let wait = response
-                    .first(Name::RetryAfter)
-                    .and_then(retry_after)
-                    .or((status == 403).then_some(REFUSED_WAIT));
+                let wait = retry_after(response, rng).or((status == 403).then_some(REFUSED_WAIT));
                 self.fail(why, wait, rng, now);
                 self.flow_failed = status == 430;
             }
@@ -463,9 +459,4 @@ impl Registration {
             writer.finish()
         });
     }
-}
-
-fn retry_after(value: &[u8]) -> Option<Duration> {
-    let digits = value.split(|byte| !byte.is_ascii_digit()).next()?;
-    seconds(digits).map(|wait| Duration::from_secs(u64::from(wait.min(limits::RETRY_AFTER))))
 }
