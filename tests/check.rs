@@ -172,7 +172,7 @@ fn the_example_of_an_edge_is_one() {
     assert!(text.contains("/etc/sipliance/edge.pem"), "{text}");
     let without: String =
         example.lines().filter(|line| !line.starts_with("tls:")).map(|line| format!("{line}\n")).collect();
-    fs::write(&file, without.replace(", tls:203.0.113.5:5061", "")).unwrap();
+    fs::write(&file, without.replace(", tls:203.0.113.5:5061, quic:203.0.113.5:5061", "")).unwrap();
     let (tally, text) = run(&file, PLAIN);
     assert_eq!((tally.errors, tally.warnings), (0, 0), "{text}");
     // What a key is for stands in the table.

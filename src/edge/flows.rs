@@ -35,6 +35,9 @@ const BURST_SECONDS: f64 = 4.0;
 /// A connection on which nothing came for so long is closed: the rarest keep-alive of RFC 5626 §4.4.1 comes after 14
 /// minutes.
 const IDLE: Duration = Duration::from_secs(20 * 60);
+/// The same over QUIC, whose own signs of life stay below: longer than people wait between two refreshes. A connection
+/// over which a device is registered has no such end.
+const IDLE_QUIC: Duration = Duration::from_secs(2 * 60 * 60);
 /// Addresses that are counted; when it is full, all begin anew.
 const SOURCES: usize = 16 * 1024;
 /// Devices whose flow is known; when it is full, those whose time is over give way, and without any
@@ -83,8 +86,19 @@ impl Flows {
 
     /// Connections of the outer side that nobody uses.
     pub fn idle(&self, now: Instant) -> Vec<FlowId> {
-        let idle = |flow: &&Flow| flow.side == Side::Outer && now.duration_since(flow.heard) > IDLE;
+        let idle = |flow: &&Flow| {
+            let quic = flow.hop.transport == Transport::Quic;
+            let longest = if quic { IDLE_QUIC } else { IDLE };
+            flow.side == Side::Outer
+                && now.duration_since(flow.heard) > longest
+                && !(quic && self.is_used(flow, now))
+        };
         self.flows.values().filter(idle).map(|flow| flow.hop.flow).collect()
+    }
+
+    /// Whether a device is registered over a connection.
+    fn is_used(&self, flow: &Flow, now: Instant) -> bool {
+        flow.of.iter().any(|identity| self.bound(identity, now).is_some_and(|hop| hop.flow == flow.hop.flow))
     }
 
     pub fn close(&mut self, id: FlowId) {

@@ -63,6 +63,16 @@ impl Bench {
             .collect()
     }
 
+    /// A second passes; who is closed.
+    fn tick(&mut self) -> Vec<FlowId> {
+        self.edge.handle(Input::Tick, self.now);
+        let closed = std::iter::from_fn(|| self.edge.poll()).filter_map(|output| match output {
+            Output::Close(flow) => Some(flow),
+            Output::Send(..) | Output::Lost => None,
+        });
+        closed.collect()
+    }
+
     /// Exactly one message goes out.
     fn one(&mut self, input: Input<'_>) -> (Hop, String) {
         let mut out = self.put(input);
@@ -90,12 +100,17 @@ impl Bench {
 
     /// A device registers; the Path that the registrar keeps.
     fn register(&mut self, hop: Hop) -> String {
+        self.register_for(hop, 600)
+    }
+
+    /// The same for so many seconds.
+    fn register_for(&mut self, hop: Hop, expires: u32) -> String {
         let (to, asked) = self.client(hop, &register("sip:home@example.com"));
         let udp = hop.transport == Transport::Udp;
         assert_eq!(to.flow, if udp { FlowId(2) } else { REGISTRAR }, "like the client's");
         let path = field(&asked, Name::Path);
         let contact = field(&asked, Name::Contact);
-        let more = format!("Contact: {contact};expires=600\r\nRequire: outbound\r\n");
+        let more = format!("Contact: {contact};expires={expires}\r\nRequire: outbound\r\n");
         let granted = answer(&asked, 200, &more);
         let (back, granted) = if udp { self.registrar_udp(&granted) } else { self.registrar(&granted) };
         assert_eq!((back.flow, back.peer), (hop.flow, hop.peer));
@@ -439,14 +454,31 @@ fn connections_that_nobody_uses_are_closed() {
     for _ in 0..30 {
         bench.now += Duration::from_secs(60);
         bench.put(Input::Frame(used.flow, b"\r\n\r\n"));
-        bench.edge.handle(Input::Tick, bench.now);
-        closed.extend(std::iter::from_fn(|| bench.edge.poll()).filter_map(|output| match output {
-            Output::Close(flow) => Some(flow),
-            Output::Send(..) | Output::Lost => None,
-        }));
+        closed.extend(bench.tick());
         closed.dedup();
     }
     assert_eq!(closed, [idle.flow]);
+}
+
+/// Its signs of life are not seen here: silence says nothing while a device is registered.
+#[test]
+fn a_quiet_connection_over_quic_stays_while_a_device_is_registered() {
+    let mut bench = Bench::new(1);
+    let quic = |flow, peer| Hop { transport: Transport::Quic, ..tcp(flow, peer) };
+    let (home, watcher) = (quic(7, CLIENT), quic(8, "203.0.113.8:4711"));
+    bench.put(Input::Opened(home, Side::Outer));
+    bench.put(Input::Opened(watcher, Side::Outer));
+    let day = 24 * 60 * 60;
+    bench.register_for(home, day);
+    bench.now += Duration::from_secs(119 * 60);
+    assert_eq!(bench.tick(), []);
+    bench.now += Duration::from_secs(2 * 60);
+    assert_eq!(bench.tick(), [watcher.flow]);
+    bench.put(Input::Closed(watcher.flow));
+    bench.now += Duration::from_secs(20 * 60 * 60);
+    assert_eq!(bench.tick(), []);
+    bench.now += Duration::from_secs(3 * 60 * 60);
+    assert_eq!(bench.tick(), [home.flow], "its registration is over");
 }
 
 proptest::proptest! {

@@ -384,6 +384,7 @@ impl Gateway {
             Some(User::Order(id)) => self.on_order_response(id, response, now),
             Some(User::Publish(nth)) => self.on_publish_response(nth, response, now),
             Some(User::Qauth(ticket)) => self.on_qauth_answer(ticket, response, now),
+            Some(User::Ask(flow)) => self.on_ask_answer(flow, response, now),
             Some(User::Page) | None => {}
         }
     }
@@ -407,8 +408,8 @@ impl Gateway {
             ClientEvent::TimedOut(User::Order(id)) => self.on_order_timeout(id, now),
             ClientEvent::TimedOut(User::Publish(nth)) => self.on_publish_timeout(nth, now),
             ClientEvent::TimedOut(User::Qauth(ticket)) => self.on_qauth_silence(ticket),
-            // A subscriber keeps its own time.
-            ClientEvent::TimedOut(User::Watch(_) | User::Page) | ClientEvent::Response(_) => {}
+            // A subscriber keeps its own time, and a flow too.
+            ClientEvent::TimedOut(User::Watch(_) | User::Ask(_) | User::Page) | ClientEvent::Response(_) => {}
         }
     }
 

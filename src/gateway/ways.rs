@@ -12,6 +12,7 @@
 
 mod alive;
 mod doubt;
+mod question;
 mod status;
 
 use std::time::{Duration, Instant};
@@ -21,8 +22,8 @@ use rand::Rng as _;
 use super::{Gateway, Notice, Output};
 use crate::config;
 use crate::sip::flow::backoff;
-use crate::sip::flow::keepalive::Keepalive;
-use crate::sip::registration::{Registration, Standing};
+use crate::sip::flow::keepalive::{Answers, Keepalive};
+use crate::sip::registration::{Registration, Standing, Terms};
 use crate::sip::{FlowId, Hop};
 use crate::timer::Now;
 
@@ -41,8 +42,8 @@ pub(super) struct Way {
     retry: Option<Instant>,
     failures: u32,
     alive: Option<Keepalive>,
-    /// The far end answers keep-alives: that was seen on this flow, or one before it.
-    answers: bool,
+    /// Which keep-alives the far end answers: that was seen on this flow, or one before it.
+    answers: Answers,
     /// When a flow on which nobody answers is tried with a small question.
     probe: Option<Instant>,
     probes: u32,
@@ -79,7 +80,7 @@ impl Way {
             retry: None,
             failures: 0,
             alive: None,
-            answers: false,
+            answers: Answers::default(),
             probe: None,
             probes: 0,
             mute: 0,
@@ -157,8 +158,12 @@ impl Gateway {
         let moved = way.probes >= PROBES;
         (way.connecting, way.retry, way.probe, way.probes) = (false, None, None, 0);
         // Without keep-alives of ours, the connection itself says when nobody is there.
-        way.answers |= hop.transport.keepalive().is_none();
-        way.alive = Some(Keepalive::new(hop.transport, way.answers, &mut self.rng, now));
+        way.answers.pings |= hop.transport.keepalive().is_none();
+        let mut alive = Keepalive::new(hop.transport, way.answers, &mut self.rng, now);
+        if way.registrations.is_empty() {
+            alive.agree(false, None, &mut self.rng, now);
+        }
+        way.alive = Some(alive);
         way.since_ms = Some(now.wall_ms);
         way.hop = Some(hop);
         let (upstream, registrations) = (way.upstream, way.registrations.clone());
@@ -369,16 +374,14 @@ impl Gateway {
         let (upstream, reliable) = (way.upstream, way.hop.is_some_and(|hop| hop.transport.is_reliable()));
         if stands {
             (way.failures, way.mute) = (0, 0);
-            if let Some(alive) = &mut way.alive {
-                alive.agree(terms.keep.is_some(), terms.keep, &mut self.rng, now);
-            }
+            self.agree(key, &terms, now);
             if terms.outbound {
                 self.wake_others(key);
             }
             self.adopt(upstream, now);
         } else if flow_failed {
             self.fail_flow(key, "the edge proxy says that the flow failed (430)", now);
-        } else if silent && reliable && !way.answers {
+        } else if silent && reliable && !way.answers.any() {
             // No pong tells whether it lives: a stream on which nobody answers is given up.
             way.mute = way.mute.saturating_add(1);
             let again = self.registrations.get(registration).and_then(Registration::next_attempt);
@@ -395,6 +398,20 @@ impl Gateway {
         }
         self.set_probe(key, now);
         self.tell_others_up(upstream);
+    }
+
+    /// What a registrar said of keep-alives, and where it saw us.
+    fn agree(&mut self, key: usize, terms: &Terms, now: Now) {
+        let Some(way) = self.ways.get_mut(key) else { return };
+        let Some(alive) = &mut way.alive else { return };
+        alive.agree(terms.keep.is_some(), terms.keep, &mut self.rng, now);
+        let news = alive.look(terms.seen.filter(|_| !terms.outbound));
+        if let Some(news) = news {
+            self.on_alive_news(key, news, now);
+        }
+        if let Some(hop) = self.ways.get(key).and_then(Way::hop) {
+            self.notifier.resume(hop.flow, now);
+        }
     }
 
     /// Who fails waits longer while another flow works (RFC 5626 §4.5).

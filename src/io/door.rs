@@ -3,6 +3,8 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+#[cfg(feature = "quic")]
+use std::net::UdpSocket;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 #[cfg(feature = "quic")]
@@ -72,8 +74,13 @@ impl Doors {
     /// The same for QUIC: each connection comes as [`Report::Accepted`], and is served as any other by
     /// [`stream::serve`](super::stream::serve).
     #[cfg(feature = "quic")]
-    pub fn open_quic(&self, endpoint: quinn::Endpoint, reports: mpsc::Sender<Report>) -> AbortHandle {
-        tokio::task::spawn_local(accept_quic(self.0.clone(), endpoint, reports)).abort_handle()
+    pub fn open_quic(
+        &self,
+        socket: UdpSocket,
+        resets: Option<quic::Resets>,
+        reports: mpsc::Sender<Report>,
+    ) -> AbortHandle {
+        tokio::task::spawn_local(accept_quic(self.0.clone(), socket, resets, reports)).abort_handle()
     }
 
     /// Says goodbye to those who came in and are still there: no kernel does that for QUIC.
@@ -149,9 +156,14 @@ async fn accept(
 }
 
 #[cfg(feature = "quic")]
-async fn accept_quic(inner: Rc<Inner>, endpoint: quinn::Endpoint, reports: mpsc::Sender<Report>) {
+async fn accept_quic(
+    inner: Rc<Inner>,
+    socket: UdpSocket,
+    resets: Option<quic::Resets>,
+    reports: mpsc::Sender<Report>,
+) {
     let welcomer = inner.welcomer.borrow().clone().ok_or_else(|| NO_CERTIFICATE.to_owned());
-    let door = match welcomer.and_then(|welcomer| quic::Door::open(endpoint, &welcomer)) {
+    let door = match welcomer.and_then(|welcomer| quic::Door::open(socket, &welcomer, resets)) {
         Ok(door) => Rc::new(door),
         Err(why) => return tracing::error!("nobody comes in over QUIC: {why}"),
     };

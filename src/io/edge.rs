@@ -18,6 +18,8 @@ use tokio::sync::mpsc;
 use super::control::{self, Question};
 use super::door::{Certificate, Doors, Seat};
 use super::ports::Ports;
+#[cfg(feature = "quic")]
+use super::quic::Resets;
 use super::reach::reach;
 use super::resolve::Resolver;
 use super::run::watchdog::Watchdog;
@@ -101,10 +103,11 @@ pub struct EdgeShell {
 impl EdgeShell {
     /// Begins to listen.
     pub fn new(parts: Parts) -> Self {
-        let Parts { config, key, ports, doors, inner_doors, read, signals, questions } = parts;
+        let Parts { config, key, mut ports, doors, inner_doors, read, signals, questions } = parts;
         let (report_to, reports) = mpsc::channel(REPORTS);
         let (inner_to, inner_reports) = mpsc::channel(REPORTS);
         let mut edge = Edge::new(config.settings(key, rand::random()));
+        open_quic(&config, &key, &mut ports, &doors, &report_to);
         let Ports { sockets, listeners, .. } = ports;
         let mut inner_socket = None;
         for (listen, socket) in &sockets {
@@ -192,6 +195,7 @@ impl EdgeShell {
             }
         };
         let _ = tokio::time::timeout(FAREWELL, all).await;
+        self.doors.close().await;
     }
 
     /// All of it or nothing.
@@ -364,3 +368,23 @@ impl EdgeShell {
         flow
     }
 }
+
+/// Who was in before a restart with the same key hears of it at the next packet.
+#[cfg(feature = "quic")]
+fn open_quic(
+    config: &EdgeConfig,
+    key: &[u8; 32],
+    ports: &mut Ports,
+    doors: &Doors,
+    report_to: &mpsc::Sender<Report>,
+) {
+    for (listen, socket) in std::mem::take(&mut ports.quic) {
+        let inner: Vec<String> = config.inner.iter().map(|inner| inner.addr.to_string()).collect();
+        let port = format!("{} {} {}", config.name, inner.join(","), listen.addr);
+        doors.open_quic(socket, Some(Resets::new(key, &port)), report_to.clone());
+    }
+}
+
+/// Without QUIC no such port was opened.
+#[cfg(not(feature = "quic"))]
+fn open_quic(_: &EdgeConfig, _: &[u8; 32], _: &mut Ports, _: &Doors, _: &mpsc::Sender<Report>) {}

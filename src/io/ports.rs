@@ -17,7 +17,7 @@ pub struct Ports {
     pub(super) sockets: Vec<(Listen, Udp)>,
     pub(super) listeners: Vec<(Listen, TcpListener)>,
     #[cfg(feature = "quic")]
-    pub(super) quic: Vec<(Listen, quinn::Endpoint)>,
+    pub(super) quic: Vec<(Listen, std::net::UdpSocket)>,
     pub(super) http: Vec<(SocketAddr, TcpListener)>,
     listening: Vec<Listen>,
     http_at: Vec<SocketAddr>,
@@ -76,9 +76,9 @@ impl Ports {
             }
             #[cfg(feature = "quic")]
             Transport::Quic => {
-                let endpoint = super::quic::bind(listen.addr)?;
-                listen.addr = endpoint.local_addr()?;
-                self.quic.push((wanted, endpoint));
+                let socket = super::quic::bind(listen.addr)?;
+                listen.addr = socket.local_addr()?;
+                self.quic.push((wanted, socket));
             }
             #[cfg(not(feature = "quic"))]
             Transport::Quic => return Err(io::Error::other(super::reach::NO_QUIC)),

@@ -83,6 +83,8 @@ pub enum User {
     Publish(usize),
     /// Whoever may decide over the request to watch of that number (QAUTH).
     Qauth(u32),
+    /// Whether somebody is at the far end of a flow.
+    Ask(FlowId),
     /// Nobody: the outcome of a reply MESSAGE is only counted.
     Page,
 }

@@ -286,7 +286,8 @@ fn every_request_asks_for_the_way_back_and_every_answer_tells_it() {
                 assert_eq!(via.params.get("rport"), Some(None), "{}", String::from_utf8_lossy(bytes));
                 asked.insert(method.as_str().to_owned());
                 // Where it listens; to a provider, the port of that flow.
-                let listens = via.sent_by == b"192.0.2.1:5060" || method == Method::Register;
+                let listens =
+                    via.sent_by == b"192.0.2.1:5060" || matches!(method, Method::Register | Method::Options);
                 assert!(listens, "{}", String::from_utf8_lossy(bytes));
             }
             None => {
@@ -295,7 +296,7 @@ fn every_request_asks_for_the_way_back_and_every_answer_tells_it() {
             }
         }
     }
-    assert_eq!(asked.into_iter().collect::<Vec<_>>(), ["MESSAGE", "NOTIFY", "REGISTER"]);
+    assert_eq!(asked.into_iter().collect::<Vec<_>>(), ["MESSAGE", "NOTIFY", "OPTIONS", "REGISTER"]);
     assert!(world.sent(Method::Register).len() > 1);
 }
 

@@ -36,6 +36,7 @@ mod matrix;
 mod order;
 mod outbound;
 mod people;
+mod plain;
 mod publish;
 mod rates;
 mod reload;

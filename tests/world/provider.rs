@@ -52,6 +52,7 @@ pub struct Provider {
     pub others: Vec<String>,
     /// Every PUBLISH, without repetitions: when, and what.
     pub publications: Vec<(Duration, String)>,
+    /// Keep-alives: CRLF, or OPTIONS.
     pub pings: u32,
     /// Who supports it gets a public GRUU.
     pub gruus: bool,
@@ -132,6 +133,9 @@ impl Provider {
         if let Some(answer) = self.answered.get(&branch) {
             return answer.clone();
         }
+        if method.as_str() == "OPTIONS" {
+            self.pings += 1;
+        }
         let answer = if self.then == Step::Silence && method.as_str() != "REGISTER" {
             None
         } else if method.as_str() == "REGISTER" {
@@ -142,7 +146,7 @@ impl Provider {
             let publishes = method.as_str() == "PUBLISH";
             if publishes {
                 self.publications.push((now, text));
-            } else {
+            } else if method.as_str() != "OPTIONS" {
                 self.others.push(text);
             }
             let status = if self.challenges_others { 407 } else { 200 };

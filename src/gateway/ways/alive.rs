@@ -6,10 +6,9 @@ use rand::Rng as _;
 
 use super::{PROBE, PROBES};
 use crate::gateway::Gateway;
-use crate::sip::flow::keepalive::Due;
+use crate::sip::flow::keepalive::{Due, News};
 use crate::sip::flow::stun::{self, Stun};
 use crate::sip::registration::Registration;
-use crate::sip::wire::{Method, Writer};
 use crate::sip::{FlowId, Hop};
 use crate::timer::Now;
 
@@ -25,6 +24,11 @@ impl Gateway {
             let due = way.alive.as_mut().and_then(|alive| alive.on_deadline(&mut self.rng, now));
             match (due, way.hop) {
                 (Some(Due::Send(bytes)), Some(hop)) => self.transactions.send_once(hop, bytes),
+                (Some(Due::Ask), _) => self.ask(key, now),
+                (Some(Due::Refresh(bytes)), Some(hop)) => {
+                    self.transactions.send_once(hop, bytes);
+                    self.refresh(key, 1, 100, now);
+                }
                 (Some(Due::Dead(why)), _) => self.fail_flow(key, &why, now),
                 _ => {}
             }
@@ -76,13 +80,40 @@ impl Gateway {
         }
         let Some(way) = self.ways.get_mut(key) else { return };
         way.probes += 1;
-        let (hop, upstream) = (way.hop, way.upstream);
-        let domain = self.upstreams.get(upstream).map(|it| it.settings.domain.clone());
-        if let (Some(hop), Some(domain)) = (hop, domain) {
-            let random: u64 = self.rng.random();
-            self.transactions.send_once(hop, question(hop, &domain, random));
-        }
+        self.ask_once(key);
         self.set_probe(key, now);
+    }
+
+    /// Refreshes the first bindings of a way within so many milliseconds, whatever their lifetime.
+    fn refresh(&mut self, key: usize, first: usize, within: u64, now: Now) {
+        let Some(way) = self.ways.get(key) else { return };
+        for registration in way.registrations.iter().take(first) {
+            let at = now.mono + Duration::from_millis(self.rng.random_range(1..=within));
+            if let Some(registration) = self.registrations.get_mut(*registration) {
+                registration.refresh_by(at);
+            }
+        }
+    }
+
+    /// What an answer showed. A registrar that registers flows gets a new one when its address is another
+    /// (RFC 5626 §4.4.2); any other is told of it over the one that there is.
+    pub(super) fn on_alive_news(&mut self, key: usize, news: News, now: Now) {
+        match news {
+            News::Well => {}
+            News::Back => self.refresh(key, usize::MAX, 2_000, now),
+            News::Moved(why) if self.registers_flows(key) => self.fail_flow(key, &why, now),
+            News::Moved(why) => {
+                if let Some(way) = self.ways.get_mut(key) {
+                    way.fault = Some((now.wall_ms, why));
+                }
+                self.refresh(key, usize::MAX, 1_000, now);
+            }
+        }
+    }
+
+    fn registers_flows(&self, key: usize) -> bool {
+        let outbound = |at: &usize| self.registrations.get(*at).is_none_or(|it| it.terms().outbound);
+        self.ways.get(key).is_some_and(|way| way.registrations.iter().all(outbound))
     }
 
     /// Something came over the flow of a way, from its far end: so there is one.
@@ -102,7 +133,7 @@ impl Gateway {
         let Some(way) = self.ways.get_mut(key) else { return };
         if let Some(alive) = &mut way.alive {
             alive.on_pong(&mut self.rng, now);
-            way.answers |= alive.answers();
+            way.answers = alive.answers();
         }
         self.notifier.resume(flow, now);
     }
@@ -117,11 +148,15 @@ impl Gateway {
             (stun, Some(key)) => {
                 let Some(way) = self.ways.get_mut(key) else { return };
                 let Some(alive) = &mut way.alive else { return };
-                let dead = alive.on_stun(stun, &mut self.rng, now);
-                way.answers |= alive.answers();
-                match dead {
-                    Some(why) => self.fail_flow(key, &why, now),
-                    None => self.notifier.resume(hop.flow, now),
+                let news = alive.on_stun(stun, &mut self.rng, now);
+                way.answers = alive.answers();
+                match news {
+                    // A STUN server takes the flow itself for what moved.
+                    News::Moved(why) => self.fail_flow(key, &why, now),
+                    news => {
+                        self.on_alive_news(key, news, now);
+                        self.notifier.resume(hop.flow, now);
+                    }
                 }
             }
             (_, None) => {}
@@ -144,16 +179,4 @@ impl Gateway {
             }
         }
     }
-}
-
-/// An OPTIONS that goes no further than the server itself; any answer will do.
-fn question(hop: Hop, domain: &str, random: u64) -> Vec<u8> {
-    let mut writer = Writer::request(Method::Options, &format!("sip:{domain}"));
-    crate::sip::dialog::via(&mut writer, hop, &format!("z9hG4bKp{random:016x}"));
-    writer.raw(b"Max-Forwards: 0\r\n");
-    writer.field_fmt("From", format_args!("<sip:{}>;tag={:08x}", hop.local, random as u32));
-    writer.field_fmt("To", format_args!("<sip:{domain}>"));
-    writer.field_fmt("Call-ID", format_args!("{random:016x}"));
-    writer.raw(b"CSeq: 1 OPTIONS\r\n");
-    writer.finish()
 }

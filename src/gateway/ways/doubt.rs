@@ -14,7 +14,8 @@ impl Gateway {
         let Some(way) = flow.and_then(|flow| flow.upstream).and_then(|key| self.ways.get_mut(key)) else {
             return false;
         };
-        let answers = way.answers || way.hop.is_some_and(|hop| hop.transport.is_reliable());
+        let reliable = way.hop.is_some_and(|hop| hop.transport.is_reliable());
+        let answers = way.answers.any() || reliable || !way.registrations.is_empty();
         let Some(alive) = way.alive.as_mut().filter(|_| answers) else { return false };
         let lived = |at: i64| now.wall_ms.saturating_sub(at) < limits::SILENCE_MS;
         if alive.answered_ms().is_some_and(lived) || !self.notifier.suspend(id, cseq) {

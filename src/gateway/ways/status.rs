@@ -38,7 +38,7 @@ impl Gateway {
                 words.push(match answered {
                     Some(ms) => format!("last keep-alive answered {}", time(ms)),
                     None if hop.transport.keepalive().is_none() => "it keeps itself alive".to_owned(),
-                    None if hop.transport.is_reliable() || way.answers => {
+                    None if hop.transport.is_reliable() || way.answers.any() => {
                         "no keep-alive answered yet".to_owned()
                     }
                     None => "keep-alives are not answered there".to_owned(),

@@ -8,6 +8,7 @@
 //! [`connect`] makes a connection, [`Door`] takes those who come; both give a [`Link`], which is another
 //! [`Line`](super::stream::Line). Which stream a response belongs to is known in [`streams`] alone.
 
+mod reset;
 mod serve;
 mod streams;
 #[cfg(test)]
@@ -25,6 +26,7 @@ use quinn::{
 };
 use sipliance_tls::{Dialer, Welcomer};
 
+pub use self::reset::Resets;
 pub(super) use self::serve::serve;
 use super::route::{self, Mover};
 use super::{stream, udp};
@@ -34,9 +36,9 @@ use crate::sip::Transport;
 pub const ALPN: &[u8] = b"sip/2.0-sipliance-1";
 
 /// Silence after which a connection says that it is there.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// Silence after which it is dead. With the pause before the last keep-alive that makes 43 s.
-const IDLE: Duration = Duration::from_secs(28);
+const KEEP_ALIVE: Duration = Duration::from_secs(12);
+/// Silence after which it is dead. With the pause before the last keep-alive that makes 36 s at most.
+const IDLE: Duration = Duration::from_secs(24);
 /// Streams of one peer at a time; QUIC itself makes it wait with one more.
 const STREAMS: u32 = 256;
 /// Bytes of one stream that wait to be read, which a message of the largest size fits; the peer waits when it
@@ -109,17 +111,19 @@ pub struct Caller {
 ///
 /// # Errors
 /// When the address is taken or not ours.
-pub fn bind(addr: SocketAddr) -> io::Result<Endpoint> {
-    let socket = udp::bind(addr)?;
-    Endpoint::new(EndpointConfig::default(), None, socket.into(), Arc::new(TokioRuntime))
+pub fn bind(addr: SocketAddr) -> io::Result<UdpSocket> {
+    Ok(udp::bind(addr)?.into())
 }
 
 impl Door {
-    /// Opens it.
+    /// Opens it. Without `resets`, who is in does not hear of a restart.
     ///
     /// # Errors
-    /// When the certificate does not do for QUIC.
-    pub fn open(endpoint: Endpoint, welcomer: &Welcomer) -> Result<Self, String> {
+    /// When the certificate does not do for QUIC, or the system gives no place to wait at.
+    pub fn open(socket: UdpSocket, welcomer: &Welcomer, resets: Option<Resets>) -> Result<Self, String> {
+        let settings = resets.map(Resets::config).unwrap_or_default();
+        let endpoint = Endpoint::new(settings, None, socket, Arc::new(TokioRuntime))
+            .map_err(|error| error.to_string())?;
         let mut config = ServerConfig::with_crypto(crypto(welcomer)?);
         config
             .transport_config(Arc::new(transport()))

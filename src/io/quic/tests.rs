@@ -21,6 +21,10 @@ use crate::sip::FlowId;
 /// Longer than anything takes here.
 const SOON: Duration = Duration::from_secs(5);
 
+fn door(welcomer: &Welcomer, resets: Option<Resets>) -> Door {
+    Door::open(bind(([127, 0, 0, 1], 0).into()).unwrap(), welcomer, resets).unwrap()
+}
+
 /// A server with its certificate, in a folder that is gone with the test.
 struct Bench {
     folder: PathBuf,
@@ -62,7 +66,7 @@ impl Bench {
         let certificate = file(&folder, "cert.pem", &params.signed_by(&key, &issuer).unwrap().pem());
         let key = file(&folder, "key.pem", &key.serialize_pem());
         let welcomer = sipliance_tls::server(&Server { certificate, key, client_ca: None }).unwrap();
-        let door = Door::open(bind(([127, 0, 0, 1], 0).into()).unwrap(), &welcomer).unwrap();
+        let door = door(&welcomer, None);
         Self { folder, ca, welcomer, door }
     }
 
@@ -260,6 +264,29 @@ async fn a_router_that_takes_another_port_ends_no_flow() {
         exchange(&mut server, &mut client, 3).await;
         assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
         assert_ne!(seen.remote_address(), before);
+    })
+    .await;
+}
+
+/// With the key that it had, and for the same port alone.
+#[tokio::test]
+async fn a_server_that_was_restarted_says_so_at_the_next_packet() {
+    local(async {
+        let resets = |port: &str| Some(Resets::new(&[7; 32], port));
+        let mut bench = Bench::new("reset");
+        bench.door = door(&bench.welcomer, resets("edge 192.0.2.1:5061"));
+        let relay = Relay::new(bench.addr()).await;
+        let (client, server) = bench.pair(relay.addr()).await;
+        let (mut client, mut server) = (End::new(client), End::new(server));
+        exchange(&mut client, &mut server, 1).await;
+        for (port, knows) in [("edge 192.0.2.2:5061", false), ("edge 192.0.2.1:5061", true)] {
+            let after = door(&bench.welcomer, resets(port));
+            relay.replace(after.endpoint.local_addr().unwrap());
+            client.say(&request("MESSAGE", 2, "on")).await;
+            let told = timeout(Duration::from_secs(1), client.end()).await;
+            let words = "the peer knows nothing of this connection: it was restarted";
+            assert_eq!(told.ok().as_deref(), knows.then_some(words));
+        }
     })
     .await;
 }

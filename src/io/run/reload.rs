@@ -127,8 +127,8 @@ impl Shell {
             self.ways.doors.push((listen, task));
         }
         #[cfg(feature = "quic")]
-        for (listen, endpoint) in ports.quic {
-            let task = self.doors.open_quic(endpoint, self.report_to.clone());
+        for (listen, socket) in ports.quic {
+            let task = self.doors.open_quic(socket, None, self.report_to.clone());
             self.ways.doors.push((listen, task));
         }
         for (addr, listener) in ports.http {

@@ -23,7 +23,7 @@ use crate::timer::Now;
 
 pub use self::identity::{Identity, Standing};
 use self::terms::Ours;
-pub use self::terms::Terms;
+pub use self::terms::{Terms, seen};
 
 /// Names a registration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -255,6 +255,14 @@ impl Registration {
         if self.is_silent() && !self.leaving && !std::mem::replace(&mut self.hurried, true) {
             let again = now.mono + Duration::from_millis(rng.random_range(0..5_000));
             self.wake = self.wake.map(|at| at.min(again));
+        }
+    }
+
+    /// A binding that stands is refreshed then, if not before: the way to the registrar is to show itself,
+    /// or has changed.
+    pub fn refresh_by(&mut self, at: Instant) {
+        if self.stands() && !self.leaving {
+            self.wake = self.wake.map(|wake| wake.min(at));
         }
     }
 

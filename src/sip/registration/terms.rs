@@ -92,7 +92,8 @@ fn keep(response: &Message<'_>) -> Option<u32> {
     response.via().ok()?.params.get("keep").flatten().and_then(seconds)
 }
 
-fn seen(response: &Message<'_>) -> Option<SocketAddr> {
+/// Where a request of ours came from, as the next hop saw it (RFC 3581 §4).
+pub fn seen(response: &Message<'_>) -> Option<SocketAddr> {
     let via = response.via().ok()?;
     let ip: IpAddr = via.params.text("received")?.trim_matches(['[', ']']).parse().ok()?;
     Some(SocketAddr::new(ip, via.params.text("rport")?.parse().ok()?))

@@ -15,6 +15,7 @@ from certs import Authority
 from lab import GATEWAY, PASSWORD, USER, check, equal, free_port, until
 from mqtt_plug import Plug
 from peers import Kamailio, Mosquitto
+from suites.quic import Nat
 
 DOMAIN = "example.com"
 NAME = "edge.example.com"
@@ -28,11 +29,13 @@ class Edge:
     def __init__(self, lab, name, kamailio, outer, inner, siblings, certificate, trusted=()):
         self.lab, self.name = lab, name
         self.tcp, self.tls, self.inner = (outer, free_port(outer)), (outer, free_port(outer)), (inner, free_port(inner))
+        self.quic = (outer, free_port(outer))
         server = f"{kamailio.address[0]}:{kamailio.address[1]}"
         at = "{0[0]}:{0[1]}".format
         self.control = lab.folder / f"{name}.sock"
         settings = {
-            "format": 1, "name": outer, "listen": [f"udp:{at(self.tcp)}", f"tcp:{at(self.tcp)}", f"tls:{at(self.tls)}"],
+            "format": 1, "name": outer, "listen": [f"udp:{at(self.tcp)}", f"tcp:{at(self.tcp)}", f"tls:{at(self.tls)}",
+                                                         f"quic:{at(self.quic)}"],
             "inner": [f"udp:{at(self.inner)}", f"tcp:{at(self.inner)}"], "registrar": [f"udp:{server}", f"tcp:{server}"],
             # A Kamailio that opens a connection does so from whatever address of the machine fits.
             "trusted": ["127.0.0.1", *trusted], "tls": {"certificate": str(certificate[0]), "key": str(certificate[1])},
@@ -88,6 +91,7 @@ def run(lab):
     keepalives(world)
     floods(world)
     over_tls(world, broker, authority)
+    over_quic(world, broker, authority)
     with lab.case("an edge ends in order, and takes a new limit at SIGHUP"):
         settings = json.loads(one.file.read_text())
         one.file.write_text(json.dumps({**settings, "per_second": 50}))
@@ -310,9 +314,74 @@ def over_tls(world, broker, authority):
         # Two houses at one broker would be one client to it.
         world.house.program.stop()
         before = one.status()["devices"]
-        home.start(lab, DOMAIN, broker.address, name="second", upstream=upstream, secrets={"kam": PASSWORD})
+        second = home.start(lab, DOMAIN, broker.address, name="second", upstream=upstream, secrets={"kam": PASSWORD})
         until("it to register", lambda: one.status()["devices"] > before, 30)
         word = "off" if world.plug.on else "on"
         answer = world.ua.message(world.ua.uri("second"), word)
         check(answer.status in (200, 202), answer.start)
         until(f"the plug to be {word}", lambda: world.plug.on == (word == "on"))
+    second.program.stop()
+
+
+def over_quic(world, broker, authority):
+    """A gateway whose two flows are one over QUIC through a router, and one over TLS."""
+    lab, one, two, ua = world.lab, world.one, world.two, world.ua
+    router = Nat(one.quic)
+    lab.closers.append(router.close)
+    account = {"user": "third", "auth_user": "third", "password": {"secret": "kam"}, "device": "plug"}
+    edges = [f"quic:{router.address[0]}:{router.address[1]}", f"tls:{two.tls[0]}:{two.tls[1]}"]
+    upstream = {"kam": {"edges": edges, "name": NAME, "ca": str(authority.file), "domain": DOMAIN, "expires": "600s",
+                        "accounts": [account]}}
+    control = lab.folder / "third.sock"
+    with lab.case("a gateway registers at Kamailio by QUIC through one edge and by TLS through another"):
+        home.start(lab, DOMAIN, broker.address, name="third", upstream=upstream, secrets={"kam": PASSWORD}, control=control)
+        until("both flows", lambda: flow_states(lab, control) == ["open", "open"] and len(good_for(lab, control)) == 2, 30)
+    with lab.case("a phone at Kamailio watches and switches it over QUIC"):
+        world.watch = ua.subscribe(ua.uri("third"), "appliance", "application/senml+json")
+        check(world.watch.answer.status in (200, 202), world.watch.answer.start)
+        world.watch.wait("the first state")
+        world.hears()
+        switch(world, "third")
+    for nth in range(3):
+        with lab.case(f"the router takes another port: commands and changes go on within a second, on the same flow ({nth + 1})"):
+            before, devices, outward = good_for(lab, control), one.status()["devices"], one.count("outward")
+            router.move()
+            began = time.monotonic()
+            switch(world, "third")
+            world.hears(3)
+            check(time.monotonic() - began < 2, f"it took {time.monotonic() - began:.1f} s")
+            check(all(now <= then for now, then in zip(good_for(lab, control), before, strict=True)), "a REGISTER was sent")
+            equal(one.status()["devices"], devices, "the devices of the edge")
+            check(one.count("outward") > outward, "the command came over QUIC")
+    with lab.case("the edge is killed and is back: the gateway hears of it at its next packet, and is back over QUIC"):
+        one.program.kill()
+        began = time.monotonic()
+        one.begin()
+        world.until("the flow over QUIC again", lambda: one.status()["devices"] >= 1, 40)
+        print(f"    the flow over QUIC is back {time.monotonic() - began:.1f} s after the edge was killed", flush=True)
+        world.hears()
+        switch(world, "third")
+    with lab.case("the edge stops in order: its clients hear of it at once"):
+        since = time.monotonic()
+        one.program.stop()
+        until("the gateway to know", lambda: "open" != flow_states(lab, control)[0], 3)
+        check(time.monotonic() - since < 5, "it took too long")
+        one.begin()
+        world.until("the flow over QUIC again", lambda: one.status()["devices"] >= 1, 60)
+
+
+def flow_states(lab, control):
+    return [flow["state"] for flow in home.status(lab, control).get("flows", [])]
+
+
+def good_for(lab, control):
+    """Seconds that each registration is good for still: they rise with a REGISTER alone."""
+    words = [way["words"] for way in home.status(lab, control)["registrations"] if way["state"] == "registered"]
+    return [int(re.search(r"good for (\d+) s", line).group(1)) for line in words]
+
+
+def switch(world, user):
+    word = "off" if world.plug.on else "on"
+    answer = world.ua.message(world.ua.uri(user), word)
+    check(answer.status in (200, 202), answer.start)
+    world.until(f"the plug to be {word}", lambda: world.plug.on == (word == "on"), 20)

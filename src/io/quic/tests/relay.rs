@@ -14,6 +14,7 @@ pub(super) struct Relay {
     task: JoinHandle<()>,
     back: JoinHandle<()>,
     client: Rc<Cell<Option<SocketAddr>>>,
+    server: Rc<Cell<SocketAddr>>,
 }
 
 async fn socket() -> Rc<UdpSocket> {
@@ -23,18 +24,18 @@ async fn socket() -> Rc<UdpSocket> {
 impl Relay {
     pub(super) async fn new(server: SocketAddr) -> Self {
         let (inner, outer) = (socket().await, Rc::new(RefCell::new(socket().await)));
-        let client = Rc::new(Cell::new(None));
-        let (from, to, known) = (inner.clone(), outer.clone(), client.clone());
+        let (client, server) = (Rc::new(Cell::new(None)), Rc::new(Cell::new(server)));
+        let (at, from, to, known) = (server.clone(), inner.clone(), outer.clone(), client.clone());
         let task = tokio::task::spawn_local(async move {
             let mut buffer = [0; 2048];
             while let Ok((length, peer)) = from.recv_from(&mut buffer).await {
                 known.set(Some(peer));
                 let to = to.borrow().clone();
-                to.send_to(&buffer[..length], server).await.unwrap();
+                to.send_to(&buffer[..length], at.get()).await.unwrap();
             }
         });
         let back = Self::back(&inner, &outer, &client);
-        Self { inner, outer, task, back, client }
+        Self { inner, outer, task, back, client, server }
     }
 
     fn back(
@@ -58,6 +59,11 @@ impl Relay {
         self.back.abort();
         *self.outer.borrow_mut() = socket().await;
         self.back = Self::back(&self.inner, &self.outer, &self.client);
+    }
+
+    /// Another program answers where the server was.
+    pub(super) fn replace(&self, server: SocketAddr) {
+        self.server.set(server);
     }
 
     pub(super) fn addr(&self) -> SocketAddr {
