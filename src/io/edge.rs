@@ -40,8 +40,9 @@ pub const INNER_CONNECTIONS: usize = 64;
 const REGISTRAR_QUEUE: usize = 16 * 1024;
 /// How long what is queued for clients may take at the end.
 const FAREWELL: Duration = Duration::from_millis(1500);
-/// The longest wait before a way to the registrar is tried again; the first is a second.
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// The longest wait before a way to the registrar is tried again; the first is a second. There are few edges, and all
+/// their houses wait for it.
+const LONGEST_WAIT: Duration = Duration::from_secs(8);
 /// How long a way must have held before the next wait is short again.
 const STEADY: Duration = Duration::from_secs(30);
 
@@ -307,7 +308,7 @@ impl EdgeShell {
         if way.flow.take().is_some() && way.since.elapsed() > STEADY {
             way.vain = 0;
         }
-        let longest = Duration::from_secs(1 << way.vain.min(5)).min(LONGEST_WAIT);
+        let longest = Duration::from_secs(1 << way.vain.min(3)).min(LONGEST_WAIT);
         way.vain += 1;
         // Many edges before one registrar do not come back at once.
         self.connect(at, longest.mul_f64(rand::rng().random_range(0.5..=1.0)));

@@ -207,10 +207,11 @@ def main():
     parser.add_argument("--seconds", type=int, default=60, help="of rest")
     parser.add_argument("--watchers", type=int, default=1, help="of each plug")
     parser.add_argument("--within", type=int, default=10, help="seconds within which all plugs change")
+    parser.add_argument("--name", default="measure", help="folder of the record, where several run at once")
     parser.add_argument("--memory", action="store_true", help="bindings in memory alone")
     parser.add_argument("phases", nargs="*", default=[], metavar="PHASE")
     args = parser.parse_args()
-    lab = laboratory.Lab("measure", Report())
+    lab = laboratory.Lab(args.name, Report())
     try:
         measure = Measure(lab, args)
         time.sleep(3)
