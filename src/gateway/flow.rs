@@ -27,6 +27,42 @@ impl Flow {
 }
 
 impl Gateway {
+    pub(super) fn on_opened(&mut self, hop: Hop, upstream: Option<usize>, now: Now) {
+        let unproven =
+            (upstream.is_none() && hop.transport.is_reliable()).then(|| now.mono + limits::UNPROVEN_IDLE);
+        if let Some(at) = unproven {
+            self.patience.set(at, hop.flow);
+        }
+        let framer = if upstream.is_some() { Framer::of_client() } else { Framer::default() };
+        self.flows.insert(hop.flow, Flow { hop, framer, upstream, unproven, partial: None });
+        if let Some(upstream) = upstream {
+            self.on_way_open(upstream, hop, now);
+        }
+    }
+
+    /// Closes who dawdled too long. A deadline may be from before a name was proven or a message complete.
+    pub(super) fn on_patience(&mut self, now: Now) {
+        let flows = &self.flows;
+        let is_late = |id: &FlowId, at: Instant| {
+            flows.get(id).and_then(Flow::deadline).is_some_and(|deadline| deadline <= at)
+        };
+        let mut late = Vec::new();
+        while let Some(id) = self.patience.due(now.mono) {
+            if is_late(&id, now.mono) && !late.contains(&id) {
+                late.push(id);
+            }
+        }
+        self.patience.shrink(flows.len(), |at, id| is_late(id, at));
+        // The same in every run.
+        late.sort_unstable();
+        for id in late {
+            if let Some(flow) = self.flows.get_mut(&id) {
+                (flow.unproven, flow.partial) = (None, None);
+            }
+            self.outputs.push_back(Output::Close { flow: id });
+        }
+    }
+
     pub(super) fn on_stream(&mut self, id: FlowId, bytes: &[u8], now: Now) {
         let Some(flow) = self.flows.get_mut(&id) else { return };
         let hop = flow.hop;
@@ -67,8 +103,10 @@ impl Gateway {
         if framed {
             flow.partial = None;
         }
-        if flow.framer.is_partial() {
-            flow.partial.get_or_insert(now.mono + limits::MESSAGE_DEADLINE);
+        if flow.framer.is_partial() && flow.partial.is_none() {
+            let at = now.mono + limits::MESSAGE_DEADLINE;
+            flow.partial = Some(at);
+            self.patience.set(at, id);
         }
     }
 

@@ -59,7 +59,6 @@ use crate::device::house::House;
 use crate::device::ringing::Ringing;
 use crate::event::custom::CustomLists;
 use crate::event::{self, Cache, Documents, Rooms};
-use crate::limits;
 use crate::sip::auth::{self, Algorithm};
 use crate::sip::flow::stun;
 use crate::sip::notifier::rate::Rates;
@@ -68,11 +67,10 @@ use crate::sip::publication::Publications;
 use crate::sip::registrar::Registrar;
 use crate::sip::registration::Registration;
 use crate::sip::transaction::{ClientEvent, Transactions, Transmit};
-use crate::sip::wire::frame::Framer;
 use crate::sip::wire::text::seconds;
 use crate::sip::wire::{Message, Name, Start};
 use crate::sip::{FlowId, Hop, Transport, User};
-use crate::timer::Now;
+use crate::timer::{Deadlines, Now};
 
 use self::flow::Flow;
 pub use self::hass::{Counts as HassCounts, HassStatus};
@@ -100,6 +98,8 @@ pub struct Gateway {
     upstreams: Keyed<upstream::Upstream>,
     ways: Keyed<ways::Way>,
     flows: HashMap<FlowId, Flow>,
+    /// When one of them may have dawdled too long.
+    patience: Deadlines<FlowId>,
     /// Links that work now.
     links_up: BTreeSet<LinkId>,
     /// Those that do not, and why.
@@ -182,6 +182,7 @@ impl Gateway {
             upstreams: Keyed::default(),
             ways: Keyed::default(),
             flows: HashMap::new(),
+            patience: Deadlines::default(),
             links_up: BTreeSet::new(),
             links_down: BTreeMap::new(),
             pending: HashMap::new(),
@@ -233,15 +234,10 @@ impl Gateway {
             Input::Frame { flow, bytes } => self.on_frame(flow, bytes, now),
             Input::Stream { flow, bytes } => self.on_stream(flow, bytes, now),
             Input::Opened { flow, transport, local, peer, upstream } => {
-                let hop = Hop { flow, transport, local, peer };
-                let unproven =
-                    (upstream.is_none() && transport.is_reliable()).then(|| now.mono + limits::UNPROVEN_IDLE);
-                let framer = if upstream.is_some() { Framer::of_client() } else { Framer::default() };
-                self.flows.insert(flow, Flow { hop, framer, upstream, unproven, partial: None });
-                if let Some(upstream) = upstream {
-                    self.on_way_open(upstream, hop, now);
-                }
+                self.on_opened(Hop { flow, transport, local, peer }, upstream, now);
             }
+            Input::Full { flow } => self.notifier.on_full(flow),
+            Input::Room { flow } => self.notifier.on_room(flow),
             Input::Closed { flow, why } => self.on_closed(flow, &why, now),
             Input::ConnectFailed { upstream, why } => self.on_connect_failed(upstream, &why, now),
             Input::Driver { link, event } => self.on_driver(link, event, now),
@@ -302,7 +298,6 @@ impl Gateway {
 
     /// When to call [`Gateway::handle`] with [`Input::Deadline`].
     pub fn next_deadline(&self) -> Option<Instant> {
-        let flows = self.flows.values().filter_map(Flow::deadline).min();
         let registrations = self.registrations.values().filter_map(Registration::next_deadline).min();
         let upstreams = self.upstreams.values().filter_map(upstream::Upstream::next_deadline).min();
         let ways = self.ways.values().filter_map(ways::Way::next_deadline).min();
@@ -319,7 +314,7 @@ impl Gateway {
             self.ringing.next_deadline(),
             self.published.next_deadline(),
             self.rules_end,
-            flows,
+            self.patience.next(),
             registrations,
             upstreams,
             ways,
@@ -433,20 +428,7 @@ impl Gateway {
         self.on_people_deadlines(now);
         self.on_bells(now);
         self.on_rules_deadline(now);
-        let mut late: Vec<FlowId> = self
-            .flows
-            .iter()
-            .filter(|(_, flow)| flow.deadline().is_some_and(|at| at <= now.mono))
-            .map(|(id, _)| *id)
-            .collect();
-        // The same in every run.
-        late.sort_unstable();
-        for id in late {
-            if let Some(flow) = self.flows.get_mut(&id) {
-                (flow.unproven, flow.partial) = (None, None);
-            }
-            self.outputs.push_back(Output::Close { flow: id });
-        }
+        self.on_patience(now);
     }
 
     /// Carries out what the house wants. Watchers hear of it with the next polls, after what was answered.

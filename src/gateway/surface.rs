@@ -52,6 +52,16 @@ pub enum Input<'a> {
         /// The upstream that it leads to.
         upstream: Option<usize>,
     },
+    /// What was sent over a flow leaves more slowly than it comes: NOTIFYs are to wait.
+    Full {
+        /// Which.
+        flow: FlowId,
+    },
+    /// Almost everything has left.
+    Room {
+        /// Which.
+        flow: FlowId,
+    },
     /// A flow is gone.
     Closed {
         /// Which.

@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 use super::control::{self, Question};
 use super::door::{Certificate, Doors, Seat};
 use super::ports::Ports;
+use super::queue::{Pushed, Writes, queue, trunk};
 #[cfg(feature = "quic")]
 use super::quic::Resets;
 use super::reach::reach;
@@ -36,8 +37,6 @@ pub use key::{open as open_key, path_fault};
 pub const CONNECTIONS: usize = 16 * 1024;
 /// Connections at the inner address.
 pub const INNER_CONNECTIONS: usize = 64;
-/// Messages that wait for the registrar on one connection; when it is full, the connection is closed and opened again.
-const REGISTRAR_QUEUE: usize = 16 * 1024;
 /// How long what is queued for clients may take at the end.
 const FAREWELL: Duration = Duration::from_millis(1500);
 /// The longest wait before a way to the registrar is tried again; the first is a second. There are few edges, and all
@@ -90,7 +89,7 @@ pub struct EdgeShell {
     turn: usize,
     batch: Batch,
     backlog: VecDeque<(Hop, Bytes)>,
-    streams: HashMap<FlowId, mpsc::Sender<Bytes>>,
+    streams: HashMap<FlowId, Writes>,
     next_flow: u64,
     ways: Vec<Way>,
     resolver: Rc<Resolver>,
@@ -259,7 +258,7 @@ impl EdgeShell {
                 }
                 self.backlog.push_back((hop, bytes));
             }
-        } else if self.streams.get(&hop.flow).is_some_and(|writes| writes.try_send(bytes).is_err()) {
+        } else if self.streams.get(&hop.flow).is_some_and(|writes| writes.push(bytes) == Pushed::Lost) {
             // Who reads nothing is not waited for.
             self.streams.remove(&hop.flow);
         }
@@ -319,8 +318,8 @@ impl EdgeShell {
             Report::Accepted(connection, seat) => {
                 self.add_stream(connection, side, Some(seat));
             }
-            Report::Message(flow, bytes) => self.put(Input::Frame(flow, &bytes)),
-            Report::Read(flow, bytes) => self.put(Input::Stream(flow, &bytes)),
+            Report::Message(flow, bytes, _) => self.put(Input::Frame(flow, &bytes)),
+            Report::Read(flow, bytes, _) => self.put(Input::Stream(flow, &bytes)),
             Report::Closed(flow, why) => {
                 self.streams.remove(&flow);
                 self.put(Input::Closed(flow));
@@ -357,8 +356,7 @@ impl EdgeShell {
         self.next_flow += 1;
         let flow = FlowId(self.next_flow);
         // What all clients say to the registrar goes over one connection, and nobody wants that closed.
-        let room = if side == Side::Outer { stream::WRITE_QUEUE } else { REGISTRAR_QUEUE };
-        let (writes, queue) = mpsc::channel(room);
+        let (writes, queue) = if side == Side::Outer { queue(flow, None) } else { trunk(flow) };
         self.streams.insert(flow, writes);
         let served = stream::serve(flow, line, queue, self.report_to.clone());
         tokio::task::spawn_local(async move {

@@ -9,6 +9,7 @@ pub mod edge;
 pub mod http;
 pub mod ports;
 pub mod pretend;
+pub mod queue;
 #[cfg(feature = "quic")]
 pub mod quic;
 pub mod reach;

@@ -23,6 +23,7 @@ use super::door::{Doors, Seat};
 use super::drivers::Supervisor;
 use super::http::{self, Asked, Given};
 use super::ports::Ports;
+use super::queue::{Pushed, Room, Writes, queue};
 use super::reach::{reach, refused};
 use super::resolve::Resolver;
 use super::route::{Kernel, LOOK, News, Routes};
@@ -68,7 +69,10 @@ pub struct Shell {
     /// The socket that is looked at first: each in its turn, or a flood on one would starve the rest.
     turn: usize,
     /// What is to be written on each connection.
-    streams: HashMap<FlowId, mpsc::Sender<Bytes>>,
+    streams: HashMap<FlowId, Writes>,
+    /// Those of them that were full.
+    rooms: mpsc::UnboundedReceiver<FlowId>,
+    room_to: Room,
     reports: mpsc::Receiver<Report>,
     report_to: mpsc::Sender<Report>,
     /// Packets that the kernel had no room for.
@@ -132,6 +136,7 @@ impl Shell {
         let (report_to, reports) = mpsc::channel(REPORTS);
         let audit = parts.config.audit.as_deref().map(Audit::open).transpose()?;
         let (asked_to, asked) = mpsc::channel(http::REQUESTS);
+        let (room_to, rooms) = mpsc::unbounded_channel();
         let mut shell = Self {
             gateway: parts.gateway,
             drivers: parts.drivers,
@@ -150,6 +155,8 @@ impl Shell {
             sockets: Vec::new(),
             turn: 0,
             streams: HashMap::new(),
+            rooms,
+            room_to,
             reports,
             report_to,
             backlog: VecDeque::new(),
@@ -177,12 +184,17 @@ impl Shell {
                 [self.gateway.next_deadline(), stopping, watchdog.next].into_iter().flatten().min();
             let deadline = deadline.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
             let (sockets, turn) = (&self.sockets, self.turn);
+            let backlog = self.backlog.front().map(|(hop, _)| hop.flow);
+            let waits = backlog.and_then(|flow| sockets.iter().find(|socket| socket.flow == flow));
             tokio::select! {
                 index = poll_fn(|cx| poll_sockets(sockets, turn, cx)) => {
                     self.turn = index + 1;
                     self.receive(index);
                 }
+                // What waits is sent below.
+                _ = poll_fn(|cx| waits.map_or(Poll::Pending, |socket| socket.poll_room(cx))) => {}
                 Some(report) = self.reports.recv() => self.on_report(report),
+                Some(flow) = self.rooms.recv() => self.gateway.handle(Input::Room { flow }, now()),
                 (link, event) = self.drivers.recv() => self.gateway.handle(Input::Driver { link, event }, now()),
                 Some(asked) = self.asked.recv() => self.on_asked(asked),
                 Some(question) = self.questions.recv() => self.on_question(question).await,
@@ -328,6 +340,7 @@ impl Shell {
                 return;
             }
             if !self.backlog.is_empty() || !self.send_packet(hop, &bytes) {
+                self.gateway.handle(Input::Full { flow: hop.flow }, now());
                 if self.backlog.len() >= BACKLOG {
                     self.backlog.pop_front();
                     self.dropped += 1;
@@ -336,9 +349,10 @@ impl Shell {
             }
             return;
         }
-        let full = self.streams.get(&hop.flow).is_some_and(|writes| writes.try_send(bytes).is_err());
-        if full {
-            self.streams.remove(&hop.flow);
+        match self.streams.get(&hop.flow).map(|writes| writes.push(bytes)) {
+            Some(Pushed::Full) => self.gateway.handle(Input::Full { flow: hop.flow }, now()),
+            Some(Pushed::Lost) => drop(self.streams.remove(&hop.flow)),
+            Some(Pushed::Room) | None => {}
         }
     }
 
@@ -375,7 +389,11 @@ impl Shell {
             if !self.send_packet(*hop, bytes) {
                 return;
             }
+            let flow = hop.flow;
             self.backlog.pop_front();
+            if self.backlog.iter().all(|(hop, _)| hop.flow != flow) {
+                self.gateway.handle(Input::Room { flow }, now());
+            }
         }
     }
 
@@ -393,8 +411,10 @@ impl Shell {
     fn on_report(&mut self, report: Report) {
         match report {
             Report::Accepted(connection, seat) => self.add_stream(connection, None, Some(seat)),
-            Report::Message(flow, bytes) => self.gateway.handle(Input::Frame { flow, bytes: &bytes }, now()),
-            Report::Read(flow, bytes) => self.gateway.handle(Input::Stream { flow, bytes: &bytes }, now()),
+            Report::Message(flow, bytes, _) => {
+                self.gateway.handle(Input::Frame { flow, bytes: &bytes }, now())
+            }
+            Report::Read(flow, bytes, _) => self.gateway.handle(Input::Stream { flow, bytes: &bytes }, now()),
             Report::Closed(flow, why) => {
                 self.leave(flow);
                 self.gateway.handle(Input::Closed { flow, why }, now());
@@ -415,7 +435,7 @@ impl Shell {
         if upstream.is_some() {
             self.routes.add(flow, local.ip(), peer, line.mover());
         }
-        let (writes, queue) = mpsc::channel(stream::WRITE_QUEUE);
+        let (writes, queue) = queue(flow, Some(self.room_to.clone()));
         self.streams.insert(flow, writes);
         let served = stream::serve(flow, line, queue, self.report_to.clone());
         tokio::task::spawn_local(async move {

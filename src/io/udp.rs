@@ -127,6 +127,11 @@ impl Udp {
         self.socket.poll_recv_ready(cx)
     }
 
+    /// Whether there is room to send.
+    pub fn poll_room(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.socket.poll_send_ready(cx)
+    }
+
     /// Receives what is there, without waiting: how many slots of `batch` are filled.
     ///
     /// # Errors

@@ -1,7 +1,8 @@
 //! SIP over WebSockets (RFC 7118): one message in each frame, text or binary, both ways.
 
 use bytes::Bytes;
-use futures_util::{SinkExt as _, StreamExt as _};
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt as _, Stream, StreamExt as _};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
@@ -11,6 +12,7 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{ClientRequestBuilder, Error, Message, Utf8Bytes};
 use tokio_tungstenite::{WebSocketStream, accept_hdr_async_with_config, client_async_with_config};
 
+use super::queue::{BATCH, Queue};
 use super::stream::{Duplex, GOODBYE, Report, WRITE_TIMEOUT};
 use crate::config::HostPort;
 use crate::limits;
@@ -32,10 +34,11 @@ const MESSAGE: usize = limits::HEADER_BYTES + limits::BODY_BYTES;
 fn settings() -> WebSocketConfig {
     WebSocketConfig::default()
         .read_buffer_size(READ)
-        .write_buffer_size(0)
+        // What is sent in one go leaves in one go.
+        .write_buffer_size(BATCH)
         .max_message_size(Some(MESSAGE))
         .max_frame_size(Some(MESSAGE))
-        // What `stream::WRITE_QUEUE` holds waits there; here is one message at a time.
+        // What is queued waits there; here are a few messages at a time.
         .max_write_buffer_size(2 * MESSAGE)
 }
 
@@ -143,7 +146,9 @@ pub struct End {
 ///
 /// # Errors
 /// When there will be no other.
-pub async fn receive(socket: &mut Socket) -> Result<Bytes, End> {
+pub async fn receive(
+    socket: &mut (impl Stream<Item = Result<Message, Error>> + Unpin),
+) -> Result<Bytes, End> {
     loop {
         match socket.next().await {
             Some(Ok(Message::Text(text))) => return Ok(text.into()),
@@ -169,36 +174,60 @@ pub async fn send(socket: &mut Socket, bytes: Bytes) -> Result<(), String> {
 /// Serves one connection; the reason of its end.
 pub(super) async fn serve(
     flow: FlowId,
-    mut socket: Socket,
-    writes: &mut mpsc::Receiver<Bytes>,
+    socket: Socket,
+    writes: &Queue,
     reports: &mpsc::Sender<Report>,
 ) -> String {
-    let mut farewell = None;
-    let why = loop {
-        tokio::select! {
-            got = receive(&mut socket) => match got {
-                Ok(bytes) => {
-                    if reports.send(Report::Message(flow, bytes)).await.is_err() {
-                        break "the gateway ends".to_owned();
-                    }
-                }
-                Err(end) => {
-                    farewell = end.farewell;
-                    break end.why;
-                }
-            },
-            bytes = writes.recv() => {
-                let Some(bytes) = bytes else { break "closed here".to_owned() };
-                match timeout(WRITE_TIMEOUT, send(&mut socket, bytes)).await {
-                    Ok(Ok(())) => {}
-                    Ok(Err(error)) => break error,
-                    Err(_) => break "the peer reads nothing".to_owned(),
+    let (mut sink, mut source) = socket.split();
+    let End { why, farewell } = tokio::select! {
+        end = listen(flow, &mut source, writes, reports) => end,
+        why = speak(&mut sink, writes) => End { why, farewell: None },
+    };
+    let goodbye = async {
+        // A close frame without a reason is what closing sends by itself.
+        if farewell.is_some() {
+            let _ = sink.send(Message::Close(farewell)).await;
+        }
+        sink.close().await
+    };
+    let _ = timeout(GOODBYE, goodbye).await;
+    why
+}
+
+async fn listen(
+    flow: FlowId,
+    source: &mut SplitStream<Socket>,
+    writes: &Queue,
+    reports: &mpsc::Sender<Report>,
+) -> End {
+    loop {
+        writes.may_read().await;
+        match receive(source).await {
+            Ok(bytes) => {
+                if reports.send(Report::Message(flow, bytes, Some(writes.unread()))).await.is_err() {
+                    return End { why: "the gateway ends".to_owned(), farewell: None };
                 }
             }
+            Err(end) => return end,
         }
-    };
-    let _ = timeout(GOODBYE, socket.close(farewell)).await;
-    why
+    }
+}
+
+async fn speak(sink: &mut SplitSink<Socket, Message>, writes: &Queue) -> String {
+    while let Some((several, _held)) = writes.several().await {
+        let write = async {
+            for bytes in several {
+                sink.feed(frame(bytes)).await?;
+            }
+            sink.flush().await
+        };
+        match timeout(WRITE_TIMEOUT, write).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return error.to_string(),
+            Err(_) => return "the peer reads nothing".to_owned(),
+        }
+    }
+    "closed here".to_owned()
 }
 
 /// Text where it is text: some clients read nothing else. Our own keep-alive is a ping (RFC 7118 §6).

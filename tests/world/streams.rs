@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use sipliance::gateway::Input;
+
 use super::world::{Seen, World};
 
 fn options(number: usize) -> String {
@@ -177,4 +179,54 @@ fn a_registration_goes_with_its_connection() {
     assert_eq!(world.gateway.status(world.time()).contacts, 1);
     world.cut(anna);
     assert_eq!(world.gateway.status(world.time()).contacts, 0);
+}
+
+/// What is sent to a peer that reads slowly waits: of three changes it hears the last, once there is room, and
+/// nobody else waits for it.
+#[test]
+fn a_full_connection_costs_nobody_else_and_hears_the_newest_state() {
+    let mut world = World::new(46);
+    let (slow, quick) = (world.tcp_phone("anna"), world.tcp_phone("anna"));
+    for phone in [slow, quick] {
+        world.at(phone, |phone, now| phone.subscribe("plug", "presence", 3600, now));
+        world.run(2000);
+    }
+    let flow = world.phones[slow].hop.flow;
+    let heard = |world: &World, phone: usize| world.phones[phone].subs[0].notifies.len();
+    let before = heard(&world, slow);
+    world.handle(Input::Full { flow });
+    for payload in ["ON", "OFF", "ON"] {
+        world.report("stat/plug/POWER", payload);
+        world.run(2000);
+    }
+    assert_eq!((heard(&world, slow), heard(&world, quick)), (before, before + 3));
+    world.handle(Input::Room { flow });
+    world.run(2000);
+    assert_eq!(heard(&world, slow), before + 1);
+    let newest = |phone: usize| &world.phones[phone].subs[0].notifies.last().unwrap().etag;
+    assert_eq!(newest(slow), newest(quick));
+}
+
+/// Who waits for room and comes back over another connection waits no longer; nor does a connection that ends
+/// while it is full leave anything behind.
+#[test]
+fn a_full_connection_holds_nobody_who_comes_over_another() {
+    let mut world = World::new(47);
+    let phone = world.tcp_phone("anna");
+    world.at(phone, |phone, now| phone.subscribe("plug", "presence", 3600, now));
+    world.run(2000);
+    let heard = |world: &World| world.phones[phone].subs[0].notifies.len();
+    let (flow, before) = (world.phones[phone].hop.flow, heard(&world));
+    world.handle(Input::Full { flow });
+    world.report("stat/plug/POWER", "ON");
+    world.run(2000);
+    assert_eq!(heard(&world), before);
+    world.connect(phone);
+    world.at(phone, |phone, now| phone.refresh(0, 3600, now));
+    world.run(2000);
+    assert_eq!(heard(&world), before + 1);
+    world.handle(Input::Closed { flow, why: "the peer reads nothing".to_owned() });
+    world.report("stat/plug/POWER", "OFF");
+    world.run(2000);
+    assert_eq!(heard(&world), before + 2);
 }

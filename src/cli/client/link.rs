@@ -16,6 +16,8 @@ use tokio::sync::mpsc;
 use super::{Failure, Peer};
 use crate::config::HostPort;
 #[cfg(feature = "quic")]
+use crate::io::queue::{Pushed, Writes, queue};
+#[cfg(feature = "quic")]
 use crate::io::stream::{self, Report};
 use crate::io::stream::{Duplex, Line};
 use crate::io::{reach, ws};
@@ -66,7 +68,7 @@ enum Link {
     #[cfg(feature = "quic")]
     Served {
         serving: LocalBoxFuture<'static, ()>,
-        writes: mpsc::Sender<Bytes>,
+        writes: Writes,
         reports: mpsc::Receiver<Report>,
     },
     /// It was lost, and that was told.
@@ -140,9 +142,10 @@ impl Client {
             Link::Messages(socket) => ws::send(socket, Bytes::copy_from_slice(bytes)).await,
             // What is full is ended there.
             #[cfg(feature = "quic")]
-            Link::Served { writes, .. } => writes
-                .try_send(Bytes::copy_from_slice(bytes))
-                .map_err(|_| "the server reads nothing".to_owned()),
+            Link::Served { writes, .. } => match writes.push(Bytes::copy_from_slice(bytes)) {
+                Pushed::Lost => Err("the server reads nothing".to_owned()),
+                Pushed::Room | Pushed::Full => Ok(()),
+            },
             Link::Dead => Ok(()),
         }
     }
@@ -242,10 +245,14 @@ fn next_ping(transport: Transport) -> Option<Instant> {
     transport.keepalive().map(|range| Instant::now() + Duration::from_secs_f64(range.start))
 }
 
+/// Messages of the server that wait for us; it waits when it is full.
+#[cfg(feature = "quic")]
+const REPORTS: usize = 256;
+
 #[cfg(feature = "quic")]
 fn served(flow: FlowId, line: Line) -> Link {
-    let (writes, queue) = mpsc::channel(stream::WRITE_QUEUE);
-    let (to, reports) = mpsc::channel(stream::WRITE_QUEUE);
+    let (writes, queue) = queue(flow, None);
+    let (to, reports) = mpsc::channel(REPORTS);
     Link::Served { serving: Box::pin(stream::serve(flow, line, queue, to)), writes, reports }
 }
 
@@ -302,7 +309,7 @@ async fn receive(link: &mut Link, hop: Hop) -> Result<Packet, String> {
                 () = serving => reports.recv().await,
             };
             match report {
-                Some(Report::Message(_, bytes)) => Ok(Packet::Message(bytes, hop)),
+                Some(Report::Message(_, bytes, _)) => Ok(Packet::Message(bytes, hop)),
                 Some(Report::Closed(_, why)) => Err(why),
                 _ => Err("the connection ended".to_owned()),
             }

@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::streams::{Cutter, Key, Kind, Streams};
 use super::{Code, Link, words};
+use crate::io::queue::{Held, Parcel, Queue};
 use crate::io::stream::{GOODBYE, Report, WRITE_TIMEOUT};
 use crate::limits;
 use crate::sip::FlowId;
@@ -51,7 +52,7 @@ impl Drop for UnderWay<'_> {
 pub(in crate::io) async fn serve(
     flow: FlowId,
     link: Link,
-    writes: &mut mpsc::Receiver<Bytes>,
+    writes: &Queue,
     reports: &mpsc::Sender<Report>,
 ) -> String {
     let Link { connection, endpoint } = link;
@@ -70,15 +71,15 @@ pub(in crate::io) async fn serve(
                 Err(error) => break words(&error),
             },
             opened = connection.open_bi(), if !waiting.is_empty() => match opened {
-                Ok((send, recv)) => if let Some((key, bytes)) = waiting.pop_front() {
-                    running.push(Box::pin(hall.ask(key, bytes, send, recv)));
+                Ok((send, recv)) => if let Some((key, parcel)) = waiting.pop_front() {
+                    running.push(Box::pin(hall.ask(key, parcel, send, recv)));
                 }
                 Err(error) => break words(&error),
             },
             Some(()) = running.next() => {}
-            bytes = writes.recv(), if leaving.is_none() => match bytes {
+            parcel = writes.next(), if leaving.is_none() => match parcel {
                 None => leaving = Some(Instant::now() + GOODBYE),
-                Some(bytes) => hall.sort(bytes, &mut waiting),
+                Some(parcel) => hall.sort(parcel, &mut waiting),
             },
             () = sleep_until(leaving.unwrap_or_else(Instant::now)), if leaving.is_some() => {}
         }
@@ -104,11 +105,11 @@ async fn goodbye(connection: &Connection, endpoint: Option<quinn::Endpoint>) {
 
 impl Hall<'_> {
     /// A request waits for a stream, a response has one.
-    fn sort(&self, bytes: Bytes, waiting: &mut VecDeque<(Key, Bytes)>) {
-        match Key::of(&bytes) {
-            Some((key, Kind::Request)) => waiting.push_back((key, bytes)),
+    fn sort(&self, parcel: Parcel, waiting: &mut VecDeque<(Key, Parcel)>) {
+        match Key::of(&parcel.bytes) {
+            Some((key, Kind::Request)) => waiting.push_back((key, parcel)),
             Some((key, Kind::Response(_))) => {
-                let taken = self.streams.borrow_mut().answer(&key, bytes);
+                let taken = self.streams.borrow_mut().answer(&key, parcel.bytes);
                 self.under_way.set(self.under_way.get() + usize::from(taken));
             }
             // Keep-alives of other transports.
@@ -118,7 +119,7 @@ impl Hall<'_> {
 
     /// The loop is gone where nobody hears it, and with it this.
     async fn report(&self, bytes: Bytes) {
-        let _ = self.reports.send(Report::Message(self.flow, bytes)).await;
+        let _ = self.reports.send(Report::Message(self.flow, bytes, None)).await;
     }
 
     /// A stream of the peer: one request, and what we say to it.
@@ -200,10 +201,13 @@ impl Hall<'_> {
     }
 
     /// A stream of ours: one request, and what the peer says to it until the end of the stream.
-    async fn ask(&self, key: Key, bytes: Bytes, mut send: SendStream, mut recv: RecvStream) {
+    async fn ask(&self, key: Key, parcel: Parcel, mut send: SendStream, mut recv: RecvStream) {
         self.under_way.set(self.under_way.get() + 1);
         let counted = UnderWay(&self.under_way);
+        let Parcel { bytes, held } = parcel;
         let written = timeout(WRITE_TIMEOUT, send.write_chunk(bytes)).await;
+        // The peer took it, or it leaves with the stream.
+        drop::<Held>(held);
         if !matches!(written, Ok(Ok(()))) {
             let _ = send.reset(Code::TooLate.into());
             return;

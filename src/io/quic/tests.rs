@@ -15,7 +15,8 @@ use tokio::time::timeout;
 
 use self::relay::Relay;
 use super::*;
-use crate::io::stream::{Line, Report, WRITE_QUEUE};
+use crate::io::queue::{Pushed, Writes, queue};
+use crate::io::stream::{Line, Report};
 use crate::sip::FlowId;
 
 /// Longer than anything takes here.
@@ -101,7 +102,7 @@ impl Bench {
 
 /// One end, as the loop has it.
 struct End {
-    writes: mpsc::Sender<Bytes>,
+    writes: Writes,
     reports: mpsc::Receiver<Report>,
     served: JoinHandle<()>,
 }
@@ -109,19 +110,19 @@ struct End {
 impl End {
     fn new(connection: stream::Connection) -> Self {
         assert_eq!(connection.transport, Transport::Quic);
-        let (writes, queue) = mpsc::channel(WRITE_QUEUE);
+        let (writes, queue) = queue(FlowId(1), None);
         let (to, reports) = mpsc::channel(8);
         let served = tokio::task::spawn_local(stream::serve(FlowId(1), connection.line, queue, to));
         Self { writes, reports, served }
     }
 
     async fn say(&self, text: &str) {
-        self.writes.send(Bytes::copy_from_slice(text.as_bytes())).await.unwrap();
+        assert_eq!(self.writes.push(Bytes::copy_from_slice(text.as_bytes())), Pushed::Room);
     }
 
     async fn hear(&mut self) -> String {
         match timeout(SOON, self.reports.recv()).await.expect("a message in time") {
-            Some(Report::Message(_, bytes)) => String::from_utf8(bytes.to_vec()).unwrap(),
+            Some(Report::Message(_, bytes, _)) => String::from_utf8(bytes.to_vec()).unwrap(),
             Some(Report::Closed(_, why)) => panic!("closed: {why}"),
             _ => panic!("something else"),
         }
@@ -204,12 +205,10 @@ async fn more_requests_than_streams_wait_and_all_arrive() {
         let (client, server) = bench.pair(bench.addr()).await;
         let (mut client, mut server) = (End::new(client), End::new(server));
         let many = STREAMS * 2;
-        let (writes, mut seen) = (client.writes.clone(), std::collections::HashSet::new());
-        let ask = async {
-            for branch in 0..many {
-                writes.send(request("NOTIFY", branch, "").into()).await.unwrap();
-            }
-        };
+        let mut seen = std::collections::HashSet::new();
+        for branch in 0..many {
+            client.say(&request("NOTIFY", branch, "")).await;
+        }
         let answer = async {
             for _ in 0..many {
                 let asked = server.hear().await;
@@ -222,7 +221,7 @@ async fn more_requests_than_streams_wait_and_all_arrive() {
                 seen.insert(client.hear().await);
             }
         };
-        tokio::join!(ask, answer, hear);
+        tokio::join!(answer, hear);
         assert_eq!(seen.len(), many as usize);
     })
     .await;

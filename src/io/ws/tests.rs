@@ -111,7 +111,7 @@ async fn a_message_that_is_too_long_ends_the_connection() {
     let origins = Origins::default();
     let (ours, theirs) = tokio::join!(ours, accept(Box::new(far), &origins));
     let ((mut ours, _), theirs) = (ours.unwrap(), theirs.unwrap());
-    let (_writes, mut queue) = mpsc::channel(1);
+    let (_writes, waiting) = crate::io::queue::queue(FlowId(1), None);
     let (reports, _told) = mpsc::channel(8);
     let work = async {
         // In frames that are each short enough.
@@ -125,7 +125,7 @@ async fn a_message_that_is_too_long_ends_the_connection() {
             other => panic!("{other:?}"),
         }
     };
-    let (why, code) = tokio::join!(serve(FlowId(1), theirs, &mut queue, &reports), work);
+    let (why, code) = tokio::join!(serve(FlowId(1), theirs, &waiting, &reports), work);
     assert_eq!(code, CloseCode::Size);
     assert!(why.contains("too long") || why.contains("Space limit"), "{why}");
 }

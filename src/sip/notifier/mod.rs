@@ -8,6 +8,7 @@ mod filtered;
 mod judge;
 mod others;
 pub mod rate;
+mod room;
 mod subscription;
 mod table;
 mod tell;
@@ -41,6 +42,8 @@ pub struct Notifier {
     by_topic: HashMap<Topic, Vec<SubscriptionId>>,
     by_who: HashMap<String, usize>,
     ready: VecDeque<SubscriptionId>,
+    /// Flows that take nothing for now, and who waits for each.
+    full: HashMap<FlowId, Vec<SubscriptionId>>,
     deadlines: Deadlines<(SubscriptionId, Wake)>,
     /// Newest subscription per user, address, package and Contact.
     twins: HashMap<u64, SubscriptionId>,
@@ -167,6 +170,8 @@ impl Notifier {
         // It lives somewhere else now: a NOTIFY that is on its way to the old place will not be
         // answered, and that is no sign against it.
         subscription.outstanding &= before == hop;
+        // Nor does it wait for room where it was.
+        subscription.queued &= before == hop;
         subscription.lost = false;
         subscription.expires = now.mono + wish.expires;
         subscription.rates = wish.rates;
@@ -242,6 +247,9 @@ impl Notifier {
         now: Now,
     ) -> bool {
         while let Some(id) = self.ready.pop_front() {
+            if self.waits(id) {
+                continue;
+            }
             let news = self.news(id);
             let Some(subscription) = self.get_mut(id) else { continue };
             subscription.queued = false;
@@ -316,23 +324,6 @@ impl Notifier {
         }
         if self.get(id).is_some_and(Subscription::has_news) {
             self.schedule(id, now);
-        }
-    }
-
-    /// A connection is gone: its watchers hear the newest state when they refresh over another one.
-    pub fn on_flow_closed(&mut self, flow: FlowId, now: Now) {
-        let ids: Vec<_> = self.ids().collect();
-        for id in ids {
-            let Some(subscription) = self.get_mut(id).filter(|it| it.dialog.hop.flow == flow) else {
-                continue;
-            };
-            subscription.outstanding = false;
-            subscription.dirty = true;
-            subscription.lost = true;
-            subscription.next_page = 0;
-            if subscription.end.is_some() {
-                self.remove(id, now);
-            }
         }
     }
 

@@ -307,13 +307,13 @@ impl Town {
 
     fn on_report(&mut self, report: Report) {
         match report {
-            Report::Read(flow, bytes) => {
+            Report::Read(flow, bytes, _) => {
                 self.tally.got(&bytes);
                 if let Some((house, _)) = self.wires.owner(flow) {
                     self.feed(house, Input::Stream { flow, bytes: &bytes });
                 }
             }
-            Report::Message(flow, bytes) => {
+            Report::Message(flow, bytes, _) => {
                 self.tally.got(&bytes);
                 if let Some((house, _)) = self.wires.owner(flow) {
                     self.feed(house, Input::Frame { flow, bytes: &bytes });

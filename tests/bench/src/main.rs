@@ -1,4 +1,4 @@
-//! Load over UDP on the loopback: subscriptions, and one change to all of them.
+//! Load on the loopback: subscriptions, and one change to all of them.
 //!
 //! It answers digest challenges, so the same run fits servers with and without logins. Times are taken
 //! here; the processor time and memory of the server are read from `/proc` when its pid is given. One
@@ -7,19 +7,20 @@
 // A tool of tests may fail loudly.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod churn;
 mod houses;
 mod server;
 mod watcher;
+mod wire;
 
-use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand, ValueEnum};
 use serde_json::json;
-use socket2::{Domain, Socket, Type};
 
 use self::server::Server;
 use self::watcher::Crowd;
+use self::wire::{Way, Wire};
 
 /// What makes the watched thing change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -44,18 +45,15 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Churn(churn::Args),
     Houses(houses::Args),
 }
 
 /// Watchers.
 #[derive(Debug, clap::Args)]
 struct Args {
-    /// Address of the server; on the loopback.
-    #[arg(long)]
-    target: SocketAddr,
-    /// Our own address.
-    #[arg(long, default_value = "127.0.0.1:0")]
-    from: SocketAddr,
+    #[command(flatten)]
+    way: Way,
     /// Domain of the addresses.
     #[arg(long, default_value = "home.local")]
     domain: String,
@@ -98,6 +96,22 @@ struct Args {
     /// Pause between two changes, in milliseconds; at least the interval of the package.
     #[arg(long, default_value_t = 1500)]
     pause: u64,
+    /// Every dialog begins without a login, as with phones, so that each costs a 401; else one challenge is used
+    /// for as long as it holds.
+    #[arg(long)]
+    fresh: bool,
+    /// Refreshes of all subscriptions.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=100))]
+    refreshes: u32,
+    /// Questions by MESSAGE.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=100_000))]
+    questions: u32,
+    /// What they ask.
+    #[arg(long, default_value = "?")]
+    question: String,
+    /// Registrations of one phone.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=100_000))]
+    registers: u32,
     /// Process of the server, for its processor time and memory.
     #[arg(long)]
     pid: Option<u32>,
@@ -108,37 +122,39 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 fn main() {
     let cli = Cli::parse();
-    if let Some(Command::Houses(args)) = cli.command {
-        if let Err(why) = houses::run(args) {
-            eprintln!("sipliance-load: {why}");
-            std::process::exit(1);
+    let fine = match (cli.command, cli.watchers) {
+        (Some(Command::Churn(args)), _) => churn::run(&args),
+        (Some(Command::Houses(args)), _) => {
+            houses::run(args).inspect_err(|why| eprintln!("sipliance-load: {why}")).is_ok()
         }
-        return;
-    }
-    let Some(args) = cli.watchers else { return };
-    if !args.target.ip().is_loopback() || !args.from.ip().is_loopback() {
-        eprintln!("sipliance-load: only addresses of the loopback are loaded");
-        std::process::exit(2);
-    }
-    let socket = open(args.from);
-    let server = args.pid.map(Server::new);
-    let mut crowd = Crowd::new(socket, &args);
-    let ok = subscribe(&mut crowd, &args, server.as_ref())
-        && (args.trigger == Trigger::None || changes(&mut crowd, &args, server.as_ref()));
-    stay(&mut crowd, &args, server.as_ref());
-    leave(&mut crowd, server.as_ref());
-    if !ok {
+        (None, Some(args)) => watch(&args),
+        (None, None) => return,
+    };
+    if !fine {
         std::process::exit(1);
     }
 }
 
-fn open(from: SocketAddr) -> UdpSocket {
-    let socket = Socket::new(Domain::for_address(from), Type::DGRAM, None).expect("a socket");
-    // What thousands of watchers are sent in one go; the kernel may grant less.
-    let _ = socket.set_recv_buffer_size(32 << 20);
-    let _ = socket.set_send_buffer_size(4 << 20);
-    socket.bind(&from.into()).expect("an address of our own");
-    socket.into()
+fn watch(args: &Args) -> bool {
+    check(&args.way);
+    let server = args.pid.map(Server::new);
+    let server = server.as_ref();
+    let mut crowd = Crowd::new(Wire::open(&args.way), args);
+    let ok = subscribe(&mut crowd, args, server)
+        && refresh(&mut crowd, args, server)
+        && ask(&mut crowd, args, server)
+        && (args.trigger == Trigger::None || changes(&mut crowd, args, server));
+    stay(&mut crowd, args, server);
+    leave(&mut crowd, server);
+    ok && crowd.lost() == 0
+}
+
+/// Only addresses of the loopback are loaded.
+pub(crate) fn check(way: &Way) {
+    if !way.target.ip().is_loopback() || !way.from.ip().is_loopback() {
+        eprintln!("sipliance-load: only addresses of the loopback are loaded");
+        std::process::exit(2);
+    }
 }
 
 fn subscribe(crowd: &mut Crowd, args: &Args, server: Option<&Server>) -> bool {
@@ -153,14 +169,62 @@ fn subscribe(crowd: &mut Crowd, args: &Args, server: Option<&Server>) -> bool {
     }
     let seconds = begin.elapsed().as_secs_f64();
     let done = crowd.watching();
+    crowd.settle();
     let mut line = json!({
         "phase": "subscribe", "watchers": args.watchers, "done": done, "seconds": round(seconds),
         "per_second": (done as f64 / seconds).round(), "repeats": crowd.take_repeats(), "refused": crowd.take_refusals(),
     });
     add_times(&mut line, crowd.take_times());
     server::add(&mut line, server, before);
+    server::add_each(&mut line, done);
     println!("{line}");
     done == args.watchers as usize
+}
+
+/// Many of one thing, so many at once.
+fn many(
+    crowd: &mut Crowd,
+    args: &Args,
+    server: Option<&Server>,
+    (phase, count): (&str, usize),
+    mut begin: impl FnMut(&mut Crowd, usize),
+) -> bool {
+    if count == 0 {
+        return true;
+    }
+    let (since, before, mut next, mut done) = (Instant::now(), server.map(Server::look), 0, 0);
+    crowd.take_done();
+    while done < count && since.elapsed() < PATIENCE {
+        while next < count && crowd.busy() < args.window as usize {
+            begin(crowd, next);
+            next += 1;
+        }
+        crowd.turn();
+        done += crowd.take_done();
+    }
+    let seconds = since.elapsed().as_secs_f64();
+    let mut line = json!({
+        "phase": phase, "count": count, "done": done, "seconds": round(seconds),
+        "per_second": (done as f64 / seconds).round(), "repeats": crowd.take_repeats(), "refused": crowd.take_refusals(),
+    });
+    server::add(&mut line, server, before);
+    server::add_each(&mut line, done);
+    println!("{line}");
+    done >= count
+}
+
+fn refresh(crowd: &mut Crowd, args: &Args, server: Option<&Server>) -> bool {
+    let each = args.watchers as usize;
+    many(crowd, args, server, ("refresh", each * args.refreshes as usize), |crowd, nth| {
+        crowd.refresh(nth % each)
+    })
+}
+
+fn ask(crowd: &mut Crowd, args: &Args, server: Option<&Server>) -> bool {
+    let (asked, registered) = (args.questions as usize, args.registers as usize);
+    // Who registers is one phone, and does one thing at a time.
+    many(crowd, args, server, ("question", asked), |crowd, nth| crowd.ask(nth, &args.question))
+        && many(crowd, args, server, ("register", registered), |crowd, nth| crowd.register(nth, !args.fresh))
 }
 
 fn changes(crowd: &mut Crowd, args: &Args, server: Option<&Server>) -> bool {
@@ -183,7 +247,9 @@ fn changes(crowd: &mut Crowd, args: &Args, server: Option<&Server>) -> bool {
             "per_second": (heard as f64 / seconds).round(), "refused": crowd.take_refusals(),
         });
         add_times(&mut line, crowd.take_times());
+        crowd.settle();
         server::add(&mut line, server, before);
+        server::add_each(&mut line, heard);
         println!("{line}");
     }
     all

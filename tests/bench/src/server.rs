@@ -22,6 +22,11 @@ impl Server {
         Self { pid }
     }
 
+    /// Open files.
+    pub fn files(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.pid)).map_or(0, Iterator::count)
+    }
+
     /// The process and its children: servers that fork are one server.
     pub fn look(&self) -> Look {
         let mut pids = vec![self.pid];
@@ -75,5 +80,13 @@ pub fn add(line: &mut Value, server: Option<&Server>, before: Option<Look>) {
         let now = server.look();
         line["cpu_us"] = now.micros_since(&before).into();
         line["rss_kb"] = now.resident.into();
+    }
+}
+
+/// Adds what each of `count` cost, in microseconds.
+pub fn add_each(line: &mut Value, count: usize) {
+    if let Some(all) = line["cpu_us"].as_f64().filter(|_| count > 0) {
+        line["cpu_us_each"] = (all / count as f64 * 100.0).round().into();
+        line["cpu_us_each"] = (line["cpu_us_each"].as_f64().unwrap_or(0.0) / 100.0).into();
     }
 }

@@ -1,19 +1,25 @@
-//! All watchers on one socket.
+//! All watchers, and what they do.
+
+mod asking;
 
 use std::collections::{BTreeMap, HashMap};
-use std::io::ErrorKind;
-use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use sipliance::sip::auth::{self, Login};
 use sipliance::sip::wire::{Message, Method, Name, Start, Writer, write};
 
+use bytes::Bytes;
+use sipliance::sip::Transport;
+
+use super::wire::Wire;
 use super::{Args, Trigger};
 
 /// One watcher.
 #[derive(Debug, Default)]
 struct Watcher {
     cseq: u32,
+    /// Number of its dialog.
+    dialog: u32,
     remote_tag: Option<String>,
     contact: Option<String>,
     expires: u32,
@@ -22,11 +28,24 @@ struct Watcher {
     heard: bool,
     /// The newest document has the sign that is looked for.
     shows: bool,
+    /// A refresh waits for its answer, and for its NOTIFY.
+    refreshing: (bool, bool),
+}
+
+impl Watcher {
+    /// The next SUBSCRIBE begins a dialog. Whether a refresh is over with that.
+    fn forget(&mut self) -> bool {
+        self.dialog += 1;
+        (self.remote_tag, self.contact) = (None, None);
+        let (answer, notify) = std::mem::take(&mut self.refreshing);
+        answer || notify
+    }
 }
 
 /// A request that waits for its answer.
 #[derive(Debug)]
 struct Open {
+    nth: usize,
     bytes: Vec<u8>,
     at: Instant,
     tries: u32,
@@ -34,10 +53,11 @@ struct Open {
 
 /// All of them, and the one who makes it change.
 pub struct Crowd {
-    socket: UdpSocket,
-    target: SocketAddr,
-    local: SocketAddr,
+    wire: Wire,
+    transport: Transport,
     domain: String,
+    /// Every new dialog begins without a login, as phones do.
+    fresh: bool,
     name: String,
     names: u32,
     sign: String,
@@ -52,6 +72,7 @@ pub struct Crowd {
     /// By branch.
     open: HashMap<String, Open>,
     branches: u64,
+    registers: u32,
     challenge: Option<Vec<u8>>,
     count: u32,
     watching: usize,
@@ -66,18 +87,23 @@ pub struct Crowd {
     refused: BTreeMap<String, u64>,
     refused_watchers: usize,
     looked: Instant,
-    buffer: Vec<u8>,
+    /// Refreshes and requests outside of any dialog that are under way.
+    busy: usize,
+    /// The NOTIFY that follows a refresh is not waited for alone.
+    refreshed: usize,
 }
 
+/// Who makes it change.
 const ACTOR: usize = usize::MAX;
+/// Who asks and registers.
+const GUEST: usize = usize::MAX - 1;
 
 impl Crowd {
-    pub fn new(socket: UdpSocket, args: &Args) -> Self {
-        socket.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
-        let local = socket.local_addr().unwrap();
+    pub fn new(wire: Wire, args: &Args) -> Self {
+        let local = wire.local(0);
         Self {
-            target: args.target,
-            local,
+            transport: args.way.transport,
+            fresh: args.fresh,
             domain: args.domain.clone(),
             name: args.name.clone(),
             names: args.names,
@@ -92,6 +118,7 @@ impl Crowd {
             watchers: (0..args.watchers).map(|_| Watcher::default()).collect(),
             open: HashMap::new(),
             branches: 0,
+            registers: 0,
             challenge: None,
             count: 0,
             watching: 0,
@@ -105,8 +132,9 @@ impl Crowd {
             refused: BTreeMap::new(),
             refused_watchers: 0,
             looked: Instant::now(),
-            buffer: vec![0; 65_536],
-            socket,
+            busy: 0,
+            refreshed: 0,
+            wire,
         }
     }
 
@@ -159,7 +187,21 @@ impl Crowd {
         self.watchers[nth].begun = Some(Instant::now());
         self.watchers[nth].expires = expires;
         self.waiting += 1;
-        self.send_subscribe(nth, self.challenge.is_some());
+        self.send_subscribe(nth, self.challenge.is_some() && !self.fresh);
+    }
+
+    /// The address that the nth of them watches.
+    fn uri(&self, nth: usize) -> String {
+        let name = self.name.replace("{}", &format!("{:05}", nth as u32 % self.names));
+        format!("sip:{name}@{}", self.domain)
+    }
+
+    fn contact(&self, nth: usize) -> String {
+        let param = match self.transport {
+            Transport::Udp => String::new(),
+            other => format!(";transport={}", other.via().to_ascii_lowercase()),
+        };
+        format!("sip:w{nth}@{}{param}", self.wire.local(nth))
     }
 
     pub fn leave(&mut self) {
@@ -184,18 +226,32 @@ impl Crowd {
         now
     }
 
+    /// Lets the last answers arrive.
+    pub fn settle(&mut self) {
+        let until = Instant::now() + Duration::from_millis(30);
+        while Instant::now() < until {
+            self.turn();
+        }
+    }
+
+    /// Reads one thing that has come.
+    pub fn turn_briefly(&mut self) {
+        if let Some((connection, bytes)) = self.wire.receive() {
+            self.receive(connection, &bytes);
+        }
+        self.look();
+    }
+
     /// Reads what has come, and repeats what was lost.
     pub fn turn(&mut self) {
-        let mut buffer = std::mem::take(&mut self.buffer);
         for _ in 0..256 {
-            match self.socket.recv_from(&mut buffer) {
-                Ok((length, from)) if from == self.target => self.receive(&buffer[..length]),
-                Ok(_) => {}
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => break,
-                Err(error) => panic!("receiving: {error}"),
-            }
+            let Some((connection, bytes)) = self.wire.receive() else { break };
+            self.receive(connection, &bytes);
         }
-        self.buffer = buffer;
+        self.look();
+    }
+
+    fn look(&mut self) {
         if self.looked.elapsed() > Duration::from_millis(100) {
             self.looked = Instant::now();
             self.repeat();
@@ -203,6 +259,9 @@ impl Crowd {
     }
 
     fn repeat(&mut self) {
+        if self.transport.is_reliable() {
+            return;
+        }
         let now = Instant::now();
         let mut lost = Vec::new();
         for (branch, open) in &mut self.open {
@@ -214,7 +273,7 @@ impl Crowd {
                 if open.tries > 10 {
                     lost.push(branch.clone());
                 } else {
-                    let _ = self.socket.send_to(&open.bytes, self.target);
+                    self.wire.send(open.nth, &open.bytes);
                 }
             }
         }
@@ -223,27 +282,33 @@ impl Crowd {
         }
     }
 
-    fn receive(&mut self, bytes: &[u8]) {
+    fn receive(&mut self, connection: usize, bytes: &Bytes) {
         let Ok(message) = Message::parse(bytes) else { return };
         match message.start {
-            Start::Request { method: Method::Notify, .. } => self.on_notify(&message),
+            Start::Request { method: Method::Notify, .. } => self.on_notify(connection, &message),
             Start::Request { method: Method::Ack, .. } => {}
-            Start::Request { .. } => self.answer(&message, 200),
+            Start::Request { method, .. } => {
+                if method == Method::Message {
+                    self.busy = self.busy.saturating_sub(1);
+                    self.refreshed += 1;
+                }
+                self.answer(connection, &message, 200);
+            }
             Start::Response { status: 200.., .. } => self.on_response(&message, bytes),
             Start::Response { .. } => {}
         }
     }
 
-    fn answer(&mut self, message: &Message<'_>, status: u16) {
+    fn answer(&mut self, connection: usize, message: &Message<'_>, status: u16) {
         let bytes = write::response(message, status, "OK", Some("load"), None).finish();
-        let _ = self.socket.send_to(&bytes, self.target);
+        self.wire.send(connection, &bytes);
     }
 
-    fn on_notify(&mut self, message: &Message<'_>) {
+    fn on_notify(&mut self, connection: usize, message: &Message<'_>) {
         let Some(nth) = self.number(message).filter(|nth| *nth < self.watchers.len()) else {
-            return self.answer(message, 481);
+            return self.answer(connection, message, 481);
         };
-        self.answer(message, 200);
+        self.answer(connection, message, 200);
         let now = Instant::now();
         let state = message.first(Name::SubscriptionState).unwrap_or_default();
         self.notifies += 1;
@@ -253,10 +318,15 @@ impl Crowd {
         }
         if state.starts_with(b"terminated") {
             self.watching -= usize::from(std::mem::take(&mut watcher.watching));
+            self.busy -= usize::from(watcher.forget());
             return;
         }
         watcher.remote_tag = message.from().ok().and_then(|from| from.tag()).map(ToOwned::to_owned);
         watcher.contact = message.contact().and_then(Result::ok).map(|contact| contact.uri.raw.to_owned());
+        if std::mem::take(&mut watcher.refreshing.1) && !watcher.refreshing.0 {
+            self.busy -= 1;
+            self.refreshed += 1;
+        }
         if !std::mem::replace(&mut watcher.watching, true) {
             self.watching += 1;
             self.waiting -= 1;
@@ -287,6 +357,7 @@ impl Crowd {
                 self.count = 0;
                 match nth {
                     ACTOR => self.again(),
+                    GUEST => self.register(0, true),
                     nth => self.send_subscribe(nth, true),
                 }
             }
@@ -294,14 +365,27 @@ impl Crowd {
                 let etag = message.first(Name::SipETag).and_then(|etag| std::str::from_utf8(etag).ok());
                 self.etag = etag.map(ToOwned::to_owned).or(self.etag.take());
             }
-            200..300 => {}
-            481 if nth != ACTOR => {
+            // What was asked comes by itself.
+            200..300 if message.cseq().is_some_and(|cseq| cseq.method == "MESSAGE") && nth == GUEST => {}
+            200..300 if nth == GUEST => {
+                self.busy = self.busy.saturating_sub(1);
+                self.refreshed += 1;
+            }
+            200..300 => {
+                let watcher = &mut self.watchers[nth];
+                if std::mem::take(&mut watcher.refreshing.0) && !watcher.refreshing.1 {
+                    self.busy -= 1;
+                    self.refreshed += 1;
+                }
+            }
+            481 if nth < GUEST => {
                 self.watching -= usize::from(std::mem::take(&mut self.watchers[nth].watching));
+                self.busy -= usize::from(self.watchers[nth].forget());
             }
             status => {
                 let method = message.cseq().map_or("?", |cseq| cseq.method);
                 *self.refused.entry(format!("{status} to {method}")).or_default() += 1;
-                if nth != ACTOR && self.watchers[nth].remote_tag.is_none() {
+                if nth < GUEST && self.watchers[nth].remote_tag.is_none() {
                     self.waiting -= 1;
                     self.refused_watchers += 1;
                 }
@@ -315,7 +399,10 @@ impl Crowd {
         if text == self.acting.1 {
             return Some(ACTOR);
         }
-        text.strip_prefix(&format!("w{}-", self.run))?.parse().ok()
+        if text.starts_with(['q', 'r']) {
+            return Some(GUEST);
+        }
+        text.strip_prefix(&format!("w{}-", self.run))?.split('.').next()?.parse().ok()
     }
 
     fn again(&mut self) {
@@ -325,22 +412,20 @@ impl Crowd {
     }
 
     fn send_subscribe(&mut self, nth: usize, signed: bool) {
-        let name = self.name.replace("{}", &format!("{:05}", nth as u32 % self.names));
-        let uri = format!("sip:{name}@{}", self.domain);
+        let (uri, contact) = (self.uri(nth), self.contact(nth));
         let watcher = &mut self.watchers[nth];
         watcher.cseq += 1;
-        let (cseq, expires) = (watcher.cseq, watcher.expires);
+        let (cseq, dialog, expires) = (watcher.cseq, watcher.dialog, watcher.expires);
         let remote = watcher.remote_tag.clone().map(|tag| format!(";tag={tag}")).unwrap_or_default();
         let target = watcher.contact.clone().unwrap_or_else(|| uri.clone());
         let fields = format!(
-            "From: <sip:{user}@{domain}>;tag=t{nth}\r\nTo: <{uri}>{remote}\r\nCall-ID: w{run}-{nth}\r\nCSeq: {cseq} SUBSCRIBE\r\nContact: <sip:w{nth}@{local}>\r\nEvent: {event}\r\nExpires: {expires}\r\n",
+            "From: <sip:{user}@{domain}>;tag=t{nth}\r\nTo: <{uri}>{remote}\r\nCall-ID: w{run}-{nth}.{dialog}\r\nCSeq: {cseq} SUBSCRIBE\r\nContact: <{contact}>\r\nEvent: {event}\r\nExpires: {expires}\r\n",
             user = self.user,
             domain = self.domain,
             run = self.run,
-            local = self.local,
             event = self.event,
         );
-        self.send("SUBSCRIBE", &target, &fields, signed, None);
+        self.send(nth, "SUBSCRIBE", &target, &fields, signed, None);
     }
 
     fn send_change(&mut self, word: &str, nth: usize, signed: bool) {
@@ -355,18 +440,35 @@ impl Crowd {
             let body = format!(
                 "<?xml version=\"1.0\"?><presence xmlns=\"urn:ietf:params:xml:ns:pidf\" entity=\"{uri}\"><tuple id=\"t\"><status><basic>open</basic></status><note>change {nth}</note></tuple></presence>"
             );
-            self.send("PUBLISH", &uri, &fields, signed, Some(("application/pidf+xml", &body)));
+            self.send(ACTOR, "PUBLISH", &uri, &fields, signed, Some(("application/pidf+xml", &body)));
         } else {
             let fields = format!("{head}CSeq: {cseq} MESSAGE\r\n");
-            self.send("MESSAGE", &uri, &fields, signed, Some(("text/plain", word)));
+            self.send(ACTOR, "MESSAGE", &uri, &fields, signed, Some(("text/plain", word)));
         }
     }
 
-    fn send(&mut self, method: &str, uri: &str, fields: &str, signed: bool, body: Option<(&str, &str)>) {
+    fn send(
+        &mut self,
+        nth: usize,
+        method: &str,
+        uri: &str,
+        fields: &str,
+        signed: bool,
+        body: Option<(&str, &str)>,
+    ) {
+        // Those who are no watchers are on the first connection.
+        let connection = if nth >= GUEST { 0 } else { nth };
         self.branches += 1;
         let branch = format!("z9hG4bK{}.{}", self.run, self.branches);
         let mut writer = Writer::request(Method::new(method), uri);
-        writer.field_fmt("Via", format_args!("SIP/2.0/UDP {};branch={branch};rport", self.local));
+        writer.field_fmt(
+            "Via",
+            format_args!(
+                "SIP/2.0/{} {};branch={branch};rport",
+                self.transport.via(),
+                self.wire.local(connection)
+            ),
+        );
         writer.raw(b"Max-Forwards: 70\r\nUser-Agent: sipliance-load\r\n").raw(fields.as_bytes());
         if let Some(challenge) = self.challenge.as_ref().filter(|_| signed) {
             self.count += 1;
@@ -379,7 +481,7 @@ impl Crowd {
             Some((kind, body)) => writer.body(kind, body.as_bytes()),
             None => writer.finish(),
         };
-        let _ = self.socket.send_to(&bytes, self.target);
-        self.open.insert(branch, Open { bytes, at: Instant::now(), tries: 0 });
+        self.wire.send(connection, &bytes);
+        self.open.insert(branch, Open { nth: connection, bytes, at: Instant::now(), tries: 0 });
     }
 }

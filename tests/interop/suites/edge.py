@@ -357,7 +357,7 @@ def over_quic(world, broker, authority):
         one.program.kill()
         began = time.monotonic()
         one.begin()
-        world.until("the flow over QUIC again", lambda: one.status()["devices"] >= 1, 40)
+        world.until("the flow over QUIC again", lambda: one.status()["devices"] >= 1, BACK)
         print(f"    the flow over QUIC is back {time.monotonic() - began:.1f} s after the edge was killed", flush=True)
         world.hears()
         switch(world, "third")
@@ -367,7 +367,7 @@ def over_quic(world, broker, authority):
         until("the gateway to know", lambda: "open" != flow_states(lab, control)[0], 3)
         check(time.monotonic() - since < 5, "it took too long")
         one.begin()
-        world.until("the flow over QUIC again", lambda: one.status()["devices"] >= 1, 60)
+        world.until("the flow over QUIC again", lambda: one.status()["devices"] >= 1, BACK)
 
 
 def flow_states(lab, control):

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sipliance::config::{Dial, HostPort, Wanted};
+use sipliance::io::queue::{Pushed, Writes, queue};
 use sipliance::io::reach::{dress, refused};
 use sipliance::io::stream::{self, Connection, Reached, Report};
 use sipliance::sip::{FlowId, Hop, Transport};
@@ -31,7 +32,7 @@ impl Drop for Udp {
 
 /// See the module.
 pub struct Wires {
-    streams: HashMap<FlowId, mpsc::Sender<Bytes>>,
+    streams: HashMap<FlowId, Writes>,
     sockets: HashMap<FlowId, Udp>,
     owners: HashMap<FlowId, (usize, Hop)>,
     next: u64,
@@ -73,7 +74,7 @@ impl Wires {
     pub fn add_stream(&mut self, house: usize, connection: Connection) -> Hop {
         let Connection { transport, local, peer, line } = connection;
         let hop = self.own(house, transport, local, peer);
-        let (writes, queue) = mpsc::channel(stream::WRITE_QUEUE);
+        let (writes, queue) = queue(hop.flow, None);
         self.streams.insert(hop.flow, writes);
         tokio::task::spawn_local(stream::serve(hop.flow, line, queue, self.reports.clone()));
         hop
@@ -108,7 +109,7 @@ impl Wires {
                 _ => Ok(()),
             };
         }
-        if self.streams.get(&hop.flow).is_some_and(|writes| writes.try_send(bytes).is_err()) {
+        if self.streams.get(&hop.flow).is_some_and(|writes| writes.push(bytes) == Pushed::Lost) {
             self.streams.remove(&hop.flow);
         }
         Ok(())
