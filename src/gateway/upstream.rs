@@ -161,7 +161,7 @@ impl Gateway {
             }
             let new = self.add_registration(identity);
             if let (Some(hop), Some(registration)) = (hop, self.registrations.get_mut(new)) {
-                registration.on_flow_up(hop, &mut self.rng, now);
+                registration.on_flow_up(hop, false, &mut self.rng, now);
             }
             registrations.push(new);
         }

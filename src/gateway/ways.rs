@@ -166,13 +166,13 @@ impl Gateway {
         way.alive = Some(alive);
         way.since_ms = Some(now.wall_ms);
         way.hop = Some(hop);
-        let (upstream, registrations) = (way.upstream, way.registrations.clone());
+        let (upstream, registrations, troubled) = (way.upstream, way.registrations.clone(), way.failures > 1);
         for registration in registrations {
             let Some(registration) = self.registrations.get_mut(registration) else { continue };
             match moved && registration.is_silent() {
                 // Nobody has answered yet: its waits go on.
                 true => registration.on_flow_moved(hop),
-                false => registration.on_flow_up(hop, &mut self.rng, now),
+                false => registration.on_flow_up(hop, troubled, &mut self.rng, now),
             }
         }
         self.set_probe(key, now);

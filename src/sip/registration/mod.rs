@@ -168,12 +168,13 @@ impl Registration {
     }
 
     /// A flow to the registrar is up: register after a short random wait, so that many addresses
-    /// or many gateways do not come at once.
-    pub fn on_flow_up(&mut self, hop: Hop, rng: &mut ChaCha8Rng, now: Now) {
+    /// or many gateways do not come at once. `troubled`: it was tried before in vain, and so it may have been for many.
+    pub fn on_flow_up(&mut self, hop: Hop, troubled: bool, rng: &mut ChaCha8Rng, now: Now) {
         self.hop = Some(hop);
         self.no_way = None;
         self.standing = Standing::Trying;
-        self.wake = Some(now.mono + Duration::from_millis(rng.random_range(0..500)));
+        let within = if troubled { 3_000 } else { 500 };
+        self.wake = Some(now.mono + Duration::from_millis(rng.random_range(0..within)));
     }
 
     /// No flow came about.

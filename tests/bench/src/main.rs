@@ -45,7 +45,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Churn(churn::Args),
+    Churn(Box<churn::Args>),
     Houses(houses::Args),
 }
 
