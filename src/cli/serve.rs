@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 
 use crate::config::{Config, LinkId, Listen};
 use crate::gateway::{Gateway, Notice};
+use crate::io::audit;
 use crate::io::control::{self, Question};
 use crate::io::door::{self, Doors};
 use crate::io::drivers::Supervisor;
@@ -64,14 +65,17 @@ async fn serve_local(service: Service) -> Result<(), String> {
     let (signals_to, signals) = mpsc::channel(4);
     let (questions_to, questions) = mpsc::channel(control::QUESTIONS);
     let mut gateway = Gateway::new(config.clone(), rand::random(), now());
+    if let Some(path) = &config.audit {
+        gateway.recall(audit::tail(path).iter().map(String::as_str), now());
+    }
     let store = config.state.as_deref().map(Store::open);
     if let Some(store) = &store {
         let kept = gateway.users();
         store.load(kept.iter().map(String::as_str), &mut gateway);
     }
-    let (notices, read, audit) = (service.notices, service.read, config.audit.clone());
+    let (notices, read) = (service.notices, service.read);
     let parts = Parts { gateway, config, read, drivers, ports, doors, signals, questions, notices, store };
-    let shell = Shell::new(parts).map_err(|why| cannot("open the audit file", audit.as_deref(), &why))?;
+    let shell = Shell::new(parts).map_err(|why| format!("cannot start the audit thread: {why}"))?;
     let control = serve_control(service.control, questions_to);
     tokio::task::spawn_local(listen_to_signals(signals_to));
     (service.ready)(&listening);

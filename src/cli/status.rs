@@ -97,6 +97,7 @@ fn home_assistant(one: &Value) -> String {
         ("retained", "retained commands dropped"),
         ("unreadable", "commands not understood"),
         ("too_many", "commands too fast"),
+        ("late", "commands that came too late"),
         ("lost_events", "events lost"),
         ("refused", "documents refused by the broker"),
     ] {

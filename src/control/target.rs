@@ -154,6 +154,11 @@ impl Names {
         found.or_else(|| PICKUP.into_iter().find_map(picked).map(Target::Pickup))
     }
 
+    /// Whether a user part is an encrypted name, which hides what it names.
+    pub fn is_opaque(&self, user: &str) -> bool {
+        opaque::open(&self.keys, &self.domain, user).is_some()
+    }
+
     /// The appliance of that id or nickname.
     pub fn device(&self, name: &str) -> Option<DeviceId> {
         lookup(&self.devices, name)

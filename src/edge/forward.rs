@@ -59,18 +59,13 @@ impl Edge {
         let mut changes = Changes { source: Some(hop.peer), hops: hops - 1, ..Changes::default() };
         // A client vouches for nobody.
         changes.without = if inner { &[] } else { VOUCHED };
-        match self.routed(message, hop) {
+        match self.routed(message, hop, inner) {
             Routed::Forged => {
                 self.flows.count(|counts| counts.forged += 1);
                 self.refuse(message, hop, 403, "This Route Is Not Ours");
             }
             Routed::To { done, token, place } => {
                 let Some(to) = self.alive(&place, now) else {
-                    if !inner {
-                        // The dialog of a client whose flow has died leads on over the one that it uses now.
-                        changes.routes_done = done;
-                        return self.inward(message, method, uri, hop, &turn, changes);
-                    }
                     self.flows.count(|counts| counts.dead += 1);
                     return self.refuse(message, hop, 430, "Flow Failed");
                 };
@@ -182,9 +177,10 @@ impl Edge {
     }
 
     /// What the Route values at the front say.
-    fn routed(&self, message: &Message<'_>, hop: Hop) -> Routed {
+    fn routed(&self, message: &Message<'_>, hop: Hop, inner: bool) -> Routed {
         let mut done = 0;
         let mut to: Option<(String, Place)> = None;
+        let mut theirs = None;
         for value in message.list(Name::Route) {
             let ours = Address::parse(value).ok().filter(|route| self.is_ours(&route.uri));
             let Some(route) = ours else { break };
@@ -196,7 +192,12 @@ impl Edge {
             done += 1;
             let Some(token) = route.uri.user else { continue };
             let Some(place) = self.tokens.read(token) else { return Routed::Forged };
-            // In a dialog, the client's own flow stands in its route set: it led here and no further.
+            // In a dialog, a client's own flow stands first in its route set: it led here and no further. It may be
+            // another one by now, from another address or to another edge.
+            if !inner && theirs.is_none_or(|theirs| theirs == token) {
+                theirs = Some(token);
+                continue;
+            }
             let own = self.way(place.via).is_some_and(|way| way.flow == hop.flow && way.peer == hop.peer)
                 || place.identity.is_some_and(|identity| self.flows.is_of(hop.flow, &identity));
             if !own {

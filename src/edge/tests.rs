@@ -355,11 +355,16 @@ fn a_dialog_goes_on_over_another_edge() {
     let path = bench.register(device);
     let record = field(&bench.registrar(&routed("SUBSCRIBE", &path, "", "s1")).1, Name::RecordRoute);
     let mut sibling = Bench::new(2);
-    let again = tcp(9, CLIENT);
-    sibling.put(Input::Opened(again, Side::Outer));
-    let (to, notify) = sibling.client(again, &routed("NOTIFY", &record, ";tag=d", "n1"));
+    sibling.put(Input::Opened(tcp(9, CLIENT), Side::Outer));
+    let (to, notify) = sibling.client(tcp(9, CLIENT), &routed("NOTIFY", &record, ";tag=d", "n1"));
     assert_eq!(to.flow, REGISTRAR);
     assert!(!notify.contains("\r\nRoute:"), "{notify}");
+    // A token for UDP names an address and never looks dead: the device has another one, or another edge, by now.
+    let path = bench.register(udp(CLIENT));
+    let record = field(&bench.registrar_udp(&routed("SUBSCRIBE", &path, "", "s2")).1, Name::RecordRoute);
+    let notify = routed("NOTIFY", &record, ";tag=d", "n2");
+    assert_eq!(bench.client(udp("203.0.113.90:40000"), &notify).0, inner(REGISTRAR_UDP));
+    assert_eq!(sibling.client(udp("203.0.113.91:40000"), &notify).0, inner(REGISTRAR_UDP));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! MESSAGE, DO and INVITE: from a request to a command, and back to exactly one final answer.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::request::Request;
 use super::wish::{Wish, only_status};
-use super::{Gateway, Output, batch, many, publish, sequence};
+use super::{Gateway, Output, batch, many, publish, recent, sequence};
 use crate::config::DeviceId;
 use crate::config::access::Identity;
 use crate::control::answer::{self, Answer};
@@ -148,33 +148,6 @@ impl Asker {
     }
 }
 
-/// Requests that moved something, by Call-ID, CSeq and From tag: the second branch of a fork is
-/// refused with 482 (RFC 3261 §8.2.2.2).
-#[derive(Debug, Default)]
-pub(super) struct Recent {
-    known: HashSet<u64>,
-    order: VecDeque<u64>,
-}
-
-impl Recent {
-    fn knows(&self, hash: u64) -> bool {
-        self.known.contains(&hash)
-    }
-
-    /// When full, the oldest is forgotten.
-    fn add(&mut self, hash: u64) {
-        if !self.known.insert(hash) {
-            return;
-        }
-        self.order.push_back(hash);
-        if self.order.len() > limits::RECENT_COMMANDS
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.known.remove(&oldest);
-        }
-    }
-}
-
 /// How many commands each person may give: a bucket that refills by [`limits::COMMANDS_PER_SECOND`].
 #[derive(Debug, Default)]
 pub(super) struct Pace(HashMap<Identity, (f64, Instant)>);
@@ -209,10 +182,8 @@ impl Gateway {
         check_call_body(&kind, request.message)?;
         // Before the digest: it covers both branches, and a proxy between would prefer a 401 to what
         // the first branch said, so that the phone asked again and moved it twice.
-        let fork = self.fork_hash(request.message);
-        if self.recent.knows(fork) {
-            return Err(Rejection::new(482, "Merged Request"));
-        }
+        let mark = recent::mark(request.message);
+        self.recent.check(mark, now)?;
         let who = self.prove(request, Purpose::Control, now)?;
         let outside = self.is_outside(request.hop);
         let target = self.addressed(request, &kind, &who, outside)?;
@@ -244,7 +215,7 @@ impl Gateway {
             return Err(Rejection::new(503, "Too Many Commands").with("Retry-After", "5"));
         }
         let key = self.open(request, weight)?;
-        self.recent.add(fork);
+        self.recent.add(mark);
         if matches!(kind, Kind::Do) {
             self.sequence.add(call, cseq);
         }
@@ -427,7 +398,10 @@ impl Gateway {
         let at = jiff::Timestamp::from_millisecond(now.wall_ms).map(|at| at.to_string()).unwrap_or_default();
         let device = self.house.device(device).map(|device| device.id().to_owned()).unwrap_or_default();
         let (who, from) = giver.origin();
-        let line = serde_json::json!({"at": at, "step": step.word(), "who": who, "from": from, "device": device, "what": what, "result": result});
+        let mut line = serde_json::json!({"at": at, "step": step.word(), "who": who, "from": from, "device": device, "what": what, "result": result});
+        if let (Step::Ordered { .. }, Some(asker), Some(line)) = (step, giver.asker(), line.as_object_mut()) {
+            line.extend(recent::note(&asker.request));
+        }
         let sensitive = matches!(step, Step::Ordered { sensitive: true });
         self.outputs.push_back(Output::Audit { line: line.to_string(), sensitive });
     }
@@ -438,15 +412,6 @@ impl Gateway {
         let mut hasher = siphasher::sip::SipHasher13::new_with_key(&self.tag_key);
         hasher.write(message.call_id().unwrap_or_default());
         hasher.write(key_of(who).as_bytes());
-        hasher.finish()
-    }
-
-    fn fork_hash(&self, message: &Message<'_>) -> u64 {
-        use std::hash::Hasher as _;
-        let mut hasher = siphasher::sip::SipHasher13::new_with_key(&self.tag_key);
-        hasher.write(message.call_id().unwrap_or_default());
-        hasher.write_u32(message.cseq().map_or(0, |cseq| cseq.number));
-        hasher.write(message.from().ok().and_then(|from| from.tag()).unwrap_or_default().as_bytes());
         hasher.finish()
     }
 }

@@ -80,7 +80,7 @@ impl Gateway {
                 Frame::Broken(head) => {
                     self.on_message(hop, &head, now);
                     self.flush_transmits();
-                    self.outputs.push_back(Output::Close { flow: id });
+                    self.on_broken(id, now);
                     break;
                 }
             }
@@ -88,11 +88,20 @@ impl Gateway {
         self.guard_flow(id, framed, now);
     }
 
+    /// What comes over a stream cannot be read any further.
+    fn on_broken(&mut self, id: FlowId, now: Now) {
+        match self.flows.get(&id).and_then(|flow| flow.upstream) {
+            Some(way) => self.fail_flow(way, "it sends what is no SIP, or a message that is too long", now),
+            None => self.outputs.push_back(Output::Close { flow: id }),
+        }
+    }
+
     /// A message that came alone, so that it needs no Content-Length (RFC 7118 §5.4).
     pub(super) fn on_frame(&mut self, id: FlowId, bytes: &[u8], now: Now) {
         let Some(flow) = self.flows.get(&id) else { return };
         match bytes {
             b"\r\n\r\n" => self.transactions.send_once(flow.hop, b"\r\n".to_vec()),
+            b"\r\n" => self.on_pong(id, now),
             _ => self.on_packet(flow.hop, bytes, now),
         }
     }

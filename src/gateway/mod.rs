@@ -10,6 +10,7 @@ mod buddies;
 mod choose;
 mod command;
 mod compose;
+mod contact;
 mod drive;
 mod filters;
 mod flow;
@@ -25,6 +26,7 @@ mod options;
 mod page;
 mod publish;
 mod qauth;
+mod recent;
 mod register;
 mod reload;
 mod remote;
@@ -123,7 +125,9 @@ pub struct Gateway {
     /// When the last input came.
     clock: Now,
     custom: CustomLists,
-    recent: command::Recent,
+    recent: recent::Recent,
+    /// Until when brokers may still hand over what waited while the process stood still.
+    stood_until: Option<Instant>,
     sequence: sequence::Sequence,
     pace: command::Pace,
     cache: Cache,
@@ -199,7 +203,8 @@ impl Gateway {
             began_ms: now.wall_ms,
             clock: now,
             custom: CustomLists::default(),
-            recent: command::Recent::default(),
+            recent: recent::Recent::default(),
+            stood_until: None,
             sequence: sequence::Sequence::default(),
             pace: command::Pace::default(),
             cache: Cache::default(),
@@ -239,7 +244,7 @@ impl Gateway {
             Input::Full { flow } => self.notifier.on_full(flow),
             Input::Room { flow } => self.notifier.on_room(flow),
             Input::Closed { flow, why } => self.on_closed(flow, &why, now),
-            Input::ConnectFailed { upstream, why } => self.on_connect_failed(upstream, &why, now),
+            Input::ConnectFailed { upstream, why, met } => self.on_connect_failed(upstream, &why, met, now),
             Input::Driver { link, event } => self.on_driver(link, event, now),
             Input::Relay { link, op } => self.relay(link, op, now),
             Input::Http { ticket, peer, request } => {
@@ -247,6 +252,7 @@ impl Gateway {
                 self.outputs.push_back(Output::Answer { ticket, answer });
             }
             Input::Network => self.on_network(now),
+            Input::Stood => self.on_stood(now),
             Input::Reload(config) => self.reload(config, now),
             Input::Shutdown => self.shut_down(now),
         }
@@ -356,7 +362,7 @@ impl Gateway {
     fn on_message(&mut self, hop: Hop, bytes: &[u8], now: Now) {
         let Ok(message) = Message::parse(bytes) else {
             self.counters.not_sip += 1;
-            return;
+            return self.garbled(hop);
         };
         match message.request() {
             Some(_) => self.on_request(&message, bytes, hop, now),

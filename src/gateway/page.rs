@@ -17,6 +17,8 @@ const TEXT: &str = "text/plain;charset=UTF-8";
 struct Page<'a> {
     /// The flow that reaches its reader.
     hop: Hop,
+    /// The way that the registrar wants it to take (RFC 3608).
+    routes: &'a [String],
     /// The Request-URI.
     target: &'a str,
     /// Whose word it is.
@@ -53,11 +55,15 @@ impl Gateway {
             .reach(&asker.who, now)
             .find(|binding| binding.hop.flow == hop.flow && binding.hop.peer == hop.peer);
         let target = bound.map_or_else(|| from.uri.raw.to_owned(), |binding| binding.contact.clone());
-        let sender = self
-            .account_of(hop.flow, device.map(|device| device.0))
-            .unwrap_or_else(|| to.uri.address().into_owned());
+        let asked = self.asked_account(hop.flow, &request, device);
+        let key = asked.or_else(|| self.any_account(hop.flow));
+        let registration = key.and_then(|key| self.registrations.get(key));
+        let routes = registration.map(|it| it.service_route().to_vec()).unwrap_or_default();
+        let sender =
+            registration.map_or_else(|| to.uri.address().into_owned(), |it| format!("sip:{}", it.address()));
         let (to, urgent) = (from.uri.address().into_owned(), false);
-        self.page(&Page { hop, target: &target, sender: &sender, to: &to, kind, text, urgent }, now);
+        let (target, sender, to, routes) = (&*target, &*sender, &*to, &*routes);
+        self.page(&Page { hop, routes, target, sender, to, kind, text, urgent }, now);
     }
 
     /// Tells those whom the home file names of an alert, on every phone that they have here.
@@ -81,7 +87,7 @@ impl Gateway {
             self.registrar.reach(user, now).map(|binding| (binding.hop, binding.contact.clone())).collect();
         for (hop, target) in phones {
             let (target, to) = (target.as_str(), to.as_str());
-            self.page(&Page { hop, target, sender, to, kind: TEXT, text, urgent }, now);
+            self.page(&Page { hop, routes: &[], target, sender, to, kind: TEXT, text, urgent }, now);
         }
     }
 
@@ -91,6 +97,9 @@ impl Gateway {
             let mut writer = Writer::request(Method::Message, page.target);
             via(&mut writer, page.hop, branch);
             writer.raw(b"Max-Forwards: 70\r\n");
+            for route in page.routes {
+                writer.field("Route", &[route]);
+            }
             writer.field_fmt("From", format_args!("<{}>;tag={tag:016x}", page.sender));
             writer.field("To", &["<", page.to, ">"]);
             writer.field_fmt("Call-ID", format_args!("{call_id:032x}"));

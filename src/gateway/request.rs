@@ -240,6 +240,9 @@ impl Gateway {
         {
             return Some(account.device.map_or(Target::House, Target::Device));
         }
+        if let Some(account) = self.account_lending(uri, hop) {
+            return Some(account.device.map_or(Target::House, Target::Device));
+        }
         self.names.resolve(uri)
     }
 

@@ -1,5 +1,7 @@
 //! How everything stands, for `sipliance status`.
 
+use std::time::Instant;
+
 use serde::Serialize;
 
 use super::ways::FlowStatus;
@@ -101,8 +103,8 @@ impl Gateway {
             flows: self.flow_status(now),
             registrations: self
                 .registrations
-                .values()
-                .map(|registration| registration_status(registration, now))
+                .iter()
+                .map(|(key, registration)| registration_status(registration, self.next_try(key), now))
                 .collect(),
             remotes: self.remote_status(),
             publications: self.publication_status(now),
@@ -159,21 +161,37 @@ impl Gateway {
 
 fn registration_status(
     registration: &crate::sip::registration::Registration,
+    next_try: Option<Instant>,
     now: Now,
 ) -> RegistrationStatus {
-    let left = |at: std::time::Instant| at.saturating_duration_since(now.mono).as_secs();
+    let left = |at: Instant| at.saturating_duration_since(now.mono).as_secs();
     let (state, words) = match registration.standing() {
-        Standing::NoFlow => match registration.no_way() {
-            Some(why) => ("no flow", format!("no way to it: {why}; trying again")),
-            None => ("no flow", "no way to the registrar now; trying again".to_owned()),
-        },
+        Standing::NoFlow => {
+            let again = match next_try {
+                Some(at) => format!("trying again in {} s", left(at)),
+                None => "trying".to_owned(),
+            };
+            match registration.no_way() {
+                Some(why) => ("no flow", format!("no way to it: {why}; {again}")),
+                None => ("no flow", format!("no way to the registrar yet; {again}")),
+            }
+        }
         Standing::Trying => ("trying", "asked, no answer yet".to_owned()),
         Standing::Registered { since_ms, until } => {
             let since =
                 jiff::Timestamp::from_millisecond(*since_ms).map(|at| at.to_string()).unwrap_or_default();
-            ("registered", format!("since {since}, good for {} s", left(*until)))
+            let doubt = match registration.terms().unlisted {
+                true => "; its answer lists no Contact, so it may not know where we are",
+                false => "",
+            };
+            ("registered", format!("since {since}, good for {} s{doubt}", left(*until)))
         }
-        Standing::Failed { why, again } => ("failed", format!("{why}; trying again in {} s", left(*again))),
+        Standing::Failed { why, again } if *again > now.mono || registration.hop().is_some() => {
+            ("failed", format!("{why}; trying again in {} s", left(*again)))
+        }
+        Standing::Failed { why, .. } => {
+            ("failed", format!("{why}; trying again as soon as there is a way to it"))
+        }
     };
     RegistrationStatus { address: registration.address(), state, words }
 }

@@ -15,11 +15,10 @@ use crate::event::matrix::{self, Asked, Reading};
 use crate::event::{self, ALLOW_EVENTS, Documents, Package, Subject, key_of, list};
 use crate::limits;
 use crate::sip::auth::Purpose;
-use crate::sip::dialog::{Dialog, DialogFault, OUTBOUND, contact_towards, target_of};
+use crate::sip::dialog::{Dialog, DialogFault, target_of};
 use crate::sip::notifier::rate::Rates;
 use crate::sip::notifier::watchers::Standing;
 use crate::sip::notifier::{Condition, Page, Refresh, Resource, Source as _, Template, Wanted, Watcher};
-use crate::sip::registration::{self, Registration};
 use crate::sip::transaction::Weight;
 use crate::sip::wire::text::seconds;
 use crate::sip::wire::{Address, Message, Name, Uri, Writer, write};
@@ -103,7 +102,7 @@ impl Gateway {
         let tag = &wanted.dialog.local_tag;
         let mut writer = self.response(request.message, request.hop, status, reason, Some(tag));
         write::copy_record_route(&mut writer, request.message);
-        writer.field("Contact", &["<", &self.contact_for(request), ">"]);
+        writer.field("Contact", &["<", wanted.dialog.contact(), ">"]);
         writer.field_fmt("Expires", format_args!("{}", wanted.expires.as_secs()));
         writer.field("Allow-Events", &[ALLOW_EVENTS]);
         if Subject::of(wanted.resource.subject).is_list() {
@@ -112,29 +111,12 @@ impl Gateway {
         writer
     }
 
-    /// Our Contact in the dialogs of a request: the GRUU that the registrar granted for that account (RFC
-    /// 7621 §2), else the address that the request came to.
-    fn contact_for(&self, request: &Request<'_, '_>) -> String {
-        let user = request.uri.user.map(ToOwned::to_owned).unwrap_or_default();
-        let way = self.way_of(request.hop).and_then(|key| self.ways.get(key));
-        let keys = way.map_or(&[][..], |way| &way.registrations);
-        let mut registrations = keys.iter().filter_map(|key| self.registrations.get(*key));
-        let names =
-            |identity: &registration::Identity| identity.user == user || identity.contact_user == user;
-        let granted = registrations.find(|it| names(it.identity()));
-        if let Some(gruu) = granted.and_then(Registration::gruu) {
-            return gruu.to_owned();
-        }
-        let contact = contact_towards(request.uri.raw, &user, request.hop);
-        let outbound = granted.is_some_and(|registration| registration.terms().outbound);
-        if outbound { contact + OUTBOUND } else { contact }
-    }
-
     /// The dialog of a new subscription with one of the Contacts.
     pub(super) fn dialog(&mut self, request: &Request<'_, '_>, target: &str, hop: Hop) -> Dialog {
         let random = self.rng.random();
         let tag = self.notifier.next_tag(random);
-        Dialog::accept_for(request.message, target, hop, tag, &self.contact_for(request))
+        let contact = self.contact_for(request);
+        Dialog::accept_for(request.message, target, hop, tag, &contact)
     }
 
     /// 204 when the subscriber knows the state already (RFC 5839 §6.1).
@@ -194,12 +176,14 @@ impl Gateway {
         self.notifier.refresh(id, request.message, request.hop, wish, now).map_err(dialog_fault)?;
         let filter = self.keep_filters(old, filters);
         self.notifier.set_filter(id, filter);
+        let contact = self.contact_for(request);
+        self.notifier.set_contact(id, &contact);
         // The end of a subscription is always said.
         let (status, reason) =
             self.status_for((resource, standing), condition.filter(|_| !expires.is_zero()), now);
         let key = self.open(request, Weight::Light)?;
         let mut writer = self.response(request.message, request.hop, status, reason, None);
-        writer.field("Contact", &["<", &self.contact_for(request), ">"]);
+        writer.field("Contact", &["<", &contact, ">"]);
         writer.field_fmt("Expires", format_args!("{}", expires.as_secs()));
         let in_answer = matrix::in_answer(&Asked::of(request.message, false), self.config.compat);
         let entity = self.entity(request);

@@ -75,6 +75,8 @@ pub enum Input<'a> {
         upstream: usize,
         /// In words.
         why: String,
+        /// Somebody is there, and nothing came of it, such as a handshake that failed.
+        met: bool,
     },
     /// A driver reports.
     Driver {
@@ -103,6 +105,9 @@ pub enum Input<'a> {
     Reload(Arc<Config>),
     /// The machine's network is another one, or is there again.
     Network,
+    /// The process stood still for longer than a command may wait. What arrived meanwhile comes after this,
+    /// and is as old as that.
+    Stood,
     /// Stop: tell the watchers, take registrations back.
     Shutdown,
 }

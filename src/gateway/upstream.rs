@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use super::request::Request;
 use super::ways::Way;
 use super::{Gateway, Notice, Output};
+use crate::config;
 use crate::config::access::Identity;
 use crate::config::change::Change;
-use crate::config::{self, Config};
 use crate::sip::FlowId;
 use crate::sip::registration::{self, Registration, RegistrationId, Standing};
 use crate::sip::wire::{Address, Name};
@@ -80,7 +80,7 @@ impl Gateway {
             after,
         });
         for (nth, edge) in settings.edges.iter().enumerate() {
-            let identities = settings.accounts.iter().map(|of| identity(&config, settings, nth, of));
+            let identities = settings.accounts.iter().map(|of| identity(settings, nth, of));
             let registrations = identities.map(|identity| self.add_registration(identity)).collect();
             let way = self.ways.add(Way::new(key, edge.clone(), registrations));
             if let Some(upstream) = self.upstreams.get_mut(key) {
@@ -139,13 +139,12 @@ impl Gateway {
     /// An account that says the same keeps its registration. One whose Contact stays is registered over
     /// the old one, which a goodbye would take away.
     fn reload_way(&mut self, key: usize, nth: usize, way: usize, now: Now) {
-        let config = self.config.clone();
         let (Some(upstream), Some(of)) = (self.upstreams.get(key), self.ways.get(way)) else { return };
         let (hop, settings) = (of.hop(), upstream.settings.clone());
         let mut old = of.registrations.clone();
         let mut registrations = Vec::new();
         for account in &settings.accounts {
-            let identity = identity(&config, &settings, nth, account);
+            let identity = identity(&settings, nth, account);
             let found = old.iter().position(|at| {
                 self.registrations.get(*at).is_some_and(|known| known.identity().is_address_of(&identity))
             });
@@ -156,10 +155,11 @@ impl Gateway {
                 registrations.push(known);
                 continue;
             }
-            if let Some(known) = known {
-                self.registrations.remove(known);
-            }
+            let before = known.and_then(|known| self.registrations.remove(known));
             let new = self.add_registration(identity);
+            if let (Some(mut before), Some(new)) = (before, self.registrations.get_mut(new)) {
+                new.succeed(&mut before);
+            }
             if let (Some(hop), Some(registration)) = (hop, self.registrations.get_mut(new)) {
                 registration.on_flow_up(hop, false, &mut self.rng, now);
             }
@@ -275,6 +275,7 @@ impl Gateway {
     pub(super) fn on_registration(&mut self, index: usize, now: Now) {
         self.tell_registration(index);
         self.on_way_registration(index, now);
+        self.replace_gruus(index, now);
         let stands = self.registrations.get(index).is_some_and(Registration::stands);
         if let Some((via, handle)) = self.handle_of(index).filter(|_| stands) {
             self.on_remote_flow_up(via, Some(handle), now);
@@ -298,32 +299,16 @@ impl Gateway {
             good,
         }));
     }
-
-    /// The flow and the address at which requests of the gateway itself go out behind `flow`.
-    pub(super) fn account_of(&self, flow: FlowId, device: Option<usize>) -> Option<String> {
-        let way = self.ways.get(self.flows.get(&flow)?.upstream?)?;
-        let upstream = &self.upstreams.get(way.upstream)?.settings;
-        let fits = |account: &&crate::config::Account| account.device.map(|device| device.0) == device;
-        let account = upstream.accounts.iter().find(fits).or_else(|| upstream.accounts.first())?;
-        Some(format!("sip:{}@{}", account.user, upstream.domain))
-    }
 }
 
 /// What is registered for an account over the nth way.
-fn identity(
-    config: &Config,
-    upstream: &config::Upstream,
-    nth: usize,
-    account: &config::Account,
-) -> registration::Identity {
-    let device = account.device.and_then(|device| config.devices.get(device.0));
+fn identity(upstream: &config::Upstream, nth: usize, account: &config::Account) -> registration::Identity {
     let proxy = upstream.edges.get(nth).filter(|edge| edge.is_proxy);
     registration::Identity {
         user: account.user.clone(),
         domain: upstream.domain.clone(),
         auth_user: account.auth_user.clone(),
         password: account.password.clone(),
-        contact_user: device.map_or(&config.house.user, |device| &device.id).clone(),
         expires: upstream.expires,
         reg_id: u8::try_from(nth + 1).ok(),
         route: proxy.map(|edge| edge.server.route()),

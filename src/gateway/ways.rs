@@ -21,7 +21,7 @@ use rand::Rng as _;
 
 use super::{Gateway, Notice, Output};
 use crate::config;
-use crate::sip::flow::backoff;
+use crate::sip::flow::backoff::{self, Backoff};
 use crate::sip::flow::keepalive::{Answers, Keepalive};
 use crate::sip::registration::{Registration, Standing, Terms};
 use crate::sip::{FlowId, Hop};
@@ -47,12 +47,17 @@ pub(super) struct Way {
     /// When a flow on which nobody answers is tried with a small question.
     probe: Option<Instant>,
     probes: u32,
-    /// Connections on end over which nobody answered.
-    mute: u32,
+    /// Connections on end over which nothing was registered.
+    useless: u32,
+    patience: Backoff,
+    /// Packets that were no SIP, on this flow.
+    garbled: u32,
     /// Since when it is open, in milliseconds since 1970.
     since_ms: Option<i64>,
     /// What went wrong last: when, and in words.
     fault: Option<(i64, String)>,
+    /// When that was last told, in milliseconds since 1970.
+    told_ms: Option<i64>,
 }
 
 /// Half the wait before the second try to connect; it doubles up to [`LONGEST_RETRY`]. To connect is no more than a
@@ -64,6 +69,8 @@ const LONGEST_RETRY: Duration = Duration::from_secs(25);
 const BROKEN: std::ops::Range<u64> = 500..8_000;
 /// Between two small questions on a flow over UDP on which nobody answers, in seconds.
 const PROBE: std::ops::Range<f64> = 12.0..18.0;
+/// The same failure is told again after this, so that a journal is not filled with it.
+const TELL_AGAIN_MS: i64 = 30 * 60 * 1000;
 /// Unanswered ones after which the server is looked up anew.
 const PROBES: u32 = 2;
 /// Gateways that get their power back together do not come together, in milliseconds.
@@ -83,9 +90,12 @@ impl Way {
             answers: Answers::default(),
             probe: None,
             probes: 0,
-            mute: 0,
+            useless: 0,
+            patience: Backoff::default(),
+            garbled: 0,
             since_ms: None,
             fault: None,
+            told_ms: None,
         }
     }
 
@@ -165,6 +175,7 @@ impl Gateway {
         }
         way.alive = Some(alive);
         way.since_ms = Some(now.wall_ms);
+        way.garbled = 0;
         way.hop = Some(hop);
         let (upstream, registrations, troubled) = (way.upstream, way.registrations.clone(), way.failures > 1);
         for registration in registrations {
@@ -199,6 +210,12 @@ impl Gateway {
         let siblings = self.siblings(handle);
         let stands = |key: &usize| self.registrations.get(*key).is_some_and(Registration::stands);
         siblings.iter().copied().find(stands).unwrap_or(handle)
+    }
+
+    /// When the way of a registration is tried again, while it rests.
+    pub(super) fn next_try(&self, registration: usize) -> Option<Instant> {
+        let way = self.ways.values().find(|way| way.registrations.contains(&registration))?;
+        way.retry.filter(|_| way.hop.is_none())
     }
 
     /// The upstream of a registration, and the first registration of the same address.
@@ -249,16 +266,25 @@ impl Gateway {
         }
     }
 
-    pub(super) fn on_connect_failed(&mut self, key: usize, why: &str, now: Now) {
+    pub(super) fn on_connect_failed(&mut self, key: usize, why: &str, met: bool, now: Now) {
+        let Some(way) = self.ways.get_mut(key) else { return };
+        if way.connecting && !met {
+            (way.useless, way.patience) = (0, Backoff::default());
+        }
+        self.on_no_flow(key, why, now);
+        if met {
+            self.be_patient(key, None, now);
+        }
+    }
+
+    /// There is no flow, and another one is wanted.
+    fn on_no_flow(&mut self, key: usize, why: &str, now: Now) {
         let Some(way) = self.ways.get(key) else { return };
         let (upstream, wanted) = (way.upstream, self.is_in_force(way.upstream));
         let factor = self.rng.random_range(0.5..1.0);
         let soon = Duration::from_millis(self.rng.random_range(BROKEN));
         let spare = self.standing_flow(upstream).is_some();
         let Some(way) = self.ways.get_mut(key) else { return };
-        if way.connecting {
-            way.mute = 0;
-        }
         (way.connecting, way.hop, way.alive, way.probe) = (false, None, None, None);
         if !wanted {
             return;
@@ -271,7 +297,9 @@ impl Gateway {
         way.failures = way.failures.saturating_add(1);
         way.retry = Some(now.mono + wait);
         way.since_ms = None;
-        way.fault = Some((now.wall_ms, why.to_owned()));
+        let told = way.fault.replace((now.wall_ms, why.to_owned())).is_some_and(|(_, before)| before == why)
+            && way.told_ms.is_some_and(|told| now.wall_ms.saturating_sub(told) < TELL_AGAIN_MS);
+        way.told_ms = way.told_ms.filter(|_| told).or(Some(now.wall_ms));
         for registration in way.registrations.clone() {
             if let Some(registration) = self.registrations.get_mut(registration) {
                 registration.on_no_way(why);
@@ -286,7 +314,9 @@ impl Gateway {
         });
         let standing = format!("no way to it: {why}");
         let address = address.unwrap_or_default();
-        self.outputs.push_back(Output::Tell(Notice::Registration { address, standing, good: false }));
+        if !told {
+            self.outputs.push_back(Output::Tell(Notice::Registration { address, standing, good: false }));
+        }
         self.wake_others(key);
         if !spare {
             self.hurry_others(key, now.mono + soon, now);
@@ -297,17 +327,39 @@ impl Gateway {
     /// The flow of a way is gone.
     pub(super) fn on_way_closed(&mut self, key: usize, flow: FlowId, why: &str, now: Now) {
         let Some(way) = self.ways.get(key) else { return };
-        let upstream = way.upstream;
-        for registration in way.registrations.clone() {
-            if let Some(registration) = self.registrations.get_mut(registration) {
+        let (upstream, registrations) = (way.upstream, way.registrations.clone());
+        let known = || registrations.iter().filter_map(|it| self.registrations.get(*it));
+        // Datagrams need nobody at the far end for a flow to come about.
+        let useless = way.hop.is_some_and(|hop| hop.transport.is_reliable())
+            && !registrations.is_empty()
+            && !known().any(Registration::stands);
+        let again = known().filter_map(Registration::next_attempt).max();
+        for registration in &registrations {
+            if let Some(registration) = self.registrations.get_mut(*registration) {
                 registration.on_flow_down();
             }
         }
         if let Some(upstream) = self.upstreams.get_mut(upstream) {
             upstream.orphan(flow);
         }
-        self.on_connect_failed(key, why, now);
+        let why =
+            if useless { format!("{why}, before anything was registered there") } else { why.to_owned() };
+        self.on_no_flow(key, &why, now);
+        if useless {
+            self.be_patient(key, again, now);
+        }
         self.adopt(upstream, now);
+    }
+
+    /// A connection came about, and nothing was registered over it: nobody answers there, or whoever does hangs up. The second time
+    /// on end, the next one has the patience of RFC 5626 §4.5.
+    fn be_patient(&mut self, key: usize, again: Option<Instant>, now: Now) {
+        let Some(way) = self.ways.get_mut(key) else { return };
+        way.useless = way.useless.saturating_add(1);
+        if way.useless > 1 {
+            let again = again.unwrap_or_else(|| now.mono + way.patience.failed(false, &mut self.rng));
+            way.retry = way.retry.map(|at| at.max(again));
+        }
     }
 
     /// A flow is dead, whether or not its socket knows.
@@ -355,7 +407,7 @@ impl Gateway {
         for other in self.ways.keys() {
             let Some(way) = self.ways.get_mut(other).filter(|way| way.upstream == upstream) else { continue };
             // Where connections come about and nobody answers, the patience of RFC 5626 stays.
-            if other != key && way.mute == 0 {
+            if other != key && way.useless == 0 {
                 // One that fails again and again is not tried more often than it would be alone.
                 let by = if way.failures <= 1 { by } else { now.mono + LONGEST_RETRY };
                 way.retry = way.retry.map(|at| at.min(by));
@@ -373,7 +425,8 @@ impl Gateway {
         let Some(way) = self.ways.get_mut(key) else { return };
         let (upstream, reliable) = (way.upstream, way.hop.is_some_and(|hop| hop.transport.is_reliable()));
         if stands {
-            (way.failures, way.mute) = (0, 0);
+            (way.failures, way.useless, way.patience) = (0, 0, Backoff::default());
+            way.told_ms = None;
             self.agree(key, &terms, now);
             if terms.outbound {
                 self.wake_others(key);
@@ -383,13 +436,7 @@ impl Gateway {
             self.fail_flow(key, "the edge proxy says that the flow failed (430)", now);
         } else if silent && reliable && !way.answers.any() {
             // No pong tells whether it lives: a stream on which nobody answers is given up.
-            way.mute = way.mute.saturating_add(1);
-            let again = self.registrations.get(registration).and_then(Registration::next_attempt);
             self.fail_flow(key, "nobody answers there", now);
-            // Connections come about and nobody is behind them: the next one has the patience of RFC 5626 §4.5.
-            if let (Some(way), Some(again)) = (self.ways.get_mut(key).filter(|way| way.mute > 1), again) {
-                way.retry = way.retry.map(|at| at.max(again));
-            }
         } else if matches!(
             self.registrations.get(registration).map(Registration::standing),
             Some(Standing::Failed { .. })

@@ -169,9 +169,10 @@ impl Supervisor {
     }
 
     /// Hands an op to a link's driver, or says why not: an event to be handled as if the driver had
-    /// sent it (`Done(Busy)` when its queue is full). Never waits.
+    /// sent it (`Done(Busy)` when its queue is full). Never waits. `since` is when it was wanted: from then
+    /// on it may wait for [`sipliance_driver::MAX_WAIT`].
     #[must_use = "an op that was not taken has its answer here"]
-    pub fn send(&self, link: LinkId, op: Op) -> Option<Event> {
+    pub fn send(&self, link: LinkId, op: Op, since: Instant) -> Option<Event> {
         let Some(queues) = self.links.get(link.0) else {
             return answer(op, Failure::Refused("there is no such link".into()));
         };
@@ -182,7 +183,7 @@ impl Supervisor {
                     mpsc::error::TrySendError::Full(channel) | mpsc::error::TrySendError::Closed(channel),
                 ) => Some(unwatched(channel)),
             },
-            op => match queues.ops.try_send((Instant::now(), op)) {
+            op => match queues.ops.try_send((since, op)) {
                 Ok(()) => None,
                 Err(mpsc::error::TrySendError::Full((_, op))) => answer(op, Failure::Busy),
                 Err(mpsc::error::TrySendError::Closed((_, op))) => answer(op, Failure::NotConnected),

@@ -21,7 +21,7 @@ use super::ports::Ports;
 use super::queue::{Pushed, Writes, queue, trunk};
 #[cfg(feature = "quic")]
 use super::quic::Resets;
-use super::reach::reach;
+use super::reach::{Fault, reach};
 use super::resolve::Resolver;
 use super::run::watchdog::Watchdog;
 use super::run::{BACKLOG, BURST, REPORTS, Signal, poll_sockets};
@@ -295,7 +295,7 @@ impl EdgeShell {
             tokio::time::sleep(wait).await;
             let report = match reach(way, &server, &dial, &resolver).await {
                 Ok(reached) => Report::Connected(way, reached),
-                Err(why) => Report::Failed(way, format!("{}: {why}", server.words())),
+                Err(fault) => Report::Failed(way, fault.at(&server)),
             };
             let _ = report_to.send(report).await;
         });
@@ -344,7 +344,7 @@ impl EdgeShell {
                 tracing::info!("the registrar is asked over UDP {peer}");
                 self.put(Input::Registrar(Hop { flow, transport: Transport::Udp, local, peer }));
             }
-            Report::Failed(at, why) => {
+            Report::Failed(at, Fault { words: why, .. }) => {
                 tracing::warn!("the registrar is not reached: {why}");
                 self.connect_again(at);
             }

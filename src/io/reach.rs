@@ -1,5 +1,6 @@
 //! Out to others: a name, a connection, TLS and a WebSocket, or words that say what is wrong.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -22,6 +23,30 @@ const HEAD_START: Duration = Duration::from_millis(250);
 /// Ways that are tried at once at most, so that a name with many addresses is no flood.
 const AT_ONCE: usize = 4;
 
+/// Why nobody was reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// What is wrong and what to do, for a person.
+    pub words: String,
+    /// Somebody is there, and nothing came of it: a handshake failed, or did not get on.
+    pub met: bool,
+}
+
+impl Fault {
+    fn nobody(words: String) -> Self {
+        Self { words, met: false }
+    }
+
+    fn met(words: String) -> Self {
+        Self { words, met: true }
+    }
+
+    /// Says where it was.
+    pub fn at(self, server: &Wanted) -> Self {
+        Self { words: format!("{}: {}", server.words(), self.words), ..self }
+    }
+}
+
 /// Makes a flow to a server: finds the ways to it and takes the first that works. What was to be under TLS is
 /// never anything else. `asking` is who wants it, so that a way that did not last is not the first again.
 ///
@@ -32,9 +57,9 @@ pub async fn reach(
     server: &Wanted,
     dial: &Dial,
     resolver: &Resolver,
-) -> Result<Reached, String> {
+) -> Result<Reached, Fault> {
     resolver.asked_again(asking);
-    let targets = resolver.locate(server).await?;
+    let targets = resolver.locate(server).await.map_err(Fault::nobody)?;
     let host = server.host.as_str();
     let (target, reached) =
         race(&targets, |target| way(target, host.to_owned(), dial.clone()), resolver).await?;
@@ -42,15 +67,13 @@ pub async fn reach(
     Ok(reached)
 }
 
-async fn way(target: Target, host: String, dial: Dial) -> Result<Reached, String> {
+async fn way(target: Target, host: String, dial: Dial) -> Result<Reached, Fault> {
     if target.transport == Transport::Udp {
         return Ok(Reached::Datagrams(target.addr));
     }
     let server = HostPort { host, port: target.addr.port() };
     let address = [target.addr];
-    let work = connect(&address, &server, target.transport, &dial);
-    let done = tokio::time::timeout(CONNECT, work).await.unwrap_or_else(|_| Err("no answer".to_owned()));
-    done.map(Reached::Connection)
+    connect(&address, &server, target.transport, &dial).await.map(Reached::Connection)
 }
 
 /// The first of several ways that works; one that takes its time is not waited for alone.
@@ -58,9 +81,9 @@ async fn race<F>(
     targets: &[Target],
     start: impl Fn(Target) -> F,
     resolver: &Resolver,
-) -> Result<(Target, Reached), String>
+) -> Result<(Target, Reached), Fault>
 where
-    F: Future<Output = Result<Reached, String>> + 'static,
+    F: Future<Output = Result<Reached, Fault>> + 'static,
 {
     let mut left = targets.iter().copied();
     let mut running = tokio::task::JoinSet::new();
@@ -71,7 +94,7 @@ where
         Some(())
     };
     begin(&mut running);
-    let mut faults = Vec::new();
+    let (mut faults, mut met) = (Vec::new(), true);
     let mut more = true;
     loop {
         tokio::select! {
@@ -82,11 +105,12 @@ where
                 Some(Ok((target, Ok(reached)))) => return Ok((target, reached)),
                 Some(Ok((target, Err(why)))) => {
                     resolver.failed(target);
-                    faults.push(format!("{} {}: {why}", target.transport.word(), target.addr));
+                    met &= why.met;
+                    faults.push(format!("{} {}: {}", target.transport.word(), target.addr, why.words));
                     more = begin(&mut running).is_some();
                 }
                 Some(Err(error)) => faults.push(error.to_string()),
-                None => return Err(words(&faults)),
+                None => return Err(Fault { words: words(&faults), met: met && !faults.is_empty() }),
             },
         }
     }
@@ -101,7 +125,7 @@ fn words(faults: &[String]) -> String {
     }
 }
 
-/// Connects to one of `addresses`, which are those of `server`.
+/// Connects to one of `addresses`, which are those of `server`, in [`CONNECT`].
 ///
 /// # Errors
 /// The same.
@@ -110,11 +134,30 @@ pub async fn connect(
     server: &HostPort,
     transport: Transport,
     dial: &Dial,
+) -> Result<Connection, Fault> {
+    let met = Cell::new(false);
+    let work = connected(addresses, server, transport, dial, &met);
+    let done = tokio::time::timeout(CONNECT, work).await;
+    let done = done.unwrap_or_else(|_| {
+        let words =
+            if met.get() { "somebody is there, and does not get on with the handshake" } else { "no answer" };
+        Err(words.to_owned())
+    });
+    done.map_err(|words| if met.get() { Fault::met(words) } else { Fault::nobody(words) })
+}
+
+async fn connected(
+    addresses: &[SocketAddr],
+    server: &HostPort,
+    transport: Transport,
+    dial: &Dial,
+    met: &Cell<bool>,
 ) -> Result<Connection, String> {
     if transport == Transport::Quic {
         return quic(addresses, server, dial).await;
     }
     let stream = TcpStream::connect(addresses).await.map_err(|error| refused(&error))?;
+    met.set(true);
     // A lost option costs time, not the connection.
     let _ = stream.set_nodelay(true);
     let _ = watch(&stream);

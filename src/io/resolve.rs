@@ -61,6 +61,9 @@ impl Resolver {
         };
         if targets.is_empty() {
             let host = &wanted.host;
+            if let Some(fault) = walk.fault() {
+                return Err(fault);
+            }
             return Err(if silent {
                 format!("no name server answers what `{host}` is: is this machine on the network?")
             } else {

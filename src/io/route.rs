@@ -1,14 +1,13 @@
-//! Which of this machine's addresses the way to each server begins at. Nobody tells a program when a cable is
-//! pulled, or a phone network takes over from a wire: this looks every few seconds.
+//! Which of this machine's addresses the way to each server begins at. Nobody tells a program's sockets when a cable
+//! is pulled, or a phone network takes over from a wire: this looks, whenever [`Changes`] says so.
+
+mod changes;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::time::Duration;
 
+pub use self::changes::Changes;
 use crate::sip::FlowId;
-
-/// Between two looks.
-pub const LOOK: Duration = Duration::from_secs(5);
 
 /// What a look found out.
 #[derive(Debug, PartialEq, Eq)]

@@ -1,7 +1,9 @@
 //! The loop: wait for one thing, hand it to the gateway, carry out what it wants, sleep until its
 //! next deadline.
 
+mod pending;
 mod reload;
+mod still;
 pub(super) mod watchdog;
 
 use std::collections::{HashMap, VecDeque};
@@ -14,7 +16,6 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use sipliance_driver as driver;
 use tokio::sync::{mpsc, oneshot};
 
 use super::audit::Audit;
@@ -24,9 +25,9 @@ use super::drivers::Supervisor;
 use super::http::{self, Asked, Given};
 use super::ports::Ports;
 use super::queue::{Pushed, Room, Writes, queue};
-use super::reach::{reach, refused};
+use super::reach::{Fault, reach, refused};
 use super::resolve::Resolver;
-use super::route::{Kernel, LOOK, News, Routes};
+use super::route::{Changes, Kernel, News, Routes};
 use super::store::Store;
 use super::stream::{self, Connection, Reached, Report};
 use super::udp::{Batch, Udp};
@@ -35,6 +36,7 @@ use crate::config::{Config, Dial, Wanted};
 use crate::gateway::{Gateway, Input, Notice, Output};
 use crate::sip::{FlowId, Hop, Transport};
 use crate::timer::Now;
+use pending::Pending;
 pub use reload::Read;
 use reload::Ways;
 use watchdog::Watchdog;
@@ -55,6 +57,8 @@ pub struct Shell {
     questions: mpsc::Receiver<Question>,
     notices: Box<dyn FnMut(&Notice)>,
     audit: Option<Audit>,
+    /// Acts whose line is not on the disk yet.
+    pending: Pending,
     store: Option<Store>,
     resolver: Rc<Resolver>,
     /// What the newest document that was to be kept has become.
@@ -84,6 +88,8 @@ pub struct Shell {
     config: Arc<Config>,
     read: Option<Read>,
     ways: Ways,
+    /// When the loop turned last.
+    turned: Instant,
 }
 
 /// Reports of streams that wait for the loop; the streams wait when it is full.
@@ -128,10 +134,10 @@ pub fn now() -> Now {
 }
 
 impl Shell {
-    /// Opens the audit file and begins to accept connections.
+    /// Begins to accept connections, and the audit file.
     ///
     /// # Errors
-    /// When the audit file cannot be opened.
+    /// When the system gives no thread for it.
     pub fn new(parts: Parts) -> io::Result<Self> {
         let (report_to, reports) = mpsc::channel(REPORTS);
         let audit = parts.config.audit.as_deref().map(Audit::open).transpose()?;
@@ -144,6 +150,7 @@ impl Shell {
             questions: parts.questions,
             notices: parts.notices,
             audit,
+            pending: Pending::default(),
             store: parts.store,
             resolver: Rc::default(),
             keeping: None,
@@ -166,6 +173,7 @@ impl Shell {
             read: parts.read,
             doors: parts.doors,
             ways: Ways::new(asked_to),
+            turned: Instant::now(),
         };
         shell.open(parts.ports);
         Ok(shell)
@@ -175,11 +183,11 @@ impl Shell {
     pub async fn run(mut self) {
         self.drain();
         let mut watchdog = Watchdog::new();
-        let mut looks = tokio::time::interval(LOOK);
-        looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut changes = Changes::listen();
         let mut stopping: Option<Instant> = None;
         while stopping.is_none_or(|until| until > Instant::now() && !self.gateway.is_quiet()) {
             watchdog.feed();
+            self.turned = Instant::now();
             let deadline =
                 [self.gateway.next_deadline(), stopping, watchdog.next].into_iter().flatten().min();
             let deadline = deadline.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
@@ -195,7 +203,10 @@ impl Shell {
                 _ = poll_fn(|cx| waits.map_or(Poll::Pending, |socket| socket.poll_room(cx))) => {}
                 Some(report) = self.reports.recv() => self.on_report(report),
                 Some(flow) = self.rooms.recv() => self.gateway.handle(Input::Room { flow }, now()),
-                (link, event) = self.drivers.recv() => self.gateway.handle(Input::Driver { link, event }, now()),
+                (link, event) = self.drivers.recv() => {
+                    self.wake();
+                    self.gateway.handle(Input::Driver { link, event }, now());
+                }
                 Some(asked) = self.asked.recv() => self.on_asked(asked),
                 Some(question) = self.questions.recv() => self.on_question(question).await,
                 signal = self.signals.recv() => match signal {
@@ -206,8 +217,12 @@ impl Shell {
                     }
                     Some(Signal::Stop) | None => break,
                 },
-                _ = looks.tick() => self.look(),
-                () = tokio::time::sleep_until(deadline.into()) => self.gateway.handle(Input::Deadline, now()),
+                () = poll_fn(|cx| self.pending.poll(cx)) => self.go_on(),
+                () = changes.due() => self.look(),
+                () = tokio::time::sleep_until(deadline.into()) => {
+                    self.wake();
+                    self.gateway.handle(Input::Deadline, now());
+                }
             }
             self.drain();
         }
@@ -216,10 +231,14 @@ impl Shell {
         if let Some(store) = &self.store {
             store.close().await;
         }
+        if let Some(audit) = self.audit {
+            audit.close().await;
+        }
     }
 
     /// Looks where the ways to servers begin now.
     fn look(&mut self) {
+        self.wake();
         for news in self.routes.look(&Kernel) {
             let input = match news {
                 News::Gone(flow, why) => {
@@ -260,6 +279,7 @@ impl Shell {
 
     /// One batch of packets of one socket.
     fn receive(&mut self, index: usize) {
+        self.wake();
         let Some(socket) = self.sockets.get(index) else { return };
         match socket.receive(&mut self.batch) {
             Ok(count) => {
@@ -283,8 +303,6 @@ impl Shell {
     /// that a large fan-out does not overflow the kernel's buffer.
     fn drain(&mut self) {
         let mut sent = 0;
-        // What is not on record does not happen: nothing that follows a lost line is driven.
-        let mut stopped = false;
         while let Some(output) = self.gateway.poll() {
             match output {
                 Output::Send { hop, bytes } => {
@@ -296,21 +314,9 @@ impl Shell {
                 }
                 Output::Connect { upstream, server, dial } => self.connect(upstream, server, dial),
                 Output::Close { flow } => self.leave(flow),
-                Output::Drive { link, op } | Output::Relay { link, op } if stopped && op.acts() => {
-                    let failure = driver::Failure::Refused("the audit file cannot be written".to_owned());
-                    let id = op.id().unwrap_or(driver::OpId(0));
-                    let event = driver::Event::Done { id, result: Err(failure) };
-                    self.gateway.handle(Input::Driver { link, event }, now());
-                }
-                Output::Drive { link, op } => {
-                    if let Some(event) = self.drivers.send(link, op) {
-                        self.gateway.handle(Input::Driver { link, event }, now());
-                    }
-                }
-                Output::Relay { link, op } => self.gateway.handle(Input::Relay { link, op }, now()),
-                Output::Audit { line, sensitive } => {
-                    stopped |= !self.write_audit(&line, sensitive) && sensitive
-                }
+                Output::Drive { link, op } => self.want(link, op, false),
+                Output::Relay { link, op } => self.want(link, op, true),
+                Output::Audit { line, sensitive } => self.record(&line, sensitive),
                 Output::Keep { key, body } => {
                     self.keeping = self.store.as_ref().map(|store| store.keep(key, body));
                 }
@@ -324,10 +330,12 @@ impl Shell {
                 Output::Tell(notice) => (self.notices)(&notice),
             }
         }
+        self.pending.turn();
         self.flush_backlog();
     }
 
     fn on_asked(&mut self, asked: Asked) {
+        self.wake();
         self.next_ticket += 1;
         let (ticket, peer) = (self.next_ticket, asked.peer);
         self.asking.insert(ticket, asked.answer);
@@ -402,13 +410,14 @@ impl Shell {
         tokio::task::spawn_local(async move {
             let report = match reach(upstream, &server, &dial, &resolver).await {
                 Ok(reached) => Report::Connected(upstream, reached),
-                Err(why) => Report::Failed(upstream, format!("{}: {why}", server.words())),
+                Err(fault) => Report::Failed(upstream, fault.at(&server)),
             };
             let _ = report_to.send(report).await;
         });
     }
 
     fn on_report(&mut self, report: Report) {
+        self.wake();
         match report {
             Report::Accepted(connection, seat) => self.add_stream(connection, None, Some(seat)),
             Report::Message(flow, bytes, _) => {
@@ -423,8 +432,8 @@ impl Shell {
                 self.add_stream(connection, Some(upstream), None)
             }
             Report::Connected(upstream, Reached::Datagrams(peer)) => self.add_upstream_socket(upstream, peer),
-            Report::Failed(upstream, why) => {
-                self.gateway.handle(Input::ConnectFailed { upstream, why }, now())
+            Report::Failed(upstream, Fault { words, met }) => {
+                self.gateway.handle(Input::ConnectFailed { upstream, why: words, met }, now())
             }
         }
     }
@@ -459,21 +468,9 @@ impl Shell {
                     now(),
                 );
             }
-            Err(error) => {
-                self.gateway.handle(Input::ConnectFailed { upstream, why: error.to_string() }, now())
-            }
-        }
-    }
-
-    /// Whether the line is kept; without a file the journal keeps it.
-    fn write_audit(&mut self, line: &str, durable: bool) -> bool {
-        tracing::info!(target: "audit", "{line}");
-        match self.audit.as_mut().map(|audit| audit.write(line, durable)) {
-            Some(Err(error)) => {
-                tracing::error!(%error, "the audit file cannot be written; nothing sensitive is done until it can");
-                false
-            }
-            Some(Ok(())) | None => true,
+            Err(error) => self
+                .gateway
+                .handle(Input::ConnectFailed { upstream, why: error.to_string(), met: false }, now()),
         }
     }
 }

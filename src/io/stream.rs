@@ -18,6 +18,7 @@ use super::door::Seat;
 use super::queue::{Queue, Unread};
 #[cfg(feature = "quic")]
 use super::quic;
+use super::reach::Fault;
 use super::route::Mover;
 use super::ws;
 use crate::sip::{FlowId, Transport};
@@ -74,7 +75,7 @@ pub enum Report {
     /// What was to be connected is.
     Connected(usize, Reached),
     /// What was to be connected is not.
-    Failed(usize, String),
+    Failed(usize, Fault),
 }
 
 /// An outgoing flow that is ready.

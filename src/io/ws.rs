@@ -25,6 +25,8 @@ pub type Socket = WebSocketStream<Box<dyn Duplex>>;
 const PROTOCOL: &str = "sip";
 /// The keep-alive of SIP over streams (RFC 5626 §4.4.1).
 const PING: &[u8] = b"\r\n\r\n";
+/// What an answer to it is to the core.
+const PONG: &[u8] = b"\r\n";
 /// Bytes that are read at once, for each connection.
 const READ: usize = 8 * 1024;
 
@@ -153,8 +155,10 @@ pub async fn receive(
         match socket.next().await {
             Some(Ok(Message::Text(text))) => return Ok(text.into()),
             Some(Ok(Message::Binary(bytes))) => return Ok(bytes),
+            // The answer to our keep-alive proves what a single CRLF does (RFC 5626 §4.4.1).
+            Some(Ok(Message::Pong(_))) => return Ok(Bytes::from_static(PONG)),
             // The library answers a ping before it reads on.
-            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {}
+            Some(Ok(Message::Ping(_) | Message::Frame(_))) => {}
             Some(Ok(Message::Close(_))) | None => {
                 return Err(End { why: "the peer closed the connection".to_owned(), farewell: None });
             }

@@ -120,6 +120,16 @@ impl Dialog {
         self.hop = hop;
     }
 
+    /// Our Contact URI.
+    pub fn contact(&self) -> &str {
+        &self.contact
+    }
+
+    /// We are reached by another Contact from now on.
+    pub fn set_contact(&mut self, contact: &str) {
+        contact.clone_into(&mut self.contact);
+    }
+
     /// The next request of ours in this dialog.
     pub fn request(&mut self, method: Method<'_>, branch: &str) -> Writer {
         self.local_seq += 1;

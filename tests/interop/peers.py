@@ -94,11 +94,11 @@ class Baresip:
     A contact is (name, URI, parameters): `presence=p2p` has it watched. Texts go to the first contact.
     """
 
-    def __init__(self, lab, name, account, contacts=(), modules=(), settings=()):
+    def __init__(self, lab, name, account, contacts=(), modules=(), settings=(), host="127.0.0.1"):
         lab.need("baresip")
         self.control_port = free_port()
         folder = lab.folder / name
-        lines = ["poll_method epoll", "sip_listen 127.0.0.1:0", "call_max_calls 4", "audio_path /nonexistent",
+        lines = ["poll_method epoll", f"sip_listen {host}:0", "call_max_calls 4", "audio_path /nonexistent",
                  "audio_player aufile,/dev/null", "audio_source ausine,440", "audio_alert aufile,/dev/null",
                  "module_path /usr/lib/baresip/modules", "module g711.so", "module ausine.so", "module aufile.so",
                  "module_tmp account.so", "module_app contact.so", "module_app menu.so", "module_app presence.so", *[f"module_app {name}.so" for name in modules],
@@ -156,10 +156,11 @@ class Baresip:
         return None
 
 
-def sipp(lab, scenario, server, user, password, name=None, transport="u1", timeout=40, port=None, host="127.0.0.1", **keys):
+def sipp(lab, scenario, server, user, password, name=None, transport="u1", timeout=40, port=None, host="127.0.0.1", auth_uri=None, **keys):
     """Runs a sipp scenario once; a failure carries sipp's own words.
 
     A key is `[key]` in a message; in a regular expression, where sipp does not look for keys, it is `%key%`.
+    `auth_uri`: what its digest covers, without `sip:`, where that is not the server.
     """
     lab.need("sipp")
     name = name or scenario
@@ -173,6 +174,8 @@ def sipp(lab, scenario, server, user, password, name=None, transport="u1", timeo
             lab.folder / f"sipp-{name}.errors", "-s", user, "-au", user, "-ap", password]
     for key, value in {"domain": f"{server[0]}:{server[1]}", **keys}.items():
         argv += ["-key", key, str(value)]
+    if auth_uri:
+        argv += ["-auth_uri", auth_uri]
     program = lab.start(f"sipp-{name}", argv, cwd=lab.folder, env={"TERM": "dumb"})
     code = program.wait(timeout + 10)
     errors = lab.folder / f"sipp-{name}.errors"

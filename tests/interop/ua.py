@@ -311,8 +311,8 @@ class Ua:
                         "m=audio 40000 RTP/AVP 8 0\r\na=rtpmap:8 PCMA/8000\r\na=rtpmap:0 PCMU/8000\r\n")
         return self.request("INVITE", uri, [("Content-Type", "application/sdp")], offer)
 
-    def subscribe(self, uri, event, accept=None, expires=600):
-        return Subscription(self, uri, event, accept, expires)
+    def subscribe(self, uri, event, accept=None, expires=600, more=()):
+        return Subscription(self, uri, event, accept, expires, more)
 
     # -- what comes in -----------------------------------------------------------------------------------------
 
@@ -390,10 +390,10 @@ class Ua:
 class Subscription:
     """One SUBSCRIBE dialog; `answer` is the final response to the last SUBSCRIBE."""
 
-    def __init__(self, ua, uri, event, accept, expires):
+    def __init__(self, ua, uri, event, accept, expires, more=()):
         self.ua, self.event, self.target, self.routes = ua, event, uri, []
         self.call_id, self.tag, self.to, self.cseq = token(20), token(), f"<{uri}>", 1
-        self.headers = [("Event", event)] + ([("Accept", accept)] if accept else [])
+        self.headers = [("Event", event)] + ([("Accept", accept)] if accept else []) + list(more)
         self.answer = self._send(expires)
 
     def _send(self, expires):

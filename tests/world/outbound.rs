@@ -187,6 +187,8 @@ fn keep_alives_have_the_pace_of_the_rfc_or_that_of_the_edge() {
         ("udp", None, true, 24.0, 29.0),
         ("tcp", Some(60), false, 48.0, 60.0),
         ("udp", Some(15), true, 12.0, 15.0),
+        ("ws", None, false, 25.0, 30.0),
+        ("wss", Some(30), false, 24.0, 30.0),
     ] {
         let mut provider = Provider::new(2);
         (provider.flow_timer, provider.keep) = (timer, timer);
@@ -230,6 +232,7 @@ fn an_edge_that_falls_silent_is_seen_and_the_other_serves() {
         ("tcp", Health::Gone, 46),
         // Its kernel goes on answering: only the pong is missing.
         ("tcp", Health::Silent, 46),
+        ("wss", Health::Silent, 46),
     ] {
         let mut wan = wan(907, transport, Provider::new(2));
         wan.run(secs(150));

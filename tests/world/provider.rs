@@ -54,7 +54,7 @@ pub struct Provider {
     pub publications: Vec<(Duration, String)>,
     /// Keep-alives: CRLF, or OPTIONS.
     pub pings: u32,
-    /// Who supports it gets a public GRUU.
+    /// Who supports it gets a public GRUU, and a temporary one that is another each time.
     pub gruus: bool,
     /// Requests other than REGISTER get 407.
     pub challenges_others: bool,
@@ -206,7 +206,11 @@ impl Provider {
                 let contact = contact.split(";expires").next().unwrap().to_owned();
                 let asked = request.expires().unwrap_or(*seconds);
                 let gruu = match self.gruus && request.has_option(Name::Supported, "gruu") {
-                    true => format!(";pub-gruu=\"{};gr=x\"", request.to().unwrap().uri.address()),
+                    true => format!(
+                        ";pub-gruu=\"{};gr=x\";temp-gruu=\"sip:t{}@provider.example;gr\"",
+                        request.to().unwrap().uri.address(),
+                        self.got.len()
+                    ),
                     false => String::new(),
                 };
                 writer.field_fmt("Contact", format_args!("{contact}{gruu};expires={}", asked.min(*seconds)));

@@ -341,3 +341,61 @@ fn asking_much_keeps_nobody_out() {
     assert_eq!(world.phones[anna].ops[op].status(), 200);
     assert_eq!(world.plug.writes.len(), 1);
 }
+
+/// The gateway acts, is killed before it can say so, and is there again while the phone still repeats itself.
+/// Asked for its password anew, the phone would have it done twice.
+#[test]
+fn a_death_behind_an_act_repeats_nothing() {
+    let (mut acted, mut unknown) = (0, 0);
+    for (seed, method) in ["MESSAGE", "DO", "INVITE"].into_iter().enumerate() {
+        for wait in (0..160).step_by(4) {
+            let mut world = World::new(60 + seed as u64);
+            let anna = world.phone("anna");
+            world.lose.push((super::world::Way::Out, "SIP/2.0 200", 1));
+            world.lose.push((super::world::Way::Out, "SIP/2.0 1", 9));
+            let op = world.at(anna, |phone, now| match method {
+                "MESSAGE" => phone.message("plug", "on", now),
+                "DO" => phone.switch("plug", true, now),
+                _ => phone.invite("23", now),
+            });
+            world.run(wait);
+            world.kill(super::home::config(None));
+            world.run(70_000);
+            let writes = world.plug.writes.len();
+            assert!(writes <= 1, "{method}: {writes} times, killed after {wait} ms");
+            acted += writes;
+            unknown += usize::from(world.phones[anna].ops[op].status() == 504);
+        }
+    }
+    assert!(acted > 60 && unknown > 5, "{acted} acted, of {unknown} nobody knows");
+}
+
+/// A process that stood still finds what waited for it: none of it moves anything, unless whoever sent it
+/// proves himself once more.
+#[test]
+fn what_waited_while_the_process_stood_still_moves_nothing() {
+    for method in ["MESSAGE", "DO", "INVITE"] {
+        let mut world = World::new(70);
+        let anna = world.phone("anna");
+        let op = world.at(anna, |phone, now| match method {
+            "MESSAGE" => phone.message("plug", "on", now),
+            "DO" => phone.switch("plug", true, now),
+            _ => phone.invite("23", now),
+        });
+        // What follows the challenge is on its way when the process is stopped.
+        world.run(7);
+        world.lose.push((super::world::Way::In, method, 100));
+        world.run(100);
+        let text = world.phones[anna].ops[op].sent.clone();
+        assert!(String::from_utf8_lossy(&text).contains("Authorization: "), "{method}");
+        let from = world.phones[anna].hop.local;
+        world.stand_still(12_000);
+        world.inject(from, text);
+        world.run(40_000);
+        assert_eq!(world.plug.writes.len(), 0, "{method}");
+        world.lose.clear();
+        let op = world.at(anna, |phone, now| phone.message("plug", "on", now));
+        world.run(1000);
+        assert_eq!((world.phones[anna].ops[op].status(), world.plug.writes.len()), (200, 1));
+    }
+}

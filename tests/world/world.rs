@@ -154,6 +154,32 @@ impl World {
         world
     }
 
+    /// The gateway's process is stopped, and goes on after a while.
+    pub fn stand_still(&mut self, ms: u64) {
+        self.now += Duration::from_millis(ms);
+        self.handle(Input::Stood);
+    }
+
+    /// The gateway is killed, and there again at once: what was under way in it is lost, and the audit lines
+    /// are there.
+    pub fn kill(&mut self, config: Arc<Config>) {
+        self.gateway = Gateway::new(config, self.rng.random(), self.time());
+        let lines: Vec<String> = self
+            .seen
+            .iter()
+            .rev()
+            .filter_map(|(_, seen)| match seen {
+                Seen::Audit(line) => Some(line.clone()),
+                _ => None,
+            })
+            .collect();
+        self.gateway.recall(lines.iter().map(String::as_str), self.time());
+        self.queue.retain(|_, delivery| !matches!(delivery, Delivery::Driver { .. }));
+        self.forgive();
+        self.drain();
+        self.handle(Input::Driver { link: LinkId(0), event: Event::Up });
+    }
+
     /// A phone of that user, not yet registered.
     pub fn phone(&mut self, user: &str) -> usize {
         let addr = format!("198.51.100.{}:5060", self.phones.len() + 1).parse().unwrap();
@@ -361,7 +387,11 @@ impl World {
                 self.handle(Input::Opened { flow, transport, local, peer, upstream: Some(upstream) });
             }
             Delivery::ConnectFailed { upstream } => {
-                self.handle(Input::ConnectFailed { upstream, why: "nobody listens there".to_owned() });
+                self.handle(Input::ConnectFailed {
+                    upstream,
+                    why: "nobody listens there".to_owned(),
+                    met: false,
+                });
             }
             Delivery::Driver { link, event } => {
                 self.ladder.push(format!("{:9.3}  driver ▶ gateway  {event:?}", self.now.as_secs_f64()));
@@ -603,7 +633,7 @@ pub fn epoch() -> Instant {
 }
 
 /// What the shell makes of bytes on a connection: a WebSocket keeps messages apart.
-fn arrived(transport: Transport, flow: FlowId, bytes: &[u8]) -> Input<'_> {
+pub fn arrived(transport: Transport, flow: FlowId, bytes: &[u8]) -> Input<'_> {
     match transport.is_web() || transport == Transport::Quic {
         true => Input::Frame { flow, bytes },
         false => Input::Stream { flow, bytes },

@@ -21,6 +21,13 @@ pub(crate) const MAX_IN_FLIGHT: u16 = 32;
 /// How long the broker may take to acknowledge anything.
 pub(crate) const ACK_PATIENCE: Duration = Duration::from_secs(5);
 
+/// What a broker said so long ago proves that it lives. Otherwise it is asked before a command is sent: one
+/// that hangs keeps what it is sent, and would hand it on when it goes on, an hour later.
+const FRESH: Duration = Duration::from_millis(250);
+
+/// How long a command waits for the answer to that; then it was not sent.
+const HELD: Duration = Duration::from_secs(3);
+
 /// How many of these places publications may take: commands always find one.
 const MAX_TOLD: usize = 16;
 
@@ -59,6 +66,15 @@ struct Flight {
     told: bool,
 }
 
+/// A command that was not sent yet.
+#[derive(Debug)]
+struct Held {
+    id: OpId,
+    channel: Channel,
+    payload: Bytes,
+    since: Instant,
+}
+
 pub(crate) struct Session {
     broker: String,
     state: MqttState,
@@ -67,6 +83,8 @@ pub(crate) struct Session {
     /// Bytes to the socket.
     pub out: BytesMut,
     in_flight: HashMap<u16, Flight>,
+    /// Commands that wait until the broker shows that it lives, as many as may be in flight.
+    held: VecDeque<Held>,
     /// Where the gateway says that it lives.
     status_topic: Option<String>,
     /// How the connection ended, as far as that tells of a rival.
@@ -97,6 +115,7 @@ impl Session {
             packets,
             out: BytesMut::new(),
             in_flight: HashMap::new(),
+            held: VecDeque::new(),
             status_topic,
             ending: Ending::default(),
             subscribing: VecDeque::new(),
@@ -124,8 +143,34 @@ impl Session {
         self.subscribe(vec![channel], !self.up, now);
     }
 
-    /// Publishes once, QoS 1, never retained. The PUBACK becomes the op's `Done`.
+    /// Publishes once, QoS 1, never retained, as soon as the broker is known to live. The PUBACK becomes the
+    /// op's `Done`.
     pub fn write(&mut self, id: OpId, channel: &Channel, payload: Bytes, now: Instant, outbox: &mut Outbox) {
+        if self.held.is_empty() && now.duration_since(self.heard) < FRESH {
+            return self.send(id, channel, payload, now, outbox);
+        }
+        if self.held.len() >= usize::from(MAX_IN_FLIGHT) {
+            return outbox.done(id, Err(Failure::Busy));
+        }
+        self.held.push_back(Held { id, channel: channel.clone(), payload, since: now });
+        if self.pinged.is_none()
+            && let Err(why) = self.ping(now)
+        {
+            tracing::warn!("{why}");
+        }
+    }
+
+    /// The broker lives: what waited for that is sent.
+    fn release(&mut self, now: Instant, outbox: &mut Outbox) {
+        while let Some(Held { id, channel, payload, since }) = self.held.pop_front() {
+            match now.duration_since(since) < HELD {
+                true => self.send(id, &channel, payload, now, outbox),
+                false => outbox.done(id, Err(Failure::NotConnected)),
+            }
+        }
+    }
+
+    fn send(&mut self, id: OpId, channel: &Channel, payload: Bytes, now: Instant, outbox: &mut Outbox) {
         match self.publish(channel, payload, false) {
             Ok(pkid) => self.fly(pkid, Flight { id: Some(id), since: now, told: false }),
             Err(failure) => outbox.done(id, Err(failure)),
@@ -231,11 +276,12 @@ impl Session {
         let subscribes = self.subscribing.iter().map(|s| s.since);
         let due = acks.chain(subscribes).chain(self.pinged).min().map(|since| since + ACK_PATIENCE);
         let ping = self.heard.min(self.spoke) + QUIET;
-        match (due, self.pinged) {
+        let next = match (due, self.pinged) {
             (Some(due), Some(_)) => due,
             (Some(due), None) => due.min(ping),
             (None, _) => ping,
-        }
+        };
+        self.held.front().map_or(next, |held| next.min(held.since + HELD))
     }
 
     /// Pings a quiet broker, gives up a silent one.
@@ -243,6 +289,11 @@ impl Session {
     /// # Errors
     /// The broker took too long over something.
     pub fn tick(&mut self, now: Instant, outbox: &mut Outbox) -> Result<(), Why> {
+        while self.held.front().is_some_and(|held| now.duration_since(held.since) >= HELD) {
+            if let Some(held) = self.held.pop_front() {
+                outbox.done(held.id, Err(Failure::NotConnected));
+            }
+        }
         let late = |since: Instant| now.duration_since(since) >= ACK_PATIENCE;
         let expired: Vec<u16> =
             self.in_flight.iter().filter(|(_, flight)| late(flight.since)).map(|(pkid, _)| *pkid).collect();
@@ -269,6 +320,9 @@ impl Session {
 
     /// The connection is over: whatever was under way has an unknown fate.
     pub fn fail(&mut self, outbox: &mut Outbox) {
+        for held in self.held.drain(..) {
+            outbox.done(held.id, Err(Failure::NotConnected));
+        }
         for id in self.in_flight.drain().filter_map(|(_, flight)| flight.id) {
             outbox.done(id, Err(Failure::Broken));
         }
@@ -329,7 +383,10 @@ impl Session {
                 Trace::Incoming(Packet::Publish(publish)) => self.published(&publish, outbox),
                 Trace::Incoming(Packet::PubAck(ack)) => self.acknowledged(ack, outbox),
                 Trace::Incoming(Packet::SubAck(ack)) => self.subscribed(&ack, outbox),
-                Trace::Incoming(Packet::PingResp) => self.pinged = None,
+                Trace::Incoming(Packet::PingResp) => {
+                    self.pinged = None;
+                    self.release(now, outbox);
+                }
                 _ => {}
             }
         }

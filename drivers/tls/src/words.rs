@@ -23,6 +23,7 @@ pub(crate) fn of_error(error: &Error) -> String {
     match error {
         Error::InvalidCertificate(why) => certificate(why),
         Error::AlertReceived(alert) => alerted(*alert),
+        Error::InvalidMessage(_) => "what answers there speaks no TLS – is it the right port?".to_owned(),
         other => format!("TLS does not come about: {other}"),
     }
 }

@@ -89,10 +89,8 @@ impl Client {
             transport => {
                 let server = HostPort { host: peer.host.clone(), port: peer.port };
                 let addresses = [address];
-                let connect = reach::connect(&addresses, &server, transport, &peer.dial);
-                let connect = tokio::time::timeout(reach::CONNECT, connect).await;
-                let connection =
-                    connect.unwrap_or_else(|_| Err("no answer".to_owned())).map_err(unreachable)?;
+                let connect = reach::connect(&addresses, &server, transport, &peer.dial).await;
+                let connection = connect.map_err(|fault| unreachable(fault.words))?;
                 let link = match connection.line {
                     Line::Bytes(stream) => {
                         Link::Bytes { stream, framer: Framer::of_client(), read: BytesMut::new() }

@@ -64,6 +64,8 @@ pub(super) enum Sent {
 pub struct Counts {
     /// Retained copies on command topics.
     pub retained: u64,
+    /// Commands that waited while the process stood still.
+    pub late: u64,
     /// Commands that named nothing, or were no value.
     pub unreadable: u64,
     /// Commands that came too fast.

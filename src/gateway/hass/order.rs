@@ -55,12 +55,17 @@ impl Gateway {
         now: Now,
     ) {
         let id = self.house.find(device).map(|(id, _)| id).filter(|id| self.is_told(nth, *id));
+        let late = self.may_be_late(now);
         let Some(broker) = self.hass.get_mut(nth) else { return };
         // Without a user nobody commands over this broker.
         let Some(user) = broker.config.user.clone() else { return };
         // A stored copy is no wish of now.
         if retained {
             broker.counts.retained = broker.counts.retained.saturating_add(1);
+            return;
+        }
+        if late {
+            broker.counts.late = broker.counts.late.saturating_add(1);
             return;
         }
         let text = std::str::from_utf8(payload).ok().filter(|text| text.len() <= HASS_PAYLOAD);

@@ -128,6 +128,13 @@ impl Gateway {
         }
     }
 
+    /// What came over `hop` was no SIP.
+    pub(in crate::gateway) fn garbled(&mut self, hop: Hop) {
+        if let Some(way) = self.way_of(hop).and_then(|key| self.ways.get_mut(key)) {
+            way.garbled = way.garbled.saturating_add(1);
+        }
+    }
+
     pub(in crate::gateway) fn on_pong(&mut self, flow: FlowId, now: Now) {
         let Some(key) = self.flows.get(&flow).and_then(|flow| flow.upstream) else { return };
         let Some(way) = self.ways.get_mut(key) else { return };

@@ -56,6 +56,12 @@ impl Gateway {
                 "resting"
             }
         };
+        if way.garbled > 0 {
+            words.push(format!(
+                "what comes from there is no SIP ({} times): is it a SIP server?",
+                way.garbled
+            ));
+        }
         let fault = way.fault.as_ref().map(|(ms, why)| format!("last failure {}: {why}", time(*ms)));
         words.extend(fault);
         let (upstream, server) = (upstream.unwrap_or_default(), way.edge.server.words());

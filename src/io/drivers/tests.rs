@@ -161,7 +161,8 @@ async fn a_driver_that_blocks_its_thread_delays_nobody_and_close_leaves_it_behin
     };
     let mut drivers = start_all(vec![("blocks".into(), Start::new("test", block))]);
     assert_eq!(drivers.recv().await, (LinkId(0), Event::Up));
-    let answers: Vec<_> = (0..200).filter_map(|id| drivers.send(LinkId(0), write(id))).collect();
+    let answers: Vec<_> =
+        (0..200).filter_map(|id| drivers.send(LinkId(0), write(id), Instant::now())).collect();
     assert!(answers.len() >= 200 - OP_QUEUE - 2, "{}", answers.len());
     assert!(answers.iter().all(|answer| matches!(answer, Event::Done { result: Err(Failure::Busy), .. })));
     let began = std::time::Instant::now();
@@ -179,11 +180,11 @@ async fn links_without_their_driver_are_down_in_words_and_close_is_quick() {
     first.sort_by_key(|(link, _)| *link);
     let [(LinkId(0), Event::Down(why)), (LinkId(1), Event::Up)] = &first else { panic!("{first:?}") };
     assert!(why.0.contains("built without its mqtt driver"), "{why}");
-    assert_eq!(drivers.send(LinkId(0), write(1)), None);
+    assert_eq!(drivers.send(LinkId(0), write(1), Instant::now()), None);
     let (link, event) = drivers.recv().await;
     assert!(matches!(event, Event::Done { result: Err(Failure::Refused(_)), .. }) && link == LinkId(0));
     assert!(matches!(
-        drivers.send(LinkId(7), write(2)),
+        drivers.send(LinkId(7), write(2), Instant::now()),
         Some(Event::Done { result: Err(Failure::Refused(_)), .. })
     ));
     let began = std::time::Instant::now();
@@ -202,9 +203,12 @@ devices: {plug: {profile: tasmota-plug, params: {topic: plug}}}
     let mut config = config.unwrap();
     let stage = crate::io::pretend::Stage::set(&mut config, crate::io::pretend::Life { seed: 1, speed: 1 });
     let mut drivers = Supervisor::start(&config.links, move |link| stage.wire(link)).unwrap();
-    assert_eq!(drivers.send(LinkId(0), Op::Watch { channel: Channel::new("stat/plug/POWER") }), None);
+    assert_eq!(
+        drivers.send(LinkId(0), Op::Watch { channel: Channel::new("stat/plug/POWER") }, Instant::now()),
+        None
+    );
     let on = Op::Write { id: OpId(1), channel: Channel::new("cmnd/plug/POWER"), payload: "ON".into() };
-    assert_eq!(drivers.send(LinkId(0), on), None);
+    assert_eq!(drivers.send(LinkId(0), on, Instant::now()), None);
     let events = [drivers.recv().await.1, drivers.recv().await.1, drivers.recv().await.1];
     let power =
         Event::Read { channel: Channel::new("stat/plug/POWER"), payload: "ON".into(), retained: false };
@@ -283,7 +287,7 @@ async fn a_change_ends_what_is_gone_starts_what_is_new_and_leaves_the_rest() {
     assert_eq!(drivers.recv().await, (LinkId(0), Event::Up));
     assert_eq!(started.load(Ordering::Relaxed), 4);
     for link in 0..3 {
-        assert_eq!(drivers.send(LinkId(link), write(link as u64)), None);
+        assert_eq!(drivers.send(LinkId(link), write(link as u64), Instant::now()), None);
         assert_eq!(drivers.recv().await, (LinkId(link), done(link as u64, Ok(()))));
     }
     let quiet = timeout(Duration::from_millis(50), drivers.recv()).await;

@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use sipliance_driver as driver;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
@@ -78,6 +79,11 @@ impl Shell {
         self.doors.renew(&config.origins, certificate);
         let gone = self.close_doors(&config);
         self.open(ports);
+        for act in self.pending.give_up() {
+            // Its link may have another number from here on.
+            let why = driver::Failure::Refused("the configuration was read again".to_owned());
+            self.carry_out(act, Some(why));
+        }
         self.gateway.handle(Input::Reload(config.clone()), now());
         self.drivers.change(&config.links, &change);
         self.config = config;

@@ -95,6 +95,12 @@ async fn a_keep_alive_is_a_ping_and_a_ping_is_answered() {
         _ = receive(&mut theirs) => None,
     };
     assert!(matches!(pong, Some(Ok(Message::Pong(_)))));
+    send(&mut ours, Bytes::from_static(PING)).await.unwrap();
+    let pong = tokio::select! {
+        got = receive(&mut ours) => got.ok(),
+        _ = receive(&mut theirs) => None,
+    };
+    assert_eq!(pong, Some(Bytes::from_static(PONG)), "it proves that the flow lives");
     send(&mut theirs, Bytes::from_static(b"hello")).await.unwrap();
     assert_eq!(receive(&mut ours).await.ok(), Some(Bytes::from_static(b"hello")));
 }

@@ -138,6 +138,13 @@ impl Server {
         (self.md5, self.query_age_ms, self.control_age_ms) = (md5, query_age_ms, control_age_ms);
     }
 
+    /// Voids every nonce of until now, the used ones too.
+    pub fn void(&mut self, now: Now) {
+        self.floor_ms = self.ms(now);
+        self.seen.clear();
+        self.order.clear();
+    }
+
     /// WWW-Authenticate fields, the strongest algorithm first (RFC 8760 §2.4).
     pub fn challenge(&mut self, source: IpAddr, stale: bool, offer: Offer, now: Now) -> String {
         self.serial = self.serial.wrapping_add(1);

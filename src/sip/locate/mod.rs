@@ -115,6 +115,10 @@ pub struct Walk {
     todo: VecDeque<Todo>,
     asked: usize,
     targets: Vec<Target>,
+    /// An address that it led to and that can be no server's.
+    useless: Option<IpAddr>,
+    /// The domain says that it has no such service (RFC 2782: a target of `.`).
+    declined: bool,
     rng: ChaCha8Rng,
 }
 
@@ -143,8 +147,16 @@ impl Walk {
             Some(transport) => vec![transport],
             None => able.to_vec(),
         };
-        let mut walk =
-            Self { able, todo: VecDeque::new(), asked: 0, targets: Vec::new(), rng, wanted: wanted.clone() };
+        let mut walk = Self {
+            able,
+            todo: VecDeque::new(),
+            asked: 0,
+            targets: Vec::new(),
+            useless: None,
+            declined: false,
+            rng,
+            wanted: wanted.clone(),
+        };
         let first = walk.able.first().copied().unwrap_or(Transport::Udp);
         match (wanted.host.parse::<IpAddr>(), wanted.port, wanted.transport) {
             (Ok(ip), port, _) => {
@@ -184,6 +196,18 @@ impl Walk {
         Step::Done(std::mem::take(&mut self.targets))
     }
 
+    /// Why there is no way, where the name itself says so.
+    pub fn fault(&self) -> Option<String> {
+        let host = &self.wanted.host;
+        if let Some(ip) = self.useless {
+            return Some(format!(
+                "the name `{host}` leads to {ip}, where no server can be: does a filter in this network block it?"
+            ));
+        }
+        self.declined
+            .then(|| format!("the domain `{host}` says that it has no SIP service of this kind (SRV)"))
+    }
+
     /// What came of the question that [`Walk::step`] asked last.
     pub fn answer(&mut self, records: Records) {
         let Some(todo) = self.todo.pop_front() else { return };
@@ -203,7 +227,7 @@ impl Walk {
             _ => {}
         }
         // No SRV record led anywhere: the host itself is the server (§4.2).
-        let nothing = self.todo.is_empty() && self.targets.is_empty();
+        let nothing = self.todo.is_empty() && self.targets.is_empty() && !self.declined;
         if nothing && !self.wanted.is_plain() && self.asked < QUERIES && !self.tried_plain() {
             self.plain(self.able.first().copied().unwrap_or(Transport::Udp));
         }
@@ -236,6 +260,7 @@ impl Walk {
 
     fn srv(&mut self, mut records: Vec<Srv>, transport: Transport) {
         records.truncate(RECORDS);
+        self.declined |= records.iter().any(|record| record.target == ".");
         records.retain(|record| is_name(&record.target) && record.port != 0);
         // Before what other transports lead to.
         for record in order::srv(records, &mut self.rng).into_iter().rev() {
@@ -255,6 +280,10 @@ impl Walk {
     }
 
     fn add(&mut self, target: Target) {
+        if !is_host(target.addr.ip()) {
+            self.useless = Some(target.addr.ip());
+            return;
+        }
         if self.targets.len() < TARGETS && !self.targets.contains(&target) {
             self.targets.push(target);
         }
@@ -283,6 +312,11 @@ impl Wanted {
     fn is_plain(&self) -> bool {
         self.port.is_some() || self.host.parse::<IpAddr>().is_ok()
     }
+}
+
+/// An address that one machine can have.
+fn is_host(ip: IpAddr) -> bool {
+    !ip.is_unspecified() && !ip.is_multicast() && ip != IpAddr::V4(std::net::Ipv4Addr::BROADCAST)
 }
 
 /// A name that can be asked for: letters, digits, `-`, `_` and dots.

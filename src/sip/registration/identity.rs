@@ -13,8 +13,6 @@ pub struct Identity {
     pub auth_user: String,
     /// Password.
     pub password: secrecy::SecretString,
-    /// User part of our Contact: what requests for this address will name.
-    pub contact_user: String,
     /// The lifetime to ask for.
     pub expires: Duration,
     /// Which of our flows to the registrar this is (RFC 5626 §4.2.1), from 1, the same in every run; `None`:
@@ -25,10 +23,9 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Whether it binds the same Contact to the same address: one replaces the other.
+    /// Whether it is the same address over the same flow: one binding replaces the other.
     pub fn is_address_of(&self, other: &Self) -> bool {
-        (&self.user, &self.domain, &self.contact_user, self.reg_id)
-            == (&other.user, &other.domain, &other.contact_user, other.reg_id)
+        (&self.user, &self.domain, self.reg_id) == (&other.user, &other.domain, other.reg_id)
     }
 
     /// Whether nothing differs.

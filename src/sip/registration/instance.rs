@@ -6,8 +6,8 @@ use super::Identity;
 /// 9562).
 pub(super) fn of(identity: &Identity) -> String {
     use sha2::Digest as _;
-    let Identity { user, domain, contact_user, .. } = identity;
-    let hash = sha2::Sha256::digest(format!("sipliance {contact_user} {user}@{domain}"));
+    let Identity { user, domain, .. } = identity;
+    let hash = sha2::Sha256::digest(format!("sipliance {user}@{domain}"));
     let mut bits = hash.iter().take(16).fold(0_u128, |bits, byte| bits << 8 | u128::from(*byte));
     bits = bits & !(0xf << 76) | 0x8 << 76;
     bits = bits & !(0x3 << 62) | 0x2 << 62;

@@ -3,6 +3,8 @@
 //!
 //! A registration never gives up, never hammers, and says truthfully how it stands.
 
+mod answers;
+mod gruus;
 mod identity;
 mod instance;
 mod terms;
@@ -12,17 +14,14 @@ use std::time::{Duration, Instant};
 use rand::Rng as _;
 use rand_chacha::ChaCha8Rng;
 
-use super::auth::{self, Login};
 use super::dialog::contact_uri;
-use super::flow::backoff::{Backoff, retry_after};
+use super::flow::backoff::Backoff;
 use super::transaction::Transactions;
-use super::wire::text::seconds;
-use super::wire::{Message, Method, Name, Start, Writer};
+use super::wire::{Method, Uri, Writer};
 use super::{Hop, User};
 use crate::timer::Now;
 
 pub use self::identity::{Identity, Standing};
-use self::terms::Ours;
 pub use self::terms::{Terms, seen};
 
 /// Names a registration.
@@ -48,6 +47,10 @@ pub struct Registration {
     tag: String,
     cseq: u32,
     challenges: u8,
+    /// 423 was obeyed for this request.
+    lengthened: bool,
+    /// The registrar was there and said no: it is left alone until then, whatever becomes of the flow.
+    rest: Option<Instant>,
     backoff: Backoff,
     expires: u32,
     /// The server cannot do RFC 5626, or said that it will not (439).
@@ -55,6 +58,7 @@ pub struct Registration {
     /// Bindings that an earlier run of ours left there, to be removed with the next REGISTER.
     strays: Vec<String>,
     terms: Terms,
+    gruus: gruus::Gruus,
     /// Another flow to the same registrar works.
     another_up: bool,
     /// The last failure was that nobody answered.
@@ -76,12 +80,8 @@ pub struct Registration {
     no_way: Option<String>,
 }
 
-/// Lifetimes up to this, in seconds, are refreshed before their half.
-const SHORT: u32 = 600;
 /// The wait after an answer that only a person can change: wrong password, forbidden.
 const REFUSED_WAIT: Duration = Duration::from_secs(600);
-/// Longest reason phrase of a registrar that is shown, in characters.
-const REASON: usize = 100;
 
 impl Registration {
     /// Not registered, without a flow.
@@ -96,11 +96,14 @@ impl Registration {
             tag: format!("{:08x}", rng.random::<u32>()),
             cseq: 0,
             challenges: 0,
+            lengthened: false,
+            rest: None,
             backoff: Backoff::default(),
             expires,
             plain: false,
             strays: Vec::new(),
             terms: Terms::default(),
+            gruus: gruus::Gruus::default(),
             another_up: false,
             silent: false,
             flow_failed: false,
@@ -157,6 +160,29 @@ impl Registration {
         self.terms.gruu.as_deref()
     }
 
+    /// A temporary GRUU of this address to be somebody's way to us, while the registrar grants one.
+    pub fn lend_gruu(&mut self) -> Option<String> {
+        let gruu = self.terms.temporary.clone()?;
+        self.gruus.lend(&gruu);
+        Some(gruu)
+    }
+
+    /// Whether `uri` is a temporary GRUU of this address that somebody has.
+    pub fn lends(&self, uri: &Uri<'_>) -> bool {
+        self.gruus.holds(uri)
+    }
+
+    /// Temporary GRUUs that ended together with a binding since this was asked last: whoever has one needs another.
+    pub fn take_void_gruus(&mut self) -> Vec<String> {
+        self.gruus.take_void()
+    }
+
+    /// It takes the place of another one of the same address, whose Call-ID ends with it, and so its temporary GRUUs.
+    pub fn succeed(&mut self, before: &mut Self) {
+        self.gruus = std::mem::take(&mut before.gruus);
+        self.gruus.end();
+    }
+
     /// What the registrar's newest 2xx says beside the lifetime.
     pub fn terms(&self) -> &Terms {
         &self.terms
@@ -172,9 +198,15 @@ impl Registration {
     pub fn on_flow_up(&mut self, hop: Hop, troubled: bool, rng: &mut ChaCha8Rng, now: Now) {
         self.hop = Some(hop);
         self.no_way = None;
-        self.standing = Standing::Trying;
         let within = if troubled { 3_000 } else { 500 };
-        self.wake = Some(now.mono + Duration::from_millis(rng.random_range(0..within)));
+        let soon = now.mono + Duration::from_millis(rng.random_range(0..within));
+        self.wake = Some(match self.rest.filter(|rest| *rest > soon) {
+            Some(rest) => rest,
+            None => {
+                self.standing = Standing::Trying;
+                soon
+            }
+        });
     }
 
     /// No flow came about.
@@ -194,8 +226,11 @@ impl Registration {
         self.wake = None;
         self.since_ms = None;
         self.challenges = 0;
-        self.standing = Standing::NoFlow;
-        self.told = None;
+        // A refusal is one still, whether or not the server hangs up after it.
+        if self.rest.is_none() || !matches!(self.standing, Standing::Failed { .. }) {
+            self.standing = Standing::NoFlow;
+            self.told = None;
+        }
     }
 
     /// The peer's host says that nobody listens there.
@@ -271,7 +306,7 @@ impl Registration {
     pub fn on_deadline(&mut self, transactions: &mut Transactions<User>, now: Now) {
         if self.hop.is_some() && self.wake.is_some_and(|at| at <= now.mono) {
             self.wake = None;
-            self.challenges = 0;
+            (self.challenges, self.lengthened, self.rest) = (0, false, None);
             self.send(transactions, None, now);
         }
     }
@@ -298,38 +333,6 @@ impl Registration {
         self.leaving && self.standing == Standing::Trying
     }
 
-    /// A final response to our REGISTER.
-    pub fn on_response(
-        &mut self,
-        response: &Message<'_>,
-        transactions: &mut Transactions<User>,
-        rng: &mut ChaCha8Rng,
-        now: Now,
-    ) {
-        let Start::Response { status, reason } = response.start else { return };
-        match status {
-            200..300 if self.leaving => self.on_flow_down(),
-            200..300 => self.registered(response, rng, now),
-            401 | 407 => self.challenged(response, transactions, rng, now),
-            423 => self.too_brief(response, transactions, rng, now),
-            // First Hop Lacks Outbound Support, or a registrar that stumbles over it.
-            439 | 420 if self.reg_id().is_some() => {
-                self.plain = true;
-                self.challenges = 0;
-                self.send(transactions, None, now);
-            }
-            _ => {
-                // It is printed on terminals.
-                let reason = String::from_utf8_lossy(reason);
-                let words = reason.chars().filter(|c| !c.is_control()).take(REASON).collect::<String>();
-                let why = format!("{status} {words}");
-                let wait = retry_after(response, rng).or((status == 403).then_some(REFUSED_WAIT));
-                self.fail(why, wait, rng, now);
-                self.flow_failed = status == 430;
-            }
-        }
-    }
-
     /// Nobody answered within 32 s, or the flow broke.
     pub fn on_timeout(&mut self, rng: &mut ChaCha8Rng, now: Now) {
         if self.hop.is_some() {
@@ -338,81 +341,18 @@ impl Registration {
         }
     }
 
-    fn registered(&mut self, response: &Message<'_>, rng: &mut ChaCha8Rng, now: Now) {
-        let ours = Ours {
-            contact: &self.hop.map(|hop| contact_uri(&self.identity.contact_user, hop)).unwrap_or_default(),
-            instance: &self.instance,
-            reg_id: self.reg_id(),
-        };
-        let granted = ours.granted(response).unwrap_or(self.expires).max(1);
-        self.terms = Terms::of(response, &ours);
-        // Under RFC 5626 the registrar itself replaces the binding of a flow by that of the next.
-        self.strays = if self.terms.outbound { Vec::new() } else { ours.strays(response) };
-        let since_ms = *self.since_ms.get_or_insert(now.wall_ms);
-        self.backoff.works();
-        self.hurried = false;
-        self.challenges = 0;
-        self.standing =
-            Standing::Registered { since_ms, until: now.mono + Duration::from_secs(u64::from(granted)) };
-        // A registrar that restarts forgets us: a short lifetime is one that wants this seen soon.
-        let share = if granted <= SHORT { rng.random_range(0.4..0.5) } else { rng.random_range(0.5..0.9) };
-        let rest =
-            if self.strays.is_empty() { f64::from(granted) * share } else { rng.random_range(0.5..2.0) };
-        self.wake = Some(now.mono + Duration::from_secs_f64(rest));
-    }
-
-    fn challenged(
-        &mut self,
-        response: &Message<'_>,
-        transactions: &mut Transactions<User>,
-        rng: &mut ChaCha8Rng,
-        now: Now,
-    ) {
-        use secrecy::ExposeSecret as _;
-        self.challenges += 1;
-        let uri = format!("sip:{}", self.identity.domain);
-        let cnonce = format!("{:016x}", rng.random::<u64>());
-        let login =
-            Login { user: &self.identity.auth_user, password: self.identity.password.expose_secret() };
-        match auth::answer(response, login, "REGISTER", &uri, &cnonce, 1) {
-            // One answer per challenge, three more when only the nonce was old.
-            Some(answer) if self.challenges == 1 || (answer.stale && self.challenges <= 4) => {
-                self.realm = Some(answer.realm.clone());
-                self.send(transactions, Some(&answer.field), now);
-            }
-            Some(_) => {
-                self.fail("the registrar refuses the password".to_owned(), Some(REFUSED_WAIT), rng, now)
-            }
-            None => self.fail(
-                "the registrar asks for a kind of login that is not supported".to_owned(),
-                Some(REFUSED_WAIT),
-                rng,
-                now,
-            ),
-        }
-    }
-
-    fn too_brief(
-        &mut self,
-        response: &Message<'_>,
-        transactions: &mut Transactions<User>,
-        rng: &mut ChaCha8Rng,
-        now: Now,
-    ) {
-        match response.first(Name::MinExpires).and_then(seconds).filter(|least| *least > self.expires) {
-            Some(least) => {
-                self.expires = least;
-                self.challenges = 0;
-                self.send(transactions, None, now);
-            }
-            None => self.fail("423 without a longer Min-Expires".to_owned(), None, rng, now),
-        }
+    /// The registrar says no: it is asked again after `wait`, or as RFC 5626 §4.5 wants, and not before that because of
+    /// another flow.
+    fn refused(&mut self, why: String, wait: Option<Duration>, rng: &mut ChaCha8Rng, now: Now) {
+        self.fail(why, wait, rng, now);
+        self.rest = self.next_attempt();
     }
 
     /// Waits as the registrar said, or as RFC 5626 §4.5 wants.
     fn fail(&mut self, why: String, wait: Option<Duration>, rng: &mut ChaCha8Rng, now: Now) {
         let backoff = self.backoff.failed(self.another_up, rng);
         let again = now.mono + wait.unwrap_or(backoff);
+        self.rest = None;
         self.since_ms = None;
         (self.silent, self.flow_failed) = (false, false);
         self.terms = Terms::default();
@@ -432,10 +372,10 @@ impl Registration {
         if !matches!(self.standing, Standing::Registered { .. }) || self.leaving {
             self.standing = Standing::Trying;
         }
-        let Identity { user, domain, contact_user, .. } = &self.identity;
+        let Identity { user, domain, .. } = &self.identity;
         let expires = if self.leaving { 0 } else { self.expires };
         let (tag, call_id, cseq, instance) = (&self.tag, &self.call_id, self.cseq, &self.instance);
-        let contact = contact_uri(contact_user, hop);
+        let contact = contact_uri(user, hop);
         let reg_id = self.reg_id();
         let route = self.identity.route.as_deref();
         let strays = std::mem::take(&mut self.strays);

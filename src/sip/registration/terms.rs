@@ -10,13 +10,17 @@ use crate::sip::wire::{Address, Message, Name, Uri};
 pub struct Terms {
     /// `Require: outbound`: the flow itself is what is registered (RFC 5626).
     pub outbound: bool,
+    /// The answer lists no Contact at all, which every registrar owes (RFC 3261 §10.3).
+    pub unlisted: bool,
     /// How often the flow wants a keep-alive, in seconds: Flow-Timer, or `keep` in our Via (RFC 6223); 0: as
     /// often as we like. `None`: nobody promised to answer one.
     pub keep: Option<u32>,
     /// The way that later requests take (RFC 3608), value by value.
     pub service_route: Vec<String>,
-    /// The address of this very device (RFC 5627), to be our Contact in dialogs.
+    /// The public address of this very device (RFC 5627), to be our Contact in dialogs.
     pub gruu: Option<String>,
+    /// Another one, which says nothing of whose it is; each answer brings a new one.
+    pub temporary: Option<String>,
     /// Where our REGISTER came from, as the next hop saw it (RFC 3581).
     pub seen: Option<SocketAddr>,
 }
@@ -35,10 +39,12 @@ impl Terms {
         let timer = response.first(Name::FlowTimer).and_then(seconds).filter(|_| outbound);
         Self {
             outbound,
+            unlisted: response.first(Name::Contact).is_none(),
             // RFC 6223 §9: where both are said, they are the same.
             keep: timer.or_else(|| keep(response)).or(outbound.then_some(0)),
             service_route: response.list(Name::ServiceRoute).filter_map(text).take(ROUTES).collect(),
             gruu: ours.of(response).and_then(|own| own.params.text("pub-gruu").and_then(usable)),
+            temporary: ours.of(response).and_then(|own| own.params.text("temp-gruu").and_then(usable)),
             seen: seen(response),
         }
     }

@@ -71,6 +71,7 @@ names! {
     ServiceRoute = "Service-Route",
     FlowTimer = "Flow-Timer",
     PAssertedIdentity = "P-Asserted-Identity",
+    Privacy = "Privacy",
     SipETag = "SIP-ETag",
     SipIfMatch = "SIP-If-Match",
     SuppressIfMatch = "Suppress-If-Match",

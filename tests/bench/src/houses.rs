@@ -19,6 +19,7 @@ use serde_json::json;
 use sipliance::config::home::Profiles;
 use sipliance::config::{Config, LinkId};
 use sipliance::gateway::{Gateway, Input, Output};
+use sipliance::io::reach::Fault;
 use sipliance::io::run::now;
 use sipliance::io::stream::{Reached, Report};
 use sipliance::sip::{FlowId, Transport};
@@ -326,9 +327,9 @@ impl Town {
                 }
             }
             Report::Connected(way, reached) => self.on_reached(way, reached),
-            Report::Failed(way, why) => {
+            Report::Failed(way, Fault { words: why, met }) => {
                 if let Some((house, upstream)) = self.place(way) {
-                    self.feed(house, Input::ConnectFailed { upstream, why });
+                    self.feed(house, Input::ConnectFailed { upstream, why, met });
                 }
             }
             Report::Accepted(..) => {}
@@ -355,7 +356,7 @@ impl Town {
                 peer: hop.peer,
                 upstream: Some(upstream),
             },
-            Err(error) => Input::ConnectFailed { upstream, why: error.to_string() },
+            Err(error) => Input::ConnectFailed { upstream, why: error.to_string(), met: false },
         };
         self.feed(house, input);
     }

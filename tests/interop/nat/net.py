@@ -5,12 +5,13 @@
 A router translates addresses, forgets a flow over UDP that is silent for 30 s, and lets nothing in that it does not know.
 """
 
+import contextlib
 import ctypes
 import os
 import subprocess
-import threading
 
 PROVIDER = "198.51.100.10"
+EDGES = (("198.51.100.11", "198.51.100.21"), ("198.51.100.12", "198.51.100.22"))    # what clients see, and what the registrar sees
 HOME, FAR = "192.168.77.10", "192.168.88.10"
 CLONE_NEWNET = 0x40000000
 UDP_IDLE = 30
@@ -63,9 +64,8 @@ table ip filter {{
 
 class Net:
     def __init__(self, name):
-        self.names = {part: f"sl{name}-{part}" for part in ("home", "r1", "prov", "r2", "far")}
-        self.address = 2
-        self.close()
+        self.names = {part: f"{PREFIX}{os.getpid()}-{name}-{part}" for part in ("home", "r1", "prov", "r2", "far")}
+        self.address, self.own = 2, HOME
         for part in self.names.values():
             run("ip", "netns", "add", part)
             run("ip", "-n", part, "link", "set", "lo", "up")
@@ -73,7 +73,8 @@ class Net:
         self._line("r1", "203.0.113.2", "prov", "203.0.113.1", "wan")
         self._line("r2", "203.0.114.2", "prov", "203.0.114.1", "wan", at="wan2")
         self._line("far", FAR, "r2", "192.168.88.1", "lan")
-        run("ip", "-n", self.names["prov"], "addr", "add", f"{PROVIDER}/32", "dev", "lo")
+        for address in (PROVIDER, *(address for edge in EDGES for address in edge)):
+            run("ip", "-n", self.names["prov"], "addr", "add", f"{address}/32", "dev", "lo")
         for part, way in (("home", "192.168.77.1"), ("r1", "203.0.113.1"), ("r2", "203.0.114.1"), ("far", "192.168.88.1")):
             run("ip", "-n", self.names[part], "route", "add", "default", "via", way)
         for part in ("r1", "r2"):
@@ -94,43 +95,41 @@ class Net:
     def inside(self, part, *argv, text=None):
         return run("ip", "netns", "exec", self.names[part], *argv, text=text)
 
-    def enter(self, part, work):
-        """Does something in a namespace: the sockets and threads that it makes stay there."""
-        result = {}
-
-        def there():
+    @contextlib.contextmanager
+    def within(self, part):
+        """This thread is in a namespace meanwhile: the sockets, programs and threads that it makes stay there."""
+        with open("/proc/thread-self/ns/net") as back, open(f"/run/netns/{self.names[part]}") as there:
+            _enter(there)
             try:
-                with open(f"/run/netns/{self.names[part]}") as file:
-                    libc = ctypes.CDLL(None, use_errno=True)
-                    if libc.setns(file.fileno(), CLONE_NEWNET):
-                        raise OSError(ctypes.get_errno(), "setns")
-                result["value"] = work()
-            except Exception as error:      # handed over to who waits
-                result["error"] = error
-
-        thread = threading.Thread(target=there)
-        thread.start()
-        thread.join()
-        if "error" in result:
-            raise result["error"]
-        return result["value"]
+                yield
+            finally:
+                _enter(back)
 
     # -- what goes wrong ---------------------------------------------------------------------------------------
 
     def restart_router(self):
-        """It forgets what it translates. A real one takes minutes to come back: `cable` does that."""
+        """It forgets what it translated, and takes other ports. A real one takes minutes to come back: `cable` does that."""
+        self.inside("r1", "nft", "-f", "-", text="flush chain ip nat post\nadd rule ip nat post oifname wan masquerade fully-random\n")
         self.inside("r1", "conntrack", "-F")
 
     def readdress(self):
         """Another public address; what was translated to the old one is forgotten."""
         old, self.address = self.address, self.address + 1
-        wan = self.names["r1"]
-        run("ip", "-n", wan, "addr", "add", f"203.0.113.{self.address}/24", "dev", "wan")
-        run("ip", "-n", wan, "addr", "del", f"203.0.113.{old}/24", "dev", "wan")
-        if f"203.0.113.{self.address}/" not in run("ip", "-n", wan, "addr", "show", "dev", "wan"):
-            run("ip", "-n", wan, "addr", "add", f"203.0.113.{self.address}/24", "dev", "wan")
-        run("ip", "-n", wan, "route", "replace", "default", "via", "203.0.113.1")
-        self.restart_router()
+        self._replace("r1", "wan", f"203.0.113.{old}", f"203.0.113.{self.address}", "203.0.113.1")
+        self.inside("r1", "conntrack", "-F")
+
+    def move_in(self):
+        """The gateway's own machine gets another address; the router stays as it is."""
+        old, self.own = self.own, f"192.168.77.{int(self.own.split('.')[3]) + 1}"
+        self._replace("home", "eth0", old, self.own, "192.168.77.1")
+
+    def _replace(self, part, link, old, new, way):
+        where = self.names[part]
+        run("ip", "-n", where, "addr", "add", f"{new}/24", "dev", link)
+        run("ip", "-n", where, "addr", "del", f"{old}/24", "dev", link)
+        if f"{new}/" not in run("ip", "-n", where, "addr", "show", "dev", link):
+            run("ip", "-n", where, "addr", "add", f"{new}/24", "dev", link)
+        run("ip", "-n", where, "route", "replace", "default", "via", way)
 
     def cable(self, there):
         wan = self.names["r1"]
@@ -144,7 +143,24 @@ class Net:
             self.inside("r1", "nft", "add", "rule", "ip", "filter", "lossy", "numgen", "random", "mod", "100", "<", percent, "drop")
 
     def close(self):
-        there = run("ip", "netns", "list")
+        there = run("ip", "netns", "list").split()
         for part in self.names.values():
-            if part in there.split():
+            if part in there:
                 run("ip", "netns", "del", part)
+
+
+PREFIX = "slnat"
+
+
+def sweep():
+    """Takes away what runs that were killed have left behind."""
+    for name in run("ip", "netns", "list").split():
+        pid = name.removeprefix(PREFIX).split("-")[0]
+        if name.startswith(PREFIX) and pid.isdigit() and not os.path.exists(f"/proc/{pid}"):
+            run("ip", "netns", "del", name)
+
+
+def _enter(file):
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.setns(file.fileno(), CLONE_NEWNET):
+        raise OSError(ctypes.get_errno(), "setns")

@@ -153,6 +153,21 @@ def flows(world):
         check(";gr=" in world.watch.target, f"Kamailio grants a GRUU: {world.watch.target}")
         world.watch.wait("the first state")
         world.hears()
+    # Proves: GR-2, GR-3
+    with lab.case("who wants privacy watches by a temporary GRUU, which carries a refresh with digest and a command"):
+        # A second watch of the same phone would take the place of the first.
+        phone = lab.phone(world.kamailio.address, USER, PASSWORD, DOMAIN)
+        watch = phone.subscribe(phone.uri("plug"), "appliance", "application/senml+json", more=[("Privacy", "id")])
+        check(watch.answer.status in (200, 202), watch.answer.start)
+        first = watch.target
+        check(first.endswith(";gr") and "plug" not in first, f"Kamailio grants a temporary one: {first}")
+        watch.wait("the first state")
+        equal(watch.refresh().status, 200, "the refresh, whose digest covers it")
+        before = world.plug.on
+        answer = phone.message(first, "off" if before else "on")
+        check(answer.status in (200, 202), answer.start)
+        until("the plug to switch", lambda: world.plug.on != before)
+        equal(watch.unsubscribe().status, 200, "the end")
     with lab.case("a phone at Kamailio switches the plug, and calls it: 486"):
         world.switch()
         before = world.plug.on

@@ -203,3 +203,15 @@ fn what_the_gateway_says_itself_comes_back_and_moves_nothing() {
         assert!(["config", "state", "availability"].contains(&last), "{}", told.topic);
     }
 }
+
+#[test]
+fn what_waited_while_the_process_stood_still_is_no_wish_of_now() {
+    let mut bench = ready(36, house(&[]));
+    bench.handle(sipliance::gateway::Input::Stood);
+    bench.heard(&format!("{TREE}/relay/set/power"), "on", false);
+    bench.run(2_000);
+    assert_eq!((bench.driven.len(), counts(&bench).late), (0, 1));
+    bench.heard(&format!("{TREE}/relay/set/power"), "on", false);
+    bench.run(1_000);
+    assert_eq!((bench.driven.len(), counts(&bench).late), (1, 1));
+}

@@ -26,7 +26,7 @@ use sipliance_driver::Event as Said;
 
 use self::provider::{Health, Provider};
 use super::plug::Plug;
-use super::world::epoch;
+use super::world::{arrived, epoch};
 
 const WALL_MS: i64 = 1_790_000_000_000;
 /// One way over the internet.
@@ -294,7 +294,7 @@ impl Wan {
             Event::Driver { home, event } => self.handle(home, Input::Driver { link: LinkId(0), event }),
             Event::Open { home, way, edge, transport } => self.open(home, way, edge, transport),
             Event::NoWay { home, way, why } => {
-                self.handle(home, Input::ConnectFailed { upstream: way, why: why.to_owned() });
+                self.handle(home, Input::ConnectFailed { upstream: way, why: why.to_owned(), met: false });
             }
             Event::Syn { home, way, edge, transport, sent } => self.syn(home, way, edge, transport, sent),
             Event::ToEdge { home, flow, from, edge, bytes } => self.arrive(home, flow, from, edge, &bytes),
@@ -486,7 +486,7 @@ impl Wan {
         self.note(home, edge, false, &text(bytes));
         let from = self.provider.edges[edge].address;
         match transport.is_reliable() {
-            true => self.handle(home, Input::Stream { flow, bytes }),
+            true => self.handle(home, arrived(transport, flow, bytes)),
             false => self.handle(home, Input::Datagram { flow, local, from, bytes }),
         }
     }

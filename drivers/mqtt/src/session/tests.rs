@@ -99,9 +99,9 @@ fn pubacks_in_any_order_free_their_place_and_a_full_table_is_busy() {
 fn a_lost_puback_ends_the_connection_and_says_so_once_per_op() {
     let mut b = bench(&[]);
     b.write(1, "t");
-    b.now += Duration::from_secs(1);
+    b.now += Duration::from_millis(100);
     b.write(2, "t");
-    b.now += Duration::from_secs(4);
+    b.now += Duration::from_millis(4900);
     assert_eq!(b.session.deadline(), b.now);
     let why = b.session.tick(b.now, &mut b.outbox).unwrap_err();
     b.session.fail(&mut b.outbox);
@@ -179,4 +179,39 @@ fn what_is_told_leaves_room_for_commands() {
     told(&mut b, 40, false);
     let Some(Packet::Publish(moment)) = b.sent().pop() else { panic!("no PUBLISH") };
     assert!(!moment.retain);
+}
+
+#[test]
+fn a_quiet_broker_is_asked_before_a_command_is_sent() {
+    let mut b = bench(&[]);
+    b.session.proceed(b.now, &mut b.outbox).unwrap();
+    b.now += FRESH;
+    b.write(1, "cmnd/plug/POWER");
+    b.write(2, "cmnd/plug/POWER");
+    assert!(matches!(b.sent()[..], [Packet::PingReq]));
+    assert!(b.session.deadline() <= b.now + HELD);
+    b.broker(&Packet::PingResp).unwrap();
+    assert!(matches!(b.sent()[..], [Packet::Publish(_), Packet::Publish(_)]));
+    b.write(3, "cmnd/plug/POWER");
+    assert!(matches!(b.sent()[..], [Packet::Publish(_)]), "it has just been heard");
+    assert_eq!(b.events(), [Event::Up]);
+}
+
+#[test]
+fn a_broker_that_hangs_is_sent_no_command_that_it_could_hand_on_later() {
+    let mut b = bench(&[]);
+    b.session.proceed(b.now, &mut b.outbox).unwrap();
+    b.now += FRESH;
+    (0..=u64::from(MAX_IN_FLIGHT)).for_each(|id| b.write(id, "cmnd/plug/POWER"));
+    assert_eq!(b.events(), [Event::Up, done(u64::from(MAX_IN_FLIGHT), Err(Failure::Busy))]);
+    b.now += HELD;
+    b.session.tick(b.now, &mut b.outbox).unwrap();
+    assert_eq!(b.events().len(), usize::from(MAX_IN_FLIGHT));
+    // Its answer comes, late: nobody waits any more.
+    b.broker(&Packet::PingResp).unwrap();
+    assert!(matches!(b.sent()[..], [Packet::PingReq]));
+    b.now += FRESH;
+    b.write(99, "cmnd/plug/POWER");
+    b.session.fail(&mut b.outbox);
+    assert_eq!(b.events(), [done(99, Err(Failure::NotConnected))]);
 }
