@@ -66,7 +66,9 @@ fn render_edge(name: &str, status: &Value) -> String {
     let mut out = String::new();
     for way in status.get("registrars").and_then(Value::as_array).into_iter().flatten() {
         let server = format!("registrar by {}", text(way, "transport"));
-        out.push_str(&format!("{server:<28} {:<11} {}\n", text(way, "state"), text(way, "address")));
+        // An address, or why there is none.
+        let further = [text(way, "address"), text(way, "words")].concat();
+        out.push_str(&format!("{server:<28} {:<11} {further}\n", text(way, "state")));
     }
     let number = |value: &Value, key: &str| value.get(key).and_then(Value::as_u64).unwrap_or_default();
     out.push_str(&format!(

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::Side;
 use super::token::Identity;
+use crate::limits;
 use crate::sip::wire::frame::Framer;
 use crate::sip::{FlowId, Hop, Transport};
 
@@ -50,6 +51,11 @@ struct Flow {
     side: Side,
     framer: Framer,
     heard: Instant,
+    opened: Instant,
+    /// A whole message or a ping has come.
+    spoke: bool,
+    /// Since when a message is under way that is not complete.
+    partial: Option<Instant>,
     /// The devices that are registered over it.
     of: Vec<Identity>,
 }
@@ -72,7 +78,8 @@ pub(super) struct Flows {
 
 impl Flows {
     pub fn open(&mut self, hop: Hop, side: Side, now: Instant) {
-        let flow = Flow { hop, side, framer: Framer::default(), heard: now, of: Vec::new() };
+        let (framer, of) = (Framer::default(), Vec::new());
+        let flow = Flow { hop, side, framer, heard: now, opened: now, spoke: false, partial: None, of };
         self.flows.insert(hop.flow, flow);
     }
 
@@ -84,16 +91,38 @@ impl Flows {
         }
     }
 
-    /// Connections of the outer side that nobody uses.
+    /// Something whole came over a connection; what lies there behind it is the beginning of something else.
+    pub fn cut(&mut self, id: FlowId) {
+        if let Some(flow) = self.flows.get_mut(&id) {
+            (flow.spoke, flow.partial) = (true, None);
+        }
+    }
+
+    /// All that was whole of what came is gone through.
+    pub fn rest(&mut self, id: FlowId, now: Instant) {
+        if let Some(flow) = self.flows.get_mut(&id) {
+            flow.partial = flow.framer.is_partial().then(|| flow.partial.unwrap_or(now));
+        }
+    }
+
+    /// Connections that take their time over a message, and those of the outer side that nobody uses.
     pub fn idle(&self, now: Instant) -> Vec<FlowId> {
-        let idle = |flow: &&Flow| {
-            let quic = flow.hop.transport == Transport::Quic;
-            let longest = if quic { IDLE_QUIC } else { IDLE };
-            flow.side == Side::Outer
-                && now.duration_since(flow.heard) > longest
-                && !(quic && self.is_used(flow, now))
-        };
+        let idle =
+            |flow: &&Flow| self.is_slow(flow, now) || flow.side == Side::Outer && self.is_idle(flow, now);
         self.flows.values().filter(idle).map(|flow| flow.hop.flow).collect()
+    }
+
+    fn is_slow(&self, flow: &Flow, now: Instant) -> bool {
+        flow.partial.is_some_and(|since| now.duration_since(since) >= limits::MESSAGE_DEADLINE)
+    }
+
+    fn is_idle(&self, flow: &Flow, now: Instant) -> bool {
+        let quic = flow.hop.transport == Transport::Quic;
+        let longest = if quic { IDLE_QUIC } else { IDLE };
+        if !flow.spoke && now.duration_since(flow.opened) >= limits::UNPROVEN_IDLE {
+            return true;
+        }
+        now.duration_since(flow.heard) > longest && !(quic && self.is_used(flow, now))
     }
 
     /// Whether a device is registered over a connection.
@@ -168,8 +197,9 @@ impl Flows {
         self.bindings.get(identity).filter(|(_, until)| *until > now).map(|(hop, _)| *hop)
     }
 
-    /// Whether an address may send one more message, when it may send so many in a second.
-    pub fn admits(&mut self, from: IpAddr, per_second: u32, now: Instant) -> bool {
+    /// Whether an address may send one more message, when it may send so many in a second. What comes too fast
+    /// over a connection counts on, as it is answered: `owing`.
+    pub fn pace(&mut self, from: IpAddr, owing: bool, per_second: u32, now: Instant) -> Pace {
         let from = source(from);
         let per_second = f64::from(per_second);
         let burst = per_second * BURST_SECONDS;
@@ -179,11 +209,14 @@ impl Flows {
         let (left, since) = self.paces.entry(from).or_insert((burst, now));
         *left = (*left + now.duration_since(*since).as_secs_f64() * per_second).min(burst);
         *since = now;
+        if *left < 1.0 - burst {
+            return Pace::FarTooFast;
+        }
         let admits = *left >= 1.0;
-        if admits {
+        if admits || owing {
             *left -= 1.0;
         }
-        admits
+        if admits { Pace::Fits } else { Pace::TooFast }
     }
 
     pub fn count(&mut self, count: impl FnOnce(&mut Counts)) {
@@ -198,6 +231,15 @@ impl Flows {
     pub fn sizes(&self) -> (usize, usize) {
         (self.flows.len(), self.bindings.len())
     }
+}
+
+/// How fast somebody is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pace {
+    Fits,
+    TooFast,
+    /// And does not listen.
+    FarTooFast,
 }
 
 /// Who counts as one: of IPv6, a network of 64 bits, which everybody is given.

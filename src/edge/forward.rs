@@ -296,7 +296,7 @@ impl Edge {
         format!("SIP/2.0/{sent_by};branch={branch};ft={token};turn={turn};rport")
     }
 
-    fn refuse(&mut self, message: &Message<'_>, hop: Hop, status: u16, reason: &str) {
+    pub(super) fn refuse(&mut self, message: &Message<'_>, hop: Hop, status: u16, reason: &str) {
         if message.request().is_some_and(|(method, _)| method == Method::Ack) {
             return;
         }

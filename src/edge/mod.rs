@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use self::flows::Flows;
+use self::flows::{Flows, Pace};
 use self::registrar::Registrars;
 use self::token::Tokens;
 use crate::sip::flow::stun::{self, Stun};
@@ -38,7 +38,7 @@ pub use self::flows::Counts;
 /// Addresses of registrars that are remembered; more must stand among the trusted ones.
 const KNOWN: usize = 64;
 /// Between two looks for idle connections.
-const SWEEP: Duration = Duration::from_secs(60);
+const SWEEP: Duration = Duration::from_secs(5);
 
 /// What an edge is told when it begins.
 #[derive(Clone, Debug)]
@@ -88,6 +88,8 @@ pub enum Input<'a> {
     Datagram(Hop, &'a [u8]),
     /// The way to the registrar, when it is spoken to by datagrams.
     Registrar(Hop),
+    /// There is no way to the registrar of this transport now, and why, in words.
+    NoRegistrar(Transport, String),
     /// A socket of ours for datagrams, and where it listens: whoever was heard at it before a restart is
     /// reached at once. `true`: on the registrar's side.
     Listens(FlowId, SocketAddr, bool),
@@ -106,6 +108,8 @@ pub enum Output {
     Close(FlowId),
     /// The registrar answers no datagrams: look for another of its addresses.
     Lost,
+    /// The registrar is silent on this connection: close it, and look for another.
+    Silent(FlowId),
 }
 
 /// See the module.
@@ -146,6 +150,7 @@ impl Edge {
             Input::Opened(hop, Side::Registrar) => {
                 self.flows.open(hop, Side::Registrar, now);
                 self.found(hop, now);
+                self.probe(now);
             }
             Input::Opened(hop, Side::Inner) if !self.is_trusted(hop.peer.ip()) => {
                 self.outputs.push_back(Output::Close(hop.flow));
@@ -162,6 +167,7 @@ impl Edge {
                 self.found(hop, now);
                 self.probe(now);
             }
+            Input::NoRegistrar(transport, why) => self.registrars.missing(transport, why),
             Input::Listens(flow, local, inner) => {
                 self.flows.listens(Hop { flow, transport: Transport::Udp, local, peer: local }, inner);
             }
@@ -194,11 +200,7 @@ impl Edge {
     /// How everything stands, for a person.
     pub fn status(&self) -> serde_json::Value {
         let (connections, devices) = self.flows.sizes();
-        let way = |(hop, answers): (Hop, bool)| {
-            let state = if answers { "answers" } else { "silent" };
-            serde_json::json!({"address": hop.peer, "transport": hop.transport.word(), "state": state})
-        };
-        let registrars: Vec<_> = self.registrars.standing().into_iter().flatten().map(way).collect();
+        let registrars = self.registrars.standing();
         serde_json::json!({"edge": self.settings.name, "registrars": registrars, "connections": connections,
             "devices": devices, "counts": self.flows.counts()})
     }
@@ -215,6 +217,7 @@ impl Edge {
         self.flows.push(id, bytes, now);
         while let Some(frame) = self.flows.framer(id).and_then(Framer::next_frame) {
             let Some(hop) = self.flows.hop(id) else { return };
+            self.flows.cut(id);
             match frame {
                 Frame::Message(bytes) => self.message(hop, &bytes, now),
                 // RFC 5626 §5.4: a single CRLF.
@@ -227,12 +230,14 @@ impl Edge {
                 }
             }
         }
+        self.flows.rest(id, now);
     }
 
     /// Its pings are the transport's own business.
     fn frame(&mut self, id: FlowId, bytes: &[u8], now: Instant) {
         let Some(hop) = self.flows.hop(id) else { return };
         self.flows.push(id, &[], now);
+        self.flows.cut(id);
         match bytes {
             b"\r\n\r\n" => self.send(hop, Bytes::from_static(b"\r\n")),
             b"\r\n" => {}
@@ -242,8 +247,7 @@ impl Edge {
 
     fn datagram(&mut self, hop: Hop, bytes: &[u8], now: Instant) {
         if stun::is_stun(bytes) {
-            if let Some(Stun::Request(id)) =
-                stun::parse(bytes).filter(|_| self.flows.admits(hop.peer.ip(), self.settings.per_second, now))
+            if let Some(Stun::Request(id)) = stun::parse(bytes).filter(|_| self.pace(hop, now) == Pace::Fits)
             {
                 self.send(hop, stun::answer(id, hop.peer).into());
             }
@@ -262,16 +266,32 @@ impl Edge {
         if inner {
             self.registrars.heard(hop, now);
         }
-        if !inner && !self.flows.admits(hop.peer.ip(), self.settings.per_second, now) {
-            return self.flows.count(|counts| counts.shed += 1);
+        let pace = if inner { Pace::Fits } else { self.pace(hop, now) };
+        if pace != Pace::Fits {
+            self.flows.count(|counts| counts.shed += 1);
+        }
+        match pace {
+            Pace::Fits => {}
+            // It is sent again.
+            _ if !hop.transport.is_reliable() => return,
+            Pace::TooFast => {}
+            Pace::FarTooFast => return self.outputs.push_back(Output::Close(hop.flow)),
         }
         let Ok(message) = Message::parse(bytes) else {
             return self.flows.count(|counts| counts.malformed += 1);
         };
         match message.start {
+            // Nobody would send again what is dropped without a word; a response has somebody who waits for it.
+            Start::Request { .. } if pace != Pace::Fits => {
+                self.refuse(&message, hop, 503, "Too Many Messages")
+            }
             Start::Request { method, uri } => self.request(&message, method, uri, hop, inner, now),
             Start::Response { status, .. } => self.response(&message, status, inner, now),
         }
+    }
+
+    fn pace(&mut self, hop: Hop, now: Instant) -> Pace {
+        self.flows.pace(hop.peer.ip(), hop.transport.is_reliable(), self.settings.per_second, now)
     }
 
     /// Whether somebody at the inner address is the registrar.

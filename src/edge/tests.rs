@@ -1,3 +1,6 @@
+mod bounds;
+mod registrar;
+
 use std::time::Duration;
 
 use super::*;
@@ -7,6 +10,9 @@ const KEY: [u8; 32] = [7; 32];
 const CLIENT: &str = "203.0.113.7:31207";
 const REGISTRAR: FlowId = FlowId(100);
 const REGISTRAR_UDP: &str = "10.0.0.1:5062";
+/// What the registrar says when it is asked.
+const LIVES: &[u8] =
+    b"SIP/2.0 483 Too Many\r\nVia: SIP/2.0/UDP 10.0.0.5\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n";
 const INNER: &str = "10.0.0.5:5060";
 
 struct Bench {
@@ -48,7 +54,8 @@ impl Bench {
         bench.put(Input::Listens(FlowId(2), addr(INNER), true));
         bench.put(Input::Opened(tcp(100, "10.0.0.1:5060"), Side::Registrar));
         bench.put(Input::Registrar(inner(REGISTRAR_UDP)));
-        bench.put(Input::Datagram(inner(REGISTRAR_UDP), b"SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP 10.0.0.5\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:a@b>;tag=2\r\nCall-ID: 1\r\nCSeq: 1 OPTIONS\r\n\r\n"));
+        bench.put(Input::Datagram(inner(REGISTRAR_UDP), LIVES));
+        bench.put(Input::Stream(REGISTRAR, LIVES));
         bench
     }
 
@@ -58,7 +65,7 @@ impl Bench {
         outputs
             .filter_map(|output| match output {
                 Output::Send(hop, bytes) => Some((hop, String::from_utf8(bytes.to_vec()).unwrap())),
-                Output::Close(_) | Output::Lost => None,
+                Output::Close(_) | Output::Lost | Output::Silent(_) => None,
             })
             .collect()
     }
@@ -68,7 +75,7 @@ impl Bench {
         self.edge.handle(Input::Tick, self.now);
         let closed = std::iter::from_fn(|| self.edge.poll()).filter_map(|output| match output {
             Output::Close(flow) => Some(flow),
-            Output::Send(..) | Output::Lost => None,
+            Output::Send(..) | Output::Lost | Output::Silent(_) => None,
         });
         closed.collect()
     }
@@ -368,44 +375,6 @@ fn a_dialog_goes_on_over_another_edge() {
 }
 
 #[test]
-fn a_silent_registrar_is_said_to_be_away_and_looked_for_elsewhere() {
-    let mut bench = Bench::new(1);
-    let device = udp(CLIENT);
-    bench.register(device);
-    let (mut probes, mut lost) = (0, 0);
-    for _ in 0..30 {
-        bench.now += Duration::from_secs(1);
-        bench.edge.handle(Input::Tick, bench.now);
-        while let Some(output) = bench.edge.poll() {
-            match output {
-                Output::Send(hop, bytes) => {
-                    assert_eq!(hop.peer, addr(REGISTRAR_UDP));
-                    assert!(bytes.starts_with(b"OPTIONS "));
-                    probes += 1;
-                }
-                Output::Lost => lost += 1,
-                Output::Close(_) => panic!("nothing is closed"),
-            }
-        }
-    }
-    assert!((20..=30).contains(&probes) && lost == 2, "{probes} {lost}");
-    let (_, refused) = bench.client(device, &register("sip:home@example.com"));
-    assert!(refused.starts_with("SIP/2.0 503 ") && refused.contains("\r\nRetry-After: 5\r\n"), "{refused}");
-    // Whatever it says, it lives.
-    let hop = inner(REGISTRAR_UDP);
-    bench
-        .put(Input::Datagram(hop, b"SIP/2.0 403 No\r\nVia: SIP/2.0/UDP 10.0.0.5\r\nCSeq: 1 OPTIONS\r\n\r\n"));
-    bench.register(device);
-    // By a connection nothing had changed.
-    let other = tcp(7, CLIENT);
-    bench.put(Input::Opened(other, Side::Outer));
-    bench.register(other);
-    bench.put(Input::Closed(REGISTRAR));
-    let (_, refused) = bench.client(other, &register("sip:home@example.com"));
-    assert!(refused.starts_with("SIP/2.0 503 "), "{refused}");
-}
-
-#[test]
 fn what_went_round_is_refused_and_what_is_led_to_another_is_not() {
     let mut bench = Bench::new(1);
     let device = tcp(7, CLIENT);
@@ -447,43 +416,6 @@ fn the_inner_side_is_for_the_registrar_alone() {
         &answer(&asked, 200, &format!("Contact: {contact};expires=600\r\n")),
     );
     assert_eq!(bench.registrar_udp(&routed("MESSAGE", &path, "", "m3")).0.peer, device.peer);
-}
-
-#[test]
-fn connections_that_nobody_uses_are_closed() {
-    let mut bench = Bench::new(1);
-    let (used, idle) = (tcp(7, CLIENT), tcp(8, CLIENT));
-    bench.put(Input::Opened(used, Side::Outer));
-    bench.put(Input::Opened(idle, Side::Outer));
-    let mut closed = Vec::new();
-    for _ in 0..30 {
-        bench.now += Duration::from_secs(60);
-        bench.put(Input::Frame(used.flow, b"\r\n\r\n"));
-        closed.extend(bench.tick());
-        closed.dedup();
-    }
-    assert_eq!(closed, [idle.flow]);
-}
-
-/// Its signs of life are not seen here: silence says nothing while a device is registered.
-#[test]
-fn a_quiet_connection_over_quic_stays_while_a_device_is_registered() {
-    let mut bench = Bench::new(1);
-    let quic = |flow, peer| Hop { transport: Transport::Quic, ..tcp(flow, peer) };
-    let (home, watcher) = (quic(7, CLIENT), quic(8, "203.0.113.8:4711"));
-    bench.put(Input::Opened(home, Side::Outer));
-    bench.put(Input::Opened(watcher, Side::Outer));
-    let day = 24 * 60 * 60;
-    bench.register_for(home, day);
-    bench.now += Duration::from_secs(119 * 60);
-    assert_eq!(bench.tick(), []);
-    bench.now += Duration::from_secs(2 * 60);
-    assert_eq!(bench.tick(), [watcher.flow]);
-    bench.put(Input::Closed(watcher.flow));
-    bench.now += Duration::from_secs(20 * 60 * 60);
-    assert_eq!(bench.tick(), []);
-    bench.now += Duration::from_secs(3 * 60 * 60);
-    assert_eq!(bench.tick(), [home.flow], "its registration is over");
 }
 
 proptest::proptest! {

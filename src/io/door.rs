@@ -18,6 +18,7 @@ use tokio::task::AbortHandle;
 
 #[cfg(feature = "quic")]
 use super::quic;
+use super::reach::watch;
 use super::stream::{Connection, Duplex, Line, Report};
 use super::ws::{self, Origins};
 use crate::config::ServerTls;
@@ -31,6 +32,8 @@ const HALF_OPEN: usize = 256;
 const HALF_OPEN_PER_HOST: usize = 16;
 /// How long TLS and WebSocket together may take; then the connection is closed.
 const HANDSHAKE: Duration = Duration::from_secs(8);
+/// Silence after which a phone that came in is asked by TCP whether it is there: rarely, as that wakes it.
+const SILENCE: Duration = Duration::from_secs(120);
 const NO_CERTIFICATE: &str = "there is no certificate";
 /// Between two lines of the journal about handshakes that failed.
 const TELL: Duration = Duration::from_secs(10);
@@ -194,6 +197,7 @@ async fn enter(
     reports: mpsc::Sender<Report>,
 ) {
     let _ = stream.set_nodelay(true);
+    let _ = watch(&stream, SILENCE);
     let Ok(local) = stream.local_addr() else { return };
     let shake = async {
         let line = shake(&inner, stream, transport).await?;

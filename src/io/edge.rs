@@ -3,9 +3,8 @@
 
 mod key;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::future::poll_fn;
-use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -24,9 +23,9 @@ use super::quic::Resets;
 use super::reach::{Fault, reach};
 use super::resolve::Resolver;
 use super::run::watchdog::Watchdog;
-use super::run::{BACKLOG, BURST, REPORTS, Signal, poll_sockets};
+use super::run::{REPORTS, Signal};
+use super::sockets::{BURST, Sockets};
 use super::stream::{self, Connection, Reached, Report};
-use super::udp::{Batch, Udp};
 use crate::config::home::edge::EdgeConfig;
 use crate::edge::{Edge, Input, Output, Side};
 use crate::sip::{FlowId, Hop, Transport};
@@ -83,12 +82,9 @@ pub struct EdgeShell {
     read: Read,
     edge: Edge,
     doors: Doors,
-    sockets: Vec<Udp>,
+    sockets: Sockets,
     /// Where datagrams to the registrar leave.
     inner_socket: Option<(FlowId, SocketAddr)>,
-    turn: usize,
-    batch: Batch,
-    backlog: VecDeque<(Hop, Bytes)>,
     streams: HashMap<FlowId, Writes>,
     next_flow: u64,
     ways: Vec<Way>,
@@ -124,20 +120,17 @@ impl EdgeShell {
                 false => doors.open(listener, transport, report_to.clone()),
             };
         }
-        let sockets: Vec<Udp> = sockets.into_iter().map(|(_, socket)| socket).collect();
+        let sockets = Sockets::of(sockets.into_iter().map(|(_, socket)| socket).collect());
         let way = || Way { flow: None, since: Instant::now(), vain: 0 };
         Self {
             ways: config.registrar.iter().map(|_| way()).collect(),
-            next_flow: sockets.len() as u64,
+            next_flow: sockets.all.len() as u64,
             config,
             read,
             edge,
             doors,
             sockets,
             inner_socket,
-            turn: 0,
-            batch: Batch::default(),
-            backlog: VecDeque::new(),
             streams: HashMap::new(),
             resolver: Rc::default(),
             reports,
@@ -157,12 +150,11 @@ impl EdgeShell {
         loop {
             watchdog.feed();
             let fed = watchdog.next.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
-            let (sockets, turn) = (&self.sockets, self.turn);
+            let sockets = &self.sockets;
             tokio::select! {
-                index = poll_fn(|cx| poll_sockets(sockets, turn, cx)) => {
-                    self.turn = index + 1;
-                    self.receive(index);
-                }
+                index = poll_fn(|cx| sockets.poll(cx)) => self.receive(index),
+                // What waits is sent below.
+                () = poll_fn(|cx| sockets.poll_room(cx)) => {}
                 Some(report) = self.reports.recv() => self.on_report(report, Side::Outer),
                 Some(report) = self.inner_reports.recv() => self.on_report(report, Side::Inner),
                 Some(question) = self.questions.recv() => control::answer_edge(question, || self.edge.status()),
@@ -211,15 +203,9 @@ impl EdgeShell {
     }
 
     fn receive(&mut self, index: usize) {
-        let Some(socket) = self.sockets.get(index) else { return };
+        let (edge, now) = (&mut self.edge, Instant::now());
         // What a far host answered on a socket that is connected to nobody says nothing.
-        let Ok(count) = socket.receive(&mut self.batch) else { return };
-        let now = Instant::now();
-        for (bytes, peer, destination) in self.batch.packets(count) {
-            let local = socket.local_for(destination);
-            let hop = Hop { flow: socket.flow, transport: Transport::Udp, local, peer };
-            self.edge.handle(Input::Datagram(hop, bytes), now);
-        }
+        let _ = self.sockets.receive(index, |hop, bytes| edge.handle(Input::Datagram(hop, bytes), now));
     }
 
     fn drain(&mut self) {
@@ -230,11 +216,18 @@ impl EdgeShell {
                     self.send(hop, bytes);
                     sent += 1;
                     if sent % BURST == 0 {
-                        self.flush();
+                        self.sockets.flush(drop);
                     }
                 }
                 Output::Close(flow) => {
                     self.streams.remove(&flow);
+                }
+                Output::Silent(flow) => {
+                    tracing::warn!("the registrar accepts a connection and answers nothing: another is made");
+                    self.streams.remove(&flow);
+                    if let Some(at) = self.ways.iter().position(|way| way.flow == Some(flow)) {
+                        self.connect_again(at);
+                    }
                 }
                 Output::Lost => {
                     let ways = self.config.registrar.iter();
@@ -246,43 +239,16 @@ impl EdgeShell {
                 }
             }
         }
-        self.flush();
+        self.sockets.flush(drop);
     }
 
     fn send(&mut self, hop: Hop, bytes: Bytes) {
         if hop.transport == Transport::Udp {
-            if !self.backlog.is_empty() || !self.send_packet(hop, &bytes) {
-                // The oldest gives way: whoever sent it repeats it.
-                if self.backlog.len() >= BACKLOG {
-                    self.backlog.pop_front();
-                }
-                self.backlog.push_back((hop, bytes));
-            }
+            self.sockets.send(hop, bytes);
         } else if self.streams.get(&hop.flow).is_some_and(|writes| writes.push(bytes) == Pushed::Lost) {
-            // Who reads nothing is not waited for.
+            // Who reads nothing is not waited for, and the registrar hears at once that the flow is none.
             self.streams.remove(&hop.flow);
-        }
-    }
-
-    /// False when the kernel has no room.
-    fn send_packet(&self, hop: Hop, bytes: &[u8]) -> bool {
-        let Some(socket) = self.sockets.iter().find(|socket| socket.flow == hop.flow) else { return true };
-        match socket.send(hop.peer, hop.local.ip(), bytes) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
-            Err(error) => {
-                tracing::debug!(peer = %hop.peer, size = bytes.len(), %error, "packet not sent");
-                true
-            }
-            Ok(()) => true,
-        }
-    }
-
-    fn flush(&mut self) {
-        while let Some((hop, bytes)) = self.backlog.front() {
-            if !self.send_packet(*hop, bytes) {
-                return;
-            }
-            self.backlog.pop_front();
+            self.put(Input::Closed(hop.flow));
         }
     }
 
@@ -325,6 +291,10 @@ impl EdgeShell {
                 self.put(Input::Closed(flow));
                 if let Some(at) = self.ways.iter().position(|way| way.flow == Some(flow)) {
                     tracing::warn!("the connection to the registrar ended: {why}");
+                    let way = self.config.registrar.get(at).and_then(|way| way.transport);
+                    if let Some(transport) = way {
+                        self.put(Input::NoRegistrar(transport, format!("the connection ended: {why}")));
+                    }
                     self.connect_again(at);
                 }
             }
@@ -346,6 +316,10 @@ impl EdgeShell {
             }
             Report::Failed(at, Fault { words: why, .. }) => {
                 tracing::warn!("the registrar is not reached: {why}");
+                let way = self.config.registrar.get(at).and_then(|way| way.transport);
+                if let Some(transport) = way {
+                    self.put(Input::NoRegistrar(transport, why));
+                }
                 self.connect_again(at);
             }
         }

@@ -16,6 +16,7 @@ pub mod reach;
 pub mod resolve;
 pub mod route;
 pub mod run;
+pub mod sockets;
 pub mod store;
 pub mod stream;
 pub mod udp;

@@ -160,7 +160,7 @@ async fn connected(
     met.set(true);
     // A lost option costs time, not the connection.
     let _ = stream.set_nodelay(true);
-    let _ = watch(&stream);
+    let _ = watch(&stream, Duration::from_secs(15));
     let (local, peer) = stream
         .local_addr()
         .and_then(|local| Ok((local, stream.peer_addr()?)))
@@ -203,13 +203,12 @@ fn name<'a>(dial: &'a Dial, server: &'a HostPort) -> &'a str {
     dial.names.first().filter(|name| !name.contains('*')).unwrap_or(&server.host)
 }
 
-/// Lets the kernel find out, within 40 s, that the far end of a connection is gone without a word.
-fn watch(stream: &TcpStream) -> io::Result<()> {
+/// Lets the kernel find out that the far end of a connection is gone without a word: half a minute after something was
+/// sent to it, or after `silence`.
+pub(super) fn watch(stream: &TcpStream, silence: Duration) -> io::Result<()> {
     let socket = socket2::SockRef::from(stream);
-    let probes = socket2::TcpKeepalive::new()
-        .with_time(Duration::from_secs(15))
-        .with_interval(Duration::from_secs(5))
-        .with_retries(4);
+    let probes =
+        socket2::TcpKeepalive::new().with_time(silence).with_interval(Duration::from_secs(5)).with_retries(4);
     socket.set_tcp_keepalive(&probes)?;
     socket.set_tcp_user_timeout(Some(Duration::from_secs(30)))
 }

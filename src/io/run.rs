@@ -6,13 +6,12 @@ mod reload;
 mod still;
 pub(super) mod watchdog;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -28,9 +27,10 @@ use super::queue::{Pushed, Room, Writes, queue};
 use super::reach::{Fault, reach, refused};
 use super::resolve::Resolver;
 use super::route::{Changes, Kernel, News, Routes};
+use super::sockets::{BURST, Sockets};
 use super::store::Store;
 use super::stream::{self, Connection, Reached, Report};
-use super::udp::{Batch, Udp};
+use super::udp::Udp;
 
 use crate::config::{Config, Dial, Wanted};
 use crate::gateway::{Gateway, Input, Notice, Output};
@@ -69,9 +69,7 @@ pub struct Shell {
     next_ticket: u64,
     doors: Doors,
     routes: Routes,
-    sockets: Vec<Udp>,
-    /// The socket that is looked at first: each in its turn, or a flood on one would starve the rest.
-    turn: usize,
+    sockets: Sockets,
     /// What is to be written on each connection.
     streams: HashMap<FlowId, Writes>,
     /// Those of them that were full.
@@ -79,11 +77,7 @@ pub struct Shell {
     room_to: Room,
     reports: mpsc::Receiver<Report>,
     report_to: mpsc::Sender<Report>,
-    /// Packets that the kernel had no room for.
-    backlog: VecDeque<(Hop, Bytes)>,
-    batch: Batch,
     next_flow: u64,
-    dropped: u64,
     /// The configuration in force.
     config: Arc<Config>,
     read: Option<Read>,
@@ -94,14 +88,8 @@ pub struct Shell {
 
 /// Reports of streams that wait for the loop; the streams wait when it is full.
 pub(super) const REPORTS: usize = 256;
-/// Packets that wait for room in the kernel; when it is full, the oldest is dropped.
-pub(super) const BACKLOG: usize = 16 * 1024;
-/// Sends between two looks at what has arrived.
-pub(super) const BURST: usize = 64;
 /// How long watchers and registrars get to answer at the end.
 const FAREWELL: Duration = Duration::from_secs(2);
-/// What IPv4 can carry in one datagram, in bytes; more is not sent, and the log says so.
-const LARGEST_DATAGRAM: usize = 65_507;
 
 /// What a shell is made of.
 pub struct Parts {
@@ -159,16 +147,12 @@ impl Shell {
             next_ticket: 0,
             next_flow: 0,
             routes: Routes::default(),
-            sockets: Vec::new(),
-            turn: 0,
+            sockets: Sockets::default(),
             streams: HashMap::new(),
             rooms,
             room_to,
             reports,
             report_to,
-            backlog: VecDeque::new(),
-            batch: Batch::default(),
-            dropped: 0,
             config: parts.config,
             read: parts.read,
             doors: parts.doors,
@@ -187,20 +171,14 @@ impl Shell {
         let mut stopping: Option<Instant> = None;
         while stopping.is_none_or(|until| until > Instant::now() && !self.gateway.is_quiet()) {
             watchdog.feed();
-            self.turned = Instant::now();
             let deadline =
                 [self.gateway.next_deadline(), stopping, watchdog.next].into_iter().flatten().min();
             let deadline = deadline.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
-            let (sockets, turn) = (&self.sockets, self.turn);
-            let backlog = self.backlog.front().map(|(hop, _)| hop.flow);
-            let waits = backlog.and_then(|flow| sockets.iter().find(|socket| socket.flow == flow));
+            let sockets = &self.sockets;
             tokio::select! {
-                index = poll_fn(|cx| poll_sockets(sockets, turn, cx)) => {
-                    self.turn = index + 1;
-                    self.receive(index);
-                }
+                index = poll_fn(|cx| sockets.poll(cx)) => self.receive(index),
                 // What waits is sent below.
-                _ = poll_fn(|cx| waits.map_or(Poll::Pending, |socket| socket.poll_room(cx))) => {}
+                _ = poll_fn(|cx| sockets.poll_room(cx)) => {}
                 Some(report) = self.reports.recv() => self.on_report(report),
                 Some(flow) = self.rooms.recv() => self.gateway.handle(Input::Room { flow }, now()),
                 (link, event) = self.drivers.recv() => {
@@ -224,6 +202,8 @@ impl Shell {
                     self.gateway.handle(Input::Deadline, now());
                 }
             }
+            // Whatever it was that came first.
+            self.wake();
             self.drain();
         }
         self.hang_up().await;
@@ -254,7 +234,7 @@ impl Shell {
     /// A flow is of no use any more.
     fn leave(&mut self, flow: FlowId) {
         self.streams.remove(&flow);
-        self.sockets.retain(|socket| socket.flow != flow || socket.upstream.is_none());
+        self.sockets.all.retain(|socket| socket.flow != flow || socket.upstream.is_none());
         self.routes.forget(flow);
     }
 
@@ -280,22 +260,15 @@ impl Shell {
     /// One batch of packets of one socket.
     fn receive(&mut self, index: usize) {
         self.wake();
-        let Some(socket) = self.sockets.get(index) else { return };
-        match socket.receive(&mut self.batch) {
-            Ok(count) => {
-                for (bytes, from, destination) in self.batch.packets(count) {
-                    let (flow, local) = (socket.flow, socket.local_for(destination));
-                    self.gateway.handle(Input::Datagram { flow, local, from, bytes }, now());
-                }
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            // A connected socket hears so that nobody listens at the far end.
-            Err(error) if socket.upstream.is_some() => {
-                let flow = socket.flow;
-                self.leave(flow);
-                self.gateway.handle(Input::Closed { flow, why: refused(&error) }, now());
-            }
-            Err(_) => {}
+        let gateway = &mut self.gateway;
+        let received = self.sockets.receive(index, |Hop { flow, local, peer: from, .. }, bytes| {
+            gateway.handle(Input::Datagram { flow, local, from, bytes }, now());
+        });
+        let upstream = self.sockets.all.get(index).filter(|socket| socket.upstream.is_some());
+        // A connected socket hears so that nobody listens at the far end.
+        if let (Err(error), Some(flow)) = (received, upstream.map(|socket| socket.flow)) {
+            self.leave(flow);
+            self.gateway.handle(Input::Closed { flow, why: refused(&error) }, now());
         }
     }
 
@@ -309,7 +282,7 @@ impl Shell {
                     self.send(hop, bytes);
                     sent += 1;
                     if sent % BURST == 0 {
-                        (0..self.sockets.len()).for_each(|index| self.receive(index));
+                        (0..self.sockets.all.len()).for_each(|index| self.receive(index));
                     }
                 }
                 Output::Connect { upstream, server, dial } => self.connect(upstream, server, dial),
@@ -331,7 +304,8 @@ impl Shell {
             }
         }
         self.pending.turn();
-        self.flush_backlog();
+        let gateway = &mut self.gateway;
+        self.sockets.flush(|flow| gateway.handle(Input::Room { flow }, now()));
     }
 
     fn on_asked(&mut self, asked: Asked) {
@@ -344,16 +318,8 @@ impl Shell {
 
     fn send(&mut self, hop: Hop, bytes: Bytes) {
         if hop.transport == Transport::Udp {
-            if self.refused_upstream(hop) {
-                return;
-            }
-            if !self.backlog.is_empty() || !self.send_packet(hop, &bytes) {
+            if !self.refused_upstream(hop) && !self.sockets.send(hop, bytes) {
                 self.gateway.handle(Input::Full { flow: hop.flow }, now());
-                if self.backlog.len() >= BACKLOG {
-                    self.backlog.pop_front();
-                    self.dropped += 1;
-                }
-                self.backlog.push_back((hop, bytes));
             }
             return;
         }
@@ -368,41 +334,10 @@ impl Shell {
     /// told by an error, which wakes nobody.
     fn refused_upstream(&mut self, hop: Hop) -> bool {
         let ours = |socket: &&Udp| socket.flow == hop.flow && socket.upstream.is_some();
-        let Some(error) = self.sockets.iter().find(ours).and_then(Udp::error) else { return false };
+        let Some(error) = self.sockets.all.iter().find(ours).and_then(Udp::error) else { return false };
         self.leave(hop.flow);
         self.gateway.handle(Input::Closed { flow: hop.flow, why: refused(&error) }, now());
         true
-    }
-
-    /// False when the kernel has no room.
-    fn send_packet(&self, hop: Hop, bytes: &[u8]) -> bool {
-        let Some(socket) = self.sockets.iter().find(|socket| socket.flow == hop.flow) else { return true };
-        match socket.send(hop.peer, hop.local.ip(), bytes) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
-            Err(_) if bytes.len() > LARGEST_DATAGRAM => {
-                let size = bytes.len();
-                tracing::warn!(peer = %hop.peer, size, "does not fit a datagram: watch fewer appliances at once, or by TCP");
-                true
-            }
-            Err(error) => {
-                tracing::debug!(peer = %hop.peer, %error, "packet not sent");
-                true
-            }
-            Ok(()) => true,
-        }
-    }
-
-    fn flush_backlog(&mut self) {
-        while let Some((hop, bytes)) = self.backlog.front() {
-            if !self.send_packet(*hop, bytes) {
-                return;
-            }
-            let flow = hop.flow;
-            self.backlog.pop_front();
-            if self.backlog.iter().all(|(hop, _)| hop.flow != flow) {
-                self.gateway.handle(Input::Room { flow }, now());
-            }
-        }
     }
 
     fn connect(&mut self, upstream: usize, server: Wanted, dial: Dial) {
@@ -457,11 +392,11 @@ impl Shell {
 
     fn add_upstream_socket(&mut self, upstream: usize, peer: SocketAddr) {
         let flow = self.new_flow();
-        self.sockets.retain(|socket| socket.upstream != Some(upstream));
+        self.sockets.all.retain(|socket| socket.upstream != Some(upstream));
         match Udp::connected(flow, peer, upstream) {
             Ok(socket) => {
                 let local = socket.local();
-                self.sockets.push(socket);
+                self.sockets.all.push(socket);
                 self.routes.add(flow, local.ip(), peer, None);
                 self.gateway.handle(
                     Input::Opened { flow, transport: Transport::Udp, local, peer, upstream: Some(upstream) },
@@ -473,16 +408,4 @@ impl Shell {
                 .handle(Input::ConnectFailed { upstream, why: error.to_string(), met: false }, now()),
         }
     }
-}
-
-/// The first socket from `turn` on that has something.
-pub(super) fn poll_sockets(sockets: &[Udp], turn: usize, cx: &mut std::task::Context<'_>) -> Poll<usize> {
-    let (later, first) = sockets.split_at(turn.min(sockets.len()));
-    let in_turn = first.iter().zip(turn..).chain(later.iter().zip(0..));
-    for (socket, index) in in_turn {
-        if socket.poll_ready(cx).is_ready() {
-            return Poll::Ready(index);
-        }
-    }
-    Poll::Pending
 }

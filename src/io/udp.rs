@@ -8,7 +8,7 @@ use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
-use crate::sip::FlowId;
+use crate::sip::{FlowId, Hop, Transport};
 
 /// One socket.
 pub struct Udp {
@@ -114,12 +114,13 @@ impl Udp {
         self.local
     }
 
-    /// The address that a packet for `destination` was sent to.
-    pub fn local_for(&self, destination: Option<IpAddr>) -> SocketAddr {
-        match destination {
+    /// The way that a packet came which was sent to `destination`.
+    pub fn hop(&self, peer: SocketAddr, destination: Option<IpAddr>) -> Hop {
+        let local = match destination {
             Some(ip) if self.local.ip().is_unspecified() => SocketAddr::new(ip, self.local.port()),
             _ => self.local,
-        }
+        };
+        Hop { flow: self.flow, transport: Transport::Udp, local, peer }
     }
 
     /// Whether there is something to receive.

@@ -126,7 +126,7 @@ impl Shell {
         for (listen, mut socket) in ports.sockets {
             socket.flow = self.new_flow();
             self.ways.udp.push((listen, socket.flow));
-            self.sockets.push(socket);
+            self.sockets.all.push(socket);
         }
         for (listen, listener) in ports.listeners {
             let task = self.doors.open(listener, listen.transport, self.report_to.clone());
@@ -155,7 +155,7 @@ impl Shell {
             }
             stays(listen)
         });
-        self.sockets.retain(|socket| !gone.contains(&socket.flow));
+        self.sockets.all.retain(|socket| !gone.contains(&socket.flow));
         let close = |stays: bool, task: &AbortHandle| {
             if !stays {
                 task.abort();

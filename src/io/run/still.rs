@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use super::{Shell, now};
 use crate::gateway::Input;
 
-/// A loop that did not turn for so long stood still: 3 s and two looks of a busy machine, and less than a command may wait.
+/// A loop that did not turn for so long stood still: 3 s more than between two looks, and less than a command
+/// may wait.
 const STILL: Duration = Duration::from_secs(8);
 
 impl Shell {

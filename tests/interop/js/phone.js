@@ -1,11 +1,12 @@
 'use strict';
-// JsSIP as a phone: node phone.js HOST PORT USER PASSWORD [URL OF A WEBSOCKET]. It registers, watches the plug, switches it by MESSAGE, waits
+// JsSIP as a phone: node phone.js HOST PORT USER PASSWORD [URL OF A WEBSOCKET], of HOST:PORT or of the domain DOMAIN. It registers, watches the plug, switches it by MESSAGE, waits
 // until somebody else switches it, and leaves. Each step prints one line of JSON; any failure ends it with 1.
 
 const JsSIP = require('jssip');
 const { Frames, Stream } = require('./stream.js');
 
 const [host, port, user, password, url] = process.argv.slice(2);
+const domain = process.env.DOMAIN || `${host}:${port}`;
 const PATIENCE = 20_000;
 
 function tell(step, more = {}) {
@@ -89,7 +90,7 @@ function socket() {
 
 async function main() {
   framing();
-  const ua = new JsSIP.UA({ sockets: [socket()], uri: `sip:${user}@${host}:${port}`, password, register: false, session_timers: false });
+  const ua = new JsSIP.UA({ sockets: [socket()], uri: `sip:${user}@${domain}`, password, register: false, session_timers: false });
   const connected = next(ua, 'connected', ['disconnected']);
   ua.start();
   await connected;
@@ -98,7 +99,7 @@ async function main() {
   await registered;
   tell('registered');
 
-  const plug = `sip:plug@${host}:${port}`;
+  const plug = `sip:plug@${domain}`;
   const subscriber = ua.subscribe(plug, 'appliance', 'application/senml+json', { expires: 600 });
   const watch = new Watch(subscriber);
   const ended = next(subscriber, 'terminated');

@@ -26,13 +26,14 @@ BACK = 125      # how long a second flow may take to stand again, in seconds: se
 class Edge:
     """One edge: clients at `outer`, Kamailio at `inner`."""
 
-    def __init__(self, lab, name, kamailio, outer, inner, siblings, certificate, trusted=()):
+    def __init__(self, lab, name, kamailio, outer, inner, siblings, certificate, web=None, secure=None, trusted=()):
         self.lab, self.name = lab, name
         self.tcp, self.tls, self.inner = (outer, free_port(outer)), (outer, free_port(outer)), (inner, free_port(inner))
         self.quic = (outer, free_port(outer))
         server = f"{kamailio.address[0]}:{kamailio.address[1]}"
         at = "{0[0]}:{0[1]}".format
         self.control = lab.folder / f"{name}.sock"
+        self.ws, self.wss = (outer, free_port(outer)), (outer, free_port(outer))
         settings = {
             "format": 1, "name": outer, "listen": [f"udp:{at(self.tcp)}", f"tcp:{at(self.tcp)}", f"tls:{at(self.tls)}",
                                                          f"quic:{at(self.quic)}"],
@@ -41,17 +42,24 @@ class Edge:
             "trusted": ["127.0.0.1", *trusted], "tls": {"certificate": str(certificate[0]), "key": str(certificate[1])},
             "key": "tokens.key", "siblings": siblings, "control": str(self.control),
         }
+        if web:
+            settings["listen"] += [f"ws:{at(self.ws)}", f"wss:{at(self.wss)}"]
+            settings["websocket"] = {"origins": [web]}
+        if secure:
+            settings["registrar"][1] = f"tls:{kamailio.address[0]}:{kamailio.more['SECURE']}"
+            settings["registrar_tls"] = {"ca": str(secure), "name": "sip.example.com"}
         self.file = lab.write(f"{name}.yaml", json.dumps(settings, indent=1) + "\n")
         self.program = None
         self.begin()
 
-    def begin(self):
+    def begin(self, ready=True):
         self.program = self.lab.start(self.name, [GATEWAY, "edge", "--config", self.file])
-        until(f"{self.name} to reach Kamailio", self.ready, 15)
+        if ready:
+            until(f"{self.name} to reach Kamailio", self.ready, 15)
 
     def ready(self):
         check(self.program.alive(), f"{self.name} ended: {self.program.tail()}")
-        return self.control.exists() and all(self.registrars()) and len(self.registrars()) == 2
+        return self.control.exists() and self.registrars() == [True, True]
 
     def registrars(self):
         return [way["state"] == "answers" for way in self.status().get("registrars", [])]
@@ -339,18 +347,18 @@ def over_tls(world, broker, authority):
 
 
 def over_quic(world, broker, authority):
-    """A gateway whose two flows are one over QUIC through a router, and one over TLS."""
-    lab, one, two, ua = world.lab, world.one, world.two, world.ua
+    """A gateway whose flow is one over QUIC through a router."""
+    lab, one, ua = world.lab, world.one, world.ua
     router = Nat(one.quic)
     lab.closers.append(router.close)
     account = {"user": "third", "auth_user": "third", "password": {"secret": "kam"}, "device": "plug"}
-    edges = [f"quic:{router.address[0]}:{router.address[1]}", f"tls:{two.tls[0]}:{two.tls[1]}"]
+    edges = [f"quic:{router.address[0]}:{router.address[1]}"]
     upstream = {"kam": {"edges": edges, "name": NAME, "ca": str(authority.file), "domain": DOMAIN, "expires": "600s",
                         "accounts": [account]}}
     control = lab.folder / "third.sock"
-    with lab.case("a gateway registers at Kamailio by QUIC through one edge and by TLS through another"):
+    with lab.case("a gateway registers at Kamailio by QUIC through an edge"):
         home.start(lab, DOMAIN, broker.address, name="third", upstream=upstream, secrets={"kam": PASSWORD}, control=control)
-        until("both flows", lambda: flow_states(lab, control) == ["open", "open"] and len(good_for(lab, control)) == 2, 30)
+        until("its flow", lambda: flow_states(lab, control) == ["open"] and len(good_for(lab, control)) == 1, 30)
     with lab.case("a phone at Kamailio watches and switches it over QUIC"):
         world.watch = ua.subscribe(ua.uri("third"), "appliance", "application/senml+json")
         check(world.watch.answer.status in (200, 202), world.watch.answer.start)
@@ -362,8 +370,9 @@ def over_quic(world, broker, authority):
             before, devices, outward = good_for(lab, control), one.status()["devices"], one.count("outward")
             router.move()
             began = time.monotonic()
-            switch(world, "third")
+            # Who sits behind a router speaks first: nobody else knows the new port.
             world.hears(3)
+            switch(world, "third")
             check(time.monotonic() - began < 2, f"it took {time.monotonic() - began:.1f} s")
             check(all(now <= then for now, then in zip(good_for(lab, control), before, strict=True)), "a REGISTER was sent")
             equal(one.status()["devices"], devices, "the devices of the edge")

@@ -336,7 +336,8 @@ def names_judge(lab, names):
         passed = time.monotonic() - house.began
         for name in house.lies:
             asked = sum(1 for got, _ in server.asked if got == name or got.endswith("." + name))
-            check(asked <= passed, f"{name} was asked for {asked} times in {passed:.0f} s")
+            # Two kinds of address each, and what does not fit a datagram twice.
+            check(asked <= 2 * passed, f"{name} was asked for {asked} times in {passed:.0f} s")
 
 
 def names_heal(lab, names):
