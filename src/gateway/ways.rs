@@ -21,7 +21,7 @@ use rand::Rng as _;
 
 use super::{Gateway, Notice, Output};
 use crate::config;
-use crate::sip::flow::backoff::Backoff;
+use crate::sip::flow::backoff::{self, Backoff};
 use crate::sip::flow::keepalive::{Answers, Keepalive};
 use crate::sip::registration::{Registration, Standing, Terms};
 use crate::sip::{FlowId, Hop};
@@ -62,10 +62,13 @@ pub(super) struct Way {
     told_ms: Option<i64>,
 }
 
-/// The wait before the second try to connect; it doubles up to [`LONGEST_RETRY`]. To connect is no more than a
+/// Half the wait before the second try to connect; it doubles up to [`LONGEST_RETRY`]. To connect is no more than a
 /// packet or two: who is back is found within half a minute, and the REGISTERs keep the waits of RFC 5626 §4.5.
 const RETRY: Duration = Duration::from_secs(2);
 const LONGEST_RETRY: Duration = Duration::from_secs(16);
+/// Before a flow that broke is made anew, where no other serves, in milliseconds: it may be that of an edge that
+/// starts anew, whose clients do not come in the same second.
+const BROKEN: std::ops::Range<u64> = 500..4_000;
 /// Between two small questions on a flow over UDP on which nobody answers, in seconds.
 const PROBE: std::ops::Range<f64> = 12.0..18.0;
 /// The same failure is told again after this, so that a journal is not filled with it.
@@ -298,14 +301,20 @@ impl Gateway {
         let Some(way) = self.ways.get(key) else { return };
         let (upstream, wanted) = (way.upstream, self.is_in_force(way.upstream));
         let factor = self.rng.random_range(0.5..1.0);
+        let soon = Duration::from_millis(self.rng.random_range(BROKEN));
+        let spare = self.standing_flow(upstream).is_some();
         let Some(way) = self.ways.get_mut(key) else { return };
         (way.connecting, way.hop, way.alive, way.probe) = (false, None, None, None);
         if !wanted {
             return;
         }
-        let wait = RETRY.saturating_mul(1 << way.failures.min(5)).min(LONGEST_RETRY);
+        let wait = match way.failures {
+            _ if spare => backoff::spare(&mut self.rng),
+            0 => soon,
+            failures => RETRY.saturating_mul(1 << failures.min(5)).min(LONGEST_RETRY).mul_f64(factor),
+        };
         way.failures = way.failures.saturating_add(1);
-        way.retry = Some(now.mono + wait.mul_f64(factor));
+        way.retry = Some(now.mono + wait);
         way.since_ms = None;
         way.lost.get_or_insert(now.mono);
         let told = way.fault.replace((now.wall_ms, why.to_owned())).is_some_and(|(_, before)| before == why)
@@ -329,6 +338,9 @@ impl Gateway {
             self.outputs.push_back(Output::Tell(Notice::Registration { address, standing, good: false }));
         }
         self.wake_others(key);
+        if !spare {
+            self.hurry_others(key, now.mono + soon, now);
+        }
         self.on_remote_flow_lost(upstream, why, now);
     }
 
@@ -407,6 +419,20 @@ impl Gateway {
             let idle = self.ways.get(other).is_some_and(|way| way.upstream == upstream && way.is_idle());
             if other != key && idle {
                 self.connect(other);
+            }
+        }
+    }
+
+    /// No flow serves any more: the others that broke do not wait as long as one does that is a spare.
+    fn hurry_others(&mut self, key: usize, by: Instant, now: Now) {
+        let Some(upstream) = self.ways.get(key).map(|way| way.upstream) else { return };
+        for other in self.ways.keys() {
+            let Some(way) = self.ways.get_mut(other).filter(|way| way.upstream == upstream) else { continue };
+            // Where connections come about and nobody answers, the patience of RFC 5626 stays.
+            if other != key && way.useless == 0 {
+                // One that fails again and again is not tried more often than it would be alone.
+                let by = if way.failures <= 1 { by } else { now.mono + LONGEST_RETRY };
+                way.retry = way.retry.map(|at| at.min(by));
             }
         }
     }

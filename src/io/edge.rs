@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use super::control::{self, Question};
 use super::door::{Certificate, Doors, Seat};
 use super::ports::Ports;
-use super::queue::{Pushed, Writes, queue};
+use super::queue::{Pushed, Writes, queue, trunk};
 #[cfg(feature = "quic")]
 use super::quic::Resets;
 use super::reach::{Fault, reach};
@@ -38,8 +38,9 @@ pub const CONNECTIONS: usize = 16 * 1024;
 pub const INNER_CONNECTIONS: usize = 64;
 /// How long what is queued for clients may take at the end.
 const FAREWELL: Duration = Duration::from_millis(1500);
-/// The longest wait before a way to the registrar is tried again; the first is a second.
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// The longest wait before a way to the registrar is tried again; the first is a second. There are few edges, and all
+/// their houses wait for it.
+const LONGEST_WAIT: Duration = Duration::from_secs(8);
 /// How long a way must have held before the next wait is short again.
 const STEADY: Duration = Duration::from_secs(30);
 
@@ -272,7 +273,7 @@ impl EdgeShell {
         if way.flow.take().is_some() && way.since.elapsed() > STEADY {
             way.vain = 0;
         }
-        let longest = Duration::from_secs(1 << way.vain.min(5)).min(LONGEST_WAIT);
+        let longest = Duration::from_secs(1 << way.vain.min(3)).min(LONGEST_WAIT);
         way.vain += 1;
         // Many edges before one registrar do not come back at once.
         self.connect(at, longest.mul_f64(rand::rng().random_range(0.5..=1.0)));
@@ -328,7 +329,8 @@ impl EdgeShell {
         let Connection { transport, local, peer, line } = connection;
         self.next_flow += 1;
         let flow = FlowId(self.next_flow);
-        let (writes, queue) = queue(flow, None);
+        // What all clients say to the registrar goes over one connection, and nobody wants that closed.
+        let (writes, queue) = if side == Side::Outer { queue(flow, None) } else { trunk(flow) };
         self.streams.insert(flow, writes);
         let served = stream::serve(flow, line, queue, self.report_to.clone());
         tokio::task::spawn_local(async move {

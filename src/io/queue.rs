@@ -24,6 +24,8 @@ const ROOM: usize = FULL / 2;
 const DEAF: usize = 2 * FULL;
 /// Bytes that wait for one slow peer; when it is full, the connection is closed.
 pub const MOST: usize = 1024 * 1024;
+/// The same for a connection to a server on behalf of many.
+pub const TRUNK: usize = 16 * MOST;
 /// What is written at once. A peer so slow that this takes longer than [`super::stream::WRITE_LIMIT`] is gone.
 pub const BATCH: usize = 16 * 1024;
 
@@ -44,6 +46,13 @@ pub enum Pushed {
 /// A queue for the connection `flow`.
 pub fn queue(flow: FlowId, room: Option<Room>) -> (Writes, Queue) {
     let shared = Rc::new(Shared { flow, room, ..Shared::default() });
+    (Writes(shared.clone()), Queue(shared))
+}
+
+/// A queue for a connection that carries what many say: it is [`TRUNK`] bytes long, and the peer is always heard, since its
+/// answers are what empties it.
+pub fn trunk(flow: FlowId) -> (Writes, Queue) {
+    let shared = Rc::new(Shared { flow, most: TRUNK, deaf: usize::MAX, ..Shared::default() });
     (Writes(shared.clone()), Queue(shared))
 }
 
@@ -79,6 +88,9 @@ pub struct Unread(Rc<Shared>);
 struct Shared {
     flow: FlowId,
     room: Option<Room>,
+    /// The longest that it may be, and the length from which on nothing is read.
+    most: usize,
+    deaf: usize,
     waiting: RefCell<VecDeque<Bytes>>,
     /// Waiting and under way.
     bytes: Cell<usize>,
@@ -94,6 +106,8 @@ impl Default for Shared {
         Self {
             flow: FlowId(0),
             room: None,
+            most: MOST,
+            deaf: DEAF,
             waiting: RefCell::default(),
             bytes: Cell::default(),
             full: Cell::default(),
@@ -126,7 +140,7 @@ impl Writes {
     pub fn push(&self, bytes: Bytes) -> Pushed {
         let shared = &self.0;
         let size = shared.bytes.get() + bytes.len();
-        if !shared.open.get() || size > MOST {
+        if !shared.open.get() || size > shared.most {
             return Pushed::Lost;
         }
         shared.bytes.set(size);
@@ -192,7 +206,7 @@ impl Queue {
     /// Waits until the peer may be listened to: what it said before was looked at, and it reads what it is told.
     pub async fn may_read(&self) {
         poll_fn(|cx| {
-            let waits = self.0.unread.get() || self.0.bytes.get() >= DEAF;
+            let waits = self.0.unread.get() || self.0.bytes.get() >= self.0.deaf;
             if waits { self.0.wait(cx) } else { Poll::Ready(()) }
         })
         .await;
@@ -224,7 +238,7 @@ impl Drop for Held {
         let (shared, before) = (&self.shared, self.shared.bytes.get());
         let left = before.saturating_sub(self.size);
         shared.bytes.set(left);
-        if before >= DEAF && left < DEAF {
+        if before >= shared.deaf && left < shared.deaf {
             shared.wake();
         }
         if left <= ROOM

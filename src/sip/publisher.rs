@@ -13,10 +13,10 @@ use super::Hop;
 use super::challenge::{Challenges, Login};
 use super::dialog::via;
 use super::exchange::address_of;
+use super::flow::backoff::retry_after;
 use super::transaction::Transactions;
 use super::wire::text::seconds;
 use super::wire::{Message, Method, Name, Start, Writer};
-use crate::limits;
 
 /// What is published where.
 #[derive(Clone, Debug)]
@@ -72,6 +72,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(600);
 const REFUSED_WAIT: Duration = Duration::from_secs(600);
 /// Longest reason phrase that is shown, in characters.
 const REASON: usize = 100;
+/// Within so many seconds after a flow came about it is asked whether a publication still stands. Those of many
+/// gateways whose edge is gone do not come at once.
+const ASKED: f64 = 20.0;
 
 /// See the module.
 ///
@@ -155,11 +158,12 @@ impl Publisher {
     }
 
     /// A flow there. `route` is the service route of the registration (RFC 3608), value by value, `login`
-    /// what it is asked for. What stood there is asked about at once: a server that started anew forgot it.
+    /// what it is asked for. What stood there is asked about soon: a server that started anew forgot it.
     pub fn on_flow_up(&mut self, hop: Hop, route: &[String], login: Login, now: Instant) {
         self.challenges = Challenges::new(login);
         self.hop = Some(hop);
-        self.refresh = self.etag.is_some().then_some(now);
+        let soon = now + Duration::from_secs_f64(self.rng.random_range(0.0..ASKED));
+        self.refresh = self.etag.is_some().then(|| self.refresh.map_or(soon, |at| at.min(soon)));
         self.route = route.iter().map(|route| format!("Route: {route}\r\n")).collect();
     }
 
@@ -274,7 +278,7 @@ impl Publisher {
                 // It is printed on terminals.
                 let reason = String::from_utf8_lossy(reason);
                 let words: String = reason.chars().filter(|c| !c.is_control()).take(REASON).collect();
-                let told = response.first(Name::RetryAfter).and_then(retry_after);
+                let told = retry_after(response, &mut self.rng);
                 let wait = told.or(matches!(status, 403..=405 | 415 | 489 | 501).then_some(REFUSED_WAIT));
                 self.fail(format!("{status} {words}"), wait, now);
             }
@@ -393,11 +397,6 @@ impl Publisher {
             }
         });
     }
-}
-
-fn retry_after(value: &[u8]) -> Option<Duration> {
-    let digits = value.split(|byte| !byte.is_ascii_digit()).next()?;
-    seconds(digits).map(|wait| Duration::from_secs(u64::from(wait.min(limits::RETRY_AFTER))))
 }
 
 #[cfg(test)]

@@ -16,11 +16,11 @@ from lab import HERE, check, free_port, until
 class Kamailio:
     """Registrar (digest) and proxy of example.com; with another configuration its presence server."""
 
-    def __init__(self, lab, password, host="127.0.0.1", algorithm="MD5", config="kamailio.cfg", arguments=("-m", "32"), **more):
+    def __init__(self, lab, password, host="127.0.0.1", algorithm="MD5", config="kamailio.cfg", arguments=("-m", "32"), port=None, **more):
         lab.need("kamailio")
         self.lab, self.password, self.algorithm = lab, password, algorithm
         self.config, self.arguments, self.more = config, arguments, more
-        self.address = (host, free_port(host))
+        self.address = (host, port or free_port(host))
         self.program = None
         self.begin()
 
@@ -55,7 +55,8 @@ class Postgres:
         # It does not run as root, and others must reach its folder.
         user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
         folder = tempfile.mkdtemp(prefix="sipliance-pg-")
-        lab.closers.append(lambda: shutil.rmtree(folder, ignore_errors=True))
+        self.folder, self.program = folder, None
+        lab.closers.append(self.close)
         if user:
             shutil.chown(folder, "postgres")
         made = subprocess.run([*user, f"{tools[-1]}/initdb", "-D", folder, "-U", "kamailio", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"],
@@ -65,6 +66,11 @@ class Postgres:
         self.program = lab.start("postgres", [*user, f"{tools[-1]}/postgres", "-D", folder, "-h", host, "-p", str(self.address[1]), "-k", "",
                                               "-c", "max_connections=300", *more], cwd="/")
         until("postgres to answer", lambda: self.ask("SELECT 1") == "1", 20)
+
+    def close(self):
+        if self.program:
+            self.program.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def url(self):
         return f"postgres://kamailio:trusted@{self.address[0]}:{self.address[1]}/postgres"

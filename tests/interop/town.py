@@ -41,7 +41,7 @@ def insert(into, rows):
 
 
 def provider(lab, postgres, host, memory=64, arguments=(), **more):
-    """Kamailio with provider.cfg."""
+    """Kamailio with provider.cfg; `port` and other words as Kamailio has them."""
     lab.need_files("/usr/lib/*/kamailio/modules/db_postgres.so", "/usr/lib/*/kamailio/modules/presence_xml.so")
     words = {"DATABASE": postgres.url(), "CONTROL": lab.folder / f"kamailio-{host}.ctl", **more}
     return Kamailio(lab, PASSWORD, host=host, config="provider.cfg", arguments=("-m", str(memory), *arguments), **words)
@@ -102,5 +102,5 @@ def bindings(kamailio):
     """Contacts that Kamailio has, as kamcmd tells."""
     run = subprocess.run(["kamcmd", "-s", f"unixs:{kamailio.more['CONTROL']}", "stats.get_statistics", "usrloc:"], capture_output=True, text=True, timeout=10,
                          env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"})
-    found = [line.split("=")[1] for line in run.stdout.splitlines() if "location-contacts" in line]
+    found = [line.split("=")[1] for line in run.stdout.splitlines() if "location_contacts" in line]
     return int(found[0]) if found else 0

@@ -27,6 +27,7 @@ mod filters;
 mod forms;
 mod gruus;
 mod hass;
+mod herd;
 mod isolate;
 mod ladders;
 mod lists;

@@ -142,7 +142,8 @@ fn a_lost_flow_is_opened_again_and_again_ever_more_slowly() {
         .filter_map(|(at, seen)| matches!(seen, Seen::Connect(0)).then_some(*at).filter(|at| *at > cut))
         .collect();
     let waits: Vec<Duration> = connects.windows(2).map(|pair| pair[1] - pair[0]).collect();
-    assert!(connects[0] - cut <= secs(2), "{connects:?}");
+    // Soon, and not in the same second as all the others whose server starts anew.
+    assert!(connects[0] - cut <= secs(8), "{connects:?}");
     // Each is no more than a packet or two, and who is back is found within 16 s: the rest of half a minute spreads
     // the REGISTERs.
     assert!(waits.iter().skip(6).all(|wait| *wait >= secs(8) && *wait <= secs(17)), "{waits:?}");

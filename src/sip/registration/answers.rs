@@ -8,12 +8,12 @@ use rand_chacha::ChaCha8Rng;
 use super::super::User;
 use super::super::auth::{self, Login};
 use super::super::dialog::contact_uri;
+use super::super::flow::backoff::retry_after;
 use super::super::transaction::Transactions;
 use super::super::wire::text::seconds;
 use super::super::wire::{Address, Message, Name, Start};
 use super::terms::Ours;
 use super::{REFUSED_WAIT, Registration, Standing, Terms};
-use crate::limits;
 use crate::timer::Now;
 
 /// Lifetimes up to this, in seconds, are refreshed before their half.
@@ -53,10 +53,7 @@ impl Registration {
                 self.flow_failed = true;
             }
             _ => {
-                let wait = response
-                    .first(Name::RetryAfter)
-                    .and_then(retry_after)
-                    .or((status == 403).then_some(REFUSED_WAIT));
+                let wait = retry_after(response, rng).or((status == 403).then_some(REFUSED_WAIT));
                 self.refused(said(status, reason), wait, rng, now);
             }
         }
@@ -173,9 +170,4 @@ fn said(status: u16, reason: &[u8]) -> String {
 /// Words of a stranger that are printed on terminals.
 fn shown(words: &[u8]) -> String {
     String::from_utf8_lossy(words).chars().filter(|c| !c.is_control()).take(REASON).collect()
-}
-
-fn retry_after(value: &[u8]) -> Option<Duration> {
-    let digits = value.split(|byte| !byte.is_ascii_digit()).next()?;
-    seconds(digits).map(|wait| Duration::from_secs(u64::from(wait.min(limits::RETRY_AFTER))))
 }

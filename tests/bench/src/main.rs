@@ -46,7 +46,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Churn(churn::Args),
+    Churn(Box<churn::Args>),
     Houses(houses::Args),
 }
 
@@ -74,9 +74,18 @@ struct Args {
     /// Domain of the addresses.
     #[arg(long, default_value = "home.local")]
     domain: String,
-    /// User part of the address that is watched.
+    /// User part of the address that is watched; `{}` in it becomes the number of one of `names`, in five digits.
     #[arg(long, default_value = "plug")]
     name: String,
+    /// How many addresses there are, each of which is watched in its turn.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=20_000))]
+    names: u32,
+    /// Stay for so many seconds, and tell each second who has a document with `sign` in it.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=3_600))]
+    stay: u64,
+    /// See `stay`.
+    #[arg(long, default_value = "")]
+    sign: String,
     /// User name of the watchers and of the one who acts.
     #[arg(long, default_value = "anna")]
     user: String,
@@ -87,7 +96,7 @@ struct Args {
     #[arg(long, default_value = "presence")]
     event: String,
     /// Watchers.
-    #[arg(short = 'n', long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=20_000))]
+    #[arg(short = 'n', long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=40_000))]
     watchers: u32,
     /// SUBSCRIBEs under way at once.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=2_000))]
@@ -159,6 +168,7 @@ fn watch(args: &Args) -> bool {
         && refresh(&mut crowd, args, server)
         && ask(&mut crowd, args, server)
         && (args.trigger == Trigger::None || changes(&mut crowd, args, server));
+    stay(&mut crowd, args, server);
     leave(&mut crowd, server);
     ok && crowd.lost() == 0
 }
@@ -266,6 +276,22 @@ fn changes(crowd: &mut Crowd, args: &Args, server: Option<&Server>) -> bool {
         println!("{line}");
     }
     all
+}
+
+fn stay(crowd: &mut Crowd, args: &Args, server: Option<&Server>) {
+    let begin = Instant::now();
+    for second in 1..=args.stay {
+        let before = server.map(Server::look);
+        while begin.elapsed() < Duration::from_secs(second) {
+            crowd.turn();
+        }
+        let mut line = json!({
+            "phase": "stay", "t": second, "watching": crowd.watching(), "notifies": crowd.take_notifies(),
+            "showing": crowd.showing(), "refused": crowd.take_refusals(),
+        });
+        server::add(&mut line, server, before);
+        println!("{line}");
+    }
 }
 
 /// Ends every subscription, so that the next run begins with an empty server.

@@ -26,6 +26,8 @@ struct Watcher {
     begun: Option<Instant>,
     watching: bool,
     heard: bool,
+    /// The newest document has the sign that is looked for.
+    shows: bool,
     /// A refresh waits for its answer, and for its NOTIFY.
     refreshing: (bool, bool),
 }
@@ -57,6 +59,9 @@ pub struct Crowd {
     /// Every new dialog begins without a login, as phones do.
     fresh: bool,
     name: String,
+    names: u32,
+    sign: String,
+    notifies: u64,
     user: String,
     password: String,
     event: String,
@@ -103,6 +108,9 @@ impl Crowd {
             fresh: args.fresh,
             domain: args.domain.clone(),
             name: args.name.clone(),
+            names: args.names,
+            sign: args.sign.clone(),
+            notifies: 0,
             user: args.user.clone(),
             password: args.password.clone(),
             event: args.event.clone(),
@@ -136,6 +144,16 @@ impl Crowd {
     /// How many have their first NOTIFY.
     pub fn watching(&self) -> usize {
         self.watching
+    }
+
+    /// How many were told of the sign in the newest document that they have.
+    pub fn showing(&self) -> usize {
+        self.watchers.iter().filter(|watcher| watcher.shows).count()
+    }
+
+    /// NOTIFYs since this was asked last.
+    pub fn take_notifies(&mut self) -> u64 {
+        std::mem::take(&mut self.notifies)
     }
 
     /// How many wait for it.
@@ -175,8 +193,10 @@ impl Crowd {
         self.send_subscribe(nth, self.challenge.is_some() && !self.fresh);
     }
 
-    fn uri(&self) -> String {
-        format!("sip:{}@{}", self.name, self.domain)
+    /// The address that the nth of them watches.
+    fn uri(&self, nth: usize) -> String {
+        let name = self.name.replace("{}", &format!("{:05}", nth as u32 % self.names));
+        format!("sip:{name}@{}", self.domain)
     }
 
     fn contact(&self, nth: usize) -> String {
@@ -294,7 +314,11 @@ impl Crowd {
         self.answer(connection, message, 200);
         let now = Instant::now();
         let state = message.first(Name::SubscriptionState).unwrap_or_default();
+        self.notifies += 1;
         let watcher = &mut self.watchers[nth];
+        if !self.sign.is_empty() && !message.body.is_empty() {
+            watcher.shows = memchr::memmem::find(message.body, self.sign.as_bytes()).is_some();
+        }
         if state.starts_with(b"terminated") {
             self.watching -= usize::from(std::mem::take(&mut watcher.watching));
             self.busy = self.busy.saturating_sub(usize::from(watcher.forget()));
@@ -394,7 +418,7 @@ impl Crowd {
     }
 
     fn send_subscribe(&mut self, nth: usize, signed: bool) {
-        let (uri, contact) = (self.uri(), self.contact(nth));
+        let (uri, contact) = (self.uri(nth), self.contact(nth));
         let watcher = &mut self.watchers[nth];
         watcher.cseq += 1;
         let (cseq, dialog, expires) = (watcher.cseq, watcher.dialog, watcher.expires);

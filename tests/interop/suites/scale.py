@@ -101,7 +101,9 @@ def watchers(it):
         # A document that was published just now waits for its five seconds.
         it.until("the last of them", lambda _: it.houses.sent("PUBLISH", it.houses.since(began)) >= HOUSES, 8)
         it.phone.pump(1.5)
-        equal(it.houses.sent("PUBLISH", it.houses.since(began)), HOUSES, "PUBLISHes")
+        # One that is asked for its login again, as its flow is another by now, is the same document.
+        seconds = [(line["sent"].get("PUBLISH", 0), line["got"].get("407", 0)) for line in it.houses.since(began)]
+        equal(sum(sent - again for sent, again in seconds), HOUSES, f"PUBLISHes of {seconds}")
 
 
 def deaths(it):

@@ -56,7 +56,12 @@ impl Tally {
         let name = match word {
             b"SIP/2.0" => "response",
             _ if word.len() > 1 && word.iter().all(u8::is_ascii_uppercase) => {
-                let name = if self.is_new(bytes) { &String::from_utf8_lossy(word) } else { "repeated" };
+                let name = match self.is_new(bytes) {
+                    false => "repeated",
+                    // It says nothing new.
+                    true if word == b"PUBLISH" && bytes.ends_with(b"\r\n\r\n") => "PUBLISH without body",
+                    true => &String::from_utf8_lossy(word),
+                };
                 return add(&mut self.sent, name);
             }
             _ => "keep-alive",

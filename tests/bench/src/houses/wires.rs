@@ -63,9 +63,9 @@ impl Wires {
         let to = self.reports.clone();
         tokio::task::spawn_local(async move {
             let work = tokio::time::timeout(CONNECT, reach(source, &server, &dial));
-            let report = match work.await.unwrap_or_else(|_| Err("no answer".to_owned())) {
+            let report = match work.await.unwrap_or_else(|_| Err(fault("no answer", false))) {
                 Ok(reached) => Report::Connected(way, reached),
-                Err(words) => Report::Failed(way, Fault { words, met: false }),
+                Err(fault) => Report::Failed(way, fault),
             };
             let _ = to.send(report).await;
         });
@@ -137,9 +137,13 @@ impl Wires {
     }
 }
 
-async fn reach(source: Ipv4Addr, server: &Wanted, dial: &Dial) -> Result<Reached, String> {
+fn fault(words: &str, met: bool) -> Fault {
+    Fault { words: words.to_owned(), met }
+}
+
+async fn reach(source: Ipv4Addr, server: &Wanted, dial: &Dial) -> Result<Reached, Fault> {
     let transport = server.transport.unwrap_or(Transport::Udp);
-    let ip: IpAddr = server.host.parse().map_err(|_| "only addresses, no names".to_owned())?;
+    let ip: IpAddr = server.host.parse().map_err(|_| fault("only addresses, no names", false))?;
     let peer = SocketAddr::new(ip, server.port.unwrap_or(5060));
     if transport == Transport::Udp {
         return Ok(Reached::Datagrams(peer));
@@ -151,9 +155,9 @@ async fn reach(source: Ipv4Addr, server: &Wanted, dial: &Dial) -> Result<Reached
         stream.set_nodelay(true)?;
         Ok((stream.local_addr()?, stream))
     };
-    let (local, stream) = stream.await.map_err(|error: io::Error| refused(&error))?;
+    let (local, stream) = stream.await.map_err(|error: io::Error| fault(&refused(&error), false))?;
     let server = HostPort { host: server.host.clone(), port: peer.port() };
-    let line = dress(stream, &server, transport, dial).await?;
+    let line = dress(stream, &server, transport, dial).await.map_err(|why| fault(&why, true))?;
     Ok(Reached::Connection(Connection { transport, local, peer, line }))
 }
 

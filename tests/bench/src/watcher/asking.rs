@@ -30,7 +30,7 @@ impl Crowd {
     }
 
     pub(super) fn ask_again(&mut self, signed: bool) {
-        let (uri, user, (nth, words)) = (self.uri(), self.user.clone(), self.question.clone());
+        let (uri, user, (nth, words)) = (self.uri(0), self.user.clone(), self.question.clone());
         let fields = format!(
             "From: <sip:{user}@{}>;tag=q{nth}\r\nTo: <{uri}>\r\nCall-ID: q{}-{nth}\r\nCSeq: {} MESSAGE\r\n",
             self.domain,
