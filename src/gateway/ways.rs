@@ -4,7 +4,7 @@
 //! ```text
 //!  resting ──retry──▶ connecting ──opened──▶ open ──closed, or its keep-alives stay unanswered─┐
 //!     ▲                   │ failed                                                             │
-//!     └───────────────────┴──────────── wait, shorter than 16 s ◀──────────────────────────────┘
+//!     └───────────────────┴──────────── wait, shorter than 12 s ◀──────────────────────────────┘
 //! ```
 //!
 //! A registrar that knows RFC 5626 is registered at over every flow. With any other, one flow serves and the next
@@ -12,6 +12,7 @@
 
 mod alive;
 mod doubt;
+mod others;
 mod question;
 mod status;
 
@@ -65,7 +66,7 @@ pub(super) struct Way {
 /// Half the wait before the second try to connect; it doubles up to [`LONGEST_RETRY`]. To connect is no more than a
 /// packet or two: who is back is found within half a minute, and the REGISTERs keep the waits of RFC 5626 §4.5.
 const RETRY: Duration = Duration::from_secs(2);
-const LONGEST_RETRY: Duration = Duration::from_secs(16);
+const LONGEST_RETRY: Duration = Duration::from_secs(12);
 /// Before a flow that broke is made anew, where no other serves, in milliseconds: it may be that of an edge that
 /// starts anew, whose clients do not come in the same second.
 const BROKEN: std::ops::Range<u64> = 500..4_000;
@@ -78,7 +79,7 @@ const PROBES: u32 = 2;
 /// Within how long the REGISTERs of a flow that has come about are sent: the sixth of the time for which nothing
 /// worked, in these bounds. Who was away for long was perhaps not alone, and with the wait before the last attempt
 /// to connect it is 30 s at most.
-const SPREAD: std::ops::Range<Duration> = Duration::from_millis(500)..Duration::from_secs(12);
+const SPREAD: std::ops::Range<Duration> = Duration::from_millis(500)..Duration::from_secs(16);
 /// Within how long what failed by silence is tried again when the network is back; twice that where it was away
 /// for long.
 const BACK: Duration = Duration::from_secs(5);
@@ -412,31 +413,6 @@ impl Gateway {
         ways.filter(serves).find_map(Way::hop)
     }
 
-    /// The other ways of the same upstream that rest.
-    fn wake_others(&mut self, key: usize) {
-        let Some(upstream) = self.ways.get(key).map(|way| way.upstream) else { return };
-        for other in self.ways.keys() {
-            let idle = self.ways.get(other).is_some_and(|way| way.upstream == upstream && way.is_idle());
-            if other != key && idle {
-                self.connect(other);
-            }
-        }
-    }
-
-    /// No flow serves any more: the others that broke do not wait as long as one does that is a spare.
-    fn hurry_others(&mut self, key: usize, by: Instant, now: Now) {
-        let Some(upstream) = self.ways.get(key).map(|way| way.upstream) else { return };
-        for other in self.ways.keys() {
-            let Some(way) = self.ways.get_mut(other).filter(|way| way.upstream == upstream) else { continue };
-            // Where connections come about and nobody answers, the patience of RFC 5626 stays.
-            if other != key && way.useless == 0 {
-                // One that fails again and again is not tried more often than it would be alone.
-                let by = if way.failures <= 1 { by } else { now.mono + LONGEST_RETRY };
-                way.retry = way.retry.map(|at| at.min(by));
-            }
-        }
-    }
-
     /// A registration was answered, or was not: what follows for its flow and for the others.
     pub(super) fn on_way_registration(&mut self, registration: usize, now: Now) {
         let found = self.ways.iter().find(|(_, way)| way.registrations.contains(&registration));
@@ -490,24 +466,6 @@ impl Gateway {
         }
         if let Some(hop) = way.hop() {
             self.notifier.resume(hop.flow, now);
-        }
-    }
-
-    /// Who fails waits longer while another flow works (RFC 5626 §4.5).
-    fn tell_others_up(&mut self, upstream: usize) {
-        let ways: Vec<usize> =
-            self.ways.iter().filter(|(_, way)| way.upstream == upstream).map(|(key, _)| key).collect();
-        for key in &ways {
-            let others = ways.iter().filter(|other| *other != key);
-            let registrations =
-                others.filter_map(|other| self.ways.get(*other)).flat_map(|way| &way.registrations);
-            let up = registrations.filter_map(|at| self.registrations.get(*at)).any(Registration::stands);
-            let own = self.ways.get(*key).map(|way| way.registrations.clone()).unwrap_or_default();
-            for registration in own {
-                if let Some(registration) = self.registrations.get_mut(registration) {
-                    registration.set_another_up(up);
-                }
-            }
         }
     }
 }

@@ -33,7 +33,7 @@ fn waits(edges: usize) -> Vec<f64> {
 #[test]
 fn houses_whose_only_edge_starts_anew_come_soon_and_not_in_the_same_second() {
     let waits = waits(1);
-    assert!(waits[0] < 2.0 && waits[39] <= 8.2 && waits[39] - waits[0] > 5.0, "{waits:?}");
+    assert!(waits[0] < 1.5 && waits[39] <= 4.2 && waits[39] - waits[0] > 2.5, "{waits:?}");
 }
 
 /// Proves: OB-11
