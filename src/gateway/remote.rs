@@ -149,7 +149,6 @@ impl Gateway {
     pub(super) fn on_remote_flow_up(&mut self, via: usize, registration: Option<usize>, now: Now) {
         let serving = registration.and_then(|handle| self.registrations.get(self.serving(handle)));
         let login = serving.map(login_of);
-        let gruu = serving.and_then(Registration::gruu).map(ToOwned::to_owned);
         let flow = serving.map_or_else(|| self.upstream_flow(via), Registration::hop);
         let Some(hop) = flow else { return };
         for index in self.remotes.keys() {
@@ -166,7 +165,6 @@ impl Gateway {
                 remote.subscriber.set_login(login.clone());
             }
             remote.hop = Some(hop);
-            remote.subscriber.set_gruu(gruu.clone());
             // It may be another program by now.
             remote.takes_do = true;
             remote.subscriber.on_flow_up(hop, &mut self.transactions, User::Watch(index), now.mono);

@@ -303,12 +303,13 @@ impl Gateway {
         let (upstream, wanted) = (way.upstream, self.is_in_force(way.upstream));
         let factor = self.rng.random_range(0.5..1.0);
         let soon = Duration::from_millis(self.rng.random_range(BROKEN));
-        let spare = self.standing_flow(upstream).is_some();
         let Some(way) = self.ways.get_mut(key) else { return };
         (way.connecting, way.hop, way.alive, way.probe) = (false, None, None, None);
         if !wanted {
             return;
         }
+        let spare = self.standing_flow(upstream).is_some();
+        let Some(way) = self.ways.get_mut(key) else { return };
         let wait = match way.failures {
             _ if spare => backoff::spare(&mut self.rng),
             0 => soon,

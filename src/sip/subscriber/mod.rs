@@ -152,8 +152,6 @@ pub struct Subscriber {
     tag: String,
     cseq: u32,
     dialog: Option<Dialog>,
-    /// Our Contact, where a registrar granted one that leads to us over any flow (RFC 5627).
-    gruu: Option<String>,
     /// CSeq of the SUBSCRIBE whose final response is awaited.
     asked: Option<u32>,
     /// 423 was obeyed for this request.
@@ -185,7 +183,6 @@ impl Subscriber {
             tag: String::new(),
             cseq: 0,
             dialog: None,
-            gruu: None,
             asked: None,
             lengthened: false,
             told: false,
@@ -213,11 +210,6 @@ impl Subscriber {
     /// Another login counts from the next request on.
     pub fn set_login(&mut self, login: Login) {
         self.challenges = Challenges::new(login);
-    }
-
-    /// Our Contact in dialogs that begin from now on; `None`: the address of the flow.
-    pub fn set_gruu(&mut self, gruu: Option<String>) {
-        self.gruu = gruu;
     }
 
     /// The next piece of news.
@@ -398,7 +390,6 @@ impl Subscriber {
         let credentials = self.challenges.fields("SUBSCRIBE", uri, &mut self.rng);
         let expires = if self.state == State::Leaving { 0 } else { *expires };
         let (call_id, tag, cseq, dialog) = (&self.call_id, &self.tag, self.cseq, &mut self.dialog);
-        let gruu = &self.gruu;
         transactions.send(hop, Method::Subscribe, user, now, |branch| {
             let mut writer = match dialog {
                 Some(dialog) => {
@@ -412,9 +403,8 @@ impl Subscriber {
                     writer.field_fmt("From", format_args!("<{from}>;tag={tag}"));
                     writer.field("To", &["<", &address_of(target), ">"]);
                     writer.field("Call-ID", &[call_id]);
-                    let contact =
-                        gruu.as_ref().map_or_else(|| contact_towards(target, contact, hop), Clone::clone);
-                    writer.field("Contact", &["<", &contact, ">"]);
+                    // No GRUU: our flow leads here, and a server may not find its own domain (Kamailio's presence).
+                    writer.field("Contact", &["<", &contact_towards(target, contact, hop), ">"]);
                     writer.field_fmt("CSeq", format_args!("{cseq} SUBSCRIBE"));
                     writer
                 }

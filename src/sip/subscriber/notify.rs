@@ -67,8 +67,7 @@ impl Subscriber {
             Some(dialog) => dialog.on_request(request, hop).map_err(fault),
             None if last => Ok(()),
             None => {
-                let plain = || contact_towards(&self.wish.target, &self.wish.user, self.hop.unwrap_or(hop));
-                let contact = self.gruu.clone().unwrap_or_else(plain);
+                let contact = contact_towards(&self.wish.target, &self.wish.user, self.hop.unwrap_or(hop));
                 let dialog = Dialog::accept(request, hop, self.tag.clone(), &contact).map_err(fault)?;
                 self.dialog = Some(dialog);
                 Ok(())
