@@ -31,7 +31,15 @@ def build(suites):
         message = json.loads(line)
         if message.get("reason") == "compiler-artifact" and message.get("executable"):
             programs[message["target"]["name"]] = pathlib.Path(message["executable"])
-    return {name: path for name, path in programs.items() if name in (*suites, "sipliance")}
+    return {name: stripped(path) for name, path in programs.items() if name in (*suites, "sipliance")}
+
+
+def stripped(program):
+    """A copy without debug information, which would fill the memory of the machine."""
+    copy = ROOT / "target/gpio" / program.name
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["strip", "--strip-debug", "-o", copy, program], check=True)
+    return copy
 
 
 def libraries(program):
