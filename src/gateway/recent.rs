@@ -152,4 +152,31 @@ mod tests {
             assert_eq!(noted(other), None, "{other}");
         }
     }
+
+    /// A line that damages what no digest covers makes another request of it, which moves nothing again.
+    #[test]
+    fn a_damaged_copy_is_known_and_another_request_is_not() {
+        let now = Now { mono: Instant::now(), wall_ms: 0 };
+        let request = |branch: &str, call: &str, proof: &str| {
+            format!(
+                "MESSAGE sip:plug@h SIP/2.0\r\nVia: SIP/2.0/UDP h{branch}\r\nFrom: <sip:a@h>;tag=b\r\nTo: <sip:plug@h>\r\nCall-ID: {call}\r\nCSeq: 7 MESSAGE\r\n{proof}Content-Length: 0\r\n\r\n"
+            )
+        };
+        let (branch, proof) = (";branch=z9hG4bKa", "Authorization: Digest response=\"1\"\r\n");
+        let cases = [
+            ((branch, "c", proof), (branch, "d", proof), true),
+            ((branch, "c", proof), (";branch=z9hG4bKb", "c", proof), true),
+            ((branch, "c", proof), (";branch=z9hG4bKb", "d", proof), false),
+            ((branch, "c", ""), (branch, "d", ""), false),
+            (("", "c", proof), ("", "d", proof), false),
+        ];
+        for (first, second, known) in cases {
+            let [first, second] = [first, second].map(|(branch, call, proof)| request(branch, call, proof));
+            let marks = |text: &str| Marks::of(&Message::parse(text.as_bytes()).unwrap());
+            let mut recent = Recent::default();
+            recent.add(marks(&first));
+            let status = recent.check(marks(&second), now).err().map(|refused| refused.status);
+            assert_eq!(status, known.then_some(482), "{second}");
+        }
+    }
 }
