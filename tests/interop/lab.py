@@ -129,6 +129,46 @@ class Program:
         self.stop(signal.SIGKILL)
 
 
+def without_a_cpu(pid):
+    """How long each thread of a process was ready to run while the machine had other things to do, in seconds."""
+    waited = {}
+    for task in glob.glob(f"/proc/{pid}/task/*/schedstat"):
+        with contextlib.suppress(OSError, IndexError):
+            waited[task] = int(pathlib.Path(task).read_text().split()[1]) / 1e9
+    return waited
+
+
+def family(pid):
+    """A program and what it started."""
+    with contextlib.suppress(OSError):
+        children = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return [pid, *(one for child in children for one in family(int(child)))]
+    return [pid]
+
+
+class Stopwatch:
+    """Time as this runner and the programs had it: what they waited for a CPU is the machine's doing, not theirs.
+    Where nothing else runs that is the time of the clock."""
+
+    def __init__(self, *programs):
+        self.programs = programs
+        self.waited, self.began = self._waited(), time.monotonic()
+
+    def _waited(self):
+        pids = [os.getpid(), *(pid for program in self.programs for pid in family(program.pid))]
+        return {task: waited for pid in pids for task, waited in without_a_cpu(pid).items()}
+
+    def passed(self):
+        clock = time.monotonic() - self.began
+        return max(0.0, clock - sum(waited - self.waited.get(task, 0.0) for task, waited in self._waited().items()))
+
+    def within(self, seconds, what):
+        """That it did not take longer."""
+        clock, passed = time.monotonic() - self.began, self.passed()
+        check(passed < seconds, f"{what} took {passed:.1f} s ({clock:.1f} s on the clock)")
+        return passed
+
+
 class Lab:
     """One suite's run: its folder, its programs, its cases."""
 

@@ -4,9 +4,9 @@
 
 mod rig;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rig::{Client, Mouth, SHORT, Terminal, over_tcp, whole};

@@ -72,7 +72,10 @@ async fn a_dead_unit_holds_nobody_up_and_a_write_to_it_is_tried_once() {
     assert_eq!(written.lock().unwrap().len(), asked, "a reading is tried again, and nothing while it rests");
     written.lock().unwrap().clear();
     assert_eq!(client.write("2/coil/0", &[1]).await, Err(Failure::Timeout));
-    assert!(client.read("1/input/0/1").await.is_ok(), "the line goes on: whatever was sent to the dead unit is there");
+    assert!(
+        client.read("1/input/0/1").await.is_ok(),
+        "the line goes on: whatever was sent to the dead unit is there"
+    );
     assert_eq!(written.lock().unwrap().len(), 1, "nobody knows whether it acted: never twice");
 }
 

@@ -17,7 +17,7 @@ import time
 
 import home
 import ua as sip
-from lab import GATEWAY, PASSWORD, ROOT, USER, Gateway, answers_options, check, equal, power, record, until
+from lab import GATEWAY, PASSWORD, ROOT, USER, Gateway, Stopwatch, answers_options, check, equal, power, record, until
 from mqtt_plug import Plug
 from peers import Kamailio, Mosquitto
 from relay import Relay
@@ -327,9 +327,9 @@ def room(house):
             until("the plug to be known", lambda: phone.message(phone.uri("plug"), "status").status == 200, 10)
             times = []
             for word in ("on", "off") * 5:
-                began = time.monotonic()
+                clock = Stopwatch(limited.program, house.broker.program)
                 equal(phone.message(phone.uri("plug"), word).status, 200, f"MESSAGE {word}")
-                times.append(time.monotonic() - began)
+                times.append(clock.passed())
             check(max(times) < 2, f"the slowest took {max(times):.1f} s")
         finally:
             for stream in strangers:
@@ -372,13 +372,19 @@ def disk(house):
         gateway = start(house, "slow", [*slow, "inject=fdatasync:delay_exit=500000"], audit=str(folder / "slow.jsonl"))
         phone = known(house, gateway)
         order(phone, "door", "on", 200)
-        busy = threading.Thread(target=lambda: [order(phone, "door", word, 200) for word in ("off", "on", "off")])
-        busy.start()
         times = []
-        while busy.is_alive():
-            began = time.monotonic()
+
+        def busy():
+            given = 0
+            while given < 3 or given % 2 == 0 or len(times) <= 20:
+                order(phone, "door", "on" if given % 2 else "off", 200)
+                given += 1
+        orders = threading.Thread(target=busy, daemon=True)
+        orders.start()
+        while orders.is_alive():
+            clock = Stopwatch(gateway.program)
             check(answers_options(gateway.listen), "no answer to OPTIONS")
-            times.append(time.monotonic() - began)
+            times.append(clock.passed())
             time.sleep(0.02)
         check(len(times) > 20 and sorted(times)[len(times) * 9 // 10] < 0.1, f"the slowest of {len(times)} took {max(times):.2f} s")
         gateway.program.kill()
@@ -398,9 +404,10 @@ def hung(house):
         stop(house.broker.program)
         since = time.time()
         for _ in range(3):
-            began = time.monotonic()
+            clock = Stopwatch(house.gateway.program)
             answer = phone.message(phone.uri("plug"), "on")
-            check(answer.status >= 400 and time.monotonic() - began < 5, f"{answer.start} after {time.monotonic() - began:.1f} s")
+            check(answer.status >= 400, answer.start)
+            clock.within(5, "the refusal")
         phone.pump(4)
         house.broker.program.tell(signal.SIGCONT)
         until("the house to be there", lambda: settled(house), 30)
