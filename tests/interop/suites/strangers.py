@@ -343,7 +343,7 @@ def crossings(lab, house, owner, guard):
         handle, held = phone._handle, []
         phone._handle = lambda raw, sender: held.append((raw, sender)) if raw.startswith(b"NOTIFY") else handle(raw, sender)
         watch = phone.subscribe(phone.uri("plug"), "appliance", "application/senml+json", 600)
-        phone.pump(1, lambda: held)
+        phone.wait("a NOTIFY", lambda: held)
         equal(watch.unsubscribe().status, 200, "the end")
         equal(watch.refresh(600).status, 481, "a refresh after the end")
         phone._handle = handle
