@@ -61,7 +61,8 @@ def lost(programs):
 
 class Stopwatch:
     """Time as this runner and the programs had it: what they waited for a CPU is the machine's doing, not theirs.
-    Where nothing else runs that is the time of the clock."""
+    Where nothing else runs that is the time of the clock. Where several waited at once too much is left out: on a busy machine
+    the bound is a weak one, and it is the quiet one that proves it."""
 
     def __init__(self, *programs):
         self.programs = programs
