@@ -5,7 +5,7 @@ use rand::Rng as _;
 use super::Gateway;
 use super::command::Asker;
 use crate::config::DeviceId;
-use crate::sip::dialog::via;
+use crate::sip::dialog::{preloaded, via};
 use crate::sip::wire::{Message, Method, Writer};
 use crate::sip::{Hop, User};
 use crate::timer::Now;
@@ -97,9 +97,7 @@ impl Gateway {
             let mut writer = Writer::request(Method::Message, page.target);
             via(&mut writer, page.hop, branch);
             writer.raw(b"Max-Forwards: 70\r\n");
-            for route in page.routes {
-                writer.field("Route", &[route]);
-            }
+            preloaded(&mut writer, page.routes);
             writer.field_fmt("From", format_args!("<{}>;tag={tag:016x}", page.sender));
             writer.field("To", &["<", page.to, ">"]);
             writer.field_fmt("Call-ID", format_args!("{call_id:032x}"));

@@ -9,6 +9,7 @@
 //! heard is shown, and not believed.
 
 mod reload;
+mod route;
 
 use std::time::Instant;
 
@@ -151,6 +152,7 @@ impl Gateway {
         let login = serving.map(login_of);
         let flow = serving.map_or_else(|| self.upstream_flow(via), Registration::hop);
         let Some(hop) = flow else { return };
+        let route = self.service_route(registration, hop).to_vec();
         for index in self.remotes.keys() {
             let Some(remote) = self.remotes.get_mut(index).filter(|remote| remote.is_on(via)) else {
                 continue;
@@ -165,6 +167,7 @@ impl Gateway {
                 remote.subscriber.set_login(login.clone());
             }
             remote.hop = Some(hop);
+            remote.subscriber.set_route(&route);
             // It may be another program by now.
             remote.takes_do = true;
             remote.subscriber.on_flow_up(hop, &mut self.transactions, User::Watch(index), now.mono);
@@ -271,8 +274,13 @@ impl Gateway {
         let is_peer = self.upstreams.get(via).is_some_and(|upstream| upstream.settings.peer.is_some());
         let Some(hop) = self.upstream_flow(via) else { return };
         if is_peer {
-            self.reopen_upstream(via, now);
-        } else if let Some(remote) = self.remotes.get_mut(index) {
+            return self.reopen_upstream(via, now);
+        }
+        let handle = self.remotes.get(index).and_then(|remote| remote.registration);
+        let route = self.service_route(handle, hop).to_vec();
+        if let Some(remote) = self.remotes.get_mut(index) {
+            remote.hop = Some(hop);
+            remote.subscriber.set_route(&route);
             remote.subscriber.on_flow_up(hop, &mut self.transactions, User::Watch(index), now.mono);
         }
     }
@@ -346,6 +354,7 @@ impl Gateway {
             method,
             target: to.wish.target.clone(),
             from: to.wish.from.clone(),
+            route: self.service_route(to.registration, hop).to_vec(),
             fields: "",
             body: Some(("text/plain;charset=UTF-8", words.clone())),
         };

@@ -299,6 +299,7 @@ impl Gateway {
         self.replace_gruus(index, now);
         let stands = self.registrations.get(index).is_some_and(Registration::stands);
         if let Some((via, handle)) = self.handle_of(index).filter(|_| stands) {
+            self.on_service_route(handle);
             self.on_remote_flow_up(via, Some(handle), now);
         }
     }

@@ -170,6 +170,13 @@ pub fn via(writer: &mut Writer, hop: Hop, branch: &str) {
     );
 }
 
+/// The Route of a request outside a dialog: the service route of a registration (RFC 3608 §6.1), value by value.
+pub fn preloaded(writer: &mut Writer, route: &[String]) {
+    for value in route {
+        writer.field("Route", &[value]);
+    }
+}
+
 /// Our Contact URI on `hop` for the address `user`.
 pub fn contact_uri(user: &str, hop: Hop) -> String {
     contact("sip", user, hop, hop.transport.uri_param())

@@ -342,3 +342,76 @@ fn a_gruu_that_the_registrar_grants_is_our_contact() {
         assert_eq!(calls.len(), 1, "a new Call-ID would end temporary ones");
     }
 }
+
+/// The Route of a request, value by value.
+fn routes(text: &str) -> Vec<&str> {
+    text.lines().filter_map(|line| line.strip_prefix("Route: ")).collect()
+}
+
+/// Proves: SR-1, SR-3
+#[test]
+fn what_leaves_for_a_registrar_goes_by_its_newest_service_route() {
+    let config = home::edited_with_upstream(
+        "udp",
+        &[
+            (
+                "devices:\n",
+                "devices:\n  far:\n    profile: plug\n    remote: sip:plug@far.example\n    via: provider\n",
+            ),
+            ("    expires: 600s\n", "    expires: 600s\n    publish: [presence]\n"),
+            ("  - who: ben\n    see: [plug]\n", "  - who: sip:carla@provider.example\n    do: [plug, far]\n"),
+        ],
+    );
+    let mut world = World::with(76, config);
+    world.provider.more = "Service-Route: <sip:one.example;lr>, <sip:two.example;lr>\r\n";
+    world.run(8_000);
+    let (flow, from) = (world.provider.flow.unwrap(), world.provider.addr());
+    let local = "192.0.2.1:40101".parse().unwrap();
+    let old = ["<sip:one.example;lr>", "<sip:two.example;lr>"];
+    let last = |world: &World, method: &str| {
+        let found = world.provider.others.iter().rfind(|text| text.starts_with(method));
+        found.unwrap_or_else(|| panic!("no {method}")).clone()
+    };
+    let subscribe = last(&world, "SUBSCRIBE sip:plug@far.example");
+    assert_eq!(routes(&subscribe), old, "{subscribe}");
+    assert_eq!(routes(&world.provider.publications.last().unwrap().1), old);
+    // It stands, with a route set of its own.
+    let asked = Message::parse(subscribe.as_bytes()).unwrap();
+    let ours = asked.from().unwrap();
+    let notify = format!(
+        "NOTIFY sip:far@{local} SIP/2.0\r\nVia: SIP/2.0/UDP {from};branch=z9hG4bKn1\r\nRecord-Route: <sip:dialog.example;lr>\r\nFrom: <sip:plug@far.example>;tag=f\r\nTo: <sip:100@provider.example>;tag={}\r\nCall-ID: {}\r\nCSeq: 1 NOTIFY\r\nContact: <sip:plug@far.example>\r\nEvent: {}\r\nSubscription-State: active;expires=60\r\nContent-Length: 0\r\n\r\n",
+        ours.tag().unwrap(),
+        String::from_utf8_lossy(asked.call_id().unwrap()),
+        asked.event().unwrap().package,
+    );
+    world.handle(Input::Datagram { flow, local, from, bytes: notify.as_bytes() });
+    world.run(500);
+    let order = |world: &mut World, nth: u32, name: &str| {
+        let bytes = passed_on("MESSAGE", name, PAI, "on", nth);
+        world.handle(Input::Datagram { flow, local, from, bytes: &bytes });
+        world.run(3_000);
+    };
+    order(&mut world, 80, "far");
+    assert_eq!(routes(&last(&world, "DO sip:plug@far.example")), old);
+    assert_eq!(routes(&last(&world, "MESSAGE sip:carla@provider.example")), old);
+    // The next answer of the registrar says another way; the flow stays.
+    world.provider.more = "Service-Route: <sip:three.example;lr>\r\n";
+    world.run(600_000);
+    let (new, flows) = (["<sip:three.example;lr>"], world.provider.flow);
+    assert_eq!(flows, Some(flow));
+    assert_eq!(routes(&world.provider.publications.last().unwrap().1), new);
+    let asked: Vec<&String> =
+        world.provider.others.iter().filter(|text| text.starts_with("SUBSCRIBE")).collect();
+    // Within the dialog its own route counts, and what comes after it goes by the new one.
+    let refresh = asked.iter().find(|text| text.contains(";tag=f")).expect("a refresh");
+    assert_eq!(routes(refresh), ["<sip:dialog.example;lr>"], "{refresh}");
+    let anew = asked.last().unwrap();
+    assert!(!anew.contains(";tag=f"), "{anew}");
+    assert_eq!(routes(anew), new, "{anew}");
+    // It says nothing of a way: none is taken.
+    world.provider.more = "";
+    world.run(300_000);
+    order(&mut world, 81, "plug");
+    assert!(routes(&last(&world, "MESSAGE sip:carla@provider.example")).is_empty());
+    assert!(routes(&last(&world, "SUBSCRIBE sip:plug@far.example")).is_empty());
+}

@@ -18,7 +18,7 @@ use rand::Rng as _;
 use rand_chacha::ChaCha8Rng;
 
 use super::challenge::{Challenges, Login, Refused};
-use super::dialog::{Dialog, contact_towards, via};
+use super::dialog::{Dialog, contact_towards, preloaded, via};
 use super::exchange::address_of;
 use super::transaction::{TIMEOUT, Transactions};
 use super::wire::{Method, Writer};
@@ -145,6 +145,7 @@ const LONGEST_LIFE: u32 = 30 * 24 * 3600;
 #[derive(Debug)]
 pub struct Subscriber {
     wish: Wish,
+    route: Vec<String>,
     state: State,
     hop: Option<Hop>,
     challenges: Challenges,
@@ -176,6 +177,7 @@ impl Subscriber {
     pub fn new(wish: Wish, login: Login, hop: Hop, rng: ChaCha8Rng, now: Instant) -> Self {
         Self {
             wish,
+            route: Vec::new(),
             state: State::Waiting(Some(now)),
             hop: Some(hop),
             challenges: Challenges::new(login),
@@ -210,6 +212,14 @@ impl Subscriber {
     /// Another login counts from the next request on.
     pub fn set_login(&mut self, login: Login) {
         self.challenges = Challenges::new(login);
+    }
+
+    /// The way of what is sent outside a dialog from now on: the newest service route of our registration (RFC 3608),
+    /// value by value.
+    pub fn set_route(&mut self, route: &[String]) {
+        if self.route != route {
+            self.route = route.to_vec();
+        }
     }
 
     /// The next piece of news.
@@ -390,6 +400,7 @@ impl Subscriber {
         let credentials = self.challenges.fields("SUBSCRIBE", uri, &mut self.rng);
         let expires = if self.state == State::Leaving { 0 } else { *expires };
         let (call_id, tag, cseq, dialog) = (&self.call_id, &self.tag, self.cseq, &mut self.dialog);
+        let route = &self.route;
         transactions.send(hop, Method::Subscribe, user, now, |branch| {
             let mut writer = match dialog {
                 Some(dialog) => {
@@ -400,6 +411,7 @@ impl Subscriber {
                     let mut writer = Writer::request(Method::Subscribe, target);
                     via(&mut writer, hop, branch);
                     writer.raw(b"Max-Forwards: 70\r\n");
+                    preloaded(&mut writer, route);
                     writer.field_fmt("From", format_args!("<{from}>;tag={tag}"));
                     writer.field("To", &["<", &address_of(target), ">"]);
                     writer.field("Call-ID", &[call_id]);
