@@ -8,6 +8,7 @@
 //! A subscription that does not stand is a link that is down, with the reason in words: what was last
 //! heard is shown, and not believed.
 
+mod keep;
 mod reload;
 mod route;
 
@@ -60,6 +61,8 @@ pub(super) struct Remote {
     down: Option<String>,
     /// Until it answers 405 or 501.
     takes_do: bool,
+    /// What the dialog agreed on (RFC 6223), in seconds.
+    keep: Option<u32>,
 }
 
 /// One command on its way.
@@ -125,7 +128,10 @@ impl Gateway {
             expires: lifetime(&upstream.settings),
         };
         let rng = ChaCha8Rng::from_seed(self.rng.random());
-        let subscriber = Subscriber::patient(wish.clone(), login.clone(), rng, now.mono);
+        let mut subscriber = Subscriber::patient(wish.clone(), login.clone(), rng, now.mono);
+        if upstream.settings.peer.is_some() {
+            subscriber.offer_keep();
+        }
         let down = Some(match registration {
             Some(_) => "not registered there yet".to_owned(),
             None => "not asked yet".to_owned(),
@@ -142,6 +148,7 @@ impl Gateway {
             hop: None,
             down,
             takes_do: true,
+            keep: None,
         });
     }
 
@@ -217,6 +224,7 @@ impl Gateway {
     pub(super) fn on_watch_response(&mut self, index: usize, response: &Message<'_>, now: Now) {
         let Some(remote) = self.remotes.get_mut(index) else { return };
         remote.subscriber.on_response(response, &mut self.transactions, User::Watch(index), now.mono);
+        self.on_keep(index, response, now);
         self.on_watch_events(index, now);
     }
 
@@ -252,6 +260,9 @@ impl Gateway {
 
     fn on_watch_events(&mut self, index: usize, now: Now) {
         while let Some(event) = self.remotes.get_mut(index).and_then(|remote| remote.subscriber.poll()) {
+            if matches!(event, subscriber::Event::Waiting(..) | subscriber::Event::Over(_)) {
+                self.end_keep(index, now);
+            }
             if self.remotes.get(index).is_some_and(|remote| remote.link.is_none()) {
                 continue;
             }

@@ -172,6 +172,17 @@ impl Gateway {
         }
     }
 
+    /// A peer answers keep-alives over the flow that `hop` is of, or does so no more: `keep` has what each dialog there agreed on, in
+    /// seconds (RFC 6223 §4.2.3). The shortest counts.
+    pub(in crate::gateway) fn keep_for_dialogs(&mut self, hop: Hop, keep: &[u32], now: Now) {
+        let Some(way) = self.way_of(hop).and_then(|key| self.ways.get_mut(key)) else { return };
+        // Where something is registered, that was asked for with it.
+        if let Some(alive) = way.alive.as_mut().filter(|_| way.registrations.is_empty()) {
+            let least = keep.iter().copied().filter(|seconds| *seconds > 0).min();
+            alive.agree(!keep.is_empty(), least, &mut self.rng, now);
+        }
+    }
+
     /// The machine's network changed: what is open is asked whether it lives, what rests is tried.
     pub(in crate::gateway) fn on_network(&mut self, now: Now) {
         for key in self.ways.keys() {

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use rand::Rng as _;
 use rand_chacha::ChaCha8Rng;
 
-use super::dialog::contact_uri;
+use super::dialog::{contact_uri, via_with};
 use super::flow::backoff::Backoff;
 use super::transaction::Transactions;
 use super::wire::{Method, Uri, Writer};
@@ -22,7 +22,7 @@ use super::{Hop, User};
 use crate::timer::Now;
 
 pub use self::identity::{Identity, Standing};
-pub use self::terms::{Terms, seen};
+pub use self::terms::{Terms, keep, seen};
 
 /// Names a registration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -380,8 +380,7 @@ impl Registration {
         let strays = std::mem::take(&mut self.strays);
         transactions.send(hop, Method::Register, User::Register(self.id), now.mono, |branch| {
             let mut writer = Writer::request(Method::Register, &format!("sip:{domain}"));
-            let (transport, local) = (hop.transport.via(), hop.local);
-            writer.field_fmt("Via", format_args!("SIP/2.0/{transport} {local};branch={branch};rport;keep"));
+            via_with(&mut writer, hop, branch, ";keep");
             writer.raw(b"Max-Forwards: 70\r\n");
             if let Some(route) = route {
                 writer.field("Route", &[route]);

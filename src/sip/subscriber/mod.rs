@@ -18,7 +18,7 @@ use rand::Rng as _;
 use rand_chacha::ChaCha8Rng;
 
 use super::challenge::{Challenges, Login, Refused};
-use super::dialog::{Dialog, contact_towards, preloaded, via};
+use super::dialog::{Dialog, contact_towards, preloaded, via_with};
 use super::exchange::address_of;
 use super::transaction::{TIMEOUT, Transactions};
 use super::wire::{Method, Writer};
@@ -146,6 +146,8 @@ const LONGEST_LIFE: u32 = 30 * 24 * 3600;
 pub struct Subscriber {
     wish: Wish,
     route: Vec<String>,
+    /// Whether to offer keep-alives for the dialog (RFC 6223).
+    keep: bool,
     state: State,
     hop: Option<Hop>,
     challenges: Challenges,
@@ -178,6 +180,7 @@ impl Subscriber {
         Self {
             wish,
             route: Vec::new(),
+            keep: false,
             state: State::Waiting(Some(now)),
             hop: Some(hop),
             challenges: Challenges::new(login),
@@ -220,6 +223,11 @@ impl Subscriber {
         if self.route != route {
             self.route = route.to_vec();
         }
+    }
+
+    /// Offers keep-alives for as long as each dialog lasts (RFC 6223 §4.2.3): nothing is registered over the flow.
+    pub fn offer_keep(&mut self) {
+        self.keep = true;
     }
 
     /// The next piece of news.
@@ -400,7 +408,7 @@ impl Subscriber {
         let credentials = self.challenges.fields("SUBSCRIBE", uri, &mut self.rng);
         let expires = if self.state == State::Leaving { 0 } else { *expires };
         let (call_id, tag, cseq, dialog) = (&self.call_id, &self.tag, self.cseq, &mut self.dialog);
-        let route = &self.route;
+        let (route, keep) = (&self.route, if self.keep { ";keep" } else { "" });
         transactions.send(hop, Method::Subscribe, user, now, |branch| {
             let mut writer = match dialog {
                 Some(dialog) => {
@@ -409,7 +417,7 @@ impl Subscriber {
                 }
                 None => {
                     let mut writer = Writer::request(Method::Subscribe, target);
-                    via(&mut writer, hop, branch);
+                    via_with(&mut writer, hop, branch, keep);
                     writer.raw(b"Max-Forwards: 70\r\n");
                     preloaded(&mut writer, route);
                     writer.field_fmt("From", format_args!("<{from}>;tag={tag}"));
