@@ -367,6 +367,7 @@ impl Gateway {
             Some(User::Publish(nth)) => self.on_publish_response(nth, response, now),
             Some(User::Qauth(ticket)) => self.on_qauth_answer(ticket, response, now),
             Some(User::Ask(flow)) => self.on_ask_answer(flow, response, now),
+            Some(User::Echo(key)) => self.on_echo_response(key, response, now),
             Some(User::Page) | None => {}
         }
     }
@@ -390,6 +391,7 @@ impl Gateway {
             ClientEvent::TimedOut(User::Order(id)) => self.on_order_timeout(id, now),
             ClientEvent::TimedOut(User::Publish(nth)) => self.on_publish_timeout(nth, now),
             ClientEvent::TimedOut(User::Qauth(ticket)) => self.on_qauth_silence(ticket),
+            ClientEvent::TimedOut(User::Echo(key)) => self.on_echo_silence(key, now),
             // A subscriber keeps its own time, and a flow too.
             ClientEvent::TimedOut(User::Watch(_) | User::Ask(_) | User::Page) | ClientEvent::Response(_) => {}
         }

@@ -12,6 +12,7 @@
 
 mod alive;
 mod doubt;
+mod echo;
 mod others;
 mod question;
 mod status;

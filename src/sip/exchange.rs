@@ -71,6 +71,11 @@ impl Exchange {
         Self { challenges, ..Self::new(request, login, rng) }
     }
 
+    /// Its Call-ID.
+    pub fn call_id(&self) -> &[u8] {
+        self.call_id.as_bytes()
+    }
+
     /// Sends the request.
     pub fn send<U: Copy>(&mut self, transactions: &mut Transactions<U>, user: U, hop: Hop, now: Instant) {
         self.cseq += 1;

@@ -85,6 +85,8 @@ pub enum User {
     Qauth(u32),
     /// Whether somebody is at the far end of a flow.
     Ask(FlowId),
+    /// Whether a registrar still leads to us, by its place.
+    Echo(usize),
     /// Nobody: the outcome of a reply MESSAGE is only counted.
     Page,
 }

@@ -46,7 +46,7 @@ fn reg_ids(wan: &Wan) -> BTreeSet<(usize, String)> {
     wan.provider.registers.iter().map(|(_, _, edge, text)| (*edge, of(text))).collect()
 }
 
-fn edges_of(wan: &Wan, user: &str) -> Vec<usize> {
+pub fn edges_of(wan: &Wan, user: &str) -> Vec<usize> {
     let mut edges: Vec<usize> = wan.provider.ways_to(0, user, wan.now).iter().map(|it| it.edge).collect();
     edges.sort_unstable();
     edges

@@ -7,9 +7,11 @@ use sipliance::gateway::Input;
 use sipliance::sip::wire::{Message, Method};
 use sipliance::sip::{FlowId, Transport};
 
-use super::home;
+use super::outbound::edges_of;
 use super::provider::{Reach, Step};
+use super::wan::Wan;
 use super::world::{Seen, World};
+use super::{home, outbound, wan};
 
 fn times(world: &World) -> Vec<Duration> {
     world.provider.got.iter().map(|(at, _)| *at).collect()
@@ -414,4 +416,56 @@ fn what_leaves_for_a_registrar_goes_by_its_newest_service_route() {
     order(&mut world, 81, "plug");
     assert!(routes(&last(&world, "MESSAGE sip:carla@provider.example")).is_empty());
     assert!(routes(&last(&world, "SUBSCRIBE sip:plug@far.example")).is_empty());
+}
+
+/// A provider that grants an hour, behind two edge proxies.
+fn long_lived(seed: u64, leads: bool) -> Wan {
+    let mut provider = wan::provider::Provider::new(2);
+    provider.leads = leads;
+    Wan::new(seed, &[outbound::house("udp", 2, "expires: 1h", "")], provider)
+}
+
+/// Questions to our own address: when.
+fn echoes(wan: &Wan) -> Vec<Duration> {
+    let ours = wan.provider.heard.iter().filter(|(_, _, text)| text.starts_with("OPTIONS sip:100@"));
+    ours.map(|(at, ..)| *at).collect()
+}
+
+#[test]
+fn a_registrar_that_forgets_behind_a_living_edge_is_noticed_within_five_minutes() {
+    let mut wan = long_lived(77, true);
+    wan.run(secs(700));
+    let asked = echoes(&wan);
+    assert!(asked.len() >= 2 && asked[1] - asked[0] >= secs(240), "{asked:?}");
+    let before = wan.provider.registers.len();
+    wan.provider.bindings.clear();
+    let forgot = wan.now;
+    wan.run(secs(310));
+    assert_eq!((edges_of(&wan, "100"), edges_of(&wan, "101")), (vec![0, 1], vec![0, 1]));
+    // Each address over each flow, with its login: no more than that.
+    let new = &wan.provider.registers[before..];
+    assert!((4..=8).contains(&new.len()), "{}", new.len());
+    assert!(new.iter().all(|(at, ..)| *at - forgot < secs(305)), "{new:?}");
+    // Within the next ten minutes nothing more is registered because of it.
+    let before = wan.provider.registers.len();
+    wan.run(secs(600));
+    assert_eq!(wan.provider.registers.len(), before);
+}
+
+#[test]
+fn who_leads_no_question_back_to_us_is_asked_once_for_each_registration() {
+    let mut wan = long_lived(78, false);
+    wan.run(secs(6 * 3600));
+    let (asked, registered) = (echoes(&wan).len(), wan.provider.registers.len());
+    assert!(asked >= 1 && asked <= registered && registered < 2 * 4 * 12 + 8, "{asked} and {registered}");
+    // It leads somewhere once, and then says 404 for good: one REGISTER more for each, and no storm.
+    let mut wan = long_lived(79, true);
+    wan.run(secs(400));
+    let before = wan.provider.registers.len();
+    for _ in 0..6 * 60 {
+        wan.provider.bindings.clear();
+        wan.run(secs(60));
+    }
+    let registered = wan.provider.registers.len() - before;
+    assert!(registered < 2 * 4 * 12 + 16, "{registered}");
 }

@@ -85,7 +85,7 @@ impl Gateway {
     }
 
     /// Refreshes the first bindings of a way within so many milliseconds, whatever their lifetime.
-    fn refresh(&mut self, key: usize, first: usize, within: u64, now: Now) {
+    pub(super) fn refresh(&mut self, key: usize, first: usize, within: u64, now: Now) {
         let Some(way) = self.ways.get(key) else { return };
         for registration in way.registrations.iter().take(first) {
             let at = now.mono + Duration::from_millis(self.rng.random_range(1..=within));

@@ -4,6 +4,7 @@
 //! A registration never gives up, never hammers, and says truthfully how it stands.
 
 mod answers;
+mod echo;
 mod gruus;
 mod identity;
 mod instance;
@@ -21,6 +22,7 @@ use super::wire::{Method, Uri, Writer};
 use super::{Hop, User};
 use crate::timer::Now;
 
+pub use self::echo::Echo;
 pub use self::identity::{Identity, Standing};
 pub use self::terms::{Terms, keep, seen};
 
