@@ -367,6 +367,8 @@ impl Gateway {
             Some(User::Publish(nth)) => self.on_publish_response(nth, response, now),
             Some(User::Qauth(ticket)) => self.on_qauth_answer(ticket, response, now),
             Some(User::Ask(flow)) => self.on_ask_answer(flow, response, now),
+            // Whatever it answered, it is there and knows.
+            Some(User::Told(alert)) => self.alerts.told(alert),
             Some(User::Page) | None => {}
         }
     }
@@ -391,7 +393,8 @@ impl Gateway {
             ClientEvent::TimedOut(User::Publish(nth)) => self.on_publish_timeout(nth, now),
             ClientEvent::TimedOut(User::Qauth(ticket)) => self.on_qauth_silence(ticket),
             // A subscriber keeps its own time, and a flow too.
-            ClientEvent::TimedOut(User::Watch(_) | User::Ask(_) | User::Page) | ClientEvent::Response(_) => {}
+            ClientEvent::TimedOut(User::Watch(_) | User::Ask(_) | User::Page | User::Told(_))
+            | ClientEvent::Response(_) => {}
         }
     }
 
@@ -426,6 +429,7 @@ impl Gateway {
         self.on_announcement_deadlines(now);
         self.on_hass_deadlines(now);
         self.record_notes(now);
+        self.record_alerts();
         self.flush_transmits();
         self.forget_filters();
     }

@@ -15,7 +15,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::{Notify, oneshot};
@@ -27,6 +27,8 @@ use crate::gateway::{Gateway, Key, Kind};
 const RETRY: Duration = Duration::from_secs(30);
 /// How long the end of the process waits for the disk.
 const FAREWELL: Duration = Duration::from_secs(3);
+/// How long the disk may take before the status says so.
+const SLOW: Duration = Duration::from_secs(2);
 /// Damaged files of one document that are kept aside; the last one is overwritten then.
 const DAMAGED: usize = 9;
 
@@ -42,7 +44,10 @@ struct Inner {
     news: Notify,
     settled: Notify,
     busy: Cell<bool>,
-    failing: Cell<bool>,
+    /// Why nothing can be written now.
+    trouble: RefCell<Option<String>>,
+    /// Since when the disk has been writing what it was last given.
+    since: Cell<Option<Instant>>,
 }
 
 #[derive(Debug, Default)]
@@ -60,7 +65,8 @@ impl Store {
             news: Notify::new(),
             settled: Notify::new(),
             busy: Cell::new(false),
-            failing: Cell::new(false),
+            trouble: RefCell::default(),
+            since: Cell::new(None),
         }));
         tokio::task::spawn_local(store.clone().work());
         store
@@ -109,7 +115,7 @@ impl Store {
                 self.0.settled.notified().await;
             }
         };
-        if !self.0.failing.get() {
+        if self.0.trouble.borrow().is_none() {
             let _ = tokio::time::timeout(FAREWELL, settled).await;
         }
     }
@@ -123,9 +129,11 @@ impl Store {
                 continue;
             };
             self.0.busy.set(true);
+            self.0.since.set(Some(Instant::now()));
             let (folder, body, of) = (self.0.folder.clone(), waiting.body.clone(), key.clone());
             let done = tokio::task::spawn_blocking(move || write(&folder, &of, body.as_deref())).await;
             self.0.busy.set(false);
+            self.0.since.set(None);
             let result = done.unwrap_or_else(|why| Err(io::Error::other(why.to_string())));
             self.report(&key, &result);
             for who in waiting.who {
@@ -157,15 +165,24 @@ impl Store {
     fn report(&self, key: &Key, result: &io::Result<()>) {
         let path = path_of(&self.0.folder, key);
         let path = path.display();
-        match result {
-            Err(why) if !self.0.failing.replace(true) => tracing::error!(
-                "{path} cannot be written: {why}; what is in memory counts until the end, and the disk is tried again"
-            ),
-            Ok(()) if self.0.failing.replace(false) => {
-                tracing::info!("{path} is written; the disk works again")
-            }
+        let words = result.as_ref().err().map(|why| {
+            format!("{path} cannot be written: {why}; what is in memory counts until the end, and the disk is tried again")
+        });
+        match (&words, self.0.trouble.replace(words.clone())) {
+            (Some(words), None) => tracing::error!("{words}"),
+            (None, Some(_)) => tracing::info!("{path} is written; the disk works again"),
             _ => {}
         }
+    }
+
+    /// Why nothing can be written now, or how long the disk has been about it.
+    pub fn trouble(&self) -> Option<String> {
+        let slow = self.0.since.get().map(|since| since.elapsed()).filter(|slow| *slow >= SLOW);
+        let slow = slow.map(|slow| {
+            let folder = self.0.folder.display();
+            format!("{folder}: the disk has taken {} s over a document so far", slow.as_secs())
+        });
+        slow.or_else(|| self.0.trouble.borrow().clone())
     }
 }
 

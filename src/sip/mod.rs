@@ -87,4 +87,6 @@ pub enum User {
     Ask(FlowId),
     /// Nobody: the outcome of a reply MESSAGE is only counted.
     Page,
+    /// A MESSAGE of which it is to be known that somebody took it, by its number.
+    Told(u64),
 }

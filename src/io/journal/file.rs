@@ -207,6 +207,8 @@ pub(super) struct Log {
     size: usize,
     /// `None`: the file must be written anew.
     file: Option<File>,
+    /// The how many-th file of this run it is.
+    nth: u64,
     length: usize,
     unwritten: Vec<u8>,
 }
@@ -214,7 +216,7 @@ pub(super) struct Log {
 impl Log {
     pub fn new(folder: &Path, live: Records) -> Self {
         let size = live.iter().map(|(key, body)| FRAME + key.len() + body.len()).sum();
-        Self { path: path_in(folder), live, size, file: None, length: 0, unwritten: Vec::new() }
+        Self { path: path_in(folder), live, size, file: None, nth: 0, length: 0, unwritten: Vec::new() }
     }
 
     pub fn path(&self) -> &Path {
@@ -267,6 +269,22 @@ impl Log {
         synced
     }
 
+    /// The file, for another thread that asks the disk to keep it, and the how many-th it is.
+    pub fn file(&self) -> io::Result<(File, u64)> {
+        let file = self.file.as_ref().ok_or_else(|| io::Error::other("there is no file"))?;
+        Ok((file.try_clone()?, self.nth))
+    }
+
+    /// The disk did not keep that file; whether it is still the one.
+    pub fn fail(&mut self, nth: u64) -> bool {
+        let still = self.nth == nth;
+        if still {
+            // What the system has of it is not known (it forgets what it could not write).
+            self.file = None;
+        }
+        still
+    }
+
     /// Writes the file anew: after an end of the process or of the power there is the old one or this one.
     pub fn rewrite(&mut self) -> io::Result<()> {
         self.file = None;
@@ -293,6 +311,7 @@ impl Log {
         }
         sync_names(&folder)?;
         (self.file, self.length) = (Some(file), bytes.len());
+        self.nth += 1;
         Ok(())
     }
 }

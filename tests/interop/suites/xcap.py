@@ -296,11 +296,11 @@ def damage(lab, house):
 
     with lab.case("a turned bit makes no other document of it, and the documents of others are there; one of an earlier form is taken over"):
         path = "resource-lists/users/ben/index"
-        equal(house.ask("PUT", path, lists(), user=OTHER, password=OTHER_PASSWORD)[0], 201, "PUT of another")
+        equal(house.ask("PUT", path, lists(), {"Content-Type": KIND}, user=OTHER, password=OTHER_PASSWORD)[0], 201, "PUT of another")
         house.gateway.program.stop()
         raw = file.read_bytes()
-        at = raw.index(b"sip:plug")
-        file.write_bytes(raw[:at + 5] + bytes([raw[at + 5] ^ 1]) + raw[at + 6:])
+        at = raw.index(b"lamps")
+        file.write_bytes(raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1:])
         other = file.with_name("ben.xml")
         other.write_text(written(other))
         since = len(house.gateway.program.output())
