@@ -368,6 +368,8 @@ impl Gateway {
             Some(User::Qauth(ticket)) => self.on_qauth_answer(ticket, response, now),
             Some(User::Ask(flow)) => self.on_ask_answer(flow, response, now),
             Some(User::Echo(key)) => self.on_echo_response(key, response, now),
+            // Whatever it answered, it is there and knows.
+            Some(User::Told(alert)) => self.alerts.told(alert),
             Some(User::Page) | None => {}
         }
     }
@@ -393,7 +395,8 @@ impl Gateway {
             ClientEvent::TimedOut(User::Qauth(ticket)) => self.on_qauth_silence(ticket),
             ClientEvent::TimedOut(User::Echo(key)) => self.on_echo_silence(key, now),
             // A subscriber keeps its own time, and a flow too.
-            ClientEvent::TimedOut(User::Watch(_) | User::Ask(_) | User::Page) | ClientEvent::Response(_) => {}
+            ClientEvent::TimedOut(User::Watch(_) | User::Ask(_) | User::Page | User::Told(_))
+            | ClientEvent::Response(_) => {}
         }
     }
 
@@ -428,6 +431,7 @@ impl Gateway {
         self.on_announcement_deadlines(now);
         self.on_hass_deadlines(now);
         self.record_notes(now);
+        self.record_alerts();
         self.flush_transmits();
         self.forget_filters();
     }

@@ -89,4 +89,6 @@ pub enum User {
     Echo(usize),
     /// Nobody: the outcome of a reply MESSAGE is only counted.
     Page,
+    /// A MESSAGE of which it is to be known that somebody took it, by its number.
+    Told(u64),
 }
