@@ -137,5 +137,5 @@ pub const CLEARING: usize = 1024;
 /// of IPv4 with its header fields, and peers that take no body over 64 KB.
 pub const LIST_STATE: usize = 60_000;
 
-/// How long a request waits for an answer (Timer F), in milliseconds: a flow that answered anything meanwhile lives.
-pub const SILENCE_MS: i64 = 32_000;
+/// How long a request waits for an answer (Timer F): a flow that answered anything meanwhile lives.
+pub const SILENCE: std::time::Duration = std::time::Duration::from_secs(32);

@@ -321,7 +321,7 @@ impl Gateway {
         way.since_ms = None;
         way.lost.get_or_insert(now.mono);
         let told = way.fault.replace((now.wall_ms, why.to_owned())).is_some_and(|(_, before)| before == why)
-            && way.told_ms.is_some_and(|told| now.wall_ms.saturating_sub(told) < TELL_AGAIN_MS);
+            && way.told_ms.is_some_and(|told| (0..TELL_AGAIN_MS).contains(&now.wall_ms.saturating_sub(told)));
         way.told_ms = way.told_ms.filter(|_| told).or(Some(now.wall_ms));
         for registration in way.registrations.clone() {
             if let Some(registration) = self.registrations.get_mut(registration) {

@@ -294,6 +294,33 @@ fn requests_do_not_come_over_a_flow_that_is_gone() {
     assert!(hop_is_tcp);
 }
 
+/// An edge keeps no transactions: what the registrar repeats by datagrams comes again over the connection.
+#[test]
+fn a_command_that_is_repeated_over_a_connection_gets_its_answer_again() {
+    let mut world = World::with(
+        74,
+        home::with_upstream(
+            "tcp",
+            "  - who: ben\n    see: [plug]\n",
+            "  - who: sip:carla@provider.example\n    do: [plug]\n",
+        ),
+    );
+    world.provider.transport = Transport::Tcp;
+    world.run(5_000);
+    let flow = world.provider.flow.unwrap();
+    let text = String::from_utf8(passed_on("MESSAGE", "plug", PAI, "on", 1).to_vec()).unwrap();
+    let edge = "SIP/2.0\r\nVia: SIP/2.0/TCP edge.example;branch=z9hG4bKe1\r\n";
+    let text = text.replacen("SIP/2.0\r\n", edge, 1);
+    for _ in 0..4 {
+        world.handle(Input::Stream { flow, bytes: text.as_bytes() });
+        world.run(4_000);
+    }
+    assert_eq!(world.plug.writes.len(), 1);
+    let statuses: Vec<&str> = world.provider.answers.iter().map(|text| &text[8..11]).collect();
+    assert_eq!(statuses, [statuses[0]; 4]);
+    assert!(statuses[0].starts_with('2'), "{statuses:?}");
+}
+
 /// Proves: EV-20, OLD-2, GR-1, GR-2, GR-3, GR-4, GR-5, OB-1
 #[test]
 fn a_gruu_that_the_registrar_grants_is_our_contact() {

@@ -120,6 +120,8 @@ pub struct Keepalive {
     seen: Option<SocketAddr>,
     /// When it last answered, in milliseconds since 1970.
     answered_ms: Option<i64>,
+    /// The same by the clock that nobody sets.
+    answered: Option<Instant>,
     /// What was answered ever, and what on this flow.
     ever: Answers,
     here: Answers,
@@ -146,6 +148,7 @@ impl Keepalive {
             mapped: None,
             seen: None,
             answered_ms: None,
+            answered: None,
             ever,
             here: Answers::default(),
             unanswered: false,
@@ -187,6 +190,11 @@ impl Keepalive {
     /// When the far end last answered, in milliseconds since 1970.
     pub fn answered_ms(&self) -> Option<i64> {
         self.answered_ms
+    }
+
+    /// The same by the clock that nobody sets.
+    pub fn last_answer(&self) -> Option<Instant> {
+        self.answered
     }
 
     /// What the far end is known to answer.
@@ -304,7 +312,7 @@ impl Keepalive {
 
     fn answered(&mut self, rng: &mut ChaCha8Rng, now: Now) -> News {
         self.ever.pings |= self.here.pings;
-        self.answered_ms = Some(now.wall_ms);
+        (self.answered_ms, self.answered) = (Some(now.wall_ms), Some(now.mono));
         self.state = State::Idle;
         self.rest(rng, now);
         let asked = self.asked.take().filter(|_| !self.transport.is_reliable());
