@@ -12,6 +12,7 @@ import random
 import re
 import signal
 import socket
+import subprocess
 import threading
 import time
 
@@ -44,6 +45,7 @@ def run(lab):
     registrar(house)
     room(house)
     disk(house)
+    card(house)
     hung(house)
     clock(house)
 
@@ -396,6 +398,78 @@ def disk(house):
         phone = known(house, gateway)
         refused(house, phone)
         order(phone, "door", "on", 200)
+        gateway.program.kill()
+
+
+def card(house):
+    """What is kept under `state:`, on a card that takes nothing, or takes its time."""
+    lab, folder = house.lab, house.lab.folder / "card"
+    folder.mkdir()
+    own = [] if os.geteuid() == 0 else ["-r"]
+
+    def mounted(what):
+        return ["unshare", *own, "-m", "sh", "-c", f'mount -t tmpfs -o size=64k none "{folder}" && {what} && exec "$0" "$@"']
+
+    def watch(phone):
+        """One more subscription, which is answered soon."""
+        nth = len(watched)
+        began = time.monotonic()
+        watched.append(phone.subscribe(phone.uri("plug"), f"presence;id=n{nth}", expires=600))
+        equal(watched[-1].answer.status, 200, "SUBSCRIBE")
+        check(time.monotonic() - began < 2, f"SUBSCRIBE took {time.monotonic() - began:.1f} s")
+
+    def trouble(gateway):
+        return home.status(lab, gateway.control)["disk"]
+
+    def record(gateway):
+        return pathlib.Path(f"/proc/{gateway.program.pid}/root{folder}/state/records").read_bytes()
+
+    watched = []
+    with lab.case("the card is full: watchers are served, it is told once and in the status; there is room again, and all is on record"):
+        gateway = start(house, "full", mounted("true"), state=str(folder / "state"))
+        phone = known(house, gateway)
+        watch(phone)
+        equal(trouble(gateway), [], "trouble")
+        ballast = pathlib.Path(f"/proc/{gateway.program.pid}/root{folder}/ballast")
+        with contextlib.suppress(OSError), open(ballast, "wb", 0) as file:
+            while True:
+                file.write(b"x" * 64)
+        until("no room", lambda: watch(phone) or trouble(gateway), 20, 0)
+        check("records cannot be written" in trouble(gateway)[0], trouble(gateway))
+        watch(phone)
+        order(phone, "plug", "off" if house.plug.on else "on", 200)
+        equal(gateway.program.output().count("cannot be written"), 1, "lines in the journal")
+        ballast.unlink()
+        watch(phone)
+        until("no trouble", lambda: not trouble(gateway), 5)
+        missing = [nth for nth in range(len(watched)) if b"id=n%d\r" % nth not in record(gateway)]
+        equal(missing, [], "subscriptions that are not on record")
+        gateway.program.kill()
+    watched.clear()
+    with lab.case("the card is read-only at the start: it starts, serves and says so; it can be written, and what was made meanwhile is on record"):
+        gateway = start(house, "readonly", mounted(f'mount -o remount,ro "{folder}"'), state=str(folder / "state"))
+        phone = known(house, gateway)
+        watch(phone)
+        until("trouble", lambda: trouble(gateway), 5)
+        order(phone, "plug", "off" if house.plug.on else "on", 200)
+        inside = [] if os.geteuid() == 0 else ["-U", "--preserve-credentials"]
+        subprocess.run(["nsenter", "-t", str(gateway.program.pid), *inside, "-m", "mount", "-o", "remount,rw", folder], check=True)
+        watch(phone)
+        until("no trouble", lambda: not trouble(gateway), 5)
+        check(all(b"id=n%d\r" % nth in record(gateway) for nth in range(2)), "not on record")
+        gateway.program.kill()
+    watched.clear()
+    with lab.case("the card takes three seconds over everything: nobody waits for it, it is told, and a kill loses nothing"):
+        slow = ["strace", "-f", "--seccomp-bpf", "-o", "/dev/null", "-e", "trace=fdatasync", "-e", "inject=fdatasync:delay_enter=3000000"]
+        gateway = start(house, "stalled", slow, state=str(lab.folder / "stalled"))
+        phone = known(house, gateway)
+        for _ in range(4):
+            watch(phone)
+        gateway.program.see("the disk takes more than 500 ms over the record", 5)
+        check("nothing on record for" in str(trouble(gateway)), trouble(gateway))
+        gateway.program.kill()
+        gateway = start(house, "stalled", [], state=str(lab.folder / "stalled"))
+        gateway.program.see("4 subscriptions go on", 5)
         gateway.program.kill()
 
 

@@ -83,6 +83,25 @@ def rubbish_stun(fake, packet, send):
     send(b"\x01\x01\x00\x08\x21\x12\xa4\x42" + packet[8:20] + b"\x00\x20\x00\xff")
 
 
+def both(fake, request, send):
+    """A proxy wants a proof, and the registrar behind it another."""
+    if b"\r\nProxy-Authorization: Digest" in request and b"\r\nAuthorization: Digest" in request:
+        return sane(fake, request, send)
+    if b"\r\nProxy-Authorization: Digest" in request:
+        return challenge()(fake, request, send)
+    return proxy(fake, request, send)
+
+
+def rewritten(fake, request, send):
+    """Our Contact in the words of a router on the way."""
+    send(answer(request, expires=60, swap=[(r"Contact: <sip:([^@]*)@[^>]*>", r"Contact: <sip:\1@203.0.113.5:31000>"),
+                                           (r"(Contact: .*)", r"\1;" + instance(request))]))
+
+
+def instance(request):
+    return re.search(rb'\+sip\.instance="[^"]*"', request).group(0).decode()
+
+
 def keeping(fake, request, send):
     """It promises to answer STUN."""
     send(answer(request, expires=60, swap=[(r";keep(?=[;\r])", ";keep=20")]))
@@ -114,6 +133,11 @@ CASES = {
     "algorithm": (challenge(algorithm="ROT13"), "udp", "failed", "kind of login", 1, NEVER),
     "basic": (says("401 Unauthorized", 'WWW-Authenticate: Basic realm="x"'), "udp", "failed", "kind of login", 1, NEVER),
     "proxy": (proxy, "udp", "registered", "since", 5, None),
+    "both": (both, "udp", "registered", "since", 7, None),
+    "covers": (says("401 Unauthorized", 'WWW-Authenticate: Digest realm="x", nonce="1", qop="auth-int"'), "udp", "failed", "kind of login", 1, NEVER),
+    "rewritten": (rewritten, "udp", "registered", r"good for [1-6]?\d s", 3, None),
+    "others": (says("200 OK", "Contact: <sip:x@203.0.113.9>;expires=60", contact=False), "udp", "registered", "other Contacts than ours", 3, None),
+    "wordless": (sane, None, "registered", "udp 127.0.0.1", 3, None),
     "brief": (says("423 Interval Too Brief", "Min-Expires: 4294967295"), "udp", "failed", "more than a day", 1, NEVER),
     "rising": (rising, "udp", "failed", "423 again and again", 4, NEVER),
     "busy": (says("503 Service Unavailable", "Retry-After: 120"), "udp", "failed", r"503.*trying again in (1[01]\d|[6-9]\d) s", 1, NEVER),
@@ -146,7 +170,7 @@ def run(lab):
     upstream = {}
     for name, (_, transport, *_) in cases.items():
         port = fakes[name].port if name in fakes else full
-        upstream[name] = {"server": f"{HOST}:{port}", "transport": transport, "domain": f"{name}.test", "expires": "60s",
+        upstream[name] = {"server": f"{HOST}:{port}", **({"transport": transport} if transport else {}), "domain": f"{name}.test", "expires": "60s",
                           "accounts": [{"user": name, "password": {"secret": "word"}}]}
         if transport == "tls":
             upstream[name]["ca"] = str(lab.folder / "ca.pem")

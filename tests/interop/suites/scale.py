@@ -130,3 +130,11 @@ def deaths(it):
         it.until("some houses to be gone", lambda line: line["registered"] < REGISTRATIONS, 5)
         it.stands(40)
         it.change()
+    with it.lab.case("an edge dies: within seconds nobody waits for it any more"):
+        # A house's first flow may be by either; Kamailio gives a request that is not answered 5 s.
+        it.edges[1].program.kill()
+        it.phone.pump(6)
+        for nth in range(0, HOUSES, 5):
+            began = time.time()
+            equal(it.phone.message(it.phone.uri(f"h{nth:05}"), "status").status, 401, "the house asks who that is")
+            check(time.time() - began < 4, f"house {nth} answered after {time.time() - began:.1f} s")

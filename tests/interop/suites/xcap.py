@@ -237,6 +237,13 @@ def guesses(lab, house):
         equal(house.ask("GET", "xcap-caps/global/index")[0], 200, "others are not slowed")
 
 
+def written(file):
+    """The document in a file, behind the line that says what it is."""
+    line, _, body = file.read_text().partition("\n")
+    check(line.startswith("sipliance document 1 "), f"it begins with {line!r}")
+    return body
+
+
 def deaths(lab, house):
     file = pathlib.Path(house.state) / "resource-lists" / "anna.xml"
 
@@ -246,7 +253,7 @@ def deaths(lab, house):
             equal(house.put(body), 200, "PUT")
             house.gateway.program.tell(signal.SIGKILL)
             house.gateway.program.wait(5)
-            equal(file.read_text(), body, "the file")
+            equal(written(file), body, "the file")
             house.again()
             equal(house.ask("GET")[2], body, f"after restart {nth}")
         equal(file.stat().st_mode & 0o777, 0o600, "its mode")
@@ -290,6 +297,23 @@ def damage(lab, house):
         house.gateway.program.see("anna.xml is damaged.*kept as .*anna.xml.damaged", since=since)
         equal(house.ask("GET")[0], 404, "GET")
         equal(file.with_suffix(".xml.damaged").read_text(), "<resource-lists", "what is kept aside")
+        equal(house.put(lists()), 201, "PUT")
+
+    with lab.case("a turned bit makes no other document of it, and the documents of others are there; one of an earlier form is taken over"):
+        path = "resource-lists/users/ben/index"
+        equal(house.ask("PUT", path, lists(), {"Content-Type": KIND}, user=OTHER, password=OTHER_PASSWORD)[0], 201, "PUT of another")
+        house.gateway.program.stop()
+        raw = file.read_bytes()
+        at = raw.index(b"lamps")
+        file.write_bytes(raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1:])
+        other = file.with_name("ben.xml")
+        other.write_text(written(other))
+        since = len(house.gateway.program.output())
+        house.again()
+        house.gateway.program.see("anna.xml is damaged.*anna has no lists", since=since)
+        equal(house.ask("GET")[0], 404, "GET")
+        equal(house.ask("GET", path, user=OTHER, password=OTHER_PASSWORD)[0], 200, "GET of another")
+        until("it to have its line", lambda: other.read_text().startswith("sipliance document 1 "))
         equal(house.put(lists()), 201, "PUT")
 
 
