@@ -60,13 +60,13 @@ def lost(programs):
 
 
 class Stopwatch:
-    """Time as this runner and the programs had it: what they waited for a CPU is the machine's doing, not theirs.
+    """Time as this runner and the programs, or all of the suite, had it: what they waited for a CPU is the machine's doing, not theirs.
     Where nothing else runs that is the time of the clock. Where several waited at once too much is left out: on a busy machine
     the bound is a weak one, and it is the quiet one that proves it."""
 
     def __init__(self, *programs):
-        self.programs = programs
-        self.lost, self.began = lost(programs), time.monotonic()
+        self.programs = programs or [program for program in Lab.programs_now if program.alive()]
+        self.lost, self.began = lost(self.programs), time.monotonic()
 
     def clock(self):
         return time.monotonic() - self.began
@@ -85,7 +85,7 @@ class Patience(Stopwatch):
     """A wait of so many seconds, in the time that the programs of the lab had; on the clock no more than four times that."""
 
     def __init__(self, timeout):
-        super().__init__(*(program for program in Lab.programs_now if program.alive()))
+        super().__init__()
         self.timeout = timeout
 
     def left(self):

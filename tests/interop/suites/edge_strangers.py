@@ -78,7 +78,7 @@ def large(lab, edge, phone):
     with lab.case("a message that is larger than Kamailio takes is 513, and ends the connection of nobody else"):
         for bytes_ in (15_600, 16_100, 16_384):
             with socket.create_connection(edge.tcp) as client:
-                client.settimeout(3)
+                client.settimeout(20)
                 text = raw("REGISTER", f"sip:{DOMAIN}", f"<sip:{edge.tcp[0]};lr>", ("127.0.0.1", 1)).replace(b"Call-ID: ", b"Call-ID: PAD")
                 client.sendall(text.replace(b"PAD", b"x" * (bytes_ - len(text) + 3)))
                 answer = client.recv(65535)
@@ -94,7 +94,7 @@ def renew(lab, edge, authority, certificate):
 
     def secure():
         client = context.wrap_socket(socket.create_connection(edge.tls, source_address=("127.0.0.79", 0)), server_hostname=NAME)
-        client.settimeout(3)
+        client.settimeout(20)
         return client
 
     held = secure()
