@@ -7,6 +7,7 @@ use crate::gateway::announce::login_of;
 use crate::gateway::request::Request;
 use crate::gateway::{Gateway, Notice, Output};
 use crate::sip::User;
+use crate::sip::flow::keepalive::Keepalive;
 use crate::sip::registration::Standing;
 use crate::sip::wire::Message;
 use crate::timer::Now;
@@ -24,6 +25,7 @@ impl Gateway {
                 continue;
             }
             let first = self.registrations_at(key).first().map(|handle| self.serving(*handle));
+            let first = first.filter(|at| !self.is_registered_all_the_time(*at));
             let serving = first.and_then(|at| self.registrations.get(at)).filter(|it| it.stands());
             let asks = serving.and_then(|it| {
                 Some((format!("sip:{}", it.address()), it.service_route().to_vec(), login_of(it), it.hop()?))
@@ -38,6 +40,12 @@ impl Gateway {
                 None => upstream.echo.postpone(&mut self.rng, now.mono),
             }
         }
+    }
+
+    /// Whether its REGISTERs are what keeps the flow alive: they show it sooner, and an OPTIONS is answered by nobody there.
+    fn is_registered_all_the_time(&self, registration: usize) -> bool {
+        let way = self.ways.values().find(|way| way.registrations.contains(&registration));
+        way.and_then(|way| way.alive.as_ref()).is_some_and(Keepalive::needs_registers)
     }
 
     /// A registration stands.

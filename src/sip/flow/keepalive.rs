@@ -194,6 +194,11 @@ impl Keepalive {
         self.ever
     }
 
+    /// Whether nothing but a REGISTER is answered there, so that one is sent again and again.
+    pub fn needs_registers(&self) -> bool {
+        self.may_ask && self.misses >= QUESTIONS
+    }
+
     /// Asks at once, rather than in its time: something happened to the network.
     pub fn hurry(&mut self, now: Now) {
         if self.state == State::Idle && self.next.is_some() {

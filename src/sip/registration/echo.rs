@@ -75,12 +75,16 @@ impl Echo {
         (self.asked, self.came, self.due) = (Some((exchange, hop)), false, None);
     }
 
-    /// A request came from the registrar's side that is outside a dialog: our question, or somebody's who was led to us.
+    /// A request came from the registrar's side that is outside a dialog: our question, or somebody's who was led to us. By small questions of its
+    /// own an edge proxy may merely ask whether we live.
     pub fn on_request(&mut self, request: &Message<'_>, rng: &mut ChaCha8Rng, now: Instant) {
         let ours = self.asked.as_ref().is_some_and(|(asked, _)| request.call_id() == Some(asked.call_id()));
+        let led = request.request().is_some_and(|(method, _)| {
+            matches!(method, Method::Invite | Method::Message | Method::Subscribe | Method::Do)
+        });
         if ours {
             self.came = true;
-        } else if self.due.is_some() {
+        } else if led && self.due.is_some() {
             self.postpone(rng, now);
         }
     }
