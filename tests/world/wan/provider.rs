@@ -79,6 +79,8 @@ pub struct Provider {
     pub pings: Vec<(Duration, usize, bool)>,
     /// Other requests of homes, and their answers: when, by which edge, what.
     pub heard: Vec<(Duration, usize, String)>,
+    /// Leads OPTIONS to where their address is registered, or says 404, rather than answer them.
+    pub leads: bool,
     /// Requests of homes other than REGISTER are answered.
     pub talks: bool,
     /// Somebody out there is spoken with, to whom everything but REGISTER and OPTIONS is passed on.
@@ -113,6 +115,7 @@ impl Provider {
             early: Vec::new(),
             pings: Vec::new(),
             heard: Vec::new(),
+            leads: false,
             talks: true,
             passes: false,
             passed: Vec::new(),
@@ -195,6 +198,11 @@ impl Provider {
         if self.logging {
             self.heard.push((now, edge, String::from_utf8_lossy(bytes).into_owned()));
         }
+        if self.leads
+            && let Some(on) = self.lead(&message, bytes, from, now)
+        {
+            return Some(on);
+        }
         request.filter(|method| method != "ACK" && self.talks)?;
         let mut writer = write::response(&message, 200, "OK", Some("p"), Some(from));
         if let Some(expires) = message.expires() {
@@ -203,6 +211,32 @@ impl Provider {
             writer.field_fmt("SIP-ETag", format_args!("tag{}", self.tags));
         }
         Some(Bytes::from(writer.finish()))
+    }
+
+    /// An OPTIONS to an address goes to whom it is of, here always the sender; the answer comes back the same way.
+    fn lead(&self, message: &Message<'_>, bytes: &[u8], from: SocketAddr, now: Duration) -> Option<Bytes> {
+        let text = String::from_utf8_lossy(bytes);
+        if message.request().is_none() {
+            // Ours is the first Via.
+            let (head, rest) = text.split_once("\r\n")?;
+            let (first, rest) = rest.split_once("\r\n")?;
+            return first.contains("z9hG4bKled").then(|| Bytes::from(format!("{head}\r\n{rest}")));
+        }
+        let (method, uri) = message.request()?;
+        let user = uri.strip_prefix("sip:")?.split_once('@')?.0;
+        if method.as_str() != "OPTIONS" {
+            return None;
+        }
+        let Some(binding) = self.bindings.iter().find(|it| it.user == user && it.until > now) else {
+            let writer = write::response(message, 404, "Not Registered", Some("p"), Some(from));
+            return Some(Bytes::from(writer.finish()));
+        };
+        let branch = message.via().ok()?.branch()?;
+        let (_, rest) = text.split_once("\r\n")?;
+        Some(Bytes::from(format!(
+            "OPTIONS {} SIP/2.0\r\nVia: SIP/2.0/UDP {};branch=z9hG4bKled{branch}\r\n{rest}",
+            binding.contact, self.edges[0].address
+        )))
     }
 
     fn register(
