@@ -209,6 +209,7 @@ fn live(life: Life) -> (Wan, Watch, Figures) {
     wan.homes[0].outages.clear();
     for (at, fault) in year(life.days, &mut wan.rng.clone()) {
         wan.run_until(secs(at).max(wan.now));
+        wan.remark(format!("{at:10}      {fault:?}"));
         watch.look(&life, &wan);
         fault.strike(&mut wan);
         watch.after(&life, fault, &mut wan);

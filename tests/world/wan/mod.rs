@@ -669,11 +669,16 @@ impl Wan {
             let arrow = if out { "──▶" } else { "◀──" };
             let host = &self.provider.edges[edge].host;
             let time = self.now.as_secs_f64();
-            if self.trace.len() >= TRACE {
-                self.trace.drain(..TRACE / 2);
-            }
-            self.trace.push(format!("{time:10.3}  home{home} {arrow} {host}  {what}"));
+            self.remark(format!("{time:10.3}  home{home} {arrow} {host}  {what}"));
         }
+    }
+
+    /// A line for people, when this falls.
+    pub fn remark(&mut self, line: String) {
+        if self.trace.len() >= TRACE {
+            self.trace.drain(..TRACE / 2);
+        }
+        self.trace.push(line);
     }
 
     // ── What goes wrong ──
