@@ -130,6 +130,8 @@ pub struct Gateway {
     recent: recent::Recent,
     /// Until when brokers may still hand over what waited while the process stood still.
     stood_until: Option<Instant>,
+    /// When the wall clock was last seen to be set.
+    clock_set: Option<Instant>,
     sequence: sequence::Sequence,
     pace: command::Pace,
     cache: Cache,
@@ -208,6 +210,7 @@ impl Gateway {
             custom: CustomLists::default(),
             recent: recent::Recent::default(),
             stood_until: None,
+            clock_set: None,
             sequence: sequence::Sequence::default(),
             pace: command::Pace::default(),
             cache: Cache::default(),
@@ -232,6 +235,7 @@ impl Gateway {
 
     /// Takes one input.
     pub fn handle(&mut self, input: Input<'_>, now: Now) {
+        self.on_clock(now);
         self.clock = now;
         match input {
             Input::Deadline => {}
@@ -409,6 +413,7 @@ impl Gateway {
         if self.house.next_deadline().is_some_and(|at| at <= now.mono) {
             self.house.tick(now);
         }
+        self.seek_others(now);
         for registration in self.registrations.values_mut() {
             registration.on_deadline(&mut self.transactions, now);
         }

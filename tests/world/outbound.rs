@@ -322,12 +322,12 @@ pub fn subscribe(wan: &mut Wan, nth: u32, more: &str) {
     wan.run(secs(1));
 }
 
-fn report(wan: &mut Wan, word: &str) {
+pub fn report(wan: &mut Wan, word: &str) {
     wan.tell(0, Input::Driver { link: LinkId(0), event: Plug::read("stat/plug/POWER", word, false) });
 }
 
 /// The NOTIFYs since then: over which edge, and what.
-fn notified(wan: &Wan, since: Duration) -> Vec<(usize, String)> {
+pub fn notified(wan: &Wan, since: Duration) -> Vec<(usize, String)> {
     let of = wan.provider.heard.iter().filter(|(at, _, text)| *at >= since && text.starts_with("NOTIFY"));
     of.map(|(_, edge, text)| (*edge, text.clone())).collect()
 }

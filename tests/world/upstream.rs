@@ -94,6 +94,138 @@ fn retry_after_and_refusal_are_obeyed() {
     }
 }
 
+/// A proxy before the registrar may want to know who comes, as well as the registrar itself.
+#[test]
+fn a_proxy_and_the_registrar_both_get_their_proof() {
+    let mut world = with(661, "udp", Step::Both);
+    world.run(5_000);
+    assert_eq!(states(&world), ["registered", "registered"]);
+    assert_eq!(world.provider.got.len(), 6, "three for each address");
+    let last = &world.provider.got[5].1;
+    assert!(
+        last.contains("Proxy-Authorization: Digest") && last.contains("\r\nAuthorization: Digest"),
+        "{last}"
+    );
+}
+
+/// What is between us and a registrar may write our Contact in its own words: then it is ours all the same, and not one that an
+/// earlier run left there.
+#[test]
+fn a_contact_in_other_words_is_ours_and_its_lifetime_holds() {
+    let rewritten: [&[&str]; 4] = [
+        &["<sip:{user}@203.0.113.9:31207>;expires=60"],
+        &["<sip:{user}@203.0.113.9:31207>;+sip.instance={instance};expires=60"],
+        &["<sip:{user}@203.0.113.9:31207>;expires=60", "<sip:{user}@192.0.2.99:5060>;expires=3"],
+        &[
+            "<sip:{user}@203.0.113.9:31207>;+sip.instance={instance};expires=60",
+            "<sip:{user}@192.0.2.99>;expires=3000",
+        ],
+    ];
+    for contacts in rewritten {
+        let mut world = with(662, "udp", Step::Lists(contacts));
+        world.run(5_000);
+        assert_eq!(states(&world), ["registered", "registered"], "{contacts:?}");
+        world.run(600_000);
+        // 24 to 30 s each.
+        let got = world.provider.got.len();
+        assert!((2 * 20..=2 * 27).contains(&got), "{contacts:?}: {got}");
+        let all: String = world.provider.got.iter().map(|(_, text)| text.as_str()).collect();
+        assert!(!all.contains("expires=0"), "{contacts:?}: nothing of ours is removed");
+    }
+}
+
+#[test]
+fn an_answer_that_lists_others_alone_is_doubted_in_words() {
+    let mut world = with(663, "udp", Step::Lists(&["<sip:mallory@192.0.2.99>;expires=7"]));
+    world.run(5_000);
+    let status = world.gateway.status(world.time()).registrations;
+    assert!(status[0].words.contains("other Contacts than ours"), "{status:?}");
+    // What is said of others may be meant for us: then it is refreshed in time, and nobody is flooded.
+    world.run(600_000);
+    assert!((2 * 20..=2 * 27).contains(&world.provider.got.len()), "{}", world.provider.got.len());
+}
+
+/// One that keeps what it was asked to remove is not asked without end.
+#[test]
+fn what_an_earlier_run_left_is_removed_and_a_registrar_that_keeps_it_is_left_alone() {
+    let mut world = with(
+        664,
+        "udp",
+        Step::Lists(&[
+            "<sip:{user}@192.0.2.99:4444>;+sip.instance={instance};expires=3000",
+            "<{ours}>;+sip.instance={instance};expires=600",
+        ]),
+    );
+    world.run(15_000);
+    let removes = |world: &World| {
+        world
+            .provider
+            .got
+            .iter()
+            .filter(|(_, text)| text.contains("<sip:100@192.0.2.99:4444>;expires=0"))
+            .count()
+    };
+    assert!(removes(&world) >= 1);
+    world.run(3_600_000);
+    assert!(removes(&world) <= 4 && world.provider.got.len() < 2 * 24, "{}", world.provider.got.len());
+}
+
+/// RFC 3263 §4.3: a server that is too busy is not the only one of its name. One that registered us has more patience.
+#[test]
+fn a_server_that_is_busy_is_left_for_another_when_its_time_is_over() {
+    let connects =
+        |world: &World| world.seen.iter().filter(|(_, seen)| matches!(seen, Seen::Connect(_))).count();
+    for transport in ["udp", "tcp"] {
+        let mut world = with(665, transport, Step::Busy(60));
+        world.run(50_000);
+        assert_eq!((connects(&world), world.provider.got.len()), (1, 2), "{transport}: not before");
+        world.provider.then = Step::Usual(600);
+        world.run(60_000);
+        assert_eq!(states(&world), ["registered", "registered"], "{transport}");
+        assert_eq!(connects(&world), 2, "{transport}");
+        world.run(600_000);
+        assert_eq!(connects(&world), 2, "{transport}");
+    }
+}
+
+/// Then what was refused because of the time is tried again, and a clock that is set all the time makes no storm.
+#[test]
+fn a_clock_that_is_set_later_lets_what_rests_try_again() {
+    let mut world = with(667, "tcp", Step::Usual(600));
+    world.provider.reach = Reach::Refused;
+    world.run(1_800_000);
+    let connects =
+        |world: &World| world.seen.iter().filter(|(_, seen)| matches!(seen, Seen::Connect(_))).count();
+    let before = connects(&world);
+    world.wall_off += 50 * 365 * 86_400_000;
+    world.provider.reach = Reach::Open;
+    world.run(20_000);
+    assert_eq!(states(&world), ["registered", "registered"], "{} connections", connects(&world) - before);
+    world.provider.reach = Reach::Refused;
+    world.cut_provider();
+    let before = connects(&world);
+    for _ in 0..600 {
+        world.wall_off += 3_600_000;
+        world.run(1_000);
+    }
+    assert!(connects(&world) - before <= 100, "{}", connects(&world) - before);
+}
+
+/// A machine that learns the time after its start told none of its moments wrong.
+#[test]
+fn a_clock_that_is_set_later_sets_what_the_status_says() {
+    let mut world = with(666, "udp", Step::Usual(600));
+    world.run(60_000);
+    let mut now = world.time();
+    let before = world.gateway.status(now);
+    assert!(before.registrations[0].words.contains("since 20"), "{before:?}");
+    now.wall_ms = 0;
+    let after = world.gateway.status(now);
+    for words in [&after.registrations[0].words, &after.flows[0].words] {
+        assert!(words.contains("1969-12-31T23:59:") && !words.contains("since 20"), "{words}");
+    }
+}
+
 /// Proves: OB-11
 #[test]
 fn silence_is_answered_by_ever_longer_and_scattered_waits() {

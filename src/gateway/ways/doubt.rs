@@ -1,7 +1,5 @@
 //! Nobody answers: is it the watcher, or the flow?
 
-use std::time::Instant;
-
 use crate::gateway::Gateway;
 use crate::limits;
 use crate::sip::notifier::SubscriptionId;
@@ -19,8 +17,8 @@ impl Gateway {
         let reliable = way.hop.is_some_and(|hop| hop.transport.is_reliable());
         let answers = way.answers.any() || reliable || !way.registrations.is_empty();
         let Some(alive) = way.alive.as_mut().filter(|_| answers) else { return false };
-        let lived = |at: Instant| now.mono.saturating_duration_since(at) < limits::SILENCE;
-        if alive.last_answer().is_some_and(lived) || !self.notifier.suspend(id, cseq) {
+        let lived = |at| now.mono.saturating_duration_since(at) < limits::SILENCE;
+        if alive.answered_at().is_some_and(lived) || !self.notifier.suspend(id, cseq) {
             return false;
         }
         match way.hop {

@@ -18,7 +18,7 @@ import time
 
 import home
 import ua as sip
-from lab import GATEWAY, PASSWORD, ROOT, USER, Gateway, answers_options, check, equal, power, record, until
+from lab import GATEWAY, PASSWORD, ROOT, USER, Gateway, Stopwatch, answers_options, check, equal, power, record, until
 from mqtt_plug import Plug
 from peers import Kamailio, Mosquitto
 from relay import Relay
@@ -247,14 +247,15 @@ def watchdog(house):
         listen, arguments = home.write(house.lab, "watched.local", house.broker.address, name="watched")
         program = house.lab.start("gateway-watched", [GATEWAY, *arguments], env={"NOTIFY_SOCKET": str(path), "WATCHDOG_USEC": "1000000"})
         until("READY", lambda: any("READY=1" in said for said in heard()), 10)
-        time.sleep(2)
-        check(sum("WATCHDOG=1" in said for said in heard()) >= 3, "hardly a word in two seconds")
+        clock, words = Stopwatch(program), []
+        until("three words", lambda: words.extend(said for said in heard() if "WATCHDOG=1" in said) or len(words) >= 3, 10)
+        clock.within(2, "to say three words")
         stop(program)
         heard()
         time.sleep(2)
         equal(heard(), [], "said while it stood still")
         os.kill(program.pid, signal.SIGCONT)
-        until("a word", lambda: any("WATCHDOG=1" in said for said in heard()), 2)
+        until("a word", lambda: any("WATCHDOG=1" in said for said in heard()), 10)
         program.stop()
 
 
@@ -286,9 +287,12 @@ def lossy(house):
             judge(house, given, since, understood=not more.get("damaged"))
             phone.pump(2)
             watch.refresh()
-            phone.pump(1)
-            whole = [n for n in watch.notifies if n.body]
-            equal(power_of(whole), house.plug.on, "what the watcher believes")
+
+            def believes():
+                # A NOTIFY that was lost comes again, after up to four seconds.
+                phone.pump(1)
+                return power_of([n for n in watch.notifies if n.body]) == house.plug.on
+            until("the watcher to believe what is so", believes, 30)
             slow = sorted(e - b for b, e, *_ in given)
             print(f"    {sum(g[4] == 200 for g in given)} of {orders} answered 200, the slowest after {slow[-1]:.1f} s, {line.lost} packets lost", flush=True)
             check(house.gateway.alive(), "it runs")
@@ -329,9 +333,9 @@ def room(house):
             until("the plug to be known", lambda: phone.message(phone.uri("plug"), "status").status == 200, 10)
             times = []
             for word in ("on", "off") * 5:
-                began = time.monotonic()
+                clock = Stopwatch(limited.program, house.broker.program)
                 equal(phone.message(phone.uri("plug"), word).status, 200, f"MESSAGE {word}")
-                times.append(time.monotonic() - began)
+                times.append(clock.passed())
             check(max(times) < 2, f"the slowest took {max(times):.1f} s")
         finally:
             for stream in strangers:
@@ -374,13 +378,19 @@ def disk(house):
         gateway = start(house, "slow", [*slow, "inject=fdatasync:delay_exit=500000"], audit=str(folder / "slow.jsonl"))
         phone = known(house, gateway)
         order(phone, "door", "on", 200)
-        busy = threading.Thread(target=lambda: [order(phone, "door", word, 200) for word in ("off", "on", "off")])
-        busy.start()
         times = []
-        while busy.is_alive():
-            began = time.monotonic()
+
+        def busy():
+            given = 0
+            while given < 3 or given % 2 == 0 or len(times) <= 20:
+                order(phone, "door", "on" if given % 2 else "off", 200)
+                given += 1
+        orders = threading.Thread(target=busy, daemon=True)
+        orders.start()
+        while orders.is_alive():
+            clock = Stopwatch(gateway.program)
             check(answers_options(gateway.listen), "no answer to OPTIONS")
-            times.append(time.monotonic() - began)
+            times.append(clock.passed())
             time.sleep(0.02)
         check(len(times) > 20 and sorted(times)[len(times) * 9 // 10] < 0.1, f"the slowest of {len(times)} took {max(times):.2f} s")
         gateway.program.kill()
@@ -472,9 +482,10 @@ def hung(house):
         stop(house.broker.program)
         since = time.time()
         for _ in range(3):
-            began = time.monotonic()
+            clock = Stopwatch(house.gateway.program)
             answer = phone.message(phone.uri("plug"), "on")
-            check(answer.status >= 400 and time.monotonic() - began < 5, f"{answer.start} after {time.monotonic() - began:.1f} s")
+            check(answer.status >= 400, answer.start)
+            clock.within(5, "the refusal")
         phone.pump(4)
         house.broker.program.tell(signal.SIGCONT)
         until("the house to be there", lambda: settled(house), 30)

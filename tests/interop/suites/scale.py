@@ -99,7 +99,7 @@ def watchers(it):
         began = time.time()
         it.change()
         # A document that was published just now waits for its five seconds.
-        it.until("the last of them", lambda _: it.houses.sent("PUBLISH", it.houses.since(began)) >= HOUSES, 8)
+        it.until("the last of them", lambda _: it.houses.sent("PUBLISH", it.houses.since(began)) >= HOUSES, 30)
         it.phone.pump(1.5)
         # One that is asked for its login again, as its flow is another by now, is the same document.
         seconds = [(line["sent"].get("PUBLISH", 0), line["got"].get("407", 0)) for line in it.houses.since(began)]
