@@ -12,11 +12,13 @@ use crate::limits;
 
 /// How long an alert that was sent may be on its way; then it may be sent again.
 const SENT: Duration = Duration::from_secs(32);
+/// Alerts that are sent again at once; older ones are in the mailbox alone.
+const AGAIN: usize = 8;
 
 /// One alert.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Alert {
-    /// Its number, never used twice; those of later ones are higher.
+    /// Its number, never used twice in a run; those of later ones are higher.
     pub serial: u64,
     /// Whose.
     pub device: DeviceId,
@@ -107,12 +109,14 @@ impl Alerts {
         self.list.iter().find(|alert| alert.serial == serial)
     }
 
-    /// Urgent ones that nobody has seen and no phone has taken, oldest first; not those that are on their way.
+    /// The newest urgent ones that nobody has seen and no phone has taken, oldest first; not those that are on their way.
     pub fn untold(&self, now: Instant) -> Vec<u64> {
         let on_its_way =
             |alert: &Alert| alert.sent.is_some_and(|at| now.saturating_duration_since(at) < SENT);
-        let untold = self.list.iter().filter(|alert| !alert.told && !alert.seen && !on_its_way(alert));
-        untold.map(|alert| alert.serial).collect()
+        let untold = self.list.iter().rev().filter(|alert| !alert.told && !alert.seen && !on_its_way(alert));
+        let mut newest: Vec<u64> = untold.map(|alert| alert.serial).take(AGAIN).collect();
+        newest.reverse();
+        newest
     }
 
     /// It was sent to somebody's phones.

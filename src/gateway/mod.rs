@@ -372,8 +372,7 @@ impl Gateway {
             Some(User::Qauth(ticket)) => self.on_qauth_answer(ticket, response, now),
             Some(User::Ask(flow)) => self.on_ask_answer(flow, response, now),
             Some(User::Echo(key)) => self.on_echo_response(key, response, now),
-            // Whatever it answered, it is there and knows.
-            Some(User::Told(alert)) => self.alerts.told(alert),
+            Some(User::Told(alert)) => self.on_told(alert, response),
             Some(User::Page) | None => {}
         }
     }

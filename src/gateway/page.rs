@@ -6,7 +6,7 @@ use super::Gateway;
 use super::command::Asker;
 use crate::config::DeviceId;
 use crate::sip::dialog::{preloaded, via};
-use crate::sip::wire::{Message, Method, Writer};
+use crate::sip::wire::{Message, Method, Start, Writer};
 use crate::sip::{Hop, User};
 use crate::timer::Now;
 
@@ -97,6 +97,15 @@ impl Gateway {
             for serial in self.alerts.untold(now.mono) {
                 self.page_alert(serial, only, now);
             }
+        }
+    }
+
+    /// A phone answered to an alert. One that wants no texts is there, and is not asked again for ever; from where none
+    /// is, or has trouble, the next REGISTER brings it.
+    pub(super) fn on_told(&mut self, serial: u64, response: &Message<'_>) {
+        let Start::Response { status, .. } = response.start else { return };
+        if !matches!(status, 404 | 408 | 410 | 480 | 481 | 500 | 503 | 504) {
+            self.alerts.told(serial);
         }
     }
 

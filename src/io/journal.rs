@@ -327,7 +327,10 @@ impl Work {
         if done.is_err() && self.log.fail(ask.nth) {
             return self.give_up(&done, now);
         }
-        self.report(&Ok(()));
+        // What could not be written meanwhile is told of already.
+        if self.log.is_open() {
+            self.report(&Ok(()));
+        }
         self.safe.send_if_modified(|safe| std::mem::replace(safe, ask.number.max(*safe)) < ask.number);
         if self.again { self.ask(now) } else { None }
     }

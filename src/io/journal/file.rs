@@ -269,6 +269,11 @@ impl Log {
         synced
     }
 
+    /// Whether what was taken so far is written.
+    pub fn is_open(&self) -> bool {
+        self.file.is_some()
+    }
+
     /// The file, for another thread that asks the disk to keep it, and the how many-th it is.
     pub fn file(&self) -> io::Result<(File, u64)> {
         let file = self.file.as_ref().ok_or_else(|| io::Error::other("there is no file"))?;
