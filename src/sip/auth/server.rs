@@ -86,6 +86,8 @@ pub enum Verdict<'a> {
 pub struct Server {
     realm: String,
     key: [u8; 32],
+    /// HMAC under that key, ready to be used: to set it up is half of the work.
+    keyed: Hmac<Sha256>,
     md5: bool,
     query_age_ms: i64,
     control_age_ms: i64,
@@ -127,6 +129,7 @@ impl Server {
         Self {
             realm: realm.to_owned(),
             key,
+            keyed: keyed(&key),
             md5,
             query_age_ms,
             control_age_ms,
@@ -255,10 +258,10 @@ impl Server {
         let Some(issued) = self.read_nonce(nonce, source) else { return Verdict::Stale };
         // The same work for a user that does not exist.
         let ha1 = secrets.ha1(user, algorithm);
-        let body_hash = hash(algorithm, &[body]);
         let ha2 = match qop {
             "auth" => hash(algorithm, &[method.as_bytes(), uri.as_bytes()]),
             "auth-int" => {
+                let body_hash = hash(algorithm, &[body]);
                 hash(algorithm, &[method.as_bytes(), uri.as_bytes(), body_hash.as_str().as_bytes()])
             }
             _ => return Verdict::Unknown,
@@ -356,17 +359,14 @@ impl Server {
 
     /// Binds a nonce to where it was asked for.
     fn mac(&self, head: &[u8; 12], source: IpAddr) -> [u8; 12] {
-        let mut out = [0u8; 12];
-        // HMAC takes keys of any length.
-        if let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.key) {
-            mac.update(head);
-            match source.to_canonical() {
-                IpAddr::V4(address) => mac.update(&address.octets()),
-                IpAddr::V6(address) => mac.update(&address.octets()),
-            }
-            let full = mac.finalize().into_bytes();
-            out.iter_mut().zip(full).for_each(|(to, from)| *to = from);
+        let mut mac = self.keyed.clone();
+        mac.update(head);
+        match source.to_canonical() {
+            IpAddr::V4(address) => mac.update(&address.octets()),
+            IpAddr::V6(address) => mac.update(&address.octets()),
         }
+        let mut out = [0u8; 12];
+        out.iter_mut().zip(mac.finalize().into_bytes()).for_each(|(to, from)| *to = from);
         out
     }
 
@@ -377,6 +377,13 @@ impl Server {
         hasher.write(user.as_bytes());
         hasher.finish()
     }
+}
+
+/// HMAC under a key that is shorter than its block, where zeros follow it (RFC 2104 §2).
+fn keyed(key: &[u8; 32]) -> Hmac<Sha256> {
+    let mut block = [0; 64];
+    block.iter_mut().zip(key).for_each(|(to, from)| *to = *from);
+    Hmac::new(&block.into())
 }
 
 fn head_of(issued: Issued) -> [u8; 12] {

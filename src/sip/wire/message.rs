@@ -230,6 +230,12 @@ fn field(line: &[u8], at: usize) -> Result<Field, Fault> {
 /// A control character that is neither white space, nor part of a folded line end, nor a quoted pair
 /// (RFC 3261 §25.1).
 fn has_control(value: &[u8]) -> bool {
+    // Looked at without an end in the middle, many bytes are looked at together; most values have none at all.
+    let any = value.iter().fold(false, |any, byte| any | byte.is_ascii_control());
+    any && has_bare_control(value)
+}
+
+fn has_bare_control(value: &[u8]) -> bool {
     value.iter().enumerate().any(|(at, byte)| match byte {
         b'\t' | b'\n' => false,
         b'\r' => value.get(at + 1) != Some(&b'\n'),

@@ -88,8 +88,9 @@ impl Writer {
         self.0
     }
 
-    /// Ends a run of fields that is no message by itself.
-    pub fn into_fields(self) -> Vec<u8> {
+    /// Ends a run of fields that is no message by itself. Whoever keeps it keeps no room for more.
+    pub fn into_fields(mut self) -> Vec<u8> {
+        self.0.shrink_to_fit();
         self.0
     }
 
