@@ -96,7 +96,6 @@ fn from_a_connection_to_datagrams_the_registrar_leads() {
     assert_eq!(to.peer, device.peer, "like to like needs nobody");
 }
 
-/// Proves: KP-2
 #[test]
 fn who_offers_to_show_that_it_lives_is_told_how_often() {
     let mut bench = Bench::new(1);
