@@ -10,6 +10,7 @@ use sipliance_tls::Dialer;
 use tokio::net::TcpStream;
 
 use super::resolve::Resolver;
+use super::route::source;
 use super::stream::{Connection, Duplex, Line, Reached};
 use super::ws;
 use crate::config::{Dial, HostPort, Wanted};
@@ -69,6 +70,8 @@ pub async fn reach(
 
 async fn way(target: Target, host: String, dial: Dial) -> Result<Reached, Fault> {
     if target.transport == Transport::Udp {
+        // Datagrams begin without an answer; but where this machine has no way at all, another address is tried.
+        source(target.addr).map_err(|error| Fault::nobody(refused(&error)))?;
         return Ok(Reached::Datagrams(target.addr));
     }
     let server = HostPort { host, port: target.addr.port() };

@@ -93,6 +93,10 @@ pub enum User {
     Qauth(u32),
     /// Whether somebody is at the far end of a flow.
     Ask(FlowId),
+    /// Whether a registrar still leads to us, by its place.
+    Echo(usize),
     /// Nobody: the outcome of a reply MESSAGE is only counted.
     Page,
+    /// A MESSAGE of which it is to be known that somebody took it, by its number.
+    Told(u64),
 }

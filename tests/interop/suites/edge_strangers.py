@@ -10,7 +10,7 @@ import threading
 import time
 
 from certs import Authority
-from lab import GATEWAY, PASSWORD, USER, check, equal, free_port, until
+from lab import GATEWAY, PASSWORD, USER, Stopwatch, check, equal, free_port, until
 from peers import Kamailio
 from suites.edge import DOMAIN, NAME, REGISTRAR, Edge, ask, raw
 
@@ -43,10 +43,10 @@ def run(lab):
 
 def probe(edge):
     """How long another client waits for an answer that the registrar gives."""
-    began = time.monotonic()
+    clock = Stopwatch(edge.program)
     answer = ask("127.0.0.77", edge.tcp, lambda via: raw("REGISTER", f"sip:{DOMAIN}", f"<sip:{edge.tcp[0]};lr>", via), 5)
     check(answer.startswith(b"SIP/2.0 401 "), answer[:60])
-    return time.monotonic() - began
+    return clock.passed()
 
 
 def requests(lab, edge):
