@@ -143,6 +143,11 @@ impl Flows {
         now.duration_since(flow.heard) > longest && !self.is_registered(own(flow.hop), now)
     }
 
+    /// Whether somebody is registered over this flow.
+    pub fn knows(&self, hop: Hop, now: Instant) -> bool {
+        self.is_registered(own(hop), now)
+    }
+
     fn is_registered(&self, source: Source, now: Instant) -> bool {
         self.registered.get(&source).is_some_and(|until| *until > now)
     }

@@ -33,10 +33,8 @@ enum Host {
 
 /// What a Route at the front says that is ours.
 enum Routed {
-    /// None was for us.
-    Nowhere,
-    /// It only led here.
-    Here(usize),
+    /// So many led here, and no further. `ours`: with a token, as in every dialog that began through an edge.
+    Here { done: usize, ours: bool },
     /// To this device.
     To { done: usize, token: String, place: Place },
     /// Nobody but we can have written it, and we have not.
@@ -91,11 +89,12 @@ impl Edge {
                 let bytes = rewrite::request(message, method, uri, &changes);
                 self.send(to, bytes.into());
             }
-            Routed::Nowhere | Routed::Here(_) if inner => self.for_us(message, method, hop),
-            Routed::Nowhere => self.inward(message, method, uri, hop, &turn, changes),
-            Routed::Here(done) => {
+            Routed::Here { .. } if inner => self.for_us(message, method, hop),
+            Routed::Here { done, ours } => {
                 changes.routes_done = done;
-                self.inward(message, method, uri, hop, &turn, changes);
+                if ours || self.may_be_in_dialog(message, method, hop, done, now) {
+                    self.inward(message, method, uri, hop, &turn, changes);
+                }
             }
         }
     }
@@ -262,9 +261,30 @@ impl Edge {
         }
         match to {
             Some((token, place)) => Routed::To { done, token, place },
-            None if done == 0 => Routed::Nowhere,
-            None => Routed::Here(done),
+            None => Routed::Here { done, ours: theirs.is_some() },
         }
+    }
+
+    /// A registrar leads what seems to be in a dialog wherever its Route and Request-URI say, and asks nobody for a
+    /// password. So a stranger has to show that it began here; whoever is registered may have begun it elsewhere. If not, he
+    /// hears that his flow is none.
+    fn may_be_in_dialog(
+        &mut self,
+        message: &Message<'_>,
+        method: Method<'_>,
+        hop: Hop,
+        done: usize,
+        now: Instant,
+    ) -> bool {
+        let tagged = message.to().is_ok_and(|to| to.tag().is_some());
+        // The ACK of a refusal has the Route of its INVITE: it leads to the registrar and no further.
+        let ends_there = method == Method::Ack && message.list(Name::Route).count() == done;
+        if !tagged || ends_there || self.flows.knows(hop, now) {
+            return true;
+        }
+        self.flows.count(|counts| counts.dead += 1);
+        self.refuse(message, hop, 430, "Register First");
+        false
     }
 
     /// Whether a token is that of the flow over which it came.

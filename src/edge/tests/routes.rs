@@ -42,7 +42,7 @@ fn a_token_of_a_via_is_no_route() {
 fn somebody_elses_route_at_our_host_is_theirs() {
     let mut bench = Bench::new(1);
     let device = open(&mut bench, tcp(7, CLIENT));
-    let (to, asked) = bench.client(device, &routed("BYE", "<sip:abc@10.0.0.5:5080;lr>", ";tag=d", "b"));
+    let (to, asked) = bench.client(device, &routed("MESSAGE", "<sip:abc@10.0.0.5:5080;lr>", "", "b"));
     assert_eq!(to.flow, REGISTRAR);
     assert_eq!(field(&asked, Name::Route), "<sip:abc@10.0.0.5:5080;lr>");
     let (_, refused) = bench.client(device, &routed("BYE", "<sip:abc@10.0.0.5:5060;lr>", ";tag=d", "c"));
@@ -96,7 +96,6 @@ fn from_a_connection_to_datagrams_the_registrar_leads() {
     assert_eq!(to.peer, device.peer, "like to like needs nobody");
 }
 
-/// Proves: KP-2
 #[test]
 fn who_offers_to_show_that_it_lives_is_told_how_often() {
     let mut bench = Bench::new(1);
@@ -111,4 +110,31 @@ fn who_offers_to_show_that_it_lives_is_told_how_often() {
     }
     let (_, asked) = bench.client(device, &register("sip:home@example.com"));
     assert!(!bench.registrar(&answer(&asked, 200, "")).1.contains("keep"));
+}
+
+/// A registrar believes what seems to be in a dialog, and leads it anywhere.
+#[test]
+fn a_stranger_is_in_no_dialog_that_did_not_begin_here() {
+    let mut bench = Bench::new(1);
+    let stranger = open(&mut bench, tcp(7, CLIENT));
+    let away = "<sip:edge.example.com;lr>, <sip:10.0.0.1;lr>, <sip:192.0.2.66;lr>";
+    for routes in [away, "<sip:10.0.0.1;lr>, <sip:192.0.2.66;lr>"] {
+        let (back, refused) = bench.client(stranger, &routed("MESSAGE", routes, ";tag=x", "m"));
+        assert!(back == stranger && refused.starts_with("SIP/2.0 430 "), "{refused}");
+        assert!(
+            bench
+                .put(Input::Stream(stranger.flow, routed("ACK", routes, ";tag=x", "a").as_bytes()))
+                .is_empty()
+        );
+    }
+    // The ACK of a refusal, and what does begin here.
+    let own = "<sip:edge.example.com;lr>";
+    assert_eq!(bench.client(stranger, &routed("ACK", own, ";tag=x", "a")).0.flow, REGISTRAR);
+    let invite = bench.client(stranger, &routed("INVITE", own, "", "i")).1;
+    let bye = routed("BYE", &field(&invite, Name::RecordRoute), ";tag=x", "b");
+    assert_eq!(bench.client(stranger, &bye).0.flow, REGISTRAR);
+    // Whoever is registered has come here with a dialog that began at another edge.
+    bench.register(stranger);
+    let led = bench.client(stranger, &routed("NOTIFY", "<sip:10.0.0.1;lr>", ";tag=x", "n"));
+    assert_eq!(led.0.flow, REGISTRAR);
 }

@@ -28,6 +28,8 @@ def run(lab):
         equal(phone.register().status, 200, "REGISTER")
     requests(lab, edge)
     large(lab, edge, phone)
+    houses(lab, edge)
+    relay(lab, edge, kamailio)
     renewed = renew(lab, edge, authority, certificate)
     slow(lab, edge)
     renewed()
@@ -86,6 +88,44 @@ def large(lab, edge, phone):
         equal(edge.count("too_large"), 3, "counted")
         equal(phone.register().status, 200, "REGISTER over the same connection to Kamailio")
         check("the connection to the registrar ended" not in edge.program.output(), edge.program.tail())
+
+
+def houses(lab, edge):
+    with lab.case("more houses than strangers may be come in from one address, and do not pay for a stranger's flood there"):
+        phones = []
+        for nth in range(70):
+            # Before it has registered, each is a stranger, too.
+            phones.append(lab.phone(edge.tcp, f"house{nth}", PASSWORD, DOMAIN, transport="tcp"))
+            equal(phones[nth].register().status, 200, f"house {nth}")
+        with socket.create_connection(edge.tcp) as flood:
+            text = raw("REGISTER", f"sip:{DOMAIN}", f"<sip:{edge.tcp[0]};lr>", ("127.0.0.1", 1))
+            try:
+                for _ in range(2_000):
+                    flood.sendall(text)
+            except OSError:
+                pass
+        for nth in (0, 35, 69):
+            equal(phones[nth].register().status, 200, f"house {nth} again")
+
+
+def relay(lab, edge, kamailio):
+    with lab.case("a stranger reaches nobody but the registrar, and what comes in, whatever he says"):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as far:
+            far.bind(("127.0.0.99", 0))
+            far.settimeout(1)
+            there, own = "{}:{}".format(*far.getsockname()), f"<sip:{edge.tcp[0]};lr>"
+            through = f"<sip:{kamailio.address[0]}:{kamailio.address[1]};lr>"
+            for uri, route, tag in (
+                (f"sip:x@{there}", own, ""), (f"sip:x@{there}", f"{own}, {through}", ";tag=1"),
+                (f"sip:x@{DOMAIN}", f"{own}, <sip:{there};lr>", ""), (f"sip:x@{DOMAIN}", f"{own}, {through}, <sip:{there};lr>", ";tag=1"),
+            ):
+                answer = ask("127.0.0.66", edge.tcp, lambda via, uri=uri, route=route, tag=tag: raw("MESSAGE", uri, route, via).replace(
+                    b"<sip:plug@example.com>", b"<sip:plug@example.com>" + tag.encode()))
+                check(answer[8:11] in (b"403", b"404", b"430"), answer[:60])
+            try:
+                check(False, f"it was led there: {far.recv(65535)[:80]}")
+            except TimeoutError:
+                pass
 
 
 def renew(lab, edge, authority, certificate):
