@@ -94,7 +94,7 @@ def both(fake, request, send):
 def rewritten(fake, request, send):
     """Our Contact in the words of a router on the way."""
     send(answer(request, expires=60, swap=[(r"Contact: <sip:([^@]*)@[^>]*>", r"Contact: <sip:\1@203.0.113.5:31000>"),
-                                           (r"(Contact: .*)", r"\1;" + instance(request))]))
+                                           (r"(Contact: [^\r]*)", r"\1;" + instance(request))]))
 
 
 def instance(request):
