@@ -96,6 +96,9 @@ pub const FILTER_BYTES: usize = 8 * 1024;
 pub const ALERTS: usize = 64;
 /// Publications that are kept; one more is answered 503.
 pub const PUBLICATIONS: usize = 256;
+/// How often we ask phones to show that their flow lives, in seconds, where they offer it for a dialog (RFC 6223):
+/// routers forget a silent one after 30 s.
+pub const KEEP: u32 = 30;
 /// Devices that hang on other gateways; one more is a fault of the home file.
 pub const REMOTES: usize = 128;
 /// Commands under way to other gateways; one more is answered as busy.

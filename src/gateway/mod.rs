@@ -371,6 +371,9 @@ impl Gateway {
             Some(User::Publish(nth)) => self.on_publish_response(nth, response, now),
             Some(User::Qauth(ticket)) => self.on_qauth_answer(ticket, response, now),
             Some(User::Ask(flow)) => self.on_ask_answer(flow, response, now),
+            Some(User::Echo(key)) => self.on_echo_response(key, response, now),
+            // Whatever it answered, it is there and knows.
+            Some(User::Told(alert)) => self.alerts.told(alert),
             Some(User::Page) | None => {}
         }
     }
@@ -394,8 +397,10 @@ impl Gateway {
             ClientEvent::TimedOut(User::Order(id)) => self.on_order_timeout(id, now),
             ClientEvent::TimedOut(User::Publish(nth)) => self.on_publish_timeout(nth, now),
             ClientEvent::TimedOut(User::Qauth(ticket)) => self.on_qauth_silence(ticket),
+            ClientEvent::TimedOut(User::Echo(key)) => self.on_echo_silence(key, now),
             // A subscriber keeps its own time, and a flow too.
-            ClientEvent::TimedOut(User::Watch(_) | User::Ask(_) | User::Page) | ClientEvent::Response(_) => {}
+            ClientEvent::TimedOut(User::Watch(_) | User::Ask(_) | User::Page | User::Told(_))
+            | ClientEvent::Response(_) => {}
         }
     }
 
@@ -431,6 +436,7 @@ impl Gateway {
         self.on_announcement_deadlines(now);
         self.on_hass_deadlines(now);
         self.record_notes(now);
+        self.record_alerts();
         self.flush_transmits();
         self.forget_filters();
     }

@@ -12,6 +12,7 @@
 
 mod alive;
 mod doubt;
+mod echo;
 mod others;
 mod question;
 mod status;
@@ -251,7 +252,7 @@ impl Gateway {
         Some((way.upstream, first))
     }
 
-    fn siblings(&self, registration: usize) -> Vec<usize> {
+    pub(super) fn siblings(&self, registration: usize) -> Vec<usize> {
         let place = |way: &Way| way.registrations.iter().position(|key| *key == registration);
         let found = self.ways.values().find_map(|way| Some((way.upstream, place(way)?)));
         let Some((upstream, place)) = found else { return Vec::new() };

@@ -60,6 +60,8 @@ pub struct Provider {
     pub pings: u32,
     /// Who supports it gets a public GRUU, and a temporary one that is another each time.
     pub gruus: bool,
+    /// More fields of a 2xx to REGISTER.
+    pub more: &'static str,
     /// Requests other than REGISTER get 407.
     pub challenges_others: bool,
     /// In whose name.
@@ -83,6 +85,7 @@ impl Default for Provider {
             publications: Vec::new(),
             pings: 0,
             gruus: false,
+            more: "",
             challenges_others: false,
             realm: "provider.example",
             answered: HashMap::new(),
@@ -222,6 +225,7 @@ impl Provider {
                     false => String::new(),
                 };
                 writer.field_fmt("Contact", format_args!("{contact}{gruu};expires={}", asked.min(*seconds)));
+                writer.raw(self.more.as_bytes());
             }
             Step::Both => {
                 writer.raw(

@@ -114,7 +114,7 @@ impl Gateway {
     }
 
     /// Refreshes the first bindings of a way within so many milliseconds, whatever their lifetime.
-    fn refresh(&mut self, key: usize, first: usize, within: u64, now: Now) {
+    pub(super) fn refresh(&mut self, key: usize, first: usize, within: u64, now: Now) {
         let Some(way) = self.ways.get(key) else { return };
         for registration in way.registrations.iter().take(first) {
             let at = now.mono + Duration::from_millis(self.rng.random_range(1..=within));
@@ -207,6 +207,17 @@ impl Gateway {
                 }
             }
             (_, None) => {}
+        }
+    }
+
+    /// A peer answers keep-alives over the flow that `hop` is of, or does so no more: `keep` has what each dialog there agreed on, in
+    /// seconds (RFC 6223 §4.2.3). The shortest counts.
+    pub(in crate::gateway) fn keep_for_dialogs(&mut self, hop: Hop, keep: &[u32], now: Now) {
+        let Some(way) = self.way_of(hop).and_then(|key| self.ways.get_mut(key)) else { return };
+        // Where something is registered, that was asked for with it.
+        if let Some(alive) = way.alive.as_mut().filter(|_| way.registrations.is_empty()) {
+            let least = keep.iter().copied().filter(|seconds| *seconds > 0).min();
+            alive.agree(!keep.is_empty(), least, &mut self.rng, now);
         }
     }
 

@@ -1,5 +1,7 @@
 //! Nobody answers: is it the watcher, or the flow?
 
+use std::time::Instant;
+
 use crate::gateway::Gateway;
 use crate::limits;
 use crate::sip::notifier::SubscriptionId;
@@ -21,7 +23,11 @@ impl Gateway {
         if alive.answered_at().is_some_and(lived) || !self.notifier.suspend(id, cseq) {
             return false;
         }
-        alive.hurry(now);
+        match way.hop {
+            // It keeps itself alive, and would have ended by now: who is behind its far end may be back.
+            Some(hop) if hop.transport.keepalive().is_none() => self.notifier.resume(hop.flow, now),
+            _ => alive.hurry(now),
+        }
         true
     }
 }

@@ -17,7 +17,7 @@ use super::{REFUSED_WAIT, Registration, SWEEPS, Standing, Terms};
 use crate::timer::Now;
 
 /// Lifetimes up to this, in seconds, are refreshed before their half.
-const SHORT: u32 = 600;
+pub(super) const SHORT: u32 = 600;
 /// A shorter lifetime, in seconds, is a refusal: to keep it alive would be a flood.
 const SHORTEST: u32 = 10;
 /// The longest that a registrar may ask for (423), in seconds: a day.

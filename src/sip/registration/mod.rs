@@ -4,6 +4,7 @@
 //! A registration never gives up, never hammers, and says truthfully how it stands.
 
 mod answers;
+mod echo;
 mod gruus;
 mod identity;
 mod instance;
@@ -15,15 +16,16 @@ use rand::Rng as _;
 use rand_chacha::ChaCha8Rng;
 
 use super::challenge::{Challenges, Login};
-use super::dialog::contact_uri;
+use super::dialog::{contact_uri, via_with};
 use super::flow::backoff::Backoff;
 use super::transaction::Transactions;
 use super::wire::{Method, Uri, Writer};
 use super::{Hop, User};
 use crate::timer::Now;
 
+pub use self::echo::Echo;
 pub use self::identity::{Identity, Standing};
-pub use self::terms::{Listed, Terms, seen};
+pub use self::terms::{Listed, Terms, keep, seen};
 
 /// Names a registration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -411,8 +413,7 @@ impl Registration {
         self.swept += u8::from(!strays.is_empty());
         transactions.send(hop, Method::Register, User::Register(self.id), now.mono, |branch| {
             let mut writer = Writer::request(Method::Register, &format!("sip:{domain}"));
-            let (transport, local) = (hop.transport.via(), hop.local);
-            writer.field_fmt("Via", format_args!("SIP/2.0/{transport} {local};branch={branch};rport;keep"));
+            via_with(&mut writer, hop, branch, ";keep");
             writer.raw(b"Max-Forwards: 70\r\n");
             if let Some(route) = route {
                 writer.field("Route", &[route]);

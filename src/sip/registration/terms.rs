@@ -141,8 +141,8 @@ fn contacts<'m>(response: &Message<'m>) -> impl Iterator<Item = Address<'m>> {
     response.list(Name::Contact).filter_map(|value| Address::parse(value).ok())
 }
 
-/// `keep=N` in our Via; without a value nobody agreed.
-fn keep(response: &Message<'_>) -> Option<u32> {
+/// `keep=N` in our Via, in seconds (RFC 6223 §4.3); 0: as often as we like. Without a value nobody agreed.
+pub fn keep(response: &Message<'_>) -> Option<u32> {
     response.via().ok()?.params.get("keep").flatten().and_then(seconds)
 }
 

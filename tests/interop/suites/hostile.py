@@ -1,5 +1,6 @@
 """A gateway between servers that lie, stall, refuse and talk nonsense: nobody is flooded, the status says what is wrong, and what becomes sane again is used again."""
 
+import itertools
 import os
 import re
 import secrets
@@ -11,7 +12,7 @@ import time
 import home
 from certs import Authority
 from fakes import HOST, Names, Registrar, answer, sane
-from lab import GATEWAY, check, equal, until
+from lab import GATEWAY, Stopwatch, check, equal, until
 
 AFTER = 42      # when everything is looked at, in seconds: behind the 32 s that a registrar has to answer
 BACK = 45       # how long it may then take until who is sane again is registered at
@@ -180,9 +181,9 @@ def run(lab):
     phone = house.phone()
     slowest, rss = 0, 0
     while time.monotonic() - began < AFTER:
-        at = time.monotonic()
+        at, clock = time.monotonic(), Stopwatch(house.program)
         equal(phone.send(phone.build("OPTIONS", phone.uri("house"))).status, 200, "OPTIONS by a phone at home")
-        slowest = max(slowest, time.monotonic() - at)
+        slowest = max(slowest, clock.passed())
         if not rss and at - began > 12:
             rss = house.program.rss_kb()
         if names and names[0].silent and at - began > 18:
@@ -220,10 +221,10 @@ def run(lab):
     names_back(lab, names)
     with lab.case("a stop is quick, whoever does not answer"):
         for program in (house.program, *([names[1].program] if names else [])):
-            at = time.monotonic()
+            clock = Stopwatch(program)
             program.tell(15)
-            equal(program.wait(6), 0, "the exit code")
-            check(time.monotonic() - at < 5, f"{time.monotonic() - at:.1f} s")
+            equal(program.wait(15), 0, "the exit code")
+            clock.within(5, "it")
 
 
 def look(lab, control, program):
@@ -359,9 +360,14 @@ def names_judge(lab, names):
     with lab.case("names: nobody is asked without end"):
         passed = time.monotonic() - house.began
         for name in house.lies:
-            asked = sum(1 for got, _ in server.asked if got == name or got.endswith("." + name))
-            # Two kinds of address each, and what does not fit a datagram twice.
-            check(asked <= 2 * passed, f"{name} was asked for {asked} times in {passed:.0f} s")
+            asked = [at for got, _, at in server.asked if got == name or got.endswith("." + name)]
+            if name != "many.test":
+                # Two kinds of address each, and what does not fit a datagram twice.
+                check(len(asked) <= 2 * passed, f"{name} was asked for {len(asked)} times in {passed:.0f} s")
+                continue
+            # The C library asks for a thousand addresses anew with each larger buffer: a lookup is what comes in one go.
+            looked = 1 + sum(later - at > 0.5 for at, later in itertools.pairwise(asked))
+            check(looked <= passed / 2, f"{name} was looked up {looked} times in {passed:.0f} s")
 
 
 def names_heal(lab, names):
