@@ -1,7 +1,5 @@
 //! Nobody answers: is it the watcher, or the flow?
 
-use std::time::Instant;
-
 use crate::gateway::Gateway;
 use crate::limits;
 use crate::sip::notifier::SubscriptionId;
