@@ -19,9 +19,10 @@ pub struct FlowStatus {
     pub words: String,
 }
 
-/// When that was, by the wall clock as it stands now.
+/// When that was, to the second, by the wall clock as it stands now. The two clocks are not read at once: milliseconds would
+/// differ from one look to the next.
 pub(in crate::gateway) fn time_of(at: Instant, now: Now) -> String {
-    let time = jiff::Timestamp::from_millisecond(now.wall_at(at));
+    let time = jiff::Timestamp::from_second((now.wall_at(at) + 500).div_euclid(1000));
     time.map(|time| time.to_string()).unwrap_or_default()
 }
 
