@@ -1,5 +1,7 @@
 //! Every bound of the gateway in one place. Each says what happens when it is reached.
 
+use std::time::Duration;
+
 /// Longest header section of a SIP message in bytes; more is answered 513 and, on a stream, the
 /// connection is closed.
 pub const HEADER_BYTES: usize = 16 * 1024;
@@ -38,9 +40,9 @@ pub const PERSON_TUPLES: usize = 32;
 /// Momentary events that wait for one watcher; when it is full, the oldest is lost to that watcher.
 pub const MOMENTS: usize = 16;
 /// How long a message on a stream may take to become complete; then the connection is closed.
-pub const MESSAGE_DEADLINE: std::time::Duration = std::time::Duration::from_secs(10);
+pub const MESSAGE_DEADLINE: Duration = Duration::from_secs(10);
 /// How long a connection may stay without anybody proving a name over it; then it is closed.
-pub const UNPROVEN_IDLE: std::time::Duration = std::time::Duration::from_secs(30);
+pub const UNPROVEN_IDLE: Duration = Duration::from_secs(30);
 /// Commands that are remembered, so that the second branch of a fork is refused; the oldest is forgotten.
 pub const RECENT_COMMANDS: usize = 1024;
 /// Commands that one person may give at once; one more is answered 503.
@@ -63,7 +65,7 @@ pub const BATCH_ITEMS: usize = 32;
 pub const BATCHES: usize = 64;
 /// How long such a request may take. Then it is answered: what is under way as not known, what has not
 /// begun as not done. A transaction lives 32 s.
-pub const BATCH_TIME: std::time::Duration = std::time::Duration::from_secs(25);
+pub const BATCH_TIME: Duration = Duration::from_secs(25);
 /// Words of a spoken appliance name that are looked at.
 pub const NAME_WORDS: usize = 6;
 /// Longest text value in bytes; a longer one is refused from people and dropped from devices.
@@ -75,13 +77,13 @@ pub const PROFILE_ITEMS: usize = 64;
 /// Most steps of one action, alternatives of one read, or `hello` queries; more is a fault.
 pub const PROFILE_STEPS: usize = 16;
 /// Longest `confirm`, `within`, `timeout`; longer is a fault.
-pub const PROFILE_WAIT: std::time::Duration = std::time::Duration::from_secs(600);
+pub const PROFILE_WAIT: Duration = Duration::from_secs(600);
 /// Largest compiled pattern of a profile in bytes; a larger one is a fault.
 pub const PATTERN_BYTES: usize = 256 * 1024;
 /// Most tests in one profile; more is a fault.
 pub const PROFILE_TESTS: usize = 256;
 /// How much time the tests of a profile may let pass, all together; more is a fault.
-pub const TEST_TIME: std::time::Duration = std::time::Duration::from_secs(6 * 3600);
+pub const TEST_TIME: Duration = Duration::from_secs(6 * 3600);
 /// Queries that wait for one serial port; one more is left out, it comes again with its period.
 pub const QUERIES: usize = 64;
 /// Longest text that is looked at as a command in bytes; a longer one is none.
@@ -94,6 +96,9 @@ pub const FILTER_BYTES: usize = 8 * 1024;
 pub const ALERTS: usize = 64;
 /// Publications that are kept; one more is answered 503.
 pub const PUBLICATIONS: usize = 256;
+/// How often we ask phones to show that their flow lives, in seconds, where they offer it for a dialog (RFC 6223):
+/// routers forget a silent one after 30 s.
+pub const KEEP: u32 = 30;
 /// Devices that hang on other gateways; one more is a fault of the home file.
 pub const REMOTES: usize = 128;
 /// Commands under way to other gateways; one more is answered as busy.
@@ -134,5 +139,5 @@ pub const CLEARING: usize = 1024;
 /// of IPv4 with its header fields, and peers that take no body over 64 KB.
 pub const LIST_STATE: usize = 60_000;
 
-/// How long a request waits for an answer (Timer F), in milliseconds: a flow that answered anything meanwhile lives.
-pub const SILENCE_MS: i64 = 32_000;
+/// How long a request waits for an answer (Timer F): a flow that answered anything meanwhile lives.
+pub const SILENCE: Duration = Duration::from_secs(32);

@@ -14,6 +14,12 @@ pub struct Now {
 }
 
 impl Now {
+    /// When `at` was, by the wall clock as it stands now, in milliseconds since 1970. A machine without a clock of its own
+    /// learns the time after its start: what happened before is told right from then on.
+    pub fn wall_at(self, at: Instant) -> i64 {
+        self.back_to(at).wall_ms
+    }
+
     /// An earlier moment, on both clocks; a later one is this one.
     pub fn back_to(self, at: Instant) -> Self {
         let ago = self.mono.saturating_duration_since(at);

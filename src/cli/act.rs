@@ -59,6 +59,7 @@ async fn order(client: &mut Client, peer: &Peer, login: Login, args: &DoArgs) ->
         method: Method::Do,
         target: peer.uri.clone(),
         from: peer.from.clone(),
+        route: Vec::new(),
         fields: "Accept: text/plain\r\n",
         body: Some(("text/plain;charset=UTF-8", text.clone().into_bytes())),
     };

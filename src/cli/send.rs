@@ -74,6 +74,7 @@ pub(super) async fn message(
         method: Method::Message,
         target: peer.uri.clone(),
         from: peer.from.clone(),
+        route: Vec::new(),
         fields: "",
         body: Some(("text/plain;charset=UTF-8", text.as_bytes().to_vec())),
     };

@@ -143,6 +143,9 @@ fn render(status: &Value) -> String {
     for one in status.get("down").and_then(Value::as_array).into_iter().flatten() {
         out.push_str(&format!("{:<28} {:<11} {}\n", text(one, "link"), "down", text(one, "words")));
     }
+    for words in status.get("disk").and_then(Value::as_array).into_iter().flatten() {
+        out.push_str(&format!("{:<28} {:<11} {}\n", "disk", "trouble", words.as_str().unwrap_or_default()));
+    }
     for one in status.get("home_assistant").and_then(Value::as_array).into_iter().flatten() {
         out.push_str(&home_assistant(one));
     }

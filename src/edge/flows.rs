@@ -8,7 +8,7 @@ use super::Side;
 use super::token::Identity;
 use crate::limits;
 use crate::sip::wire::frame::Framer;
-use crate::sip::{FlowId, Hop, Transport};
+use crate::sip::{FlowId, Hop, Transport, network_of};
 
 /// What an edge has done since it began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -27,20 +27,24 @@ pub struct Counts {
     pub malformed: u64,
     /// What came too fast, and was dropped.
     pub shed: u64,
+    /// What is larger than the registrar takes: requests are answered 513, responses dropped.
+    pub too_large: u64,
     /// Requests while the registrar did not answer: 503.
     pub unavailable: u64,
 }
 
 /// A source may send at once what it may send in so many seconds.
 const BURST_SECONDS: f64 = 4.0;
-/// A connection on which nothing came for so long is closed: the rarest keep-alive of RFC 5626 §4.4.1 comes after 14
-/// minutes.
+/// A connection on which nothing came for so long is closed, unless a device is registered over it: the rarest keep-alive
+/// of RFC 5626 §4.4.1 comes after 14 minutes, and a phone of RFC 3261 sends none.
 const IDLE: Duration = Duration::from_secs(20 * 60);
-/// The same over QUIC, whose own signs of life stay below: longer than people wait between two refreshes. A connection
-/// over which a device is registered has no such end.
+/// The same over QUIC, whose own signs of life stay below: longer than people wait between two refreshes.
 const IDLE_QUIC: Duration = Duration::from_secs(2 * 60 * 60);
-/// Addresses that are counted; when it is full, all begin anew.
-const SOURCES: usize = 16 * 1024;
+/// Sources that are counted; when it is full, those who may send all that they ever may are forgotten, and where there
+/// is none of these, all begin anew.
+const SOURCES: usize = 64 * 1024;
+/// The longest time for which a device counts as registered without saying so again.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 /// Devices whose flow is known; when it is full, those whose time is over give way, and without any
 /// a new one is reached by its token alone.
 const BINDINGS: usize = 256 * 1024;
@@ -67,18 +71,33 @@ const DEVICES: usize = 256;
 /// outer ones with the same port and family, the first answers.
 type Socket = (bool, u16, bool);
 
+/// Whose messages are counted together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Source {
+    /// Everybody at an address, or of a network of IPv6.
+    Network(IpAddr),
+    /// A device that is registered, and who is not to blame for what its neighbours behind the same address do.
+    Connection(FlowId),
+    /// The same by datagrams.
+    Datagrams(SocketAddr),
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Flows {
     flows: HashMap<FlowId, Flow>,
     bindings: HashMap<Identity, (Hop, Instant)>,
     sockets: HashMap<Socket, Hop>,
-    paces: HashMap<IpAddr, (f64, Instant)>,
+    paces: HashMap<Source, (f64, Instant)>,
+    /// Over which flows a device is registered, and until when. Bounded by the connections, and by [`BINDINGS`] beside
+    /// them; one more by datagrams counts with its neighbours.
+    registered: HashMap<Source, Instant>,
     counts: Counts,
 }
 
 impl Flows {
     pub fn open(&mut self, hop: Hop, side: Side, now: Instant) {
-        let (framer, of) = (Framer::default(), Vec::new());
+        let framer = if side == Side::Outer { Framer::default() } else { Framer::of_many() };
+        let of = Vec::new();
         let flow = Flow { hop, side, framer, heard: now, opened: now, spoke: false, partial: None, of };
         self.flows.insert(hop.flow, flow);
     }
@@ -117,21 +136,34 @@ impl Flows {
     }
 
     fn is_idle(&self, flow: &Flow, now: Instant) -> bool {
-        let quic = flow.hop.transport == Transport::Quic;
-        let longest = if quic { IDLE_QUIC } else { IDLE };
+        let longest = if flow.hop.transport == Transport::Quic { IDLE_QUIC } else { IDLE };
         if !flow.spoke && now.duration_since(flow.opened) >= limits::UNPROVEN_IDLE {
             return true;
         }
-        now.duration_since(flow.heard) > longest && !(quic && self.is_used(flow, now))
+        now.duration_since(flow.heard) > longest && !self.is_registered(own(flow.hop), now)
     }
 
-    /// Whether a device is registered over a connection.
-    fn is_used(&self, flow: &Flow, now: Instant) -> bool {
-        flow.of.iter().any(|identity| self.bound(identity, now).is_some_and(|hop| hop.flow == flow.hop.flow))
+    fn is_registered(&self, source: Source, now: Instant) -> bool {
+        self.registered.get(&source).is_some_and(|until| *until > now)
+    }
+
+    /// The registrar said that somebody is registered over this flow, for so long. Whether that is news.
+    pub fn register(&mut self, hop: Hop, lifetime: Duration, now: Instant) -> bool {
+        let (source, until) = (own(hop), now + lifetime.min(LONGEST));
+        let full = |flows: &Self| flows.registered.len() >= BINDINGS + flows.flows.len();
+        if !self.registered.contains_key(&source) && full(self) {
+            self.registered.retain(|_, until| *until > now);
+            if full(self) {
+                return false;
+            }
+        }
+        self.registered.insert(source, until).is_none()
     }
 
     pub fn close(&mut self, id: FlowId) {
         let Some(flow) = self.flows.remove(&id) else { return };
+        self.registered.remove(&Source::Connection(id));
+        self.paces.remove(&Source::Connection(id));
         for identity in flow.of {
             // It may have come back over another one already.
             if self.bindings.get(&identity).is_some_and(|(hop, _)| hop.flow == id) {
@@ -197,23 +229,31 @@ impl Flows {
         self.bindings.get(identity).filter(|(_, until)| *until > now).map(|(hop, _)| *hop)
     }
 
-    /// Whether an address may send one more message, when it may send so many in a second. What comes too fast
-    /// over a connection counts on, as it is answered: `owing`.
-    pub fn pace(&mut self, from: IpAddr, owing: bool, per_second: u32, now: Instant) -> Pace {
-        let from = source(from);
+    /// Whether somebody may send one more message, when he may send so many in a second. What comes too fast over a
+    /// connection counts on, as it is answered.
+    pub fn pace(&mut self, hop: Hop, per_second: u32, now: Instant) -> Pace {
+        let own = own(hop);
+        let registered = self.is_registered(own, now);
+        let from = if registered { own } else { Source::Network(network_of(hop.peer.ip())) };
         let per_second = f64::from(per_second);
         let burst = per_second * BURST_SECONDS;
+        let left = |(left, since): (f64, Instant)| {
+            (left + now.duration_since(since).as_secs_f64() * per_second).min(burst)
+        };
         if self.paces.len() >= SOURCES && !self.paces.contains_key(&from) {
-            self.paces.clear();
+            self.paces.retain(|_, pace| left(*pace) < burst);
+            if self.paces.len() >= SOURCES {
+                self.paces.clear();
+            }
         }
-        let (left, since) = self.paces.entry(from).or_insert((burst, now));
-        *left = (*left + now.duration_since(*since).as_secs_f64() * per_second).min(burst);
-        *since = now;
+        let pace = self.paces.entry(from).or_insert((burst, now));
+        *pace = (left(*pace), now);
+        let (left, _) = pace;
         if *left < 1.0 - burst {
             return Pace::FarTooFast;
         }
         let admits = *left >= 1.0;
-        if admits || owing {
+        if admits || hop.transport.is_reliable() {
             *left -= 1.0;
         }
         if admits { Pace::Fits } else { Pace::TooFast }
@@ -242,10 +282,10 @@ pub(super) enum Pace {
     FarTooFast,
 }
 
-/// Who counts as one: of IPv6, a network of 64 bits, which everybody is given.
-fn source(from: IpAddr) -> IpAddr {
-    match from.to_canonical() {
-        IpAddr::V6(ip) => IpAddr::V6((ip.to_bits() & !u128::from(u64::MAX)).into()),
-        ip => ip,
+/// Who counts for himself, once he is registered.
+fn own(hop: Hop) -> Source {
+    match hop.transport {
+        Transport::Udp => Source::Datagrams(hop.peer),
+        _ => Source::Connection(hop.flow),
     }
 }

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use super::rewrite::{self, Changes};
 use super::token::{Identity, Place, Way, identity};
-use super::{Edge, Settings, makes_dialog};
+use super::{Edge, Output, Settings, makes_dialog};
+use crate::limits;
 use crate::sip::wire::check::request_fault;
 use crate::sip::wire::text::{number, seconds};
 use crate::sip::wire::{Address, Message, Method, Name, Start, Uri, write};
@@ -15,10 +16,20 @@ use crate::sip::{Hop, Transport};
 const HOPS: u8 = 70;
 /// How long a binding is remembered beyond its lifetime: phones and clocks differ.
 const GRACE: Duration = Duration::from_secs(60);
+/// Bytes by which the header section of an answer may be longer than that of its request.
+const ANSWER_ROOM: usize = 1024;
 /// Seconds after which a client may ask again while the registrar does not answer.
 const RETRY_AFTER: &str = "5";
 /// What only the registrar's side may say of somebody.
 const VOUCHED: &[Name] = &[Name::PAssertedIdentity];
+
+/// Whom a URI names.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Host {
+    Ours,
+    /// An edge with the same key.
+    Sibling,
+}
 
 /// What a Route at the front says that is ours.
 enum Routed {
@@ -59,7 +70,7 @@ impl Edge {
         let mut changes = Changes { source: Some(hop.peer), hops: hops - 1, ..Changes::default() };
         // A client vouches for nobody.
         changes.without = if inner { &[] } else { VOUCHED };
-        match self.routed(message, hop, inner) {
+        match self.routed(message, hop, inner, now) {
             Routed::Forged => {
                 self.flows.count(|counts| counts.forged += 1);
                 self.refuse(message, hop, 403, "This Route Is Not Ours");
@@ -107,7 +118,9 @@ impl Edge {
         let device = if register { device(message) } else { None };
         if register || makes_dialog(message, method) {
             let token = self.tokens.write(&Place { identity: device, via: self.tokens.way(hop, false) });
-            let outbound = device.is_some() && message.has_option(Name::Supported, "outbound");
+            // RFC 5626 §5.1: `ob` is the word of the first hop alone.
+            let first = message.list(Name::Via).count() == 1;
+            let outbound = first && device.is_some() && message.has_option(Name::Supported, "outbound");
             let near = self.inner_address(&token, hop, if outbound { ";ob" } else { "" });
             changes.added = match register {
                 true => vec![("Path", near)],
@@ -118,9 +131,24 @@ impl Edge {
         let inner = self.inner(registrar.transport.is_reliable());
         let sent_by = format!("{} {inner}", registrar.transport.via());
         changes.via = self.via(message, hop, device, turn, &sent_by);
-        self.flows.count(|counts| counts.inward += 1);
         let bytes = rewrite::request(message, method, uri, &changes);
+        if self.is_too_large(registrar, &bytes, message.body.len()) {
+            return self.refuse(message, hop, 513, "Message Too Large");
+        }
+        self.flows.count(|counts| counts.inward += 1);
         self.send(registrar, bytes.into());
+    }
+
+    /// Whether a message would end the connection that all clients share: the registrar closes it, or its answer cannot be
+    /// read here. Counts it.
+    fn is_too_large(&mut self, to: Hop, bytes: &[u8], body: usize) -> bool {
+        let head = bytes.len().saturating_sub(body);
+        let large = bytes.len() > self.settings.largest || head + ANSWER_ROOM > limits::HEADER_BYTES;
+        let large = large && to.transport.is_reliable();
+        if large {
+            self.flows.count(|counts| counts.too_large += 1);
+        }
+        large
     }
 
     /// The registrar's side asks the edge itself whether it lives; it relays for nobody without a token.
@@ -149,20 +177,36 @@ impl Edge {
         let Some(to) = self.way(place.via).or_else(|| self.registrars.way(true).filter(|_| !inner)) else {
             return;
         };
-        if let (true, 200..300, Some(identity)) = (inner, status, place.identity) {
-            self.registered(message, identity, to, now);
+        let method = message.cseq().map(|cseq| cseq.method).unwrap_or_default();
+        if inner && matches!(status, 200..300) && method == "REGISTER" {
+            self.registered(message, place.identity, to, now);
+        }
+        let keep = if inner { keep(message, status, method) } else { None };
+        let bytes = rewrite::response(message, status, reason, keep);
+        // Whoever asked hears of it by the end of his transaction.
+        if !inner && self.is_too_large(to, &bytes, message.body.len()) {
+            return;
         }
         self.flows.count(|counts| counts.responses += 1);
-        let bytes = rewrite::response(message, status, reason);
         self.send(to, bytes.into());
     }
 
-    /// A device proved to the registrar who it is: from now on this is its flow, wherever a token leads that
-    /// it got before.
-    fn registered(&mut self, message: &Message<'_>, identity: Identity, hop: Hop, now: Instant) {
-        if message.cseq().is_none_or(|cseq| cseq.method != "REGISTER") {
-            return;
+    /// Somebody proved to the registrar who he is, and is no stranger any more.
+    fn registered(&mut self, message: &Message<'_>, identity: Option<Identity>, hop: Hop, now: Instant) {
+        let contacts = message.list(Name::Contact).filter_map(|value| Address::parse(value).ok());
+        let times = contacts.map(|contact| contact.params.get("expires").flatten().and_then(seconds));
+        let longest =
+            times.map(|time| time.or(message.expires()).unwrap_or_default()).max().unwrap_or_default();
+        if longest > 0 && self.flows.register(hop, Duration::from_secs(longest.into()) + GRACE, now) {
+            self.outputs.push_back(Output::Known(hop.flow));
         }
+        if let Some(identity) = identity {
+            self.bind(message, identity, hop, now);
+        }
+    }
+
+    /// From now on this is the flow of a device, wherever a token leads that it got before.
+    fn bind(&mut self, message: &Message<'_>, identity: Identity, hop: Hop, now: Instant) {
         let aor = message.to().map(|to| to.uri.address().into_owned()).unwrap_or_default();
         let contacts = message.list(Name::Contact).filter_map(|value| Address::parse(value).ok());
         let own = contacts.filter(|contact| identity_of(&aor, contact) == Some(identity)).last();
@@ -177,32 +221,44 @@ impl Edge {
     }
 
     /// What the Route values at the front say.
-    fn routed(&self, message: &Message<'_>, hop: Hop, inner: bool) -> Routed {
+    fn routed(&self, message: &Message<'_>, hop: Hop, inner: bool, now: Instant) -> Routed {
         let mut done = 0;
         let mut to: Option<(String, Place)> = None;
         let mut theirs = None;
         for value in message.list(Name::Route) {
-            let ours = Address::parse(value).ok().filter(|route| self.is_ours(&route.uri));
-            let Some(route) = ours else { break };
+            let Ok(route) = Address::parse(value) else { break };
+            let Some(host) = self.named(&route.uri) else { break };
+            let ported = self.is_port_of_ours(&route.uri);
             if let (Some((token, _)), found) = (&to, route.uri.user)
                 && found != Some(token)
             {
                 break;
             }
-            done += 1;
-            let Some(token) = route.uri.user else { continue };
-            let Some(place) = self.tokens.read(token) else { return Routed::Forged };
+            let Some(token) = route.uri.user else {
+                if !ported {
+                    break;
+                }
+                done += 1;
+                continue;
+            };
+            let Some(place) = self.tokens.read(token).filter(|place| !self.leads_inward(place)) else {
+                // Somebody else may live at the same host, with user parts of his own.
+                if !ported {
+                    break;
+                }
+                return Routed::Forged;
+            };
             // In a dialog, a client's own flow stands first in its route set: it led here and no further. It may be
             // another one by now, from another address or to another edge.
             if !inner && theirs.is_none_or(|theirs| theirs == token) {
                 theirs = Some(token);
-                continue;
-            }
-            let own = self.way(place.via).is_some_and(|way| way.flow == hop.flow && way.peer == hop.peer)
-                || place.identity.is_some_and(|identity| self.flows.is_of(hop.flow, &identity));
-            if !own {
+            } else if !self.is_own(&place, hop) {
+                if !inner && !self.may_lead(&place, host, hop, now) {
+                    break;
+                }
                 to = Some((token.to_owned(), place));
             }
+            done += 1;
         }
         match to {
             Some((token, place)) => Routed::To { done, token, place },
@@ -211,17 +267,47 @@ impl Edge {
         }
     }
 
-    fn is_ours(&self, uri: &Uri<'_>) -> bool {
-        let Settings { name, ports, inner, siblings, .. } = &self.settings;
+    /// Whether a token is that of the flow over which it came.
+    fn is_own(&self, place: &Place, hop: Hop) -> bool {
+        self.way(place.via).is_some_and(|way| way.flow == hop.flow && way.peer == hop.peer)
+            || place.identity.is_some_and(|identity| self.flows.is_of(hop.flow, &identity))
+    }
+
+    /// Whether a token is from a Via: those lead to the registrar, and are for answers alone.
+    fn leads_inward(&self, place: &Place) -> bool {
+        self.way(place.via).is_some_and(|hop| self.flows.is_inner(hop))
+    }
+
+    /// Whether one client is led to another from here. If not, the registrar does it: to another edge, and from datagrams
+    /// to a connection, as it repeats what is lost.
+    fn may_lead(&self, place: &Place, host: Host, hop: Hop, now: Instant) -> bool {
+        let bound = place.identity.and_then(|identity| self.flows.bound(&identity, now));
+        // One for datagrams names an address, and leads there from any edge.
+        let here = host == Host::Ours || !matches!(place.via, Way::Datagrams { .. });
+        match bound.or_else(|| self.way(place.via).filter(|_| here)) {
+            Some(to) => to.transport.is_reliable() == hop.transport.is_reliable(),
+            // Of ours it is said to be dead.
+            None => host == Host::Ours,
+        }
+    }
+
+    /// Whether a URI names us or a sibling. Two edges may have one name.
+    fn named(&self, uri: &Uri<'_>) -> Option<Host> {
+        let Settings { name, inner, siblings, .. } = &self.settings;
         let host = uri.host.trim_start_matches('[').trim_end_matches(']');
-        let named = siblings.iter().chain([name]).any(|name| host.eq_ignore_ascii_case(name))
+        let ours = host.eq_ignore_ascii_case(name)
             || host.parse().is_ok_and(|ip: IpAddr| inner.iter().any(|(_, addr)| addr.ip() == ip));
-        // Somebody else may live at the same host; a token is ours wherever it leads.
-        let ported = uri.user.is_some()
-            || uri.port.is_none_or(|port| {
-                ports.contains(&port) || inner.iter().any(|(_, addr)| addr.port() == port)
-            });
-        uri.is_sip() && named && ported
+        let sibling = || siblings.iter().any(|name| host.eq_ignore_ascii_case(name));
+        match uri.is_sip() {
+            true if ours => Some(Host::Ours),
+            true if sibling() => Some(Host::Sibling),
+            _ => None,
+        }
+    }
+
+    fn is_port_of_ours(&self, uri: &Uri<'_>) -> bool {
+        let Settings { ports, inner, .. } = &self.settings;
+        uri.port.is_none_or(|port| ports.contains(&port) || inner.iter().any(|(_, addr)| addr.port() == port))
     }
 
     /// The flow of a device now, or the one that it had then.
@@ -312,6 +398,17 @@ impl Edge {
         };
         self.send(hop, answer.finish().into());
     }
+}
+
+/// What a client hears that offers to show that it lives (RFC 6223 §4.3): how often, in seconds, where the registrar says
+/// so, and else 0, as it likes.
+fn keep(message: &Message<'_>, status: u16, method: &str) -> Option<u32> {
+    let granted = match method {
+        "REGISTER" => matches!(status, 200..300),
+        "INVITE" | "SUBSCRIBE" => matches!(status, 101..300),
+        _ => false,
+    };
+    granted.then(|| message.first(Name::FlowTimer).and_then(number::<u32>).unwrap_or(0))
 }
 
 /// The device that a REGISTER is for, where it says which.

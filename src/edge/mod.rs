@@ -56,6 +56,9 @@ pub struct Settings {
     pub trusted: Vec<IpAddr>,
     /// Messages that one source may send in a second.
     pub per_second: u32,
+    /// The largest message that the registrar takes over a connection, in bytes: with a larger one it closes that of all
+    /// clients.
+    pub largest: usize,
     /// Which the tokens are made with: the same after a restart, or dialogs are lost.
     pub key: [u8; 32],
     /// Another number in every run: a connection of an earlier run is never taken for one of this.
@@ -106,6 +109,8 @@ pub enum Output {
     Send(Hop, Bytes),
     /// Close this connection.
     Close(FlowId),
+    /// The registrar knows who is at this connection: it is no stranger's any more.
+    Known(FlowId),
     /// The registrar answers no datagrams: look for another of its addresses.
     Lost,
     /// The registrar is silent on this connection: close it, and look for another.
@@ -220,8 +225,7 @@ impl Edge {
             self.flows.cut(id);
             match frame {
                 Frame::Message(bytes) => self.message(hop, &bytes, now),
-                // RFC 5626 §5.4: a single CRLF.
-                Frame::Ping => self.send(hop, Bytes::from_static(b"\r\n")),
+                Frame::Ping => self.ping(hop, now),
                 Frame::Pong => {}
                 Frame::Broken(_) => {
                     self.flows.count(|counts| counts.malformed += 1);
@@ -239,10 +243,21 @@ impl Edge {
         self.flows.push(id, &[], now);
         self.flows.cut(id);
         match bytes {
-            b"\r\n\r\n" => self.send(hop, Bytes::from_static(b"\r\n")),
+            b"\r\n\r\n" => self.ping(hop, now),
             b"\r\n" => {}
             bytes => self.message(hop, bytes, now),
         }
+    }
+
+    /// RFC 5626 §5.4: a single CRLF. It costs the sender as much as a message does.
+    fn ping(&mut self, hop: Hop, now: Instant) {
+        let pace = if self.flows.is_inner(hop) { Pace::Fits } else { self.pace(hop, now) };
+        match pace {
+            Pace::Fits => return self.send(hop, Bytes::from_static(b"\r\n")),
+            Pace::TooFast => {}
+            Pace::FarTooFast => self.outputs.push_back(Output::Close(hop.flow)),
+        }
+        self.flows.count(|counts| counts.shed += 1);
     }
 
     fn datagram(&mut self, hop: Hop, bytes: &[u8], now: Instant) {
@@ -291,7 +306,7 @@ impl Edge {
     }
 
     fn pace(&mut self, hop: Hop, now: Instant) -> Pace {
-        self.flows.pace(hop.peer.ip(), hop.transport.is_reliable(), self.settings.per_second, now)
+        self.flows.pace(hop, self.settings.per_second, now)
     }
 
     /// Whether somebody at the inner address is the registrar.
@@ -315,7 +330,8 @@ impl Edge {
 /// Whether a request may make a dialog, so that we have to stay on its way.
 fn makes_dialog(message: &Message<'_>, method: Method<'_>) -> bool {
     let untagged = message.to().is_ok_and(|to| to.tag().is_none());
-    untagged && matches!(method.as_str(), "INVITE" | "SUBSCRIBE" | "REFER")
+    // RFC 6665 §4.3: a NOTIFY of another branch of a fork makes a dialog of its own, whatever its To says.
+    method == Method::Notify || untagged && matches!(method.as_str(), "INVITE" | "SUBSCRIBE" | "REFER")
 }
 
 #[cfg(test)]

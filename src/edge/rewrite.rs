@@ -2,8 +2,9 @@
 
 use std::net::SocketAddr;
 
+use crate::sip::wire::text::split_outside;
 use crate::sip::wire::write::push_via;
-use crate::sip::wire::{Message, Method, Name, Writer};
+use crate::sip::wire::{Message, Method, Name, Params, Writer};
 
 /// What becomes of the header of a request.
 #[derive(Debug, Default)]
@@ -50,13 +51,29 @@ pub(super) fn request(
     rest(writer, message, |name| done.contains(&name) || changes.without.contains(&name))
 }
 
-/// The response that goes back, without our Via, which is the topmost.
-pub(super) fn response(message: &Message<'_>, status: u16, reason: &[u8]) -> Vec<u8> {
+/// The response that goes back, without our Via, which is the topmost. `keep`: what is granted to whoever asked for it in
+/// his (RFC 6223).
+pub(super) fn response(message: &Message<'_>, status: u16, reason: &[u8], keep: Option<u32>) -> Vec<u8> {
     let mut writer = Writer::status(status, &String::from_utf8_lossy(reason));
-    for via in message.list(Name::Via).skip(1) {
-        writer.echo("Via", via);
+    for (nth, via) in message.list(Name::Via).skip(1).enumerate() {
+        let granted = keep.filter(|_| nth == 0).and_then(|seconds| grant_keep(via, seconds));
+        writer.echo("Via", granted.as_deref().unwrap_or(via));
     }
     rest(writer, message, |name| [Name::Via, Name::ContentLength].contains(&name))
+}
+
+/// The same Via with a value for its `keep`, where it has one without.
+fn grant_keep(via: &[u8], seconds: u32) -> Option<Vec<u8>> {
+    let (protocol, params) = split_outside(via, b';');
+    let params = Params::new(params?);
+    params.get("keep").filter(Option::is_none)?;
+    let mut granted = protocol.to_vec();
+    for (name, value) in params.iter().filter(|(name, _)| !name.eq_ignore_ascii_case(b"keep")) {
+        granted.extend([b";", name].concat());
+        granted.extend(value.map(|value| [b"=", value].concat()).unwrap_or_default());
+    }
+    granted.extend(format!(";keep={seconds}").into_bytes());
+    Some(granted)
 }
 
 fn rest(mut writer: Writer, message: &Message<'_>, is_done: impl Fn(Name) -> bool) -> Vec<u8> {

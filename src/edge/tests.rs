@@ -1,5 +1,7 @@
 mod bounds;
+mod neighbours;
 mod registrar;
+mod routes;
 
 use std::time::Duration;
 
@@ -46,6 +48,7 @@ impl Bench {
             siblings: vec!["edge2.example.com".to_owned()],
             trusted: vec!["10.0.0.1".parse().unwrap()],
             per_second: 100,
+            largest: 16 * 1024,
             key: KEY,
             run,
         };
@@ -65,7 +68,7 @@ impl Bench {
         outputs
             .filter_map(|output| match output {
                 Output::Send(hop, bytes) => Some((hop, String::from_utf8(bytes.to_vec()).unwrap())),
-                Output::Close(_) | Output::Lost | Output::Silent(_) => None,
+                Output::Close(_) | Output::Known(_) | Output::Lost | Output::Silent(_) => None,
             })
             .collect()
     }
@@ -75,7 +78,7 @@ impl Bench {
         self.edge.handle(Input::Tick, self.now);
         let closed = std::iter::from_fn(|| self.edge.poll()).filter_map(|output| match output {
             Output::Close(flow) => Some(flow),
-            Output::Send(..) | Output::Lost | Output::Silent(_) => None,
+            Output::Send(..) | Output::Known(_) | Output::Lost | Output::Silent(_) => None,
         });
         closed.collect()
     }
@@ -186,7 +189,9 @@ fn a_register_gets_a_path_with_a_token_and_requests_come_back_along_it() {
     let notify = routed("NOTIFY", &record, ";tag=d", "n1");
     let (to, asked) = bench.client(device, &notify);
     assert_eq!(to.flow, REGISTRAR);
-    assert!(!asked.contains("\r\nRoute:") && !asked.contains("Record-Route"), "{asked}");
+    assert!(!asked.contains("\r\nRoute:"), "{asked}");
+    // RFC 6665 §4.3: of a NOTIFY that comes before the 2xx, the watcher learns the route.
+    assert!(field(&asked, Name::RecordRoute).contains("@10.0.0.5:5060;transport=tcp;lr>"), "{asked}");
     // What makes no dialog gets no Record-Route.
     assert!(!bench.registrar(&routed("MESSAGE", &path, "", "m1")).1.contains("Record-Route"));
     assert_eq!(bench.edge.counts().outward, 2);

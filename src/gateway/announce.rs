@@ -105,10 +105,11 @@ impl Gateway {
             let due = one.dirty && !one.left && (one.publisher.is_free(now.mono) || hop.is_none());
             let document = due.then(|| self.presence_of(one, now)).flatten();
             let Some(one) = self.announcements.get_mut(nth) else { continue };
+            if let Some((_, route, _)) = &registered {
+                one.publisher.set_route(route);
+            }
             match registered {
-                Some((to, route, login)) if hop != Some(to) => {
-                    one.publisher.on_flow_up(to, &route, login, now.mono);
-                }
+                Some((to, _, login)) if hop != Some(to) => one.publisher.on_flow_up(to, login, now.mono),
                 None if hop.is_some() && !one.publisher.is_leaving() => one.publisher.on_flow_down(),
                 _ => {}
             }

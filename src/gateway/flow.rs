@@ -123,9 +123,16 @@ impl Gateway {
         // A socket for datagrams that is listened at no more has no entry.
         let flow = self.flows.remove(&id);
         for user in self.transactions.fail_flow(id) {
-            // A watcher is not gone because its connection is: the notifier keeps it for a while.
-            if !matches!(user, User::Notify(..)) {
-                self.on_client_event(ClientEvent::TimedOut(user), now);
+            match user {
+                // A watcher is not gone because its connection is: the notifier keeps it for a while.
+                User::Notify(..) => {}
+                // Nor is a registrar silent because of that: its way tells what happened.
+                User::Register(id) => {
+                    if let Some(registration) = self.registrations.get_mut(id.0) {
+                        registration.on_timeout(&mut self.rng, now);
+                    }
+                }
+                user => self.on_client_event(ClientEvent::TimedOut(user), now),
             }
         }
         self.notifier.on_flow_closed(id, now);

@@ -130,6 +130,8 @@ pub struct Gateway {
     recent: recent::Recent,
     /// Until when brokers may still hand over what waited while the process stood still.
     stood_until: Option<Instant>,
+    /// When the wall clock was last seen to be set.
+    clock_set: Option<Instant>,
     sequence: sequence::Sequence,
     pace: command::Pace,
     cache: Cache,
@@ -208,6 +210,7 @@ impl Gateway {
             custom: CustomLists::default(),
             recent: recent::Recent::default(),
             stood_until: None,
+            clock_set: None,
             sequence: sequence::Sequence::default(),
             pace: command::Pace::default(),
             cache: Cache::default(),
@@ -232,6 +235,7 @@ impl Gateway {
 
     /// Takes one input.
     pub fn handle(&mut self, input: Input<'_>, now: Now) {
+        self.on_clock(now);
         self.clock = now;
         match input {
             Input::Deadline => {}
@@ -367,6 +371,9 @@ impl Gateway {
             Some(User::Publish(nth)) => self.on_publish_response(nth, response, now),
             Some(User::Qauth(ticket)) => self.on_qauth_answer(ticket, response, now),
             Some(User::Ask(flow)) => self.on_ask_answer(flow, response, now),
+            Some(User::Echo(key)) => self.on_echo_response(key, response, now),
+            // Whatever it answered, it is there and knows.
+            Some(User::Told(alert)) => self.alerts.told(alert),
             Some(User::Page) | None => {}
         }
     }
@@ -390,8 +397,10 @@ impl Gateway {
             ClientEvent::TimedOut(User::Order(id)) => self.on_order_timeout(id, now),
             ClientEvent::TimedOut(User::Publish(nth)) => self.on_publish_timeout(nth, now),
             ClientEvent::TimedOut(User::Qauth(ticket)) => self.on_qauth_silence(ticket),
+            ClientEvent::TimedOut(User::Echo(key)) => self.on_echo_silence(key, now),
             // A subscriber keeps its own time, and a flow too.
-            ClientEvent::TimedOut(User::Watch(_) | User::Ask(_) | User::Page) | ClientEvent::Response(_) => {}
+            ClientEvent::TimedOut(User::Watch(_) | User::Ask(_) | User::Page | User::Told(_))
+            | ClientEvent::Response(_) => {}
         }
     }
 
@@ -405,6 +414,7 @@ impl Gateway {
         if self.house.next_deadline().is_some_and(|at| at <= now.mono) {
             self.house.tick(now);
         }
+        self.seek_others(now);
         for registration in self.registrations.values_mut() {
             registration.on_deadline(&mut self.transactions, now);
         }
@@ -426,6 +436,7 @@ impl Gateway {
         self.on_announcement_deadlines(now);
         self.on_hass_deadlines(now);
         self.record_notes(now);
+        self.record_alerts();
         self.flush_transmits();
         self.forget_filters();
     }

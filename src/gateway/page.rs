@@ -5,7 +5,7 @@ use rand::Rng as _;
 use super::Gateway;
 use super::command::Asker;
 use crate::config::DeviceId;
-use crate::sip::dialog::via;
+use crate::sip::dialog::{preloaded, via};
 use crate::sip::wire::{Message, Method, Writer};
 use crate::sip::{Hop, User};
 use crate::timer::Now;
@@ -29,6 +29,8 @@ struct Page<'a> {
     kind: &'a str,
     text: &'a str,
     urgent: bool,
+    /// Who hears whether it arrived.
+    user: User,
 }
 
 impl Gateway {
@@ -61,45 +63,69 @@ impl Gateway {
         let routes = registration.map(|it| it.service_route().to_vec()).unwrap_or_default();
         let sender =
             registration.map_or_else(|| to.uri.address().into_owned(), |it| format!("sip:{}", it.address()));
-        let (to, urgent) = (from.uri.address().into_owned(), false);
+        let (to, urgent, user) = (from.uri.address().into_owned(), false, User::Page);
         let (target, sender, to, routes) = (&*target, &*sender, &*to, &*routes);
-        self.page(&Page { hop, routes, target, sender, to, kind, text, urgent }, now);
+        self.page(&Page { hop, routes, target, sender, to, kind, text, urgent, user }, now);
     }
 
-    /// Tells those whom the home file names of an alert, on every phone that they have here.
-    pub(super) fn page_alert(&mut self, device: DeviceId, event: &str, what: &str, urgent: bool, now: Now) {
+    /// Tells those whom the home file names of an alert, or one of them, on every phone that they have here.
+    pub(super) fn page_alert(&mut self, serial: u64, only: Option<&str>, now: Now) {
         let config = self.config.clone();
-        let Some(id) = self.house.device(device).map(|device| device.id().to_owned()) else { return };
-        let sender = format!("sip:{id}@{}", config.house.domain);
-        for user in &config.alerts {
-            let who = crate::config::access::Identity::User(user.clone());
-            if !self.may_hear(&who, device, event, false) {
-                continue;
+        let Some(alert) = self.alerts.get(serial).cloned() else { return };
+        let Some(device) = self.house.device(alert.device) else { return };
+        let Some(of) = device.model().events.iter().find(|of| of.id == alert.event) else { return };
+        let minutes = now.wall_ms.saturating_sub(alert.at_ms).max(0) / 60_000;
+        let ago = if minutes > 0 { format!(", {minutes} min ago") } else { String::new() };
+        let text = format!("{}: {} {}{ago}", device.name(), of.name, alert.value);
+        let sender = format!("sip:{}@{}", device.id(), config.house.domain);
+        let user = if alert.urgent { User::Told(serial) } else { User::Page };
+        let mut phones = 0;
+        for name in config.alerts.iter().filter(|name| only.is_none_or(|only| only == *name)) {
+            let who = crate::config::access::Identity::User(name.clone());
+            if self.may_hear(&who, alert.device, &alert.event, false) {
+                phones += self.page_user((name, user), &sender, &text, alert.urgent, now);
             }
-            self.page_user(user, &sender, what, urgent, now);
+        }
+        if phones > 0 {
+            self.alerts.sent(serial, now.mono);
         }
     }
 
-    /// A text to every phone that a user has here.
-    pub(super) fn page_user(&mut self, user: &str, sender: &str, text: &str, urgent: bool, now: Now) {
-        let to = format!("sip:{user}@{}", self.config.house.domain);
-        let phones: Vec<(Hop, String)> =
-            self.registrar.reach(user, now).map(|binding| (binding.hop, binding.contact.clone())).collect();
-        for (hop, target) in phones {
-            let (target, to) = (target.as_str(), to.as_str());
-            self.page(&Page { hop, routes: &[], target, sender, to, kind: TEXT, text, urgent }, now);
+    /// Sends what cannot wait, and no phone has taken so far, to those who are told, or one of them.
+    pub(super) fn page_untold(&mut self, only: Option<&str>, now: Now) {
+        if only.is_none_or(|only| self.config.alerts.iter().any(|name| name == only)) {
+            for serial in self.alerts.untold(now.mono) {
+                self.page_alert(serial, only, now);
+            }
         }
+    }
+
+    /// A text to every phone that somebody has here, and who hears whether one took it. How many phones there are.
+    pub(super) fn page_user(
+        &mut self,
+        (name, user): (&str, User),
+        sender: &str,
+        text: &str,
+        urgent: bool,
+        now: Now,
+    ) -> usize {
+        let to = format!("sip:{name}@{}", self.config.house.domain);
+        let phones: Vec<(Hop, String)> =
+            self.registrar.reach(name, now).map(|binding| (binding.hop, binding.contact.clone())).collect();
+        for (hop, target) in &phones {
+            let (hop, target, to) = (*hop, target.as_str(), to.as_str());
+            self.page(&Page { hop, routes: &[], target, sender, to, kind: TEXT, text, urgent, user }, now);
+        }
+        phones.len()
     }
 
     fn page(&mut self, page: &Page<'_>, now: Now) {
         let (tag, call_id): (u64, u128) = (self.rng.random(), self.rng.random());
-        self.transactions.send(page.hop, Method::Message, User::Page, now.mono, |branch| {
+        self.transactions.send(page.hop, Method::Message, page.user, now.mono, |branch| {
             let mut writer = Writer::request(Method::Message, page.target);
             via(&mut writer, page.hop, branch);
             writer.raw(b"Max-Forwards: 70\r\n");
-            for route in page.routes {
-                writer.field("Route", &[route]);
-            }
+            preloaded(&mut writer, page.routes);
             writer.field_fmt("From", format_args!("<{}>;tag={tag:016x}", page.sender));
             writer.field("To", &["<", page.to, ">"]);
             writer.field_fmt("Call-ID", format_args!("{call_id:032x}"));

@@ -54,6 +54,7 @@ impl Gateway {
         };
         self.transactions.answer(key, 200, answer, now.mono);
         self.on_authorizer(&user, now);
+        self.page_untold(Some(&user), now);
         Ok(())
     }
 }

@@ -8,7 +8,9 @@
 //! A subscription that does not stand is a link that is down, with the reason in words: what was last
 //! heard is shown, and not believed.
 
+mod keep;
 mod reload;
+mod route;
 
 use std::time::Instant;
 
@@ -59,6 +61,8 @@ pub(super) struct Remote {
     down: Option<String>,
     /// Until it answers 405 or 501.
     takes_do: bool,
+    /// What the dialog agreed on (RFC 6223), in seconds.
+    keep: Option<u32>,
 }
 
 /// One command on its way.
@@ -124,7 +128,10 @@ impl Gateway {
             expires: lifetime(&upstream.settings),
         };
         let rng = ChaCha8Rng::from_seed(self.rng.random());
-        let subscriber = Subscriber::patient(wish.clone(), login.clone(), rng, now.mono);
+        let mut subscriber = Subscriber::patient(wish.clone(), login.clone(), rng, now.mono);
+        if upstream.settings.peer.is_some() {
+            subscriber.offer_keep();
+        }
         let down = Some(match registration {
             Some(_) => "not registered there yet".to_owned(),
             None => "not asked yet".to_owned(),
@@ -141,6 +148,7 @@ impl Gateway {
             hop: None,
             down,
             takes_do: true,
+            keep: None,
         });
     }
 
@@ -151,6 +159,7 @@ impl Gateway {
         let login = serving.map(login_of);
         let flow = serving.map_or_else(|| self.upstream_flow(via), Registration::hop);
         let Some(hop) = flow else { return };
+        let route = self.service_route(registration, hop).to_vec();
         for index in self.remotes.keys() {
             let Some(remote) = self.remotes.get_mut(index).filter(|remote| remote.is_on(via)) else {
                 continue;
@@ -165,6 +174,7 @@ impl Gateway {
                 remote.subscriber.set_login(login.clone());
             }
             remote.hop = Some(hop);
+            remote.subscriber.set_route(&route);
             // It may be another program by now.
             remote.takes_do = true;
             remote.subscriber.on_flow_up(hop, &mut self.transactions, User::Watch(index), now.mono);
@@ -214,6 +224,7 @@ impl Gateway {
     pub(super) fn on_watch_response(&mut self, index: usize, response: &Message<'_>, now: Now) {
         let Some(remote) = self.remotes.get_mut(index) else { return };
         remote.subscriber.on_response(response, &mut self.transactions, User::Watch(index), now.mono);
+        self.on_keep(index, response, now);
         self.on_watch_events(index, now);
     }
 
@@ -249,6 +260,9 @@ impl Gateway {
 
     fn on_watch_events(&mut self, index: usize, now: Now) {
         while let Some(event) = self.remotes.get_mut(index).and_then(|remote| remote.subscriber.poll()) {
+            if matches!(event, subscriber::Event::Waiting(..) | subscriber::Event::Over(_)) {
+                self.end_keep(index, now);
+            }
             if self.remotes.get(index).is_some_and(|remote| remote.link.is_none()) {
                 continue;
             }
@@ -271,8 +285,13 @@ impl Gateway {
         let is_peer = self.upstreams.get(via).is_some_and(|upstream| upstream.settings.peer.is_some());
         let Some(hop) = self.upstream_flow(via) else { return };
         if is_peer {
-            self.reopen_upstream(via, now);
-        } else if let Some(remote) = self.remotes.get_mut(index) {
+            return self.reopen_upstream(via, now);
+        }
+        let handle = self.remotes.get(index).and_then(|remote| remote.registration);
+        let route = self.service_route(handle, hop).to_vec();
+        if let Some(remote) = self.remotes.get_mut(index) {
+            remote.hop = Some(hop);
+            remote.subscriber.set_route(&route);
             remote.subscriber.on_flow_up(hop, &mut self.transactions, User::Watch(index), now.mono);
         }
     }
@@ -346,6 +365,7 @@ impl Gateway {
             method,
             target: to.wish.target.clone(),
             from: to.wish.from.clone(),
+            route: self.service_route(to.registration, hop).to_vec(),
             fields: "",
             body: Some(("text/plain;charset=UTF-8", words.clone())),
         };

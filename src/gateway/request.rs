@@ -60,6 +60,7 @@ impl Gateway {
         }
         let Ok(uri) = Uri::parse(uri) else { return };
         let request = Request { message, bytes, method, uri, hop };
+        self.on_led_here(&request, now);
         if let Err(rejection) = self.dispatch(&request, now) {
             self.refuse(message, hop, &rejection);
         }

@@ -18,6 +18,7 @@ use crate::config::access::Identity;
 use crate::control::answer::Answer;
 use crate::event::{Subject, address_of, identity_of, key_of};
 use crate::limits;
+use crate::sip::User;
 use crate::timer::Now;
 
 /// Before the number of a rule that a decision made.
@@ -188,7 +189,7 @@ impl Gateway {
         let deciders: Vec<&String> =
             config.owners.iter().filter(|owner| self.decides(owner, number)).collect();
         for owner in deciders {
-            self.page_user(owner, &sender, &text, false, now);
+            self.page_user((owner, User::Page), &sender, &text, false, now);
             self.ask_authorizers(owner, Some(number), now);
         }
     }

@@ -4,9 +4,9 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use super::ways::FlowStatus;
+use super::ways::{FlowStatus, time_of};
 use super::{Gateway, HassStatus};
-use crate::sip::registration::Standing;
+use crate::sip::registration::{Listed, Standing};
 use crate::timer::Now;
 
 /// A snapshot.
@@ -177,12 +177,14 @@ fn registration_status(
             }
         }
         Standing::Trying => ("trying", "asked, no answer yet".to_owned()),
-        Standing::Registered { since_ms, until } => {
-            let since =
-                jiff::Timestamp::from_millisecond(*since_ms).map(|at| at.to_string()).unwrap_or_default();
-            let doubt = match registration.terms().unlisted {
-                true => "; its answer lists no Contact, so it may not know where we are",
-                false => "",
+        Standing::Registered { since, until } => {
+            let since = time_of(*since, now);
+            let doubt = match registration.terms().listed {
+                Listed::Nobodys => "; its answer lists no Contact, so it may not know where we are",
+                Listed::Others => {
+                    "; its answer lists other Contacts than ours, so it may not know where we are"
+                }
+                Listed::Ours => "",
             };
             ("registered", format!("since {since}, good for {} s{doubt}", left(*until)))
         }

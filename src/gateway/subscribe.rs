@@ -107,7 +107,9 @@ impl Gateway {
     /// The 2xx to a new subscription, without a body.
     fn accepted(&self, request: &Request<'_, '_>, wanted: &Wanted, status: u16, reason: &str) -> Writer {
         let tag = &wanted.dialog.local_tag;
-        let mut writer = self.response(request.message, request.hop, status, reason, Some(tag));
+        // We are there for as long as the dialog is, and answer STUN and CRLF (RFC 6223 §4.2.3).
+        let (from, keep) = (Some(request.hop.peer), Some(limits::KEEP));
+        let mut writer = write::keeping(request.message, status, reason, Some(tag), from, keep);
         write::copy_record_route(&mut writer, request.message);
         writer.field("Contact", &["<", wanted.dialog.contact(), ">"]);
         writer.field_fmt("Expires", format_args!("{}", wanted.expires.as_secs()));

@@ -102,7 +102,6 @@ impl Gateway {
             return;
         };
         let alert = self.alerts.raise(of.class.as_deref(), id, &event, &value, now.wall_ms);
-        let text = format!("{}: {} {value}", device.name(), of.name);
         let access = &self.config.access;
         let may_hear = |who: &str, resource: Resource| {
             event::is_there(device, resource.facet & event::OUTSIDE != 0)
@@ -111,7 +110,6 @@ impl Gateway {
         if alert.is_some() {
             self.notifier.changed_for(Subject::Alerts.code(), may_hear, now);
         }
-        let alert = alert.map(|urgent| (urgent, event.clone()));
         if of.class.as_deref() == Some(BELL) {
             self.ringing.begin(id, nth, now.mono);
             if let Some(room) = self.rooms.of_device(id) {
@@ -121,8 +119,8 @@ impl Gateway {
         }
         let moment = Moment { name: event, value, at_ms: now.wall_ms };
         self.notifier.happened(Subject::Device(id).code(), event::EVENTS + nth, &moment, now);
-        if let Some((urgent, event)) = alert {
-            self.page_alert(id, &event, &text, urgent, now);
+        if let Some(alert) = alert {
+            self.page_alert(alert, None, now);
         }
     }
 }

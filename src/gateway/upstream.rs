@@ -10,7 +10,7 @@ use crate::config;
 use crate::config::access::Identity;
 use crate::config::change::Change;
 use crate::sip::FlowId;
-use crate::sip::registration::{self, Registration, RegistrationId, Standing};
+use crate::sip::registration::{self, Echo, Registration, RegistrationId, Standing};
 use crate::sip::wire::{Address, Name};
 use crate::timer::Now;
 
@@ -29,6 +29,8 @@ pub(super) struct Upstream {
     until: Option<Instant>,
     /// The one before it of the same name, which says goodbye first.
     after: Option<usize>,
+    /// Whether it still knows us.
+    pub(super) echo: Echo,
 }
 
 /// Flows that are gone of which dialogs are moved; of older ones they wait for their watchers.
@@ -41,7 +43,7 @@ impl Upstream {
     }
 
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.until
+        [self.until, self.echo.next_deadline()].into_iter().flatten().min()
     }
 
     /// A flow is gone that dialogs went over.
@@ -85,6 +87,7 @@ impl Gateway {
             orphans: Vec::new(),
             until: None,
             after,
+            echo: Echo::default(),
         });
         for (nth, edge) in settings.edges.iter().enumerate() {
             let identities = settings.accounts.iter().map(|of| identity(settings, nth, of));
@@ -275,6 +278,7 @@ impl Gateway {
 
     pub(super) fn on_upstream_deadlines(&mut self, now: Now) {
         self.on_way_deadlines(now);
+        self.on_echo_deadlines(now);
         self.forget_what_left(now);
     }
 
@@ -299,6 +303,8 @@ impl Gateway {
         self.replace_gruus(index, now);
         let stands = self.registrations.get(index).is_some_and(Registration::stands);
         if let Some((via, handle)) = self.handle_of(index).filter(|_| stands) {
+            self.on_service_route(handle);
+            self.on_echo_bound(index, now);
             self.on_remote_flow_up(via, Some(handle), now);
         }
     }

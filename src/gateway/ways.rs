@@ -12,6 +12,7 @@
 
 mod alive;
 mod doubt;
+mod echo;
 mod others;
 mod question;
 mod status;
@@ -29,6 +30,7 @@ use crate::sip::{FlowId, Hop};
 use crate::timer::Now;
 
 pub use self::status::FlowStatus;
+pub(super) use self::status::time_of;
 
 /// One way to an upstream.
 #[derive(Debug)]
@@ -50,17 +52,19 @@ pub(super) struct Way {
     /// When a flow on which nobody answers is tried with a small question.
     probe: Option<Instant>,
     probes: u32,
+    /// The flow that is being made takes the place of one on which nothing is expected any more.
+    moves: bool,
     /// Connections on end over which nothing was registered.
     useless: u32,
     patience: Backoff,
     /// Packets that were no SIP, on this flow.
     garbled: u32,
-    /// Since when it is open, in milliseconds since 1970.
-    since_ms: Option<i64>,
+    /// Since when it is open.
+    since: Option<Instant>,
     /// What went wrong last: when, and in words.
-    fault: Option<(i64, String)>,
-    /// When that was last told, in milliseconds since 1970.
-    told_ms: Option<i64>,
+    fault: Option<(Instant, String)>,
+    /// When that was last told.
+    told: Option<Instant>,
 }
 
 /// Half the wait before the second try to connect; it doubles up to [`LONGEST_RETRY`]. To connect is no more than a
@@ -73,7 +77,7 @@ const BROKEN: std::ops::Range<u64> = 500..4_000;
 /// Between two small questions on a flow over UDP on which nobody answers, in seconds.
 const PROBE: std::ops::Range<f64> = 12.0..18.0;
 /// The same failure is told again after this, so that a journal is not filled with it.
-const TELL_AGAIN_MS: i64 = 30 * 60 * 1000;
+const TELL_AGAIN: Duration = Duration::from_secs(30 * 60);
 /// Unanswered ones after which the server is looked up anew.
 const PROBES: u32 = 2;
 /// Within how long the REGISTERs of a flow that has come about are sent: the sixth of the time for which nothing
@@ -101,12 +105,13 @@ impl Way {
             answers: Answers::default(),
             probe: None,
             probes: 0,
+            moves: false,
             useless: 0,
             patience: Backoff::default(),
             garbled: 0,
-            since_ms: None,
+            since: None,
             fault: None,
-            told_ms: None,
+            told: None,
         }
     }
 
@@ -182,7 +187,7 @@ impl Gateway {
             self.outputs.push_back(Output::Close { flow: hop.flow });
             return;
         };
-        let moved = way.probes >= PROBES;
+        let moved = std::mem::take(&mut way.moves);
         (way.connecting, way.retry, way.probe, way.probes) = (false, None, None, 0);
         // Without keep-alives of ours, the connection itself says when nobody is there.
         way.answers.pings |= hop.transport.keepalive().is_none();
@@ -191,14 +196,16 @@ impl Gateway {
             alive.agree(false, None, &mut self.rng, now);
         }
         way.alive = Some(alive);
-        way.since_ms = Some(now.wall_ms);
+        way.since = Some(now.mono);
         way.garbled = 0;
         way.hop = Some(hop);
         let (upstream, registrations, spread) = (way.upstream, way.registrations.clone(), way.spread(now));
         for registration in registrations {
             let Some(registration) = self.registrations.get_mut(registration) else { continue };
-            match moved && registration.is_silent() {
-                // Nobody has answered yet: its waits go on.
+            match moved
+                && (registration.is_silent() || registration.next_attempt().is_some_and(|at| at <= now.mono))
+            {
+                // Its waits go on, or are over.
                 true => registration.on_flow_moved(hop),
                 false => registration.on_flow_up(hop, spread, &mut self.rng, now),
             }
@@ -245,7 +252,7 @@ impl Gateway {
         Some((way.upstream, first))
     }
 
-    fn siblings(&self, registration: usize) -> Vec<usize> {
+    pub(super) fn siblings(&self, registration: usize) -> Vec<usize> {
         let place = |way: &Way| way.registrations.iter().position(|key| *key == registration);
         let found = self.ways.values().find_map(|way| Some((way.upstream, place(way)?)));
         let Some((upstream, place)) = found else { return Vec::new() };
@@ -264,17 +271,22 @@ impl Gateway {
     pub(super) fn reopen_upstream(&mut self, upstream: usize, now: Now) {
         for key in self.ways.keys() {
             if self.ways.get(key).is_some_and(|way| way.upstream == upstream && way.hop.is_some()) {
-                self.renew(key);
+                self.renew(key, now);
                 self.connect_soon(key, now);
             }
         }
     }
 
-    /// Gives the flow of a way up without a word about it: the next takes its place.
-    fn renew(&mut self, key: usize) {
-        let Some(hop) = self.ways.get_mut(key).and_then(|way| way.hop.take()) else { return };
+    /// Gives the flow of a way up without a word about it: the next takes its place, and its dialogs.
+    fn renew(&mut self, key: usize, now: Now) {
+        let Some(way) = self.ways.get_mut(key) else { return };
+        let (upstream, Some(hop)) = (way.upstream, way.hop.take()) else { return };
         self.flows.remove(&hop.flow);
         self.outputs.push_back(Output::Close { flow: hop.flow });
+        self.notifier.on_flow_closed(hop.flow, now);
+        if let Some(upstream) = self.upstreams.get_mut(upstream) {
+            upstream.orphan(hop.flow);
+        }
         if let Some(way) = self.ways.get_mut(key) {
             (way.alive, way.probe) = (None, None);
         }
@@ -317,11 +329,11 @@ impl Gateway {
         };
         way.failures = way.failures.saturating_add(1);
         way.retry = Some(now.mono + wait);
-        way.since_ms = None;
+        way.since = None;
         way.lost.get_or_insert(now.mono);
-        let told = way.fault.replace((now.wall_ms, why.to_owned())).is_some_and(|(_, before)| before == why)
-            && way.told_ms.is_some_and(|told| now.wall_ms.saturating_sub(told) < TELL_AGAIN_MS);
-        way.told_ms = way.told_ms.filter(|_| told).or(Some(now.wall_ms));
+        let told = way.fault.replace((now.mono, why.to_owned())).is_some_and(|(_, before)| before == why)
+            && way.told.is_some_and(|told| now.mono.saturating_duration_since(told) < TELL_AGAIN);
+        way.told = way.told.filter(|_| told).or(Some(now.mono));
         for registration in way.registrations.clone() {
             if let Some(registration) = self.registrations.get_mut(registration) {
                 registration.on_no_way(why);
@@ -364,6 +376,7 @@ impl Gateway {
         if let Some(upstream) = self.upstreams.get_mut(upstream) {
             upstream.orphan(flow);
         }
+        self.tell_others_up(upstream);
         let why =
             if useless { format!("{why}, before anything was registered there") } else { why.to_owned() };
         self.on_no_flow(key, &why, now);
@@ -428,7 +441,7 @@ impl Gateway {
         let (upstream, reliable) = (way.upstream, way.hop.is_some_and(|hop| hop.transport.is_reliable()));
         if stands {
             (way.failures, way.useless, way.patience) = (0, 0, Backoff::default());
-            (way.told_ms, way.lost) = (None, None);
+            (way.told, way.lost) = (None, None);
             self.agree(key, &terms, now);
             if terms.outbound {
                 self.wake_others(key);
@@ -444,6 +457,9 @@ impl Gateway {
             Some(Standing::Failed { .. })
         ) {
             self.wake_others(key);
+        }
+        if silent {
+            self.doubt_others(key, now);
         }
         self.set_probe(key, now);
         self.tell_others_up(upstream);

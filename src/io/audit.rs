@@ -10,7 +10,7 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// The file begins anew at this size; the one before it is kept under `.1`.
 const MOST: u64 = 4 * 1024 * 1024;
@@ -41,6 +41,7 @@ pub fn tail(path: &Path) -> Vec<String> {
 pub struct Audit {
     lines: mpsc::Sender<Line>,
     ended: oneshot::Receiver<()>,
+    trouble: watch::Receiver<Option<String>>,
 }
 
 #[derive(Debug)]
@@ -60,19 +61,25 @@ impl Audit {
     pub fn open(path: &Path) -> io::Result<Self> {
         let (lines, mut queue) = mpsc::channel::<Line>(LINES);
         let (tell_end, ended) = oneshot::channel();
+        let (tell_trouble, trouble) = watch::channel(None);
         let mut record = Record::new(path);
         std::thread::Builder::new().name("audit".into()).spawn(move || {
-            let mut failing = report(false, record.begin());
+            report(&tell_trouble, record.begin());
             while let Some(line) = queue.blocking_recv() {
                 let result = record.add(&line.text, line.durable);
                 let done = result.is_ok();
-                failing = report(failing, result.map_err(|why| record.words(&why)));
+                report(&tell_trouble, result.map_err(|why| record.words(&why)));
                 // Whoever waited may have gone on.
                 let _ = line.kept.send(done);
             }
             let _ = tell_end.send(());
         })?;
-        Ok(Self { lines, ended })
+        Ok(Self { lines, ended, trouble })
+    }
+
+    /// Why nothing can be written now.
+    pub fn trouble(&self) -> Option<String> {
+        self.trouble.borrow().clone()
     }
 
     /// Adds a line. The answer says whether it is in the file, and with `durable` on the disk.
@@ -92,18 +99,13 @@ impl Audit {
     }
 }
 
-/// Tells of the first failure and of its end; whether it fails now.
-fn report(failing: bool, result: Result<(), String>) -> bool {
-    match result {
-        Err(why) if !failing => {
-            tracing::error!("{why}; nothing sensitive is done until it can be written");
-            true
-        }
-        Ok(()) if failing => {
-            tracing::info!("the audit file is written again");
-            false
-        }
-        result => result.is_err(),
+/// Tells of the first failure and of its end.
+fn report(trouble: &watch::Sender<Option<String>>, result: Result<(), String>) {
+    let words = result.err().map(|why| format!("{why}; nothing sensitive is done until it can be written"));
+    match (&words, trouble.send_replace(words.clone())) {
+        (Some(words), None) => tracing::error!("{words}"),
+        (None, Some(_)) => tracing::info!("the audit file is written again"),
+        _ => {}
     }
 }
 

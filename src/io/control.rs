@@ -89,10 +89,16 @@ impl Question {
     }
 }
 
-/// Answers one question.
-pub fn answer(question: Question, gateway: &mut Gateway, now: Now) {
+/// Answers one question; `disk` is what is wrong with that.
+pub fn answer(question: Question, gateway: &mut Gateway, disk: Vec<String>, now: Now) {
     let answer = match &question.ask {
-        Ask::Status => serde_json::to_value(gateway.status(now)).unwrap_or_default(),
+        Ask::Status => {
+            let mut status = serde_json::to_value(gateway.status(now)).unwrap_or_default();
+            if let Some(map) = status.as_object_mut() {
+                map.insert("disk".to_owned(), disk.into());
+            }
+            status
+        }
         Ask::Isolate(id, isolated) => spoken(gateway.isolate(id.as_deref(), *isolated, now)),
         Ask::Reload => spoken(Err("only the loop can read the configuration again".to_owned())),
     };

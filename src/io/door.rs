@@ -1,11 +1,13 @@
 //! Who comes in: connections are counted, and TLS and WebSocket handshakes are done here, each in a
 //! time of its own, before the loop hears of them.
 
+mod census;
+mod renewal;
+
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::net::SocketAddr;
 #[cfg(feature = "quic")]
 use std::net::UdpSocket;
-use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 #[cfg(feature = "quic")]
 use std::rc::Weak;
@@ -16,6 +18,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
+use self::census::Census;
+pub use self::census::Seat;
+use self::renewal::Stamp;
 #[cfg(feature = "quic")]
 use super::quic;
 use super::reach::watch;
@@ -24,12 +29,8 @@ use super::ws::{self, Origins};
 use crate::config::ServerTls;
 use crate::sip::Transport;
 
-/// Connections of a house in all, and of one address, those in a handshake among them; one more is closed at once.
+/// Connections of a house in all, those in a handshake among them; one more is closed at once.
 pub const CONNECTIONS: usize = 1024;
-const CONNECTIONS_PER_HOST: usize = 64;
-/// The same of those that are not yet through their handshake.
-const HALF_OPEN: usize = 256;
-const HALF_OPEN_PER_HOST: usize = 16;
 /// How long TLS and WebSocket together may take; then the connection is closed.
 const HANDSHAKE: Duration = Duration::from_secs(8);
 /// Silence after which a phone that came in is asked by TCP whether it is there: rarely, as that wakes it.
@@ -45,6 +46,9 @@ pub struct Doors(Rc<Inner>);
 struct Inner {
     census: Census,
     welcomer: RefCell<Option<Welcomer>>,
+    /// Where it was read, and how the files looked then.
+    tls: RefCell<Option<ServerTls>>,
+    stamp: RefCell<Stamp>,
     origins: RefCell<Origins>,
     told: Cell<Option<Instant>>,
     #[cfg(feature = "quic")]
@@ -57,21 +61,28 @@ impl Doors {
     /// # Errors
     /// What is wrong with its files.
     pub fn new(tls: Option<&ServerTls>, origins: &[String], most: usize) -> Result<Self, String> {
+        let Certificate { welcomer, tls, stamp } = Certificate::read(tls)?;
         let inner = Inner {
             census: Census::of(most),
-            welcomer: RefCell::new(welcomer(tls)?),
+            welcomer: RefCell::new(welcomer),
+            tls: RefCell::new(tls),
+            stamp: RefCell::new(stamp),
             origins: RefCell::new(Origins::of(origins)),
             told: Cell::default(),
             #[cfg(feature = "quic")]
             quic: RefCell::default(),
         };
-        Ok(Self(Rc::new(inner)))
+        let inner = Rc::new(inner);
+        tokio::task::spawn_local(renewal::watch(Rc::downgrade(&inner)));
+        Ok(Self(inner))
     }
 
     /// Takes over a renewed certificate for those who come from now on.
     pub fn renew(&self, origins: &[String], certificate: Certificate) {
         *self.0.origins.borrow_mut() = Origins::of(origins);
-        *self.0.welcomer.borrow_mut() = certificate.0;
+        *self.0.welcomer.borrow_mut() = certificate.welcomer;
+        *self.0.tls.borrow_mut() = certificate.tls;
+        *self.0.stamp.borrow_mut() = certificate.stamp;
     }
 
     /// The same for QUIC: each connection comes as [`Report::Accepted`], and is served as any other by
@@ -117,7 +128,11 @@ impl Doors {
 }
 
 /// A certificate that was read, for [`Doors::renew`].
-pub struct Certificate(Option<Welcomer>);
+pub struct Certificate {
+    welcomer: Option<Welcomer>,
+    tls: Option<ServerTls>,
+    stamp: Stamp,
+}
 
 impl Certificate {
     /// Reads the one of a configuration.
@@ -125,7 +140,9 @@ impl Certificate {
     /// # Errors
     /// What is wrong with its files.
     pub fn read(tls: Option<&ServerTls>) -> Result<Self, String> {
-        welcomer(tls).map(Self)
+        // Looked at before it is read: what changes meanwhile is seen at the next look.
+        let stamp = renewal::stamp(tls);
+        Ok(Self { welcomer: welcomer(tls)?, tls: tls.cloned(), stamp })
     }
 }
 
@@ -211,7 +228,7 @@ async fn settle(
     inner: &Inner,
     transport: Transport,
     peer: SocketAddr,
-    mut seat: Seat,
+    seat: Seat,
     shake: impl Future<Output = Result<Connection, String>>,
     reports: &mpsc::Sender<Report>,
 ) {
@@ -252,117 +269,16 @@ async fn secure(inner: &Inner, stream: impl Duplex + 'static) -> Result<Box<dyn 
     Ok(Box::new(welcomer.accept(stream).await.map_err(|error| format!("TLS: {error}"))?))
 }
 
-/// Who is here, by address.
-#[derive(Clone)]
-struct Census(Rc<RefCell<Counts>>);
-
-#[derive(Default)]
-struct Counts {
-    most: usize,
-    all: Count,
-    by_host: HashMap<IpAddr, Count>,
-}
-
-#[derive(Clone, Copy, Default)]
-struct Count {
-    open: usize,
-    half: usize,
-}
-
-/// A place among the connections, given back when it is dropped.
-pub struct Seat {
-    census: Census,
-    host: IpAddr,
-    half: bool,
-}
-
-impl Census {
-    /// One that has so many places.
-    fn of(most: usize) -> Self {
-        Self(Rc::new(RefCell::new(Counts { most, ..Counts::default() })))
-    }
-
-    fn seat(&self, host: IpAddr, half: bool) -> Option<Seat> {
-        let mut counts = self.0.borrow_mut();
-        let of_host = counts.by_host.get(&host).copied().unwrap_or_default();
-        let full = counts.all.open >= counts.most || of_host.open >= CONNECTIONS_PER_HOST;
-        let waiting = counts.all.half >= HALF_OPEN || of_host.half >= HALF_OPEN_PER_HOST;
-        if full || half && waiting {
-            return None;
-        }
-        counts.change(host, |count| {
-            count.open += 1;
-            count.half += usize::from(half);
-        });
-        Some(Seat { census: self.clone(), host, half })
-    }
-}
-
-impl Counts {
-    fn change(&mut self, host: IpAddr, change: impl Fn(&mut Count)) {
-        change(&mut self.all);
-        let count = self.by_host.entry(host).or_default();
-        change(count);
-        if count.open == 0 {
-            self.by_host.remove(&host);
-        }
-    }
-}
-
-impl Seat {
-    /// The handshake is done.
-    fn settle(&mut self) {
-        if std::mem::take(&mut self.half) {
-            self.census.0.borrow_mut().change(self.host, |count| count.half = count.half.saturating_sub(1));
-        }
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.settle();
-        self.census.0.borrow_mut().change(self.host, |count| count.open = count.open.saturating_sub(1));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn one_address_takes_few_places_and_none_for_good() {
-        let census = Census::of(CONNECTIONS);
-        let (one, other): (IpAddr, IpAddr) = ([10, 0, 0, 1].into(), [10, 0, 0, 2].into());
-        let mut seats: Vec<Seat> = (0..HALF_OPEN_PER_HOST).map(|_| census.seat(one, true).unwrap()).collect();
-        assert!(census.seat(one, true).is_none(), "too many handshakes at once");
-        assert!(census.seat(other, true).is_some(), "which keeps nobody else out");
-        seats.iter_mut().for_each(Seat::settle);
-        while let Some(mut seat) = census.seat(one, true) {
-            seat.settle();
-            seats.push(seat);
-        }
-        assert_eq!(seats.len(), CONNECTIONS_PER_HOST);
-        seats.clear();
-        assert!(census.0.borrow().by_host.is_empty());
-        assert_eq!((census.0.borrow().all.open, census.0.borrow().all.half), (0, 0));
-    }
-
-    #[test]
-    fn handshakes_from_everywhere_leave_room_for_those_who_are_through() {
-        let census = Census::of(CONNECTIONS);
-        let host = |nth: usize| IpAddr::from(u32::try_from(nth).unwrap().to_be_bytes());
-        let waiting: Vec<Seat> = (0..HALF_OPEN).filter_map(|nth| census.seat(host(nth), true)).collect();
-        assert_eq!(waiting.len(), HALF_OPEN);
-        assert!(census.seat(host(HALF_OPEN), true).is_none());
-        assert!(census.seat(host(HALF_OPEN), false).is_some());
-        let open: Vec<Seat> = (0..2000).filter_map(|nth| census.seat(host(10_000 + nth), false)).collect();
-        assert_eq!(open.len() + waiting.len(), CONNECTIONS);
-    }
 
     fn inner() -> Inner {
         Inner {
             census: Census::of(CONNECTIONS),
             welcomer: RefCell::default(),
+            tls: RefCell::default(),
+            stamp: RefCell::default(),
             origins: RefCell::default(),
             told: Cell::default(),
             #[cfg(feature = "quic")]

@@ -76,6 +76,13 @@ struct Way {
     vain: u32,
 }
 
+/// A connection.
+struct Stream {
+    writes: Writes,
+    /// Its place among those who came in.
+    seat: Option<Rc<Seat>>,
+}
+
 /// Everything that the loop owns.
 pub struct EdgeShell {
     config: Arc<EdgeConfig>,
@@ -85,7 +92,7 @@ pub struct EdgeShell {
     sockets: Sockets,
     /// Where datagrams to the registrar leave.
     inner_socket: Option<(FlowId, SocketAddr)>,
-    streams: HashMap<FlowId, Writes>,
+    streams: HashMap<FlowId, Stream>,
     next_flow: u64,
     ways: Vec<Way>,
     resolver: Rc<Resolver>,
@@ -222,6 +229,11 @@ impl EdgeShell {
                 Output::Close(flow) => {
                     self.streams.remove(&flow);
                 }
+                Output::Known(flow) => {
+                    if let Some(seat) = self.streams.get(&flow).and_then(|stream| stream.seat.as_ref()) {
+                        seat.welcome();
+                    }
+                }
                 Output::Silent(flow) => {
                     tracing::warn!("the registrar accepts a connection and answers nothing: another is made");
                     self.streams.remove(&flow);
@@ -245,7 +257,8 @@ impl EdgeShell {
     fn send(&mut self, hop: Hop, bytes: Bytes) {
         if hop.transport == Transport::Udp {
             self.sockets.send(hop, bytes);
-        } else if self.streams.get(&hop.flow).is_some_and(|writes| writes.push(bytes) == Pushed::Lost) {
+        } else if self.streams.get(&hop.flow).is_some_and(|stream| stream.writes.push(bytes) == Pushed::Lost)
+        {
             // Who reads nothing is not waited for, and the registrar hears at once that the flow is none.
             self.streams.remove(&hop.flow);
             self.put(Input::Closed(hop.flow));
@@ -331,7 +344,8 @@ impl EdgeShell {
         let flow = FlowId(self.next_flow);
         // What all clients say to the registrar goes over one connection, and nobody wants that closed.
         let (writes, queue) = if side == Side::Outer { queue(flow, None) } else { trunk(flow) };
-        self.streams.insert(flow, writes);
+        let seat = seat.map(Rc::new);
+        self.streams.insert(flow, Stream { writes, seat: seat.clone() });
         let served = stream::serve(flow, line, queue, self.report_to.clone());
         tokio::task::spawn_local(async move {
             served.await;

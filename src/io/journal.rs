@@ -3,7 +3,8 @@
 //!
 //! One file, to which is appended. Each entry has a key and stands for itself under a checksum; the
 //! last one of a key counts. When most of the file is old it is written anew beside its place, brought to the disk
-//! and renamed, and so it is at each start and after each failure. A thread of its own waits for the disk.
+//! and renamed, and so it is at each start and after each failure. One thread writes, and another waits for
+//! the disk: what is written outlives the process, also while the disk takes its time.
 //!
 //! An SD card is not worn out by it: entries are brought to the disk together, twelve times on end and
 //! once in five seconds on the average, and those that can wait do so for a minute.
@@ -13,6 +14,7 @@ mod file;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -48,14 +50,33 @@ pub type Records = BTreeMap<Bytes, Bytes>;
 /// The hand of the loop on the record.
 #[derive(Debug)]
 pub struct Journal {
-    entries: Option<Sender<Entry>>,
+    said: Sender<Said>,
     safe: watch::Receiver<u64>,
     ended: watch::Receiver<bool>,
     thread: Option<JoinHandle<()>>,
     waiting: Arc<AtomicUsize>,
+    trouble: watch::Receiver<Option<String>>,
     /// That entries were lost has been told.
     flooded: bool,
     last: u64,
+}
+
+/// What the thread that writes hears.
+#[derive(Debug)]
+enum Said {
+    Entry(Entry),
+    /// What came of it that the disk was asked.
+    Synced(Ask, std::io::Result<()>),
+    End,
+}
+
+/// That the disk has a file, up to an entry.
+#[derive(Debug)]
+struct Ask {
+    file: File,
+    /// The how many-th file it is.
+    nth: u64,
+    number: u64,
 }
 
 #[derive(Debug)]
@@ -78,27 +99,32 @@ impl Journal {
     /// # Errors
     /// When the system gives no thread.
     pub fn start(folder: &Path, records: Records) -> std::io::Result<Self> {
-        let (entries, receiver) = channel();
+        let (said, receiver) = channel();
+        let (asks, asked) = channel::<Ask>();
+        let answers = said.clone();
         let (safe_to, safe) = watch::channel(0);
         let (ended_to, ended) = watch::channel(false);
+        let (trouble_to, trouble) = watch::channel(None);
         let log = Log::new(folder, records);
         let waiting = Arc::new(AtomicUsize::new(0));
         let size = waiting.clone();
         let work = move || {
             let pace = Pace::new(Instant::now());
-            Work { log, receiver, size, safe: safe_to, pace, failing: false, full: false }.run();
+            let (number, asking, again, full) = (0, false, false, false);
+            let (safe, trouble) = (safe_to, trouble_to);
+            Work { log, receiver, size, safe, pace, trouble, asks, number, asking, again, full }.run();
             let _ = ended_to.send(true);
         };
+        // It ends when the other one does.
+        let disk = move || {
+            for ask in asked {
+                let done = ask.file.sync_data();
+                let _ = answers.send(Said::Synced(ask, done));
+            }
+        };
+        std::thread::Builder::new().name("records-disk".to_owned()).spawn(disk)?;
         let thread = std::thread::Builder::new().name("records".to_owned()).spawn(work)?;
-        Ok(Self {
-            entries: Some(entries),
-            safe,
-            ended,
-            thread: Some(thread),
-            waiting,
-            flooded: false,
-            last: 0,
-        })
+        Ok(Self { said, safe, ended, thread: Some(thread), waiting, trouble, flooded: false, last: 0 })
     }
 
     /// Puts something on record, or with `None` off it. The number of the entry; see [`Journal::safe`].
@@ -110,10 +136,10 @@ impl Journal {
             if !std::mem::replace(&mut self.flooded, true) {
                 tracing::error!("the disk takes nothing for too long: what is new ends with the process");
             }
-        } else if let Some(entries) = &self.entries {
+        } else {
             self.waiting.fetch_add(size, Ordering::Relaxed);
-            // The thread ends after this end of the channel.
-            let _ = entries.send(entry);
+            // The thread ends with the journal.
+            let _ = self.said.send(Said::Entry(entry));
         }
         self.last
     }
@@ -122,6 +148,11 @@ impl Journal {
     /// been asked too often; or given up because the disk takes nothing.
     pub fn safe(&self) -> u64 {
         *self.safe.borrow()
+    }
+
+    /// Why nothing can be written now.
+    pub fn trouble(&self) -> Option<String> {
+        self.trouble.borrow().clone()
     }
 
     /// Waits until [`Journal::safe`] says more.
@@ -134,11 +165,17 @@ impl Journal {
 
     /// Brings the rest to the disk, but does not wait for ever.
     pub async fn close(mut self) {
-        self.entries = None;
+        let _ = self.said.send(Said::End);
         let _ = tokio::time::timeout(FAREWELL, self.ended.wait_for(|ended| *ended)).await;
         if let Some(thread) = self.thread.take().filter(JoinHandle::is_finished) {
             let _ = thread.join();
         }
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        let _ = self.said.send(Said::End);
     }
 }
 
@@ -175,11 +212,19 @@ impl Pace {
 
 struct Work {
     log: Log,
-    receiver: Receiver<Entry>,
+    receiver: Receiver<Said>,
     size: Arc<AtomicUsize>,
     safe: watch::Sender<u64>,
     pace: Pace,
-    failing: bool,
+    /// Why nothing can be written now.
+    trouble: watch::Sender<Option<String>>,
+    asks: Sender<Ask>,
+    /// The last entry that was taken.
+    number: u64,
+    /// The disk was asked, and has not answered.
+    asking: bool,
+    /// More is written than it was asked for.
+    again: bool,
     full: bool,
 }
 
@@ -194,19 +239,27 @@ impl Work {
         let mut waiting = Vec::new();
         let mut due: Option<Instant> = None;
         loop {
-            let now = Instant::now();
             let next = match due {
-                Some(at) => self.receiver.recv_timeout(at.saturating_duration_since(now)),
+                Some(at) => self.receiver.recv_timeout(at.saturating_duration_since(Instant::now())),
                 None => self.receiver.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
-            let ended = matches!(next, Err(RecvTimeoutError::Disconnected));
-            let first = next.ok().into_iter();
-            let mut urgent = false;
-            for entry in first.chain(std::iter::from_fn(|| self.receiver.try_recv().ok())) {
-                urgent |= !entry.waits;
-                waiting.push(entry);
+            let mut ended = matches!(next, Err(RecvTimeoutError::Disconnected));
+            let (mut urgent, mut synced) = (false, Vec::new());
+            for said in next.ok().into_iter().chain(std::iter::from_fn(|| self.receiver.try_recv().ok())) {
+                match said {
+                    Said::Entry(entry) => {
+                        urgent |= !entry.waits;
+                        waiting.push(entry);
+                    }
+                    Said::Synced(ask, done) => synced.push((ask, done)),
+                    Said::End => ended = true,
+                }
             }
             let now = Instant::now();
+            for (ask, done) in synced {
+                let next = self.on_synced(&ask, done, now);
+                due = [due, next].into_iter().flatten().min();
+            }
             if urgent || ended || due.is_some_and(|at| at <= now) {
                 due = self.store(std::mem::take(&mut waiting), ended, now);
             } else if !waiting.is_empty() {
@@ -218,10 +271,10 @@ impl Work {
         }
     }
 
-    /// Writes entries, and brings all to the disk when it may be asked. When there is more to be done.
+    /// Writes entries, and has all brought to the disk when it may be asked. When there is more to be done.
     fn store(&mut self, entries: Vec<Entry>, last: bool, now: Instant) -> Option<Instant> {
-        let number = entries.last().map(|entry| entry.number);
         for entry in entries {
+            self.number = entry.number;
             self.size.fetch_sub(entry.size(), Ordering::Relaxed);
             if self.log.size() > LIVE && entry.body.is_some() {
                 if !std::mem::replace(&mut self.full, true) {
@@ -234,29 +287,68 @@ impl Work {
             self.log.take(entry.key, entry.body);
         }
         let written = self.log.write();
-        let asked = written.is_ok() && (last || self.pace.take(now));
-        let done = if asked { self.log.sync() } else { written };
-        self.report(&done);
-        if let Some(number) = number {
-            self.safe.send_replace(number);
+        if written.is_err() {
+            return self.give_up(&written, now);
         }
-        match done {
-            Err(_) => Some(now + RETRY),
-            Ok(()) if asked => None,
-            Ok(()) => Some(self.pace.next()),
+        if last {
+            let done = self.log.sync();
+            self.report(&done);
+            self.safe.send_replace(self.number);
+            return None;
         }
+        self.again = true;
+        if self.asking { None } else { self.ask(now) }
+    }
+
+    /// Asks the disk for what is written, when it may be asked; until then it is in the hands of the system.
+    fn ask(&mut self, now: Instant) -> Option<Instant> {
+        if !self.pace.take(now) {
+            self.report(&Ok(()));
+            self.safe.send_replace(self.number);
+            return Some(self.pace.next());
+        }
+        self.again = false;
+        let asked = self.log.file().and_then(|(file, nth)| {
+            let ask = Ask { file, nth, number: self.number };
+            self.asks.send(ask).map_err(|_| std::io::Error::other("the thread that asks the disk has ended"))
+        });
+        match asked {
+            Ok(()) => {
+                self.asking = true;
+                None
+            }
+            Err(why) => self.give_up(&Err(why), now),
+        }
+    }
+
+    fn on_synced(&mut self, ask: &Ask, done: std::io::Result<()>, now: Instant) -> Option<Instant> {
+        self.asking = false;
+        // Another file has taken the place of that one, and is whole.
+        if done.is_err() && self.log.fail(ask.nth) {
+            return self.give_up(&done, now);
+        }
+        self.report(&Ok(()));
+        self.safe.send_if_modified(|safe| std::mem::replace(safe, ask.number.max(*safe)) < ask.number);
+        if self.again { self.ask(now) } else { None }
+    }
+
+    /// Nobody waits for what the disk refuses; it is tried again.
+    fn give_up(&mut self, why: &std::io::Result<()>, now: Instant) -> Option<Instant> {
+        self.again = false;
+        self.report(why);
+        self.safe.send_replace(self.number);
+        Some(now + RETRY)
     }
 
     /// Tells of the first failure and of its end.
     fn report(&mut self, done: &std::io::Result<()>) {
         let path = self.log.path().display();
-        match done {
-            Err(why) if !std::mem::replace(&mut self.failing, true) => tracing::error!(
-                "{path} cannot be written: {why}; until it can, subscriptions end with the process"
-            ),
-            Ok(()) if std::mem::replace(&mut self.failing, false) => {
-                tracing::info!("{path} is written; the disk works again");
-            }
+        let words = done.as_ref().err().map(|why| {
+            format!("{path} cannot be written: {why}; until it can, what is new ends with the process")
+        });
+        match (&words, self.trouble.send_replace(words.clone())) {
+            (Some(words), None) => tracing::error!("{words}"),
+            (None, Some(_)) => tracing::info!("{path} is written; the disk works again"),
             _ => {}
         }
     }

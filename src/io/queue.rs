@@ -29,6 +29,9 @@ pub const TRUNK: usize = 16 * MOST;
 /// What is written at once. A peer so slow that this takes longer than [`super::stream::WRITE_LIMIT`] is gone.
 pub const BATCH: usize = 16 * 1024;
 
+/// What a message counts at least, which is what its place in the queue takes: a million of two bytes are no two megabytes.
+const LEAST: usize = 64;
+
 /// Connections that were full and have room again. No bound but that of connections: each is in it once at most.
 pub type Room = mpsc::UnboundedSender<FlowId>;
 
@@ -139,7 +142,7 @@ impl Writes {
     /// Puts a message into the queue.
     pub fn push(&self, bytes: Bytes) -> Pushed {
         let shared = &self.0;
-        let size = shared.bytes.get() + bytes.len();
+        let size = shared.bytes.get() + cost(&bytes);
         if !shared.open.get() || size > shared.most {
             return Pushed::Lost;
         }
@@ -162,7 +165,7 @@ impl Queue {
     pub async fn next(&self) -> Option<Parcel> {
         poll_fn(|cx| {
             if let Some(bytes) = self.0.waiting.borrow_mut().pop_front() {
-                let held = Held { size: bytes.len(), shared: self.0.clone() };
+                let held = Held { size: cost(&bytes), shared: self.0.clone() };
                 return Poll::Ready(Some(Parcel { bytes, held }));
             }
             if self.0.open.get() { self.0.wait(cx) } else { Poll::Ready(None) }
@@ -175,13 +178,13 @@ impl Queue {
         let mut parcel = self.next().await?;
         let mut more = BytesMut::new();
         let mut waiting = self.0.waiting.borrow_mut();
-        while waiting.front().is_some_and(|next| parcel.held.size + next.len() <= BATCH) {
+        while waiting.front().is_some_and(|next| parcel.held.size + cost(next) <= BATCH) {
             let Some(next) = waiting.pop_front() else { break };
             if more.is_empty() {
                 more.reserve(BATCH);
                 more.extend_from_slice(&parcel.bytes);
             }
-            parcel.held.size += next.len();
+            parcel.held.size += cost(&next);
             more.extend_from_slice(&next);
         }
         if !more.is_empty() {
@@ -195,9 +198,9 @@ impl Queue {
         let Parcel { bytes, mut held } = self.next().await?;
         let mut several = vec![bytes];
         let mut waiting = self.0.waiting.borrow_mut();
-        while waiting.front().is_some_and(|next| held.size + next.len() <= BATCH) {
+        while waiting.front().is_some_and(|next| held.size + cost(next) <= BATCH) {
             let Some(next) = waiting.pop_front() else { break };
-            held.size += next.len();
+            held.size += cost(&next);
             several.push(next);
         }
         Some((several, held))
@@ -217,6 +220,10 @@ impl Queue {
         self.0.unread.set(true);
         Unread(self.0.clone())
     }
+}
+
+fn cost(bytes: &Bytes) -> usize {
+    bytes.len().max(LEAST)
 }
 
 impl Drop for Queue {

@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::resolve::Resolver;
-use super::route;
+use super::route::source;
 use super::stream::{Connection, Duplex, Line, Reached};
 use super::ws;
 use crate::config::{Dial, HostPort, Wanted};
@@ -84,7 +84,8 @@ async fn way(
     met: Rc<Cell<bool>>,
 ) -> Result<Reached, Fault> {
     if target.transport == Transport::Udp {
-        route::source(target.addr).map_err(|error| Fault::nobody(refused(&error)))?;
+        // Datagrams begin without an answer; but where this machine has no way at all, another address is tried.
+        source(target.addr).map_err(|error| Fault::nobody(refused(&error)))?;
         if several {
             knock::answers(target.addr).await.map_err(|error| Fault::nobody(refused(&error)))?;
         }

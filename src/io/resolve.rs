@@ -4,7 +4,7 @@
 //! the system has no call for, from the name servers that it names.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use hickory_resolver::TokioResolver;
@@ -12,8 +12,7 @@ use hickory_resolver::proto::rr::{RData, RecordType};
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 
-use crate::sip::Transport;
-use crate::sip::locate::{Naptr, Query, Records, Srv, Step, Target, Walk, Wanted};
+use crate::sip::locate::{CHOICE, Naptr, Query, Records, Srv, Step, Target, Walk, Wanted};
 
 /// How long one answer may take.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -21,19 +20,59 @@ const ANSWER: Duration = Duration::from_secs(5);
 const WALK: Duration = Duration::from_secs(15);
 /// How long a target that failed stands behind the others.
 const BAD: Duration = Duration::from_secs(300);
+/// The same for one that never served, while others of its name did: an address family that leads nowhere here is not tried
+/// first each night when the router has another address.
+const USELESS: Duration = Duration::from_secs(48 * 3600);
+/// Who was used for so long served.
+const SERVED: Duration = Duration::from_secs(300);
 /// Answers and failures that are remembered; when it is full, all are forgotten.
 const REMEMBERED: usize = 256;
-/// What a name leaves open is chosen from these.
-const CHOICE: &[Transport] = &[Transport::Tls, Transport::Tcp, Transport::Udp];
 
 /// What is remembered from one search to the next.
 #[derive(Debug, Default)]
 pub struct Resolver {
     /// The last answer with records to each question: good enough while no name server answers.
     good: RefCell<HashMap<Query, Records>>,
-    bad: RefCell<HashMap<Target, Instant>>,
-    /// What each who asked took last.
-    taken: RefCell<HashMap<usize, Target>>,
+    marks: RefCell<Marks>,
+    /// What each who asked took last, and when.
+    taken: RefCell<HashMap<usize, (Target, Instant)>>,
+}
+
+/// Which targets failed when, and which of them served before.
+#[derive(Debug, Default)]
+struct Marks {
+    bad: HashMap<Target, Instant>,
+    served: HashSet<Target>,
+}
+
+impl Marks {
+    /// Somebody is done with a target that he used for so long, or that he did not reach.
+    fn failed(&mut self, target: Target, used: Duration, now: Instant) {
+        if self.bad.len() >= REMEMBERED || self.served.len() >= REMEMBERED {
+            *self = Self::default();
+        }
+        self.bad.insert(target, now);
+        if used >= SERVED {
+            self.served.insert(target);
+        } else {
+            self.served.remove(&target);
+        }
+    }
+
+    /// The best first; the order stays among those that are equally good.
+    fn sort(&mut self, targets: &mut [Target], now: Instant) {
+        let some_served = targets.iter().any(|target| self.served.contains(target));
+        let Self { bad, served } = self;
+        // A connection shows soon that nobody is there, and the next is tried beside it.
+        let useless = |target: &Target| !target.transport.is_reliable() && !served.contains(target);
+        let lasts = |target: &Target, all: bool| if all && useless(target) { USELESS } else { BAD };
+        bad.retain(|target, since| now.duration_since(*since) < lasts(target, true));
+        targets.sort_by_key(|target| {
+            let since = bad.get(target).copied();
+            let since = since.filter(|at| now.duration_since(*at) < lasts(target, some_served));
+            (since.is_some(), since.is_some() && useless(target), since)
+        });
+    }
 }
 
 impl Resolver {
@@ -70,18 +109,14 @@ impl Resolver {
                 format!("the name `{host}` has no address")
             });
         }
-        let now = Instant::now();
-        self.bad.borrow_mut().retain(|_, since| now.duration_since(*since) < BAD);
-        let bad = self.bad.borrow();
-        // Stable: the order stays among those that are equally good.
-        targets.sort_by_key(|target| bad.get(target).copied());
+        self.marks.borrow_mut().sort(&mut targets, Instant::now());
         Ok(targets)
     }
 
     /// Somebody asks who asked before: what he took then did not last.
     pub fn asked_again(&self, asking: usize) {
-        if let Some(target) = self.taken.borrow_mut().remove(&asking) {
-            self.failed(target);
+        if let Some((target, since)) = self.taken.borrow_mut().remove(&asking) {
+            self.marks.borrow_mut().failed(target, since.elapsed(), Instant::now());
         }
     }
 
@@ -91,16 +126,12 @@ impl Resolver {
         if taken.len() >= REMEMBERED {
             taken.clear();
         }
-        taken.insert(asking, target);
+        taken.insert(asking, (target, Instant::now()));
     }
 
     /// A target did not answer: the others come before it for a while.
     pub fn failed(&self, target: Target) {
-        let mut bad = self.bad.borrow_mut();
-        if bad.len() >= REMEMBERED {
-            bad.clear();
-        }
-        bad.insert(target, Instant::now());
+        self.marks.borrow_mut().failed(target, Duration::ZERO, Instant::now());
     }
 
     /// Without an answer, the last one counts.
@@ -172,4 +203,37 @@ fn naptr(data: &RData) -> Option<Naptr> {
 fn srv(data: &RData) -> Option<Srv> {
     let RData::SRV(srv) = data else { return None };
     Some(Srv { priority: srv.priority, weight: srv.weight, port: srv.port, target: srv.target.to_ascii() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sip::Transport;
+
+    /// UDP tells nothing when it is opened: what was learned of a family is not to be learned again each night.
+    #[test]
+    fn a_target_that_served_comes_before_one_that_never_did() {
+        let target = |text: &str| Target { addr: text.parse().unwrap(), transport: Transport::Udp };
+        let [six, four] = ["[2001:db8::7]:5060", "192.0.2.7:5060"].map(target);
+        let (mut marks, begin) = (Marks::default(), Instant::now());
+        let mut first = |marks: &mut Marks, after: u64| {
+            let mut targets = [six, four];
+            marks.sort(&mut targets, begin + Duration::from_secs(after));
+            targets[0]
+        };
+        let at = |after: u64| begin + Duration::from_secs(after);
+        assert_eq!(first(&mut marks, 0), six);
+        marks.failed(six, Duration::from_secs(75), at(75));
+        assert_eq!(first(&mut marks, 75), four);
+        // The router has another address the next day.
+        marks.failed(four, Duration::from_secs(86_000), at(86_100));
+        assert_eq!(first(&mut marks, 86_100), four);
+        // Now it is the server that is dead: the other one has its turn, and then they take turns.
+        marks.failed(four, Duration::from_secs(75), at(86_200));
+        assert_eq!(first(&mut marks, 86_200), six);
+        marks.failed(six, Duration::from_secs(75), at(86_300));
+        assert_eq!(first(&mut marks, 86_300), four);
+        // Without one that served, a failure counts for minutes.
+        assert_eq!(first(&mut marks, 86_700), six);
+    }
 }

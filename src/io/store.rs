@@ -1,8 +1,12 @@
-//! The folder of what people write: one file per document, whole or not there at all.
+//! The folder of what people write: one file per document, whole or not there at all ([`sealed`]).
 //!
 //! A file is written beside its place, brought to the disk and renamed, by a thread that may wait for
 //! the disk while the loop does not. Of several versions that wait only the newest is written. When the
 //! disk takes nothing, the journal says so once, what is in memory counts, and the disk is tried again.
+
+mod sealed;
+#[cfg(test)]
+mod tests;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -11,7 +15,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::{Notify, oneshot};
@@ -23,6 +27,8 @@ use crate::gateway::{Gateway, Key, Kind};
 const RETRY: Duration = Duration::from_secs(30);
 /// How long the end of the process waits for the disk.
 const FAREWELL: Duration = Duration::from_secs(3);
+/// How long the disk may take before the status says so.
+const SLOW: Duration = Duration::from_secs(2);
 /// Damaged files of one document that are kept aside; the last one is overwritten then.
 const DAMAGED: usize = 9;
 
@@ -38,7 +44,10 @@ struct Inner {
     news: Notify,
     settled: Notify,
     busy: Cell<bool>,
-    failing: Cell<bool>,
+    /// Why nothing can be written now.
+    trouble: RefCell<Option<String>>,
+    /// Since when the disk has been writing what it was last given.
+    since: Cell<Option<Instant>>,
 }
 
 #[derive(Debug, Default)]
@@ -56,36 +65,31 @@ impl Store {
             news: Notify::new(),
             settled: Notify::new(),
             busy: Cell::new(false),
-            failing: Cell::new(false),
+            trouble: RefCell::default(),
+            since: Cell::new(None),
         }));
         tokio::task::spawn_local(store.clone().work());
         store
     }
 
-    /// Hands the documents of `users` to the gateway. A file that cannot be read is told of, and one
-    /// that makes no sense is moved aside; the others are read all the same.
+    /// Hands the documents of `users` to the gateway. One that cannot be read or makes no sense is moved
+    /// aside and told of; the others are read all the same. One of an earlier form is written anew.
     pub fn load<'a>(&self, users: impl Iterator<Item = &'a str>, gateway: &mut Gateway) {
         for user in users {
             for kind in Kind::ALL {
                 let key = Key { kind, user: user.to_owned() };
                 let path = path_of(&self.0.folder, &key);
                 match read(&path) {
-                    Ok(Some(body)) => {
-                        if let Err(why) = gateway.restore(key, &body, super::run::now()) {
-                            set_aside(&path, &why);
-                        }
-                    }
+                    Ok(Some(bytes)) => match take(&key, bytes, gateway) {
+                        Ok(None) => {}
+                        // Nobody waits for it.
+                        Ok(Some(body)) => drop(self.keep(key, Some(body))),
+                        Err(why) => set_aside(&path, &key, &why),
+                    },
                     Ok(None) => {}
                     Err(why) => {
-                        if why.kind() == io::ErrorKind::InvalidData {
-                            set_aside(&path, &why.to_string());
-                        } else {
-                            tracing::error!("{} cannot be read: {why}; it counts as absent", path.display());
-                        }
-                        // What a switch says that is there and cannot be read, the gateway decides.
-                        if kind == Kind::Isolated && gateway.restore(key, b"", super::run::now()).is_err() {
-                            tracing::error!("what is isolated is not known: every appliance is");
-                        }
+                        set_aside(&path, &key, &why.to_string());
+                        without(&key, gateway);
                     }
                 }
             }
@@ -111,7 +115,7 @@ impl Store {
                 self.0.settled.notified().await;
             }
         };
-        if !self.0.failing.get() {
+        if self.0.trouble.borrow().is_none() {
             let _ = tokio::time::timeout(FAREWELL, settled).await;
         }
     }
@@ -125,9 +129,11 @@ impl Store {
                 continue;
             };
             self.0.busy.set(true);
+            self.0.since.set(Some(Instant::now()));
             let (folder, body, of) = (self.0.folder.clone(), waiting.body.clone(), key.clone());
             let done = tokio::task::spawn_blocking(move || write(&folder, &of, body.as_deref())).await;
             self.0.busy.set(false);
+            self.0.since.set(None);
             let result = done.unwrap_or_else(|why| Err(io::Error::other(why.to_string())));
             self.report(&key, &result);
             for who in waiting.who {
@@ -159,15 +165,24 @@ impl Store {
     fn report(&self, key: &Key, result: &io::Result<()>) {
         let path = path_of(&self.0.folder, key);
         let path = path.display();
-        match result {
-            Err(why) if !self.0.failing.replace(true) => tracing::error!(
-                "{path} cannot be written: {why}; what is in memory counts until the end, and the disk is tried again"
-            ),
-            Ok(()) if self.0.failing.replace(false) => {
-                tracing::info!("{path} is written; the disk works again")
-            }
+        let words = result.as_ref().err().map(|why| {
+            format!("{path} cannot be written: {why}; what is in memory counts until the end, and the disk is tried again")
+        });
+        match (&words, self.0.trouble.replace(words.clone())) {
+            (Some(words), None) => tracing::error!("{words}"),
+            (None, Some(_)) => tracing::info!("{path} is written; the disk works again"),
             _ => {}
         }
+    }
+
+    /// Why nothing can be written now, or how long the disk has been about it.
+    pub fn trouble(&self) -> Option<String> {
+        let slow = self.0.since.get().map(|since| since.elapsed()).filter(|slow| *slow >= SLOW);
+        let slow = slow.map(|slow| {
+            let folder = self.0.folder.display();
+            format!("{folder}: the disk has taken {} s over a document so far", slow.as_secs())
+        });
+        slow.or_else(|| self.0.trouble.borrow().clone())
     }
 }
 
@@ -176,35 +191,67 @@ fn path_of(folder: &Path, key: &Key) -> PathBuf {
     folder.join(key.kind.word()).join(format!("{}.xml", key.user))
 }
 
+/// Has the gateway believe a document. The body, where it has to be written anew.
+fn take(key: &Key, bytes: Vec<u8>, gateway: &mut Gateway) -> Result<Option<Bytes>, String> {
+    match sealed::open(key, &bytes) {
+        Ok((body, sealed)) => {
+            gateway.restore(key.clone(), body, super::run::now())?;
+            Ok((!sealed).then(|| Bytes::copy_from_slice(body)))
+        }
+        Err(why) => {
+            without(key, gateway);
+            Err(why)
+        }
+    }
+}
+
+/// What a switch says that is there and cannot be read, the gateway decides; all else counts as absent.
+fn without(key: &Key, gateway: &mut Gateway) {
+    if key.kind == Kind::Isolated {
+        // It is told of already.
+        let _ = gateway.restore(key.clone(), b"", super::run::now());
+    }
+}
+
 fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
     let file = match File::open(path) {
         Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(None),
         opened => opened?,
     };
-    let mut body = Vec::new();
-    file.take(DOCUMENT_BYTES as u64 + 1).read_to_end(&mut body)?;
-    if body.len() > DOCUMENT_BYTES {
+    let (mut bytes, most) = (Vec::new(), DOCUMENT_BYTES + sealed::HEAD_BYTES);
+    file.take(most as u64 + 1).read_to_end(&mut bytes)?;
+    if bytes.len() > most {
         let why = format!("it has more than {DOCUMENT_BYTES} bytes");
         return Err(io::Error::new(io::ErrorKind::InvalidData, why));
     }
-    Ok(Some(body))
+    Ok(Some(bytes))
 }
 
 /// Moves a damaged file out of the way, so that the next version does not overwrite what somebody may
-/// want to repair.
-fn set_aside(path: &Path, why: &str) {
+/// want to repair, and says what is lost with it.
+fn set_aside(path: &Path, key: &Key, why: &str) {
     let name = |nth: usize| match nth {
         0 => path.with_extension("xml.damaged"),
         nth => path.with_extension(format!("xml.damaged.{nth}")),
     };
     let free = (0..DAMAGED).map(name).find(|aside| !aside.exists()).unwrap_or_else(|| name(DAMAGED));
-    let path = path.display();
-    match fs::rename(path.to_string(), &free) {
-        Ok(()) => tracing::error!("{path} is damaged: {why}; it is kept as {}", free.display()),
+    let (user, place) = (&key.user, path.display());
+    let lost = match key.kind {
+        Kind::Rules => {
+            format!("what {user} decided about watchers does not count, and they have to ask again")
+        }
+        Kind::Lists => format!("{user} has no lists until they are written anew"),
+        Kind::Isolated => {
+            "what is isolated is not known: every appliance is, until `sipliance release`".to_owned()
+        }
+    };
+    match fs::rename(path, &free) {
+        Ok(()) => tracing::error!(
+            "{place} is damaged: {why}; it is kept as {}; {lost}. To repair it, stop the gateway, take out a first line that begins with `sipliance`, and rename it back",
+            free.display()
+        ),
         Err(error) => {
-            tracing::error!(
-                "{path} is damaged: {why}; it cannot be moved aside ({error}) and counts as absent"
-            );
+            tracing::error!("{place} is damaged: {why}; it cannot be moved aside ({error}); {lost}");
         }
     }
 }
@@ -223,16 +270,12 @@ fn write(folder: &Path, key: &Key, body: Option<&[u8]>) -> io::Result<()> {
     };
     if !parent.is_dir() {
         DirBuilder::new().recursive(true).mode(0o700).create(&parent)?;
-        // The name of a new folder must be on the disk, too.
-        for above in [Some(folder), folder.parent()].into_iter().flatten() {
-            File::open(if above.as_os_str().is_empty() { Path::new(".") } else { above })?.sync_all()?;
-        }
     }
     let beside = parent.join(format!(".{}.tmp", key.user));
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
     let written = file
         .set_permissions(fs::Permissions::from_mode(0o600))
-        .and_then(|()| file.write_all(body))
+        .and_then(|()| file.write_all(&sealed::seal(key, body)))
         .and_then(|()| file.sync_all())
         .and_then(|()| fs::rename(&beside, &path));
     if let Err(why) = written {
@@ -240,120 +283,20 @@ fn write(folder: &Path, key: &Key, body: Option<&[u8]>) -> io::Result<()> {
         let _ = fs::remove_file(&beside);
         return Err(why);
     }
-    File::open(&parent)?.sync_all()
+    File::open(&parent)?.sync_all()?;
+    sync_names(folder)
 }
 
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use super::*;
-    use crate::config::home::{Profiles, from_text};
-
-    const LISTS: &str =
-        r#"<resource-lists xmlns="urn:ietf:params:xml:ns:resource-lists"><list name="a"/></resource-lists>"#;
-
-    fn key(user: &str) -> Key {
-        Key { kind: Kind::Lists, user: user.to_owned() }
-    }
-
-    fn folder(name: &str) -> PathBuf {
-        let folder = std::env::temp_dir().join(format!("sipliance-store-{name}-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&folder);
-        folder
-    }
-
-    fn gateway() -> Gateway {
-        let (config, _) = from_text(Path::new("home.yaml"), "format: 1\n", "", &Profiles::new());
-        let now = crate::timer::Now { mono: std::time::Instant::now(), wall_ms: 0 };
-        Gateway::new(Arc::new(config.unwrap()), [1; 32], now)
-    }
-
-    #[test]
-    fn a_file_is_whole_and_for_its_owner_alone() {
-        let folder = folder("whole");
-        write(&folder, &key("anna"), Some(b"one")).unwrap();
-        write(&folder, &key("anna"), Some(b"two")).unwrap();
-        let path = folder.join("resource-lists/anna.xml");
-        assert_eq!(fs::read_to_string(&path).unwrap(), "two");
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(fs::metadata(path.parent().unwrap()).unwrap().permissions().mode() & 0o777, 0o700);
-        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "nothing is left beside it");
-        for _ in 0..2 {
-            write(&folder, &key("anna"), None).unwrap();
-        }
-        assert!(!path.exists());
-        fs::remove_dir_all(&folder).unwrap();
-    }
-
-    #[tokio::test]
-    async fn a_damaged_file_is_kept_aside_and_the_others_are_read() {
-        let local = tokio::task::LocalSet::new();
-        let folder = folder("damaged");
-        write(&folder, &key("anna"), Some(b"<resource-lists")).unwrap();
-        write(&folder, &key("carla"), Some(&vec![b' '; DOCUMENT_BYTES + 1])).unwrap();
-        write(&folder, &key("ben"), Some(LISTS.as_bytes())).unwrap();
-        write(&folder, &key("gone"), Some(b"whatever")).unwrap();
-        let mut gateway = gateway();
-        local
-            .run_until(async {
-                Store::open(&folder).load(["anna", "ben", "carla"].into_iter(), &mut gateway);
-            })
-            .await;
-        let lists = folder.join("resource-lists");
-        assert_eq!(fs::read_to_string(lists.join("anna.xml.damaged")).unwrap(), "<resource-lists");
-        assert!(lists.join("carla.xml.damaged").exists() && !lists.join("anna.xml").exists());
-        assert!(lists.join("ben.xml").exists());
-        assert_eq!(fs::read_to_string(lists.join("gone.xml")).unwrap(), "whatever", "nobody's is left alone");
-        assert_eq!(gateway.kept_documents(), [key("ben")]);
-        fs::remove_dir_all(&folder).unwrap();
-    }
-
-    #[tokio::test]
-    async fn a_switch_that_cannot_be_read_counts_as_pulled() {
-        let local = tokio::task::LocalSet::new();
-        let key = Key { kind: Kind::Isolated, user: "home".to_owned() };
-        for too_long in [true, false] {
-            let folder = folder("switch");
-            if too_long {
-                write(&folder, &key, Some(&vec![b' '; DOCUMENT_BYTES + 1])).unwrap();
-            } else {
-                // A folder of that name can be opened, and not read.
-                fs::create_dir_all(path_of(&folder, &key)).unwrap();
-            }
-            let mut gateway = gateway();
-            let users = gateway.users();
-            local
-                .run_until(async {
-                    Store::open(&folder).load(users.iter().map(String::as_str), &mut gateway);
-                })
-                .await;
-            let kept = std::iter::from_fn(|| gateway.poll()).find_map(|output| match output {
-                crate::gateway::Output::Keep { key: kept, body } if kept.kind == key.kind => body,
-                _ => None,
-            });
-            assert_eq!(kept.as_deref(), Some(&b"all local\n"[..]), "too long: {too_long}");
-            fs::remove_dir_all(&folder).unwrap();
-        }
-    }
-
-    #[tokio::test]
-    async fn what_the_disk_refuses_is_told_and_written_later() {
-        let local = tokio::task::LocalSet::new();
-        let folder = folder("refused");
-        // A file where the folder should be: nothing can be written there.
-        fs::write(&folder, "in the way").unwrap();
-        local
-            .run_until(async {
-                let store = Store::open(&folder);
-                assert_eq!(store.keep(key("anna"), Some(Bytes::from_static(b"one"))).await, Ok(false));
-                fs::remove_file(&folder).unwrap();
-                // The next one brings the first one along.
-                assert_eq!(store.keep(key("ben"), Some(Bytes::from_static(b"two"))).await, Ok(true));
-                store.close().await;
-            })
-            .await;
-        assert_eq!(fs::read_to_string(folder.join("resource-lists/anna.xml")).unwrap(), "one");
-        fs::remove_dir_all(&folder).unwrap();
+/// Brings the names of a folder and of what is in it to the disk. Not only when it is made: an attempt that
+/// failed behind that may be why it is there already.
+pub(super) fn sync_names(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()?;
+    let above =
+        folder.parent().map(|above| if above.as_os_str().is_empty() { Path::new(".") } else { above });
+    match above.map(File::open) {
+        Some(Ok(above)) => above.sync_all(),
+        // Whoever made a folder where we may not look has seen to its name.
+        Some(Err(why)) if why.kind() != io::ErrorKind::PermissionDenied => Err(why),
+        _ => Ok(()),
     }
 }

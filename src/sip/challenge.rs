@@ -9,13 +9,15 @@ use rand_chacha::ChaCha8Rng;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::auth;
-use super::wire::{Message, Name, Writer};
+use super::wire::{Message, Name, Start, Writer};
 
 /// Realms that are answered in one request: the server's own and those of proxies before it. When
 /// there are more, the oldest is forgotten and the request fails at that one.
 const REALMS: usize = 4;
 /// Further answers to one realm in one request, when only the nonce was old.
 const STALE: u8 = 3;
+/// Answers in one request, to whomever.
+const ANSWERS: u8 = 8;
 
 /// User name and password.
 #[derive(Clone, Debug)]
@@ -57,6 +59,10 @@ pub struct Challenges {
     realms: Vec<Realm>,
     /// Nothing is answered twice, however old the nonce.
     once: bool,
+    /// The server itself has one realm: only proxies before it may have others.
+    sole: bool,
+    /// Challenges of this request that were answered.
+    answered: u8,
 }
 
 #[derive(Debug)]
@@ -68,12 +74,14 @@ struct Realm {
     count: u32,
     /// How often this request was challenged by it.
     asked: u8,
+    /// It is that of a proxy (407).
+    proxy: bool,
 }
 
 impl Challenges {
     /// Nobody has asked for anything yet.
     pub fn new(login: Login) -> Self {
-        Self { login, realms: Vec::new(), once: false }
+        Self { login, realms: Vec::new(), once: false, sole: false, answered: 0 }
     }
 
     /// For a request that must not act twice: the second challenge of a realm is [`Refused::Again`].
@@ -81,8 +89,24 @@ impl Challenges {
         Self { once: true, ..Self::new(login) }
     }
 
+    /// For a REGISTER: a registrar that asks anew under another name does not know the password.
+    pub fn registering(login: Login) -> Self {
+        Self { sole: true, ..Self::new(login) }
+    }
+
+    /// The realm that asked last.
+    pub fn realm(&self) -> Option<&str> {
+        self.realms.last().map(|realm| realm.name.as_str())
+    }
+
+    /// Nobody has asked for anything yet.
+    pub fn forget(&mut self) {
+        (self.realms, self.answered) = (Vec::new(), 0);
+    }
+
     /// A new request begins: each realm may ask again.
     pub fn begin(&mut self) {
+        self.answered = 0;
         for realm in &mut self.realms {
             realm.asked = 0;
         }
@@ -99,7 +123,15 @@ impl Challenges {
         if self.login.realm.as_ref().is_some_and(|realm| *realm != answer.realm) {
             return Err(Refused::Foreign);
         }
-        let known = self.realms.iter().position(|realm| realm.name == answer.realm);
+        let proxy = matches!(response.start, Start::Response { status: 407, .. });
+        let other = |realm: &Realm| !realm.proxy && realm.asked > 0 && realm.name != answer.realm;
+        // Whoever has another realm every time would never be done.
+        if self.sole && !proxy && self.realms.iter().any(other) || self.answered >= ANSWERS {
+            return Err(Refused::Wrong);
+        }
+        // What acts takes the same realm for the same server, whoever asks for it.
+        let same = |realm: &Realm| realm.name == answer.realm && (self.once || realm.proxy == proxy);
+        let known = self.realms.iter().position(same);
         let asked = known.and_then(|at| self.realms.get(at)).map_or(0, |realm| realm.asked);
         if asked > 0 && !(answer.stale && asked <= STALE && !self.once) {
             return Err(if answer.stale && self.once { Refused::Again } else { Refused::Wrong });
@@ -110,7 +142,8 @@ impl Challenges {
             None => {}
         }
         let challenge = challenge_of(response);
-        self.realms.push(Realm { name: answer.realm, challenge, count: 0, asked: asked + 1 });
+        self.answered += 1;
+        self.realms.push(Realm { name: answer.realm, challenge, count: 0, asked: asked + 1, proxy });
         Ok(())
     }
 
@@ -196,6 +229,26 @@ mod tests {
         assert_eq!(ask(&mut ours, challenge("h", "2", ", stale=true")), Err(Refused::Again));
         // A proxy on the way is another realm, and nobody has acted before it.
         assert_eq!(ask(&mut ours, challenge("p", "1", "")), Ok(()));
+    }
+
+    /// Whoever asks under another name each time, or wants a proof that covers the body, is not answered without end.
+    #[test]
+    fn changing_names_and_proofs_that_nobody_can_give_come_to_an_end() {
+        let ask = |ours: &mut Challenges, raw: &[u8]| ours.on_challenge(&Message::parse(raw).unwrap());
+        let mut ours = challenges(Some("secret"));
+        let answered =
+            (0..100).take_while(|nth| ask(&mut ours, &challenge(&nth.to_string(), "n", "")).is_ok());
+        assert_eq!(answered.count(), usize::from(ANSWERS));
+        let login = || Login { user: "anna".to_owned(), password: Some("secret".into()), realm: None };
+        let mut ours = Challenges::registering(login());
+        assert_eq!(ask(&mut ours, &challenge("a", "n", "")), Ok(()));
+        assert_eq!(ask(&mut ours, &challenge("b", "n", "")), Err(Refused::Wrong));
+        for (qop, answered) in [("auth-int", false), ("auth-int,auth", true), ("", true)] {
+            let text = String::from_utf8(challenge("h", "1", "")).unwrap();
+            let raw = text.replace("qop=\"auth\"", &format!("qop=\"{qop}\""));
+            let expected = if answered { Ok(()) } else { Err(Refused::Unsupported) };
+            assert_eq!(ask(&mut challenges(Some("secret")), raw.as_bytes()), expected, "{qop}");
+        }
     }
 
     #[test]

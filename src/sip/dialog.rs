@@ -164,10 +164,22 @@ pub const OUTBOUND: &str = ";ob";
 
 /// Our Via on `hop`. `rport` asks for the port that the peer sees (RFC 3581).
 pub fn via(writer: &mut Writer, hop: Hop, branch: &str) {
+    via_with(writer, hop, branch, "");
+}
+
+/// The same with more parameters, each behind its semicolon.
+pub fn via_with(writer: &mut Writer, hop: Hop, branch: &str, more: &str) {
     writer.field_fmt(
         "Via",
-        format_args!("SIP/2.0/{} {};branch={branch};rport", hop.transport.via(), hop.local),
+        format_args!("SIP/2.0/{} {};branch={branch};rport{more}", hop.transport.via(), hop.local),
     );
+}
+
+/// The Route of a request outside a dialog: the service route of a registration (RFC 3608 §6.1), value by value.
+pub fn preloaded(writer: &mut Writer, route: &[String]) {
+    for value in route {
+        writer.field("Route", &[value]);
+    }
 }
 
 /// Our Contact URI on `hop` for the address `user`.

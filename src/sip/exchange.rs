@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::Hop;
 use super::challenge::{Challenges, Login, Refused};
-use super::dialog::via;
+use super::dialog::{preloaded, via};
 use super::transaction::Transactions;
 use super::wire::{Message, Method, Start, Uri, Writer};
 
@@ -21,6 +21,8 @@ pub struct Request {
     pub target: String,
     /// Our own address.
     pub from: String,
+    /// The service route of our registration there (RFC 3608), value by value.
+    pub route: Vec<String>,
     /// Header fields of the method's own, whole.
     pub fields: &'static str,
     /// Media type and bytes.
@@ -69,16 +71,22 @@ impl Exchange {
         Self { challenges, ..Self::new(request, login, rng) }
     }
 
+    /// Its Call-ID.
+    pub fn call_id(&self) -> &[u8] {
+        self.call_id.as_bytes()
+    }
+
     /// Sends the request.
     pub fn send<U: Copy>(&mut self, transactions: &mut Transactions<U>, user: U, hop: Hop, now: Instant) {
         self.cseq += 1;
-        let Request { method, target, from, fields, body } = &self.request;
+        let Request { method, target, from, route, fields, body } = &self.request;
         let credentials = self.challenges.fields(method.as_str(), target, &mut self.rng);
         let (call_id, tag, cseq) = (&self.call_id, &self.tag, self.cseq);
         transactions.send(hop, *method, user, now, |branch| {
             let mut writer = Writer::request(*method, target);
             via(&mut writer, hop, branch);
             writer.raw(b"Max-Forwards: 70\r\n");
+            preloaded(&mut writer, route);
             writer.field_fmt("From", format_args!("<{from}>;tag={tag}"));
             writer.field("To", &["<", &address_of(target), ">"]);
             writer.field("Call-ID", &[call_id]);
@@ -145,6 +153,7 @@ mod tests {
             method: Method::Message,
             target: "sip:plug@127.0.0.2;transport=udp".to_owned(),
             from: "sip:anna@127.0.0.2".to_owned(),
+            route: Vec::new(),
             fields: "",
             body: Some(("text/plain", b"on".to_vec())),
         };

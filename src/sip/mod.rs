@@ -18,7 +18,7 @@ pub mod transaction;
 mod transport;
 pub mod wire;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 pub use transport::Transport;
 
@@ -43,6 +43,14 @@ pub struct Hop {
     pub local: SocketAddr,
     /// The far end.
     pub peer: SocketAddr,
+}
+
+/// Whom an address stands for: who has one of IPv6 has the other 2^64 of its network, too.
+pub fn network_of(source: IpAddr) -> IpAddr {
+    match source.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
+        v4 => v4,
+    }
 }
 
 /// Why a request is not served: becomes its final response.
@@ -90,6 +98,10 @@ pub enum User {
     Qauth(u32),
     /// Whether somebody is at the far end of a flow.
     Ask(FlowId),
+    /// Whether a registrar still leads to us, by its place.
+    Echo(usize),
     /// Nobody: the outcome of a reply MESSAGE is only counted.
     Page,
+    /// A MESSAGE of which it is to be known that somebody took it, by its number.
+    Told(u64),
 }

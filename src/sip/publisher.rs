@@ -11,7 +11,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::Hop;
 use super::challenge::{Challenges, Login};
-use super::dialog::via;
+use super::dialog::{preloaded, via};
 use super::exchange::address_of;
 use super::flow::backoff::retry_after;
 use super::transaction::Transactions;
@@ -89,8 +89,7 @@ pub struct Publisher {
     identity: Identity,
     challenges: Challenges,
     hop: Option<Hop>,
-    /// Route fields, whole.
-    route: String,
+    route: Vec<String>,
     /// The newest document.
     document: Option<Bytes>,
     /// The document that is on its way.
@@ -121,7 +120,7 @@ impl Publisher {
         Self {
             challenges: Challenges::new(Login { user: String::new(), password: None, realm: None }),
             hop: None,
-            route: String::new(),
+            route: Vec::new(),
             document: None,
             sent: None,
             stands: None,
@@ -157,14 +156,19 @@ impl Publisher {
         self.hop
     }
 
-    /// A flow there. `route` is the service route of the registration (RFC 3608), value by value, `login`
-    /// what it is asked for. What stood there is asked about soon: a server that started anew forgot it.
-    pub fn on_flow_up(&mut self, hop: Hop, route: &[String], login: Login, now: Instant) {
+    /// The way of what is sent from now on: the newest service route of the registration (RFC 3608), value by value.
+    pub fn set_route(&mut self, route: &[String]) {
+        if self.route != route {
+            self.route = route.to_vec();
+        }
+    }
+
+    /// A flow there. `login` is what the registration is asked for. What stood there is asked about soon: a server that started anew forgot it.
+    pub fn on_flow_up(&mut self, hop: Hop, login: Login, now: Instant) {
         self.challenges = Challenges::new(login);
         self.hop = Some(hop);
         let soon = now + Duration::from_secs_f64(self.rng.random_range(0.0..ASKED));
         self.refresh = self.etag.is_some().then(|| self.refresh.map_or(soon, |at| at.min(soon)));
-        self.route = route.iter().map(|route| format!("Route: {route}\r\n")).collect();
     }
 
     /// The flow is gone. What stands there stays until its time is over.
@@ -379,7 +383,8 @@ impl Publisher {
         transactions.send(hop, Method::Publish, user, now, |branch| {
             let mut writer = Writer::request(Method::Publish, address);
             via(&mut writer, hop, branch);
-            writer.raw(b"Max-Forwards: 70\r\n").raw(route.as_bytes());
+            writer.raw(b"Max-Forwards: 70\r\n");
+            preloaded(&mut writer, route);
             let aor = address_of(address);
             writer.field_fmt("From", format_args!("<{aor}>;tag={tag}"));
             writer.field("To", &["<", &aor, ">"]);

@@ -165,7 +165,7 @@ class Names:
             labels.append(question[at + 1:at + 1 + question[at]].decode())
             at += question[at] + 1
         name, kind = ".".join(labels).lower(), self.KINDS.get(struct.unpack(">H", question[-4:-2])[0], "?")
-        self.asked.append((name, kind))
+        self.asked.append((name, kind, time.monotonic()))
         if self.silent:
             return None
         key = next((key for key in self.answers if name == key or name.endswith("." + key)), None)

@@ -41,10 +41,62 @@ def equal(got, due, what):
     check(got == due, f"{what}: got {got!r}, due {due!r}")
 
 
+def family(pid):
+    """A program and what it started."""
+    with contextlib.suppress(OSError):
+        children = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return [pid, *(one for child in children for one in family(int(child)))]
+    return [pid]
+
+
+def lost(programs):
+    """For how long each thread of this runner and of the programs was ready to run while the machine had other things to do, in seconds."""
+    waited = {}
+    for pid in [os.getpid(), *(pid for program in programs for pid in family(program.pid))]:
+        for task in glob.glob(f"/proc/{pid}/task/*/schedstat"):
+            with contextlib.suppress(OSError, IndexError):
+                waited[task] = int(pathlib.Path(task).read_text().split()[1]) / 1e9
+    return waited
+
+
+class Stopwatch:
+    """Time as this runner and the programs had it: what they waited for a CPU is the machine's doing, not theirs.
+    Where nothing else runs that is the time of the clock."""
+
+    def __init__(self, *programs):
+        self.programs = programs
+        self.lost, self.began = lost(programs), time.monotonic()
+
+    def clock(self):
+        return time.monotonic() - self.began
+
+    def passed(self):
+        clock = self.clock()
+        return max(0.0, clock - sum(now - self.lost.get(task, 0.0) for task, now in lost(self.programs).items()))
+
+    def within(self, seconds, what):
+        """That it did not take longer."""
+        clock, passed = self.clock(), self.passed()
+        check(passed < seconds, f"{what} took {passed:.1f} s ({clock:.1f} s on the clock)")
+
+
+class Patience(Stopwatch):
+    """A wait of so many seconds, in the time that the programs of the lab had; on the clock no more than four times that."""
+
+    def __init__(self, timeout):
+        super().__init__(*(program for program in Lab.programs_now if program.alive()))
+        self.timeout = timeout
+
+    def left(self):
+        """How many more seconds; none or less when it is over."""
+        left = self.timeout - self.clock()
+        return left if left > 0 else min(self.timeout - self.passed(), 4 * self.timeout - self.clock())
+
+
 def until(what, condition, timeout=10.0, step=0.05):
     """Waits for a condition that is not a SIP message; returns its value."""
-    end = time.monotonic() + timeout
-    while time.monotonic() < end:
+    patience = Patience(timeout)
+    while patience.left() > 0:
         value = condition()
         if value:
             return value
@@ -132,12 +184,15 @@ class Program:
 class Lab:
     """One suite's run: its folder, its programs, its cases."""
 
+    programs_now = []       # those of the suite that runs
+
     def __init__(self, suite, report):
         self.suite, self.report = suite, report
         self.folder = WORK / suite
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
         self.programs, self.closers, self.failed = [], [], 0
+        Lab.programs_now = self.programs
         sip.Ua.made.clear()
 
     def need(self, *programs):
@@ -206,6 +261,9 @@ class Lab:
         for program in self.programs:
             program.stop(patience=max(0.1, end - time.monotonic()))
         sip.Ua.made.clear()
+
+
+sip.patience = Patience
 
 
 class Gateway:

@@ -53,6 +53,9 @@ async fn keeps_every_promise_of_a_driver() {
     conformance::check(&mut broker).await.unwrap();
 }
 
+/// How long a command waits for a sign of life of the broker; then it was not sent.
+const HELD: Duration = Duration::from_secs(3);
+
 const TLS: &str = "cafile FOLDER/ca.pem\ncertfile FOLDER/broker.pem\nkeyfile FOLDER/broker.key\n\
                    require_certificate true\nallow_anonymous false\npassword_file FOLDER/passwd";
 
@@ -169,7 +172,7 @@ async fn an_outage_fails_writes_at_once_and_delivers_none_of_them_late() {
     let asked = Instant::now();
     client.write(1, "cmnd/garage", "OPEN");
     assert_eq!(client.done(1).await, Err(Failure::NotConnected));
-    assert!(asked.elapsed() < Duration::from_secs(1));
+    assert!(asked.elapsed() < HELD, "it waited for the broker: {:?}", asked.elapsed());
     assert!(client.down().await.contains("is mosquitto running?"));
     garage.down().await;
     broker.run();
@@ -188,10 +191,20 @@ async fn a_broker_that_stops_answering_is_left_within_its_time() {
     let Some(broker) = Broker::start(ANYBODY) else { return };
     let mut client = Client::start(broker.settings("stopped"), &[]);
     client.up().await;
+    // Where stopping it takes the machine long, a command is not sent any more, which is right, and no use here.
+    for _ in 0..5 {
+        if left_in_time(&broker, &mut client).await == Err(Failure::Timeout) {
+            return;
+        }
+    }
+    panic!("a broker that was heard a moment ago was sent nothing, five times");
+}
+
+/// How a command to a broker ended that was stopped: sent when it was heard a moment ago, not sent otherwise.
+async fn left_in_time(broker: &Broker, client: &mut Client) -> Result<(), Failure> {
     // Its acknowledgement comes after that of our status: then nothing else is under way.
     client.write(1, "cmnd/plug", "OFF");
     assert_eq!(client.done(1).await, Ok(()));
-    let heard = Instant::now();
     broker.signal("-STOP");
     let asked = Instant::now();
     client.write(2, "cmnd/plug", "ON");
@@ -200,19 +213,17 @@ async fn a_broker_that_stops_answering_is_left_within_its_time() {
     let words = client.down().await;
     let left = asked.elapsed();
     broker.signal("-CONT");
-    // Sent to a broker that was heard a moment ago; or, where stopping it took longer, never sent.
-    let sent = (Err(Failure::Timeout), Duration::from_secs(5));
-    let unsent = (Err(Failure::NotConnected), Duration::from_secs(3));
-    let (expected, time) = if result == unsent.0 { unsent } else { sent };
-    assert_eq!(result, expected);
-    assert!(
-        result == Err(Failure::Timeout) || asked - heard >= Duration::from_millis(200),
-        "{heard:?} {asked:?}"
-    );
-    assert!(took >= time && took < time + Duration::from_secs(1), "{took:?}");
-    assert!(left < Duration::from_secs(6), "{left:?}");
+    let least = match result {
+        Err(Failure::Timeout) => Duration::from_secs(5),
+        Err(Failure::NotConnected) => HELD,
+        other => panic!("{other:?}"),
+    };
+    // A person has an answer after eight seconds, whatever happens.
+    assert!(took >= least && took < Duration::from_secs(8), "{took:?}");
+    assert!(left < Duration::from_secs(8), "{left:?}");
     assert!(words.contains("no answer in 5 s"), "{words}");
     client.up().await;
+    result
 }
 
 #[tokio::test]
@@ -235,7 +246,7 @@ async fn a_flood_never_blocks_and_the_newest_value_wins() {
     .unwrap();
     client.write(1, "cmnd/plug", "ON");
     eprintln!("50,000 messages in {:?}", began.elapsed());
-    let until = Instant::now() + Duration::from_secs(20);
+    let until = Instant::now() + Duration::from_secs(60);
     let (mut count, mut written) = (0, false);
     loop {
         match timeout_at(until, client.link.events.recv()).await.expect("the newest must arrive").unwrap() {

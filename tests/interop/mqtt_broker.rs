@@ -55,10 +55,10 @@ impl Broker {
         let mut command = Command::new("mosquitto");
         command.arg("-c").arg(self.folder.join("conf")).stdout(Stdio::null()).stderr(Stdio::null());
         self.process = Some(command.spawn().unwrap());
-        let until = std::time::Instant::now() + Duration::from_secs(5);
+        let until = std::time::Instant::now() + Duration::from_secs(30);
         while std::net::TcpStream::connect(("127.0.0.1", self.port)).is_err() {
             assert!(std::time::Instant::now() < until, "mosquitto does not listen");
-            std::thread::yield_now();
+            std::thread::sleep(Duration::from_millis(5));
         }
     }
 
@@ -163,7 +163,7 @@ impl Client {
     }
 
     pub async fn next(&mut self) -> Event {
-        timeout(Duration::from_secs(15), self.link.events.recv()).await.expect("no event in 15 s").unwrap()
+        timeout(Duration::from_secs(60), self.link.events.recv()).await.expect("no event in 60 s").unwrap()
     }
 
     /// The next event that `wanted` picks.
@@ -196,7 +196,7 @@ impl Client {
 
     pub async fn close(self) -> Exit {
         drop(self.link);
-        timeout(Duration::from_secs(2), self.task).await.expect("close within 2 s").unwrap()
+        timeout(Duration::from_secs(10), self.task).await.expect("close within 10 s").unwrap()
     }
 }
 

@@ -1,5 +1,7 @@
 //! The house's mailbox, the alerts that are sent, and rooms as one thing.
 
+use super::home;
+use super::phone::Reply;
 use super::world::{Seen, World};
 
 fn body(world: &World, phone: usize, sub: usize) -> String {
@@ -146,4 +148,101 @@ fn whoever_picks_up_what_rings_has_seen_it() {
     let op = world.at(anna, |phone, now| phone.message("**21", "on", now));
     world.run(1_000);
     assert_eq!(world.phones[anna].ops[op].status(), 404);
+}
+
+/// What is proven as before the restart is refused once, since nobody knows whether it was done.
+fn prove_anew(world: &mut World, phone: usize) {
+    let op = world.at(phone, |phone, now| phone.message("plug", "status", now));
+    world.run(2_000);
+    assert_eq!(world.phones[phone].ops[op].status(), 504);
+}
+
+fn told(world: &World, phone: usize) -> Vec<&str> {
+    world.phones[phone]
+        .messages
+        .iter()
+        .map(|(_, text)| text.as_str())
+        .filter(|text| text.contains("Button"))
+        .collect()
+}
+
+#[test]
+fn an_alert_that_nobody_has_seen_outlives_the_process() {
+    let mut world = World::new(609).record();
+    let anna = world.phone("anna");
+    world.at(anna, |phone, now| phone.register(3600, now));
+    world.at(anna, |phone, now| phone.subscribe("alerts", "message-summary", 3600, now));
+    for value in ["short", "long"] {
+        world.report("stat/plug/BUTTON", value);
+    }
+    world.report("stat/lamp/BUTTON", "short");
+    world.run(2_000);
+    world.at(anna, |phone, now| phone.message("lamp", "ack", now));
+    world.run(2_000);
+    assert!(body(&world, anna, 0).contains("Text-Message: 2/1"), "{}", body(&world, anna, 0));
+    let heard = told(&world, anna).len();
+    // The power goes, twice, and the second time the lamp is not in the home file any more.
+    let resumed = world.die(home::config(None), 60_000);
+    assert_eq!((resumed.alerts, resumed.dropped), (3, 0));
+    world.run(3_000);
+    assert!(body(&world, anna, 0).contains("Text-Message: 2/1"), "{}", body(&world, anna, 0));
+    let resumed =
+        world.die(home::edited(&[("  lamp:", "  light:"), ("topic: lamp", "topic: light")]), 60_000);
+    assert_eq!((resumed.alerts, resumed.dropped), (2, 1));
+    world.run(3_000);
+    assert!(body(&world, anna, 0).contains("Text-Message: 2/0"), "{}", body(&world, anna, 0));
+    prove_anew(&mut world, anna);
+    world.at(anna, |phone, now| phone.message("alerts", "list", now));
+    world.run(2_000);
+    let list = &world.phones[anna].messages.last().unwrap().1;
+    assert!(list.starts_with("new: Plug: button long, 2 min ago\nnew: Plug: button short"), "{list}");
+    // A bell that rang then is nothing to be told of now.
+    assert_eq!(told(&world, anna).len(), heard);
+    // What happens from now on is another alert.
+    world.report("stat/plug/BUTTON", "short");
+    world.run(2_000);
+    assert!(body(&world, anna, 0).contains("Text-Message: 3/0"), "{}", body(&world, anna, 0));
+}
+
+#[test]
+fn an_alarm_that_no_phone_took_is_sent_again_when_one_is_there() {
+    let mut world = World::with(610, home::alarmed()).record();
+    let anna = world.phone("anna");
+    // Nobody is at home, and then the power goes.
+    world.report("stat/plug/BUTTON", "short");
+    world.run(2_000);
+    world.die(home::alarmed(), 120_000);
+    world.run(5_000);
+    assert!(told(&world, anna).is_empty());
+    world.at(anna, |phone, now| phone.register(3600, now));
+    world.run(1_000);
+    assert_eq!(told(&world, anna), ["Plug: Button short, 2 min ago"]);
+    // She has it: neither her refresh nor another start repeats it.
+    world.at(anna, |phone, now| phone.register(3600, now));
+    world.run(40_000);
+    world.die(home::alarmed(), 1_000);
+    world.run(40_000);
+    assert_eq!(told(&world, anna).len(), 1);
+    // The power goes while the alarm is on its way: the next run sends it, to where she was.
+    world.phones[anna].replies.extend(std::iter::repeat_n(Reply::Never, 2));
+    world.report("stat/plug/BUTTON", "long");
+    world.run(300);
+    world.phones[anna].replies.clear();
+    world.die(home::alarmed(), 1_000);
+    world.run(5_000);
+    assert_eq!(told(&world, anna).last(), Some(&"Plug: Button long"));
+    // What somebody has seen is told to nobody any more.
+    let count = told(&world, anna).len();
+    world.phones[anna].replies.extend(std::iter::repeat_n(Reply::Never, 100));
+    world.report("stat/plug/BUTTON", "short");
+    world.run(40_000);
+    world.phones[anna].replies.clear();
+    prove_anew(&mut world, anna);
+    world.at(anna, |phone, now| phone.message("plug", "ack", now));
+    world.run(2_000);
+    let acknowledged = &world.phones[anna].messages.last().unwrap().1;
+    assert_eq!(acknowledged, "3 alerts seen", "{:?}", world.phones[anna].messages);
+    world.at(anna, |phone, now| phone.register(3600, now));
+    world.run(2_000);
+    assert_eq!(told(&world, anna).len(), count, "{:?}", world.phones[anna].messages);
 }

@@ -18,14 +18,20 @@ pub fn secs(seconds: u64) -> Duration {
 
 /// A house behind so many edges of a provider.
 pub fn house(transport: &str, edges: usize, expires: &str, more: &str) -> Arc<Config> {
+    let carla = "  - who: sip:carla@provider.example\n    see: [plug]\n";
+    house_that(transport, edges, expires, more, carla)
+}
+
+/// The same with a rule of its own for those whom the provider vouches for.
+pub fn house_that(transport: &str, edges: usize, expires: &str, more: &str, rule: &str) -> Arc<Config> {
     let list: Vec<String> = (1..=edges).map(|nth| format!("{transport}:edge{nth}.example")).collect();
     let edges = format!("    edges: [{}]\n{more}    domain", list.join(", "));
-    let carla = "  - who: ben\n    see: [plug]\n  - who: sip:carla@provider.example\n    see: [plug]\n";
+    let rules = format!("  - who: ben\n    see: [plug]\n{rule}");
     home::edited_with_upstream(
         transport,
         &[
             ("    server: provider.example:5060\n    domain", edges.as_str()),
-            ("  - who: ben\n    see: [plug]\n", carla),
+            ("  - who: ben\n    see: [plug]\n", rules.as_str()),
             ("expires: 600s", expires),
         ],
     )
@@ -46,7 +52,7 @@ fn reg_ids(wan: &Wan) -> BTreeSet<(usize, String)> {
     wan.provider.registers.iter().map(|(_, _, edge, text)| (*edge, of(text))).collect()
 }
 
-fn edges_of(wan: &Wan, user: &str) -> Vec<usize> {
+pub fn edges_of(wan: &Wan, user: &str) -> Vec<usize> {
     let mut edges: Vec<usize> = wan.provider.ways_to(0, user, wan.now).iter().map(|it| it.edge).collect();
     edges.sort_unstable();
     edges
@@ -316,12 +322,12 @@ pub fn subscribe(wan: &mut Wan, nth: u32, more: &str) {
     wan.run(secs(1));
 }
 
-fn report(wan: &mut Wan, word: &str) {
+pub fn report(wan: &mut Wan, word: &str) {
     wan.tell(0, Input::Driver { link: LinkId(0), event: Plug::read("stat/plug/POWER", word, false) });
 }
 
 /// The NOTIFYs since then: over which edge, and what.
-fn notified(wan: &Wan, since: Duration) -> Vec<(usize, String)> {
+pub fn notified(wan: &Wan, since: Duration) -> Vec<(usize, String)> {
     let of = wan.provider.heard.iter().filter(|(at, _, text)| *at >= since && text.starts_with("NOTIFY"));
     of.map(|(_, edge, text)| (*edge, text.clone())).collect()
 }
@@ -385,7 +391,7 @@ fn a_watcher_hears_by_the_living_flow_and_may_ask_again_with_what_it_knows() {
 
 #[test]
 fn what_changes_while_the_line_is_out_is_told_afterwards() {
-    for transport in ["udp", "tcp"] {
+    for transport in ["udp", "tcp", "quic"] {
         for seed in 0..8 {
             let mut wan = wan(9140 + seed, transport, Provider::new(2));
             wan.run(secs(130 + 3 * seed));
@@ -404,10 +410,56 @@ fn what_changes_while_the_line_is_out_is_told_afterwards() {
     }
 }
 
+/// The registrar behind an edge is away for a while. A connection that says nothing of its keep-alives lives all the
+/// same, and the watcher is told when it is back, not when the next REGISTER was answered.
+#[test]
+fn what_was_not_answered_over_quic_is_told_again() {
+    let mut wan = wan(917, "quic", Provider::new(2));
+    wan.run(secs(130));
+    subscribe(&mut wan, 1, "");
+    let before = notified(&wan, secs(0)).len();
+    // What is passed on reaches nobody.
+    wan.provider.passes = true;
+    report(&mut wan, "ON");
+    wan.run(secs(31));
+    wan.provider.passes = false;
+    wan.run(secs(5));
+    let after = notified(&wan, secs(0));
+    let told = after.last().is_some_and(|(_, text)| text.contains("\"vb\":true"));
+    assert!(after.len() > before && told, "{after:?}");
+    assert_eq!(wan.homes[0].gateway.status(wan.time()).subscriptions, 1);
+}
+
+/// The clock was ahead until a time server was heard. That the flow had answered a day later, by that clock, does not
+/// make a line that is out the watcher's silence.
+#[test]
+fn a_clock_that_is_set_back_ends_no_subscription() {
+    for transport in ["udp", "tcp"] {
+        let mut wan = wan(916, transport, Provider::new(2));
+        wan.set_clock(0, 86_400_000);
+        wan.run(secs(130));
+        subscribe(&mut wan, 1, "");
+        wan.run(secs(40));
+        wan.set_clock(0, 0);
+        // The last keep-alives were answered just before.
+        wan.run(secs(1));
+        wan.cable(0, false);
+        wan.flush(0);
+        report(&mut wan, "ON");
+        wan.run(secs(60));
+        wan.cable(0, true);
+        let back = wan.now;
+        wan.run(secs(31));
+        let after = notified(&wan, back);
+        let told = after.last().is_some_and(|(_, text)| text.contains("\"vb\":true"));
+        assert!(told, "{transport}: {after:?}");
+    }
+}
+
 /// Proves: EV-19
 #[test]
 fn a_watcher_that_is_silent_while_its_flow_lives_is_gone() {
-    for transport in ["udp", "tcp"] {
+    for transport in ["udp", "tcp", "quic"] {
         let mut wan = wan(9150, transport, Provider::new(2));
         wan.run(secs(130));
         subscribe(&mut wan, 1, "");

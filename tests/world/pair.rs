@@ -13,6 +13,7 @@ use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use sipliance::config::{Config, LinkId};
 use sipliance::gateway::{Gateway, Input, Output};
+use sipliance::sip::flow::stun;
 use sipliance::sip::wire::{Message, Method, write};
 use sipliance::sip::{FlowId, Transport};
 use sipliance::timer::Now;
@@ -65,6 +66,10 @@ pub struct Pair {
     flows: u64,
     /// Requests between the houses, without repetitions, by method.
     pub between: BTreeMap<String, std::collections::BTreeSet<String>>,
+    /// Every SUBSCRIBE between the houses.
+    pub subscribes: Vec<String>,
+    /// When Ana's gateway sent a STUN request.
+    pub stuns: Vec<Duration>,
     /// The last request of each method, byte for byte.
     pub last: BTreeMap<String, Bytes>,
     /// Audit lines and relayed commands of Ana's gateway, in their order.
@@ -101,6 +106,8 @@ impl Pair {
             flows: 100,
             between: BTreeMap::new(),
             last: BTreeMap::new(),
+            subscribes: Vec::new(),
+            stuns: Vec::new(),
             trace: Vec::new(),
             ladder: Vec::new(),
         };
@@ -331,7 +338,13 @@ impl Pair {
         if to == self.phone.hop.local {
             return self.push(5, Delivery::Datagram { from, to, bytes });
         }
+        if from.ip() == self.nodes[ANA].addr.ip() && stun::is_stun(&bytes) {
+            self.stuns.push(self.now);
+        }
         if let Some((method, id)) = request_of(&bytes) {
+            if method == "SUBSCRIBE" {
+                self.subscribes.push(String::from_utf8_lossy(&bytes).into_owned());
+            }
             self.between.entry(method.clone()).or_default().insert(id);
             self.last.insert(method.clone(), bytes.clone());
             if self.without_do && method == "DO" {

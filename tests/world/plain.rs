@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::outbound::{house, secs};
+use super::outbound::{house, notified, report, secs, subscribe};
 use super::wan::Wan;
 use super::wan::provider::{Health, Provider};
 
@@ -79,6 +79,30 @@ fn a_server_that_hangs_is_seen_by_its_silence() {
             wan.edge(0, Health::Silent);
             wan.run(secs(46));
             assert!(wan.homes[0].connects > connects, "{transport}");
+        }
+    }
+}
+
+/// Its name is looked up anew meanwhile, and the flow that is made then has the dialogs of the one before.
+#[test]
+fn a_watcher_outlives_a_server_that_is_away_for_minutes() {
+    for answers in [Answers::Options, Answers::Nothing] {
+        for seed in 0..4 {
+            let mut wan = wan(9540 + seed, "udp", answers);
+            wan.run(secs(150));
+            subscribe(&mut wan, 1, "");
+            wan.edge(0, Health::Gone);
+            wan.run(secs(300 + 40 * seed));
+            wan.edge(0, Health::Up);
+            // A watcher answers, whatever else this server does.
+            wan.provider.talks = true;
+            // Who answers REGISTER alone is found when the waits of RFC 5626 §4.5 say so.
+            wan.run(secs(if answers == Answers::Options { 60 } else { 600 }));
+            assert!(wan.reachable_until(0).is_some(), "{answers:?} {seed}");
+            let since = wan.now;
+            report(&mut wan, "ON");
+            wan.run(secs(30));
+            assert!(!notified(&wan, since).is_empty(), "{answers:?} {seed}: nothing was told");
         }
     }
 }

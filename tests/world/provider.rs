@@ -24,6 +24,10 @@ pub enum Step {
     AtLeast(u32),
     TooBrief(u32),
     Busy(u32),
+    /// A proxy wants a password (407), and the registrar behind it another (401).
+    Both,
+    /// 200 whose only Contacts are these; `{user}`, `{instance}` and `{ours}`, its Contact URI, are those of the REGISTER.
+    Lists(&'static [&'static str]),
     Refuse(u16),
     Silence,
 }
@@ -56,6 +60,8 @@ pub struct Provider {
     pub pings: u32,
     /// Who supports it gets a public GRUU, and a temporary one that is another each time.
     pub gruus: bool,
+    /// More fields of a 2xx to REGISTER.
+    pub more: &'static str,
     /// Requests other than REGISTER get 407.
     pub challenges_others: bool,
     /// In whose name.
@@ -79,6 +85,7 @@ impl Default for Provider {
             publications: Vec::new(),
             pings: 0,
             gruus: false,
+            more: "",
             challenges_others: false,
             realm: "provider.example",
             answered: HashMap::new(),
@@ -170,6 +177,7 @@ impl Provider {
 
     fn answer(&mut self, request: &Message<'_>, step: &Step) -> Option<Bytes> {
         let proven = request.first(Name::Authorization).is_some();
+        let proxied = request.first(Name::ProxyAuthorization).is_some();
         let usual = Step::Usual(7200);
         let brief = |least: u32| request.expires().is_some_and(|asked| asked < least);
         let step = match step {
@@ -180,11 +188,14 @@ impl Provider {
         let step = match step {
             Step::Usual(_) if !proven => &Step::Challenge,
             Step::Usual(seconds) => &Step::Grant(*seconds),
+            Step::Both if proven && proxied => &Step::Grant(600),
+            Step::Both if proxied => &Step::Challenge,
             other => other,
         };
         let status = match step {
             Step::Challenge | Step::Stale => 401,
-            Step::Grant(_) | Step::Usual(_) | Step::AtLeast(_) => 200,
+            Step::Both => 407,
+            Step::Grant(_) | Step::Usual(_) | Step::AtLeast(_) | Step::Lists(_) => 200,
             Step::TooBrief(_) => 423,
             Step::Busy(_) => 503,
             Step::Refuse(status) => *status,
@@ -214,6 +225,25 @@ impl Provider {
                     false => String::new(),
                 };
                 writer.field_fmt("Contact", format_args!("{contact}{gruu};expires={}", asked.min(*seconds)));
+                writer.raw(self.more.as_bytes());
+            }
+            Step::Both => {
+                writer.raw(
+                    b"Proxy-Authenticate: Digest realm=\"provider.example\", nonce=\"p\", qop=\"auth\"\r\n",
+                );
+            }
+            Step::Lists(contacts) => {
+                let value = String::from_utf8_lossy(request.first(Name::Contact).unwrap()).into_owned();
+                let instance = value.split(";+sip.instance=").nth(1).and_then(|rest| rest.split(';').next());
+                let user = request.to().unwrap().uri.user_text().unwrap().into_owned();
+                let ours = value.split('>').next().unwrap().trim_start_matches('<');
+                for contact in *contacts {
+                    let contact = contact
+                        .replace("{user}", &user)
+                        .replace("{instance}", instance.unwrap())
+                        .replace("{ours}", ours);
+                    writer.field("Contact", &[&contact]);
+                }
             }
             Step::TooBrief(least) => {
                 writer.field_fmt("Min-Expires", format_args!("{least}"));

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use sipliance::config::Config;
 use sipliance::gateway::Input;
+use sipliance::sip::wire::Message;
 use sipliance_driver::{Event, Why};
 
 use super::home;
@@ -413,4 +414,28 @@ fn a_notify_of_somebody_else_is_refused() {
 
 fn length(message: &str) -> usize {
     message.split("\r\n\r\n").nth(1).map_or(0, str::len)
+}
+
+/// Proves: KP-4
+#[test]
+fn a_dialog_with_a_peer_is_kept_alive_for_as_long_as_it_lasts() {
+    let mut pair = pair(915);
+    pair.run(600_000);
+    for text in &pair.subscribes {
+        let message = Message::parse(text.as_bytes()).unwrap();
+        let begins = message.to().unwrap().tag().is_none();
+        // Offered when a dialog begins, and never again in it.
+        assert_eq!(message.via().unwrap().params.get("keep").is_some(), begins, "{text}");
+    }
+    assert!(pair.subscribes.len() > 5, "it is refreshed");
+    // STUN is what was agreed on: every 24 to 30 s.
+    let stuns = |pair: &Pair| pair.stuns.iter().map(Duration::as_secs_f64).collect::<Vec<_>>();
+    let gaps: Vec<f64> = stuns(&pair).windows(2).map(|two| two[1] - two[0]).collect();
+    assert!(gaps.len() > 15 && gaps.iter().all(|gap| (23.9..30.2).contains(gap)), "{gaps:?}");
+    // It is over: no STUN any more, the flow is asked as it was before.
+    pair.input(ANA, Input::Reload(home::parse(&ANAS.replace("sip:plug@", "sip:nothing@"))));
+    pair.run(2_000);
+    let before = stuns(&pair).len();
+    pair.run(120_000);
+    assert_eq!(stuns(&pair).len(), before);
 }

@@ -7,9 +7,11 @@ use sipliance::gateway::Input;
 use sipliance::sip::wire::{Message, Method};
 use sipliance::sip::{FlowId, Transport};
 
-use super::home;
+use super::outbound::edges_of;
 use super::provider::{Reach, Step};
+use super::wan::Wan;
 use super::world::{Seen, World};
+use super::{home, outbound, wan};
 
 fn times(world: &World) -> Vec<Duration> {
     world.provider.got.iter().map(|(at, _)| *at).collect()
@@ -89,6 +91,138 @@ fn retry_after_and_refusal_are_obeyed() {
         world.provider.then = Step::Usual(600);
         world.run(60_000);
         assert_eq!(states(&world), ["registered", "registered"], "{step:?}");
+    }
+}
+
+/// A proxy before the registrar may want to know who comes, as well as the registrar itself.
+#[test]
+fn a_proxy_and_the_registrar_both_get_their_proof() {
+    let mut world = with(661, "udp", Step::Both);
+    world.run(5_000);
+    assert_eq!(states(&world), ["registered", "registered"]);
+    assert_eq!(world.provider.got.len(), 6, "three for each address");
+    let last = &world.provider.got[5].1;
+    assert!(
+        last.contains("Proxy-Authorization: Digest") && last.contains("\r\nAuthorization: Digest"),
+        "{last}"
+    );
+}
+
+/// What is between us and a registrar may write our Contact in its own words: then it is ours all the same, and not one that an
+/// earlier run left there.
+#[test]
+fn a_contact_in_other_words_is_ours_and_its_lifetime_holds() {
+    let rewritten: [&[&str]; 4] = [
+        &["<sip:{user}@203.0.113.9:31207>;expires=60"],
+        &["<sip:{user}@203.0.113.9:31207>;+sip.instance={instance};expires=60"],
+        &["<sip:{user}@203.0.113.9:31207>;expires=60", "<sip:{user}@192.0.2.99:5060>;expires=3"],
+        &[
+            "<sip:{user}@203.0.113.9:31207>;+sip.instance={instance};expires=60",
+            "<sip:{user}@192.0.2.99>;expires=3000",
+        ],
+    ];
+    for contacts in rewritten {
+        let mut world = with(662, "udp", Step::Lists(contacts));
+        world.run(5_000);
+        assert_eq!(states(&world), ["registered", "registered"], "{contacts:?}");
+        world.run(600_000);
+        // 24 to 30 s each.
+        let got = world.provider.got.len();
+        assert!((2 * 20..=2 * 27).contains(&got), "{contacts:?}: {got}");
+        let all: String = world.provider.got.iter().map(|(_, text)| text.as_str()).collect();
+        assert!(!all.contains("expires=0"), "{contacts:?}: nothing of ours is removed");
+    }
+}
+
+#[test]
+fn an_answer_that_lists_others_alone_is_doubted_in_words() {
+    let mut world = with(663, "udp", Step::Lists(&["<sip:mallory@192.0.2.99>;expires=7"]));
+    world.run(5_000);
+    let status = world.gateway.status(world.time()).registrations;
+    assert!(status[0].words.contains("other Contacts than ours"), "{status:?}");
+    // What is said of others may be meant for us: then it is refreshed in time, and nobody is flooded.
+    world.run(600_000);
+    assert!((2 * 20..=2 * 27).contains(&world.provider.got.len()), "{}", world.provider.got.len());
+}
+
+/// One that keeps what it was asked to remove is not asked without end.
+#[test]
+fn what_an_earlier_run_left_is_removed_and_a_registrar_that_keeps_it_is_left_alone() {
+    let mut world = with(
+        664,
+        "udp",
+        Step::Lists(&[
+            "<sip:{user}@192.0.2.99:4444>;+sip.instance={instance};expires=3000",
+            "<{ours}>;+sip.instance={instance};expires=600",
+        ]),
+    );
+    world.run(15_000);
+    let removes = |world: &World| {
+        world
+            .provider
+            .got
+            .iter()
+            .filter(|(_, text)| text.contains("<sip:100@192.0.2.99:4444>;expires=0"))
+            .count()
+    };
+    assert!(removes(&world) >= 1);
+    world.run(3_600_000);
+    assert!(removes(&world) <= 4 && world.provider.got.len() < 2 * 24, "{}", world.provider.got.len());
+}
+
+/// RFC 3263 §4.3: a server that is too busy is not the only one of its name. One that registered us has more patience.
+#[test]
+fn a_server_that_is_busy_is_left_for_another_when_its_time_is_over() {
+    let connects =
+        |world: &World| world.seen.iter().filter(|(_, seen)| matches!(seen, Seen::Connect(_))).count();
+    for transport in ["udp", "tcp"] {
+        let mut world = with(665, transport, Step::Busy(60));
+        world.run(50_000);
+        assert_eq!((connects(&world), world.provider.got.len()), (1, 2), "{transport}: not before");
+        world.provider.then = Step::Usual(600);
+        world.run(60_000);
+        assert_eq!(states(&world), ["registered", "registered"], "{transport}");
+        assert_eq!(connects(&world), 2, "{transport}");
+        world.run(600_000);
+        assert_eq!(connects(&world), 2, "{transport}");
+    }
+}
+
+/// Then what was refused because of the time is tried again, and a clock that is set all the time makes no storm.
+#[test]
+fn a_clock_that_is_set_later_lets_what_rests_try_again() {
+    let mut world = with(667, "tcp", Step::Usual(600));
+    world.provider.reach = Reach::Refused;
+    world.run(1_800_000);
+    let connects =
+        |world: &World| world.seen.iter().filter(|(_, seen)| matches!(seen, Seen::Connect(_))).count();
+    let before = connects(&world);
+    world.wall_off += 50 * 365 * 86_400_000;
+    world.provider.reach = Reach::Open;
+    world.run(20_000);
+    assert_eq!(states(&world), ["registered", "registered"], "{} connections", connects(&world) - before);
+    world.provider.reach = Reach::Refused;
+    world.cut_provider();
+    let before = connects(&world);
+    for _ in 0..600 {
+        world.wall_off += 3_600_000;
+        world.run(1_000);
+    }
+    assert!(connects(&world) - before <= 100, "{}", connects(&world) - before);
+}
+
+/// A machine that learns the time after its start told none of its moments wrong.
+#[test]
+fn a_clock_that_is_set_later_sets_what_the_status_says() {
+    let mut world = with(666, "udp", Step::Usual(600));
+    world.run(60_000);
+    let mut now = world.time();
+    let before = world.gateway.status(now);
+    assert!(before.registrations[0].words.contains("since 20"), "{before:?}");
+    now.wall_ms = 0;
+    let after = world.gateway.status(now);
+    for words in [&after.registrations[0].words, &after.flows[0].words] {
+        assert!(words.contains("1969-12-31T23:59:") && !words.contains("since 20"), "{words}");
     }
 }
 
@@ -292,6 +426,33 @@ fn requests_do_not_come_over_a_flow_that_is_gone() {
     assert!(hop_is_tcp);
 }
 
+/// An edge keeps no transactions: what the registrar repeats by datagrams comes again over the connection.
+#[test]
+fn a_command_that_is_repeated_over_a_connection_gets_its_answer_again() {
+    let mut world = World::with(
+        74,
+        home::with_upstream(
+            "tcp",
+            "  - who: ben\n    see: [plug]\n",
+            "  - who: sip:carla@provider.example\n    do: [plug]\n",
+        ),
+    );
+    world.provider.transport = Transport::Tcp;
+    world.run(5_000);
+    let flow = world.provider.flow.unwrap();
+    let text = String::from_utf8(passed_on("MESSAGE", "plug", PAI, "on", 1).to_vec()).unwrap();
+    let edge = "SIP/2.0\r\nVia: SIP/2.0/TCP edge.example;branch=z9hG4bKe1\r\n";
+    let text = text.replacen("SIP/2.0\r\n", edge, 1);
+    for _ in 0..4 {
+        world.handle(Input::Stream { flow, bytes: text.as_bytes() });
+        world.run(4_000);
+    }
+    assert_eq!(world.plug.writes.len(), 1);
+    let statuses: Vec<&str> = world.provider.answers.iter().map(|text| &text[8..11]).collect();
+    assert_eq!(statuses, [statuses[0]; 4]);
+    assert!(statuses[0].starts_with('2'), "{statuses:?}");
+}
+
 /// Proves: EV-20, OLD-2, GR-1, GR-2, GR-3, GR-4, GR-5, OB-1
 #[test]
 fn a_gruu_that_the_registrar_grants_is_our_contact() {
@@ -341,4 +502,129 @@ fn a_gruu_that_the_registrar_grants_is_our_contact() {
             .collect();
         assert_eq!(calls.len(), 1, "a new Call-ID would end temporary ones");
     }
+}
+
+/// The Route of a request, value by value.
+fn routes(text: &str) -> Vec<&str> {
+    text.lines().filter_map(|line| line.strip_prefix("Route: ")).collect()
+}
+
+/// Proves: SR-1, SR-3
+#[test]
+fn what_leaves_for_a_registrar_goes_by_its_newest_service_route() {
+    let config = home::edited_with_upstream(
+        "udp",
+        &[
+            (
+                "devices:\n",
+                "devices:\n  far:\n    profile: plug\n    remote: sip:plug@far.example\n    via: provider\n",
+            ),
+            ("    expires: 600s\n", "    expires: 600s\n    publish: [presence]\n"),
+            ("  - who: ben\n    see: [plug]\n", "  - who: sip:carla@provider.example\n    do: [plug, far]\n"),
+        ],
+    );
+    let mut world = World::with(76, config);
+    world.provider.more = "Service-Route: <sip:one.example;lr>, <sip:two.example;lr>\r\n";
+    world.run(8_000);
+    let (flow, from) = (world.provider.flow.unwrap(), world.provider.addr());
+    let local = "192.0.2.1:40101".parse().unwrap();
+    let old = ["<sip:one.example;lr>", "<sip:two.example;lr>"];
+    let last = |world: &World, method: &str| {
+        let found = world.provider.others.iter().rfind(|text| text.starts_with(method));
+        found.unwrap_or_else(|| panic!("no {method}")).clone()
+    };
+    let subscribe = last(&world, "SUBSCRIBE sip:plug@far.example");
+    assert_eq!(routes(&subscribe), old, "{subscribe}");
+    assert_eq!(routes(&world.provider.publications.last().unwrap().1), old);
+    // It stands, with a route set of its own.
+    let asked = Message::parse(subscribe.as_bytes()).unwrap();
+    let ours = asked.from().unwrap();
+    let notify = format!(
+        "NOTIFY sip:far@{local} SIP/2.0\r\nVia: SIP/2.0/UDP {from};branch=z9hG4bKn1\r\nRecord-Route: <sip:dialog.example;lr>\r\nFrom: <sip:plug@far.example>;tag=f\r\nTo: <sip:100@provider.example>;tag={}\r\nCall-ID: {}\r\nCSeq: 1 NOTIFY\r\nContact: <sip:plug@far.example>\r\nEvent: {}\r\nSubscription-State: active;expires=60\r\nContent-Length: 0\r\n\r\n",
+        ours.tag().unwrap(),
+        String::from_utf8_lossy(asked.call_id().unwrap()),
+        asked.event().unwrap().package,
+    );
+    world.handle(Input::Datagram { flow, local, from, bytes: notify.as_bytes() });
+    world.run(500);
+    let order = |world: &mut World, nth: u32, name: &str| {
+        let bytes = passed_on("MESSAGE", name, PAI, "on", nth);
+        world.handle(Input::Datagram { flow, local, from, bytes: &bytes });
+        world.run(3_000);
+    };
+    order(&mut world, 80, "far");
+    assert_eq!(routes(&last(&world, "DO sip:plug@far.example")), old);
+    assert_eq!(routes(&last(&world, "MESSAGE sip:carla@provider.example")), old);
+    // The next answer of the registrar says another way; the flow stays.
+    world.provider.more = "Service-Route: <sip:three.example;lr>\r\n";
+    world.run(600_000);
+    let (new, flows) = (["<sip:three.example;lr>"], world.provider.flow);
+    assert_eq!(flows, Some(flow));
+    assert_eq!(routes(&world.provider.publications.last().unwrap().1), new);
+    let asked: Vec<&String> =
+        world.provider.others.iter().filter(|text| text.starts_with("SUBSCRIBE")).collect();
+    // Within the dialog its own route counts, and what comes after it goes by the new one.
+    let refresh = asked.iter().find(|text| text.contains(";tag=f")).expect("a refresh");
+    assert_eq!(routes(refresh), ["<sip:dialog.example;lr>"], "{refresh}");
+    let anew = asked.last().unwrap();
+    assert!(!anew.contains(";tag=f"), "{anew}");
+    assert_eq!(routes(anew), new, "{anew}");
+    // It says nothing of a way: none is taken.
+    world.provider.more = "";
+    world.run(300_000);
+    order(&mut world, 81, "plug");
+    assert!(routes(&last(&world, "MESSAGE sip:carla@provider.example")).is_empty());
+    assert!(routes(&last(&world, "SUBSCRIBE sip:plug@far.example")).is_empty());
+}
+
+/// A provider that grants an hour, behind two edge proxies.
+fn long_lived(seed: u64, leads: bool) -> Wan {
+    let mut provider = wan::provider::Provider::new(2);
+    provider.leads = leads;
+    Wan::new(seed, &[outbound::house("udp", 2, "expires: 1h", "")], provider)
+}
+
+/// Questions to our own address: when.
+fn echoes(wan: &Wan) -> Vec<Duration> {
+    let ours = wan.provider.heard.iter().filter(|(_, _, text)| text.starts_with("OPTIONS sip:100@"));
+    ours.map(|(at, ..)| *at).collect()
+}
+
+#[test]
+fn a_registrar_that_forgets_behind_a_living_edge_is_noticed_within_five_minutes() {
+    let mut wan = long_lived(77, true);
+    wan.run(secs(700));
+    let asked = echoes(&wan);
+    assert!(asked.len() >= 2 && asked[1] - asked[0] >= secs(240), "{asked:?}");
+    let before = wan.provider.registers.len();
+    wan.provider.bindings.clear();
+    let forgot = wan.now;
+    wan.run(secs(310));
+    assert_eq!((edges_of(&wan, "100"), edges_of(&wan, "101")), (vec![0, 1], vec![0, 1]));
+    // Each address over each flow, with its login: no more than that.
+    let new = &wan.provider.registers[before..];
+    assert!((4..=8).contains(&new.len()), "{}", new.len());
+    assert!(new.iter().all(|(at, ..)| *at - forgot < secs(305)), "{new:?}");
+    // Within the next ten minutes nothing more is registered because of it.
+    let before = wan.provider.registers.len();
+    wan.run(secs(600));
+    assert_eq!(wan.provider.registers.len(), before);
+}
+
+#[test]
+fn who_leads_no_question_back_to_us_is_asked_once_for_each_registration() {
+    let mut wan = long_lived(78, false);
+    wan.run(secs(6 * 3600));
+    let (asked, registered) = (echoes(&wan).len(), wan.provider.registers.len());
+    assert!(asked >= 1 && asked <= registered && registered < 2 * 4 * 12 + 8, "{asked} and {registered}");
+    // It leads somewhere once, and then says 404 for good: one REGISTER more for each, and no storm.
+    let mut wan = long_lived(79, true);
+    wan.run(secs(400));
+    let before = wan.provider.registers.len();
+    for _ in 0..6 * 60 {
+        wan.provider.bindings.clear();
+        wan.run(secs(60));
+    }
+    let registered = wan.provider.registers.len() - before;
+    assert!(registered < 2 * 4 * 12 + 16, "{registered}");
 }

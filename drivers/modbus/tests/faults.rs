@@ -4,15 +4,17 @@
 
 mod rig;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rig::{Client, Mouth, Terminal, over_tcp, whole};
+use rig::{Client, Mouth, SHORT, Terminal, over_tcp, whole};
 use sipliance_driver::{Event, Failure};
 use sipliance_driver_modbus::Settings;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 const NOW: Duration = Duration::ZERO;
@@ -66,28 +68,41 @@ async fn what_is_no_answer_is_asked_again() {
         right()[..5].to_vec(),
         Vec::new(),
     ];
+    let mut all = JoinSet::new();
     for answer in wrong {
-        let slave = Terminal::speaking(turns(vec![vec![(NOW, answer.clone())], vec![(NOW, right())]]));
-        let mut client = client(&slave, 1).await;
-        let got = client.read("1/input/0/2").await;
-        assert_eq!(got.as_deref(), Ok(VALUE), "after {:?}", &answer[..answer.len().min(9)]);
+        all.spawn(async move {
+            let slave = Terminal::speaking(turns(vec![vec![(NOW, answer.clone())], vec![(NOW, right())]]));
+            let mut client = client(&slave, 1).await;
+            let got = client.read_in("1/input/0/2", 10 * SHORT).await;
+            assert_eq!(got.as_deref(), Ok(VALUE), "after {:?}", &answer[..answer.len().min(9)]);
+        });
     }
+    all.join_all().await;
 }
 
 /// Unit 5 answers after it was given up: that is not the answer of unit 1, and does not spoil it.
 #[tokio::test]
 async fn a_late_answer_of_one_unit_is_not_that_of_the_next() {
-    let slave = Terminal::speaking(Arc::new(|pdu: &[u8]| match pdu[0] {
-        5 => vec![(Duration::from_millis(260), whole(vec![5, 4, 4, 9, 9, 9, 9]))],
+    let (given_up, waits) = channel();
+    let waits = Mutex::new(waits);
+    let slave = Terminal::speaking(Arc::new(move |pdu: &[u8]| match pdu[0] {
+        5 => {
+            waits.lock().unwrap().recv().unwrap();
+            vec![(NOW, whole(vec![5, 4, 4, 9, 9, 9, 9]))]
+        }
         _ => vec![(NOW, right())],
     }));
     let mut client = client(&slave, 0).await;
-    assert_eq!(client.read("5/input/0/2").await, Err(Failure::Timeout));
+    let (patience, began) = (5 * SHORT, Instant::now());
+    assert_eq!(client.read_in("5/input/0/2", patience).await, Err(Failure::Timeout));
+    given_up.send(()).unwrap();
+    let rest = client.read_in("5/input/0/2", patience).await;
+    let rests = began + patience + Duration::from_millis(750);
+    assert!(rest == Err(Failure::NotConnected) || Instant::now() >= rests, "it rests, and {rest:?}");
     assert_eq!(client.read("1/input/0/2").await.as_deref(), Ok(VALUE));
     let began = Instant::now();
-    assert_eq!(client.read("5/input/0/2").await, Err(Failure::NotConnected), "it rests");
     assert_eq!(client.read("1/input/0/2").await.as_deref(), Ok(VALUE));
-    assert!(began.elapsed() < Duration::from_millis(150), "{:?}", began.elapsed());
+    assert!(began.elapsed() < patience, "it is waited for once: {:?}", began.elapsed());
 }
 
 /// Two appliances may hang on one unit: the second must learn of its silence, too.
@@ -102,12 +117,12 @@ async fn a_unit_that_was_silent_three_times_is_silent_for_all_who_ask() {
     let mut client = client(&slave, 0).await;
     let mut ends = Vec::new();
     while asked.load(Ordering::Relaxed) < 3 {
-        ends.push(client.read("5/input/0/2").await);
+        ends.push(client.read_in("5/input/0/2", SHORT).await);
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert!(ends.contains(&Err(Failure::NotConnected)), "it rests");
     for _ in 0..3 {
-        assert_eq!(client.read("5/coil/0/1").await, Err(Failure::Timeout));
+        assert_eq!(client.read_in("5/coil/0/1", SHORT).await, Err(Failure::Timeout));
     }
     assert_eq!(asked.load(Ordering::Relaxed), 3, "nothing was sent");
 }
@@ -135,7 +150,7 @@ async fn exceptions_are_told_in_words() {
     }
     // Words of a gateway about a unit that is not there.
     for code in [10, 11] {
-        assert_eq!(client.read(&format!("{code}/input/{code}/1")).await, Err(Failure::Timeout));
+        assert_eq!(client.read_in(&format!("{code}/input/{code}/1"), SHORT).await, Err(Failure::Timeout));
     }
 }
 
@@ -153,7 +168,8 @@ fn answer(transaction: [u8; 2], last: u8) -> Vec<u8> {
 /// A slave that takes connections; what it does with each is the test's.
 async fn listen() -> (TcpListener, Client) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let client = Client::start(over_tcp(listener.local_addr().unwrap().port()));
+    let settings = over_tcp(listener.local_addr().unwrap().port());
+    let client = Client::start(Settings { timeout: SHORT, ..settings });
     (listener, client)
 }
 
@@ -164,8 +180,8 @@ async fn a_slave_that_takes_the_connection_and_says_nothing_costs_one_timeout_ea
     silent.push(listener.accept().await.unwrap().0);
     assert_eq!(client.next().await, Event::Up);
     let began = Instant::now();
-    assert_eq!(client.read("1/input/0/2").await, Err(Failure::Timeout));
-    assert!(began.elapsed() < Duration::from_millis(600));
+    assert_eq!(client.read_in("1/input/0/2", 5 * SHORT).await, Err(Failure::Timeout));
+    assert!(began.elapsed() < 10 * SHORT, "one, not two: {:?}", began.elapsed());
     // A write is tried on a new connection, once, and its fate told.
     let write = client.write("1/coil/0", &[1]);
     let (write, second) = tokio::join!(write, listener.accept());
@@ -189,7 +205,7 @@ async fn a_slave_that_takes_the_connection_and_says_nothing_costs_one_timeout_ea
             }
         }
     };
-    let (read, _peer) = timeout(Duration::from_secs(8), async { tokio::join!(read, serve) }).await.unwrap();
+    let (read, _peer) = timeout(Duration::from_secs(30), async { tokio::join!(read, serve) }).await.unwrap();
     assert_eq!(read.as_deref(), Ok(VALUE));
 }
 
@@ -207,7 +223,8 @@ async fn the_answer_of_an_earlier_transaction_is_none() {
     });
     assert_eq!(client.next().await, Event::Up);
     assert_eq!(client.read("1/input/0/2").await.as_deref(), Ok(VALUE));
-    assert_eq!(client.read("1/input/0/2").await, Err(Failure::Timeout), "that was the first one's, again");
+    let second = client.read_in("1/input/0/2", 5 * SHORT).await;
+    assert_eq!(second, Err(Failure::Timeout), "that was the first one's, again");
 }
 
 #[tokio::test]

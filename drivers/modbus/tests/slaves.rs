@@ -4,11 +4,11 @@
 
 mod rig;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rig::{Client, Terminal, brain, over_tcp, tcp_slave};
+use rig::{Client, SHORT, Terminal, brain, over_tcp, tcp_slave};
 use sipliance_driver::{Event, Exit, Failure, pair};
 use sipliance_driver_modbus::Settings;
 use tokio::time::{Instant, timeout};
@@ -34,51 +34,71 @@ async fn readings_and_writes_of_a_serial_unit() {
     assert!(words.contains("unit 3") && words.contains("exception 2"), "{words}");
     assert!(matches!(client.read("1/input/0/200").await, Err(Failure::Refused(_))));
     drop(std::mem::replace(&mut client.link, pair().0));
-    assert_eq!(timeout(Duration::from_secs(2), client.task).await.unwrap().unwrap(), Exit::Closed);
+    assert_eq!(timeout(Duration::from_secs(10), client.task).await.unwrap().unwrap(), Exit::Closed);
 }
 
 #[tokio::test]
 async fn a_dead_unit_holds_nobody_up_and_a_write_to_it_is_tried_once() {
     let written: Arc<Mutex<Vec<Vec<u8>>>> = Arc::default();
     let slave = Terminal::start(brain(Arc::clone(&written)));
-    let mut client = Client::start(slave.settings());
+    let mut client = Client::start(Settings { timeout: SHORT, ..slave.settings() });
     assert_eq!(client.next().await, Event::Up);
-    assert_eq!(client.read("2/input/0/1").await, Err(Failure::Timeout));
-    assert_eq!(written.lock().unwrap().len(), 2, "a reading is tried again");
-    let first = Instant::now();
-    assert!(client.read("1/input/0/1").await.is_ok());
-    assert!(
-        first.elapsed() < Duration::from_millis(700),
-        "a late answer is waited for once: {:?}",
-        first.elapsed()
-    );
+    let heard = |count: usize| {
+        let written = Arc::clone(&written);
+        async move {
+            while written.lock().unwrap().len() < count {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+    };
     let began = Instant::now();
+    assert_eq!(client.read_in("2/input/0/1", SHORT).await, Err(Failure::Timeout));
+    // It rests for 750 ms at least. A machine that needs longer for this finds it asked once more.
+    let rests = began + 2 * SHORT + Duration::from_millis(750);
+    let (mut asked, dead) = (2, Instant::now());
     for _ in 0..20 {
-        assert_eq!(client.read("2/input/0/1").await, Err(Failure::NotConnected), "it rests");
+        match client.read_in("2/input/0/1", SHORT).await {
+            Err(Failure::NotConnected) => {}
+            end => {
+                assert!(end == Err(Failure::Timeout) && Instant::now() >= rests, "it rests, and {end:?}");
+                asked += 1;
+            }
+        }
         assert!(client.read("1/input/0/1").await.is_ok());
     }
-    assert!(began.elapsed() < Duration::from_millis(700), "{:?}", began.elapsed());
+    // Had each reading waited for the dead unit, or for its late answer, that alone were four seconds.
+    assert!(dead.elapsed() < 20 * SHORT, "{:?}", dead.elapsed());
+    heard(asked).await;
+    assert_eq!(written.lock().unwrap().len(), asked, "a reading is tried again, and nothing while it rests");
     written.lock().unwrap().clear();
     assert_eq!(client.write("2/coil/0", &[1]).await, Err(Failure::Timeout));
+    assert!(
+        client.read("1/input/0/1").await.is_ok(),
+        "the line goes on: whatever was sent to the dead unit is there"
+    );
     assert_eq!(written.lock().unwrap().len(), 1, "nobody knows whether it acted: never twice");
 }
 
 #[tokio::test]
 async fn an_answer_that_comes_too_late_is_nobodys() {
-    let late = Arc::new(AtomicBool::new(true));
-    let slow = Arc::clone(&late);
+    let (given_up, waits) = channel();
+    let (said, heard) = tokio::sync::oneshot::channel();
+    let late = Mutex::new(Some((waits, said)));
     // The first answer waits until the question was given up, then says something else.
-    let slave = Terminal::start(Arc::new(move |pdu: &[u8]| {
-        if slow.swap(false, Ordering::Relaxed) {
-            std::thread::sleep(Duration::from_millis(250));
-            return Some(vec![1, 4, 2, 0xde, 0xad]);
+    let slave = Terminal::start(Arc::new(move |pdu: &[u8]| match late.lock().unwrap().take() {
+        Some((waits, said)) => {
+            waits.recv().unwrap();
+            said.send(()).unwrap();
+            Some(vec![1, 4, 2, 0xde, 0xad])
         }
-        Some(vec![1, 4, 2, 0, pdu[3]])
+        None => Some(vec![1, 4, 2, 0, pdu[3]]),
     }));
     let mut client = Client::start(Settings { retries: 0, ..slave.settings() });
     assert_eq!(client.next().await, Event::Up);
-    assert_eq!(client.read("1/input/5/1").await, Err(Failure::Timeout));
+    assert_eq!(client.read_in("1/input/5/1", SHORT).await, Err(Failure::Timeout));
     // While the unit rests, its late answer arrives.
+    given_up.send(()).unwrap();
+    heard.await.unwrap();
     let answer = loop {
         match client.read("1/input/9/1").await {
             Err(Failure::NotConnected) => tokio::time::sleep(Duration::from_millis(50)).await,
@@ -112,7 +132,7 @@ async fn the_same_over_tcp_and_a_connection_that_hangs_is_made_anew() {
     tokio::spawn(tcp_slave(listener, brain(Arc::default())));
     assert_eq!(client.next().await, Event::Up);
     assert_eq!(client.read("1/holding/16/2").await.as_deref(), Ok(&[0, 16, 0, 17][..]));
-    assert_eq!(client.read("2/holding/16/2").await, Err(Failure::Timeout));
+    assert_eq!(client.read_in("2/holding/16/2", SHORT).await, Err(Failure::Timeout));
     assert_eq!(client.read("1/holding/1/1").await.as_deref(), Ok(&[0, 1][..]), "on a new connection");
     assert_eq!(client.write("1/coil/3", &[0]).await, Ok(()));
 }

@@ -11,6 +11,8 @@ use crate::sip::Transport;
 
 /// Messages of one source in a second, where the file says nothing.
 const PER_SECOND: i64 = 100;
+/// What Kamailio takes in one message over a connection, where `tcp_rd_buf_size` says nothing else, in bytes.
+const LARGEST: usize = 16 * 1024;
 /// Most entries of `siblings:` and `trusted:`.
 const MOST: usize = 64;
 
@@ -39,6 +41,8 @@ pub struct EdgeConfig {
     pub siblings: Vec<String>,
     /// Messages that one source may send in a second.
     pub per_second: u32,
+    /// The largest message that the registrar takes over a connection, in bytes.
+    pub largest: usize,
     /// The control socket.
     pub control: Option<PathBuf>,
 }
@@ -92,6 +96,7 @@ fn sections(mut map: MapReader<'_>, build: &mut Build<'_>) -> Option<EdgeConfig>
     let trusted = trusted(map.take("trusted"), build);
     let control = map.line("control", &mut build.faults).map(|path| build.resolve(&path));
     let per_second = map.int("per_second", 1..=100_000, &mut build.faults).unwrap_or(PER_SECOND);
+    let largest = map.int("largest", 4096..=262_144, &mut build.faults);
     map.finish(&mut build.faults);
     both_sides(&listen, &registrar, registrar_node, build);
     reachable(&inner, &registrar, inner_node, build);
@@ -107,6 +112,7 @@ fn sections(mut map: MapReader<'_>, build: &mut Build<'_>) -> Option<EdgeConfig>
         key: key?,
         siblings,
         per_second: u32::try_from(per_second).unwrap_or(u32::MAX),
+        largest: largest.and_then(|largest| usize::try_from(largest).ok()).unwrap_or(LARGEST),
         control,
     })
 }
@@ -245,6 +251,7 @@ impl EdgeConfig {
             ("trusted", self.trusted != new.trusted),
             ("key", self.key != new.key),
             ("siblings", self.siblings != new.siblings),
+            ("largest", self.largest != new.largest),
             ("control", self.control != new.control),
         ]
         .into_iter()
@@ -262,6 +269,7 @@ impl EdgeConfig {
             siblings: self.siblings.clone(),
             trusted: trusted.chain(self.trusted.iter().copied()).collect(),
             per_second: self.per_second,
+            largest: self.largest,
             key,
             run,
         }

@@ -19,7 +19,7 @@ fn silence(bench: &mut Bench) -> (u32, u32, u32, Vec<FlowId>) {
                 }
                 Output::Lost => lost += 1,
                 Output::Silent(flow) => silent.push(flow),
-                Output::Close(_) => panic!("no client is closed"),
+                Output::Close(_) | Output::Known(_) => panic!("no client is closed"),
             }
         }
     }

@@ -1,9 +1,10 @@
-//! What outlives the process besides documents: subscriptions, and where phones at home are.
+//! What outlives the process besides documents: subscriptions, alerts, and where phones at home are.
 //!
 //! The core says what has to be on record ([`Output::Record`]); the shell keeps it, whatever it is, and
 //! hands it back once at the next start ([`Gateway::resume`]). A record names things as peers and people
 //! do, never by a place in a table.
 
+mod alerts;
 mod bindings;
 mod pack;
 mod records;
@@ -100,11 +101,12 @@ impl Gateway {
         Some(Made { who, local_tag, request: &strip(request.message) }.pack().into())
     }
 
-    /// A subscription was made: with how it stands, it is on record before its 2xx leaves.
+    /// A subscription was made: with how it stands, which follows at once and cannot wait, it is on record before
+    /// its 2xx leaves. So the disk is asked once for both.
     pub(super) fn record_made(&mut self, id: SubscriptionId, made: Option<Bytes>) {
         if made.is_some() {
             let key = key(Notifier::serial_of(id), Part::Made);
-            self.outputs.push_back(Output::Record { key, body: made, haste: Haste::Soon });
+            self.outputs.push_back(Output::Record { key, body: made, haste: Haste::Idle });
         }
     }
 

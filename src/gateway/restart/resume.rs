@@ -9,7 +9,7 @@ use rand::Rng as _;
 
 use super::pack::Unpack;
 use super::records::{Made, Path, Stands};
-use super::{Part, SUBSCRIPTION, bindings, key};
+use super::{Part, SUBSCRIPTION, alerts, bindings, key};
 use crate::config::access::Identity;
 use crate::event::matrix::{self, Asked};
 use crate::event::{self, Subject, identity_of};
@@ -34,6 +34,8 @@ pub struct Resumed {
     pub ended: usize,
     /// Places at home at which a phone is reachable.
     pub bindings: usize,
+    /// Alerts, seen or not.
+    pub alerts: usize,
     /// Records that make no sense, or of somebody whom nothing leads to any more.
     pub dropped: usize,
 }
@@ -81,6 +83,12 @@ impl Gateway {
                 resumed.bindings += self.restore_bindings(user, body, sockets, now);
                 continue;
             }
+            if let Some(serial) = alerts::serial_of(key) {
+                let known = self.restore_alert(serial, body);
+                resumed.alerts += usize::from(known);
+                resumed.dropped += usize::from(!known);
+                continue;
+            }
             let Some((serial, part)) = part_of(key) else {
                 resumed.dropped += 1;
                 self.forget(key.clone());
@@ -105,6 +113,7 @@ impl Gateway {
                 }
             }
         }
+        self.page_untold(None, now);
         self.settle(now);
         resumed
     }

@@ -4,13 +4,17 @@ use std::time::Duration;
 
 use rand::Rng as _;
 
-use super::{BACK, PROBE, PROBES};
+use super::{BACK, LONGEST_RETRY, PROBE, PROBES, SPREAD};
 use crate::gateway::Gateway;
+use crate::sip::flow::backoff::Backoff;
 use crate::sip::flow::keepalive::{Due, News};
 use crate::sip::flow::stun::{self, Stun};
 use crate::sip::registration::Registration;
 use crate::sip::{FlowId, Hop};
 use crate::timer::Now;
+
+/// A wall clock that is off by less was not set, or it does not matter.
+const SET: Duration = Duration::from_secs(60);
 
 impl Gateway {
     pub(in crate::gateway) fn on_way_deadlines(&mut self, now: Now) {
@@ -63,13 +67,7 @@ impl Gateway {
         }
         if way.probes >= PROBES {
             // Perhaps its name leads somewhere else by now.
-            for registration in way.registrations.clone() {
-                if let Some(registration) = self.registrations.get_mut(registration) {
-                    registration.on_flow_moving();
-                }
-            }
-            self.renew(key);
-            return self.connect(key);
+            return self.look_anew(key, now);
         }
         if way.probes > 0 {
             for registration in way.registrations.clone() {
@@ -84,14 +82,54 @@ impl Gateway {
         self.set_probe(key, now);
     }
 
+    /// Where a server was too busy, what is due now is asked of another one of its name.
+    pub(in crate::gateway) fn seek_others(&mut self, now: Now) {
+        for key in self.ways.keys() {
+            if !self.leaving && self.seeks_another(key, now) {
+                self.look_anew(key, now);
+            }
+        }
+    }
+
+    /// Makes another flow, so that its name is looked up again: what is to be registered keeps its times.
+    fn look_anew(&mut self, key: usize, now: Now) {
+        let Some(way) = self.ways.get_mut(key) else { return };
+        way.moves = true;
+        for registration in way.registrations.clone() {
+            if let Some(registration) = self.registrations.get_mut(registration) {
+                registration.on_flow_moving();
+            }
+        }
+        self.renew(key, now);
+        self.connect(key);
+    }
+
+    /// Whether nothing stands over a flow, and what is due now is better asked of another server.
+    fn seeks_another(&self, key: usize, now: Now) -> bool {
+        let Some(way) = self.ways.get(key).filter(|way| way.hop.is_some()) else { return false };
+        let known = || way.registrations.iter().filter_map(|at| self.registrations.get(*at));
+        self.is_in_force(way.upstream)
+            && known().all(|it| it.next_attempt().is_some())
+            && known().any(|it| it.seeks_another() && it.next_attempt().is_some_and(|at| at <= now.mono))
+    }
+
     /// Refreshes the first bindings of a way within so many milliseconds, whatever their lifetime.
-    fn refresh(&mut self, key: usize, first: usize, within: u64, now: Now) {
+    pub(super) fn refresh(&mut self, key: usize, first: usize, within: u64, now: Now) {
         let Some(way) = self.ways.get(key) else { return };
         for registration in way.registrations.iter().take(first) {
             let at = now.mono + Duration::from_millis(self.rng.random_range(1..=within));
             if let Some(registration) = self.registrations.get_mut(*registration) {
                 registration.refresh_by(at);
             }
+        }
+    }
+
+    /// Nobody answered a REGISTER, and nothing else tells whether somebody is there: what was registered over the same flow may
+    /// be as lost, and is asked for.
+    pub(super) fn doubt_others(&mut self, key: usize, now: Now) {
+        if self.ways.get(key).is_some_and(|way| way.hop.is_some() && !way.answers.any()) {
+            let within = u64::try_from(SPREAD.end.as_millis()).unwrap_or(u64::MAX);
+            self.refresh(key, usize::MAX, within, now);
         }
     }
 
@@ -104,7 +142,7 @@ impl Gateway {
             News::Moved(why) if self.registers_flows(key) => self.fail_flow(key, &why, now),
             News::Moved(why) => {
                 if let Some(way) = self.ways.get_mut(key) {
-                    way.fault = Some((now.wall_ms, why));
+                    way.fault = Some((now.mono, why));
                 }
                 self.refresh(key, usize::MAX, 1_000, now);
             }
@@ -170,6 +208,32 @@ impl Gateway {
             }
             (_, None) => {}
         }
+    }
+
+    /// A peer answers keep-alives over the flow that `hop` is of, or does so no more: `keep` has what each dialog there agreed on, in
+    /// seconds (RFC 6223 §4.2.3). The shortest counts.
+    pub(in crate::gateway) fn keep_for_dialogs(&mut self, hop: Hop, keep: &[u32], now: Now) {
+        let Some(way) = self.way_of(hop).and_then(|key| self.ways.get_mut(key)) else { return };
+        // Where something is registered, that was asked for with it.
+        if let Some(alive) = way.alive.as_mut().filter(|_| way.registrations.is_empty()) {
+            let least = keep.iter().copied().filter(|seconds| *seconds > 0).min();
+            alive.agree(!keep.is_empty(), least, &mut self.rng, now);
+        }
+    }
+
+    /// The wall clock was set, as on a machine that learns the time after its start: a certificate that was not valid yet may be
+    /// now, so those who rest for long try again.
+    pub(in crate::gateway) fn on_clock(&mut self, now: Now) {
+        let off = now.wall_at(self.clock.mono).saturating_sub(self.clock.wall_ms).unsigned_abs();
+        let lately = |at| now.mono.saturating_duration_since(at) < LONGEST_RETRY;
+        if Duration::from_millis(off) < SET || self.clock_set.is_some_and(lately) {
+            return;
+        }
+        self.clock_set = Some(now.mono);
+        for way in self.ways.values_mut() {
+            (way.useless, way.patience) = (0, Backoff::default());
+        }
+        self.on_network(now);
     }
 
     /// The machine's network changed: what is open is asked whether it lives, what rests is tried.

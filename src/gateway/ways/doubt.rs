@@ -17,11 +17,15 @@ impl Gateway {
         let reliable = way.hop.is_some_and(|hop| hop.transport.is_reliable());
         let answers = way.answers.any() || reliable || !way.registrations.is_empty();
         let Some(alive) = way.alive.as_mut().filter(|_| answers) else { return false };
-        let lived = |at: i64| now.wall_ms.saturating_sub(at) < limits::SILENCE_MS;
-        if alive.answered_ms().is_some_and(lived) || !self.notifier.suspend(id, cseq) {
+        let lived = |at| now.mono.saturating_duration_since(at) < limits::SILENCE;
+        if alive.answered_at().is_some_and(lived) || !self.notifier.suspend(id, cseq) {
             return false;
         }
-        alive.hurry(now);
+        match way.hop {
+            // It keeps itself alive, and would have ended by now: who is behind its far end may be back.
+            Some(hop) if hop.transport.keepalive().is_none() => self.notifier.resume(hop.flow, now),
+            _ => alive.hurry(now),
+        }
         true
     }
 }

@@ -1,5 +1,7 @@
 //! How each flow stands, in words.
 
+use std::time::Instant;
+
 use super::{Keepalive, Way};
 use crate::gateway::Gateway;
 use crate::timer::Now;
@@ -17,6 +19,12 @@ pub struct FlowStatus {
     pub words: String,
 }
 
+/// When that was, by the wall clock as it stands now.
+pub(in crate::gateway) fn time_of(at: Instant, now: Now) -> String {
+    let time = jiff::Timestamp::from_millisecond(now.wall_at(at));
+    time.map(|time| time.to_string()).unwrap_or_default()
+}
+
 impl Gateway {
     pub(in crate::gateway) fn flow_status(&self, now: Now) -> Vec<FlowStatus> {
         self.ways.values().map(|way| self.status_of(way, now)).collect()
@@ -24,19 +32,18 @@ impl Gateway {
 
     fn status_of(&self, way: &Way, now: Now) -> FlowStatus {
         let upstream = self.upstreams.get(way.upstream).map(|it| it.settings.name.clone());
-        let time =
-            |ms: i64| jiff::Timestamp::from_millisecond(ms).map(|at| at.to_string()).unwrap_or_default();
+        let time = |at| time_of(at, now);
         let mut words = Vec::new();
         let state = match (way.hop, way.connecting, way.retry) {
             (Some(hop), ..) => {
-                words.push(format!("since {}", way.since_ms.map(time).unwrap_or_default()));
+                words.push(format!("since {}", way.since.map(time).unwrap_or_default()));
                 // A connection that keeps itself alive may have moved, on either side.
                 let then = if hop.transport.keepalive().is_none() { " when it was opened" } else { "" };
                 words.push(format!("{} {} to {}{then}", hop.transport.word(), hop.local, hop.peer));
                 words.extend(self.seen_as(way).map(|seen| format!("seen there as {seen}")));
-                let answered = way.alive.as_ref().and_then(Keepalive::answered_ms);
+                let answered = way.alive.as_ref().and_then(Keepalive::answered_at);
                 words.push(match answered {
-                    Some(ms) => format!("last keep-alive answered {}", time(ms)),
+                    Some(at) => format!("last keep-alive answered {}", time(at)),
                     None if hop.transport.keepalive().is_none() => "it keeps itself alive".to_owned(),
                     None if hop.transport.is_reliable() || way.answers.any() => {
                         "no keep-alive answered yet".to_owned()
@@ -62,7 +69,7 @@ impl Gateway {
                 way.garbled
             ));
         }
-        let fault = way.fault.as_ref().map(|(ms, why)| format!("last failure {}: {why}", time(*ms)));
+        let fault = way.fault.as_ref().map(|(at, why)| format!("last failure {}: {why}", time(*at)));
         words.extend(fault);
         let (upstream, server) = (upstream.unwrap_or_default(), way.edge.server.words());
         FlowStatus { upstream, server, state, words: words.join("; ") }

@@ -167,7 +167,7 @@ async fn a_driver_that_blocks_its_thread_delays_nobody_and_close_leaves_it_behin
     assert!(answers.iter().all(|answer| matches!(answer, Event::Done { result: Err(Failure::Busy), .. })));
     let began = std::time::Instant::now();
     drivers.close().await;
-    assert!(began.elapsed() < CLOSE + Duration::from_secs(1));
+    assert!(began.elapsed() < 2 * CLOSE, "it waits for its time, and not for the driver");
     drop(free);
 }
 
@@ -189,7 +189,7 @@ async fn links_without_their_driver_are_down_in_words_and_close_is_quick() {
     ));
     let began = std::time::Instant::now();
     drivers.close().await;
-    assert!(began.elapsed() < Duration::from_secs(1));
+    assert!(began.elapsed() < CLOSE, "nobody has to be waited for");
 }
 
 #[tokio::test]

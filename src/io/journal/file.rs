@@ -10,12 +10,15 @@ use bytes::{BufMut as _, Bytes};
 use crc::{CRC_32_ISO_HDLC, Crc};
 
 use super::Records;
+use crate::io::store::sync_names;
 
-/// How the file begins; the number is that of its form.
+/// How the file begins; the number is that of its form. What counts are the marks: they change with it.
 const HEAD: &[u8] = b"sipliance records 1\n";
-/// How each entry begins.
+/// How each entry begins, and nothing else does: within one, [`STUFF`] follows the first of these bytes. So
+/// the place where the next one begins is found behind damage, and nobody can send what passes for one.
 const MARK: [u8; 2] = [0xA5, b'R'];
-/// Mark, whether there is a body, length of the key, length of the body, checksum.
+const STUFF: u8 = 0;
+/// Mark, whether there is a body, length of the key, length of key and body as they stand there, checksum.
 const FRAME: usize = 2 + 1 + 1 + 4 + 4;
 const CHECK: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
 /// Old bytes that are worth no new file.
@@ -83,20 +86,14 @@ fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
 
 /// Takes a file apart. An entry that is damaged costs no other one.
 pub(super) fn parse(bytes: &[u8]) -> Result<Contents, &'static str> {
-    let mut rest = match bytes.strip_prefix(HEAD) {
-        Some(rest) => rest,
-        None if HEAD.starts_with(bytes) => b"",
-        None if bytes.starts_with(b"sipliance records ") => {
-            return Err("another version of the program wrote it");
-        }
-        None => return Err("it does not begin as it should"),
-    };
+    let mut rest = bytes.strip_prefix(HEAD).unwrap_or(if HEAD.starts_with(bytes) { b"" } else { bytes });
     let mut contents = Contents::default();
-    let mut bad = 0;
+    let (mut bad, mut entries) = (0, 0);
     while !rest.is_empty() {
         match entry(rest) {
             Some((key, body, length)) => {
                 contents.damaged += std::mem::take(&mut bad);
+                entries += 1;
                 match body {
                     Some(body) => drop(contents.records.insert(key, body)),
                     None => drop(contents.records.remove(&key)),
@@ -113,7 +110,11 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Contents, &'static str> {
         }
     }
     contents.torn = bad;
-    Ok(contents)
+    match bytes.starts_with(HEAD) || HEAD.starts_with(bytes) || entries > 0 {
+        true => Ok(contents),
+        false if bytes.starts_with(b"sipliance records ") => Err("another version of the program wrote it"),
+        false => Err("it does not begin as it should"),
+    }
 }
 
 /// The entry at the beginning of `bytes`: key, body, and how long it is.
@@ -122,12 +123,35 @@ fn entry(bytes: &[u8]) -> Option<(Bytes, Option<Bytes>, usize)> {
     let (&[kind, key], rest) = head.split_first_chunk::<2>()?;
     let (length, sum) = rest.split_first_chunk::<4>()?;
     let sum = u32::from_be_bytes(*sum.first_chunk()?);
-    let (key, body) = (usize::from(key), usize::try_from(u32::from_be_bytes(*length)).ok()?);
-    let end = FRAME.checked_add(key)?.checked_add(body)?;
-    let payload = bytes.get(FRAME..end)?;
-    let (key, body) = payload.split_at_checked(key)?;
-    let right = checksum(kind, key, body) == sum && kind <= 1;
-    right.then(|| (Bytes::copy_from_slice(key), (kind == 1).then(|| Bytes::copy_from_slice(body)), end))
+    let (key, payload) = (usize::from(key), usize::try_from(u32::from_be_bytes(*length)).ok()?);
+    let end = FRAME.checked_add(payload)?;
+    let payload = Bytes::from(unstuff(bytes.get(FRAME..end)?)?);
+    (key <= payload.len() && kind <= 1).then_some(())?;
+    let (key, body) = (payload.slice(..key), payload.slice(key..));
+    let right = checksum(kind, &key, &body) == sum && (kind == 1 || body.is_empty());
+    right.then(|| (key, (kind == 1).then_some(body), end))
+}
+
+/// With [`STUFF`] behind each byte that a mark could begin with.
+fn stuff(to: &mut Vec<u8>, bytes: &[u8]) {
+    for byte in bytes {
+        to.push(*byte);
+        if *byte == MARK[0] {
+            to.push(STUFF);
+        }
+    }
+}
+
+fn unstuff(bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut plain = Vec::with_capacity(bytes.len());
+    let mut rest = bytes.iter();
+    while let Some(byte) = rest.next() {
+        plain.push(*byte);
+        if *byte == MARK[0] && rest.next() != Some(&STUFF) {
+            return None;
+        }
+    }
+    Some(plain)
 }
 
 fn checksum(kind: u8, key: &[u8], body: &[u8]) -> u32 {
@@ -140,17 +164,19 @@ fn checksum(kind: u8, key: &[u8], body: &[u8]) -> u32 {
     digest.finalize()
 }
 
-fn append(to: &mut Vec<u8>, key: &[u8], body: Option<&[u8]>) {
+pub(super) fn append(to: &mut Vec<u8>, key: &[u8], body: Option<&[u8]>) {
     let (kind, bytes) = (u8::from(body.is_some()), body.unwrap_or_default());
+    let mut payload = Vec::with_capacity(key.len() + bytes.len());
+    stuff(&mut payload, key);
+    stuff(&mut payload, bytes);
     // Keys are short, and bodies are messages: both lengths fit.
-    let (Ok(short), Ok(length)) = (u8::try_from(key.len()), u32::try_from(bytes.len())) else { return };
+    let (Ok(short), Ok(length)) = (u8::try_from(key.len()), u32::try_from(payload.len())) else { return };
     to.put_slice(&MARK);
     to.put_u8(kind);
     to.put_u8(short);
     to.put_u32(length);
     to.put_u32(checksum(kind, key, bytes));
-    to.put_slice(key);
-    to.put_slice(bytes);
+    to.put_slice(&payload);
 }
 
 /// Moves a damaged file out of the way: what it said may help somebody who looks.
@@ -181,6 +207,8 @@ pub(super) struct Log {
     size: usize,
     /// `None`: the file must be written anew.
     file: Option<File>,
+    /// The how many-th file of this run it is.
+    nth: u64,
     length: usize,
     unwritten: Vec<u8>,
 }
@@ -188,7 +216,7 @@ pub(super) struct Log {
 impl Log {
     pub fn new(folder: &Path, live: Records) -> Self {
         let size = live.iter().map(|(key, body)| FRAME + key.len() + body.len()).sum();
-        Self { path: path_in(folder), live, size, file: None, length: 0, unwritten: Vec::new() }
+        Self { path: path_in(folder), live, size, file: None, nth: 0, length: 0, unwritten: Vec::new() }
     }
 
     pub fn path(&self) -> &Path {
@@ -241,6 +269,22 @@ impl Log {
         synced
     }
 
+    /// The file, for another thread that asks the disk to keep it, and the how many-th it is.
+    pub fn file(&self) -> io::Result<(File, u64)> {
+        let file = self.file.as_ref().ok_or_else(|| io::Error::other("there is no file"))?;
+        Ok((file.try_clone()?, self.nth))
+    }
+
+    /// The disk did not keep that file; whether it is still the one.
+    pub fn fail(&mut self, nth: u64) -> bool {
+        let still = self.nth == nth;
+        if still {
+            // What the system has of it is not known (it forgets what it could not write).
+            self.file = None;
+        }
+        still
+    }
+
     /// Writes the file anew: after an end of the process or of the power there is the old one or this one.
     pub fn rewrite(&mut self) -> io::Result<()> {
         self.file = None;
@@ -249,9 +293,6 @@ impl Log {
         let folder = self.path.parent().map(Path::to_owned).unwrap_or_default();
         if !folder.is_dir() {
             DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
-            if let Some(above) = folder.parent().filter(|above| !above.as_os_str().is_empty()) {
-                File::open(above)?.sync_all()?;
-            }
         }
         let mut bytes = HEAD.to_vec();
         self.live.iter().for_each(|(key, body)| append(&mut bytes, key, Some(body)));
@@ -268,8 +309,9 @@ impl Log {
             let _ = fs::remove_file(&beside);
             return Err(why);
         }
-        File::open(&folder)?.sync_all()?;
+        sync_names(&folder)?;
         (self.file, self.length) = (Some(file), bytes.len());
+        self.nth += 1;
         Ok(())
     }
 }

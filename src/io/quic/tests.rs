@@ -1,5 +1,6 @@
 //! Both ends over real sockets of this machine, with certificates made here.
 
+mod prompt;
 mod relay;
 
 use std::fs;
@@ -13,6 +14,7 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, LocalSet};
 use tokio::time::timeout;
 
+use self::prompt::Prompt;
 use self::relay::Relay;
 use super::*;
 use crate::io::queue::{Pushed, Writes, queue};
@@ -20,7 +22,7 @@ use crate::io::stream::{Line, Report};
 use crate::sip::FlowId;
 
 /// Longer than anything takes here.
-const SOON: Duration = Duration::from_secs(5);
+const SOON: Duration = Duration::from_secs(20);
 
 fn door(welcomer: &Welcomer, resets: Option<Resets>) -> Door {
     Door::open(bind(([127, 0, 0, 1], 0).into()).unwrap(), welcomer, resets).unwrap()
@@ -258,10 +260,10 @@ async fn a_router_that_takes_another_port_ends_no_flow() {
         let (mut client, mut server) = (End::new(client), End::new(server));
         exchange(&mut client, &mut server, 1).await;
         relay.restart().await;
-        let began = std::time::Instant::now();
+        let prompt = Prompt::begin();
         exchange(&mut client, &mut server, 2).await;
         exchange(&mut server, &mut client, 3).await;
-        assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+        prompt.end();
         assert_ne!(seen.remote_address(), before);
     })
     .await;
@@ -282,7 +284,7 @@ async fn a_server_that_was_restarted_says_so_at_the_next_packet() {
             let after = door(&bench.welcomer, resets(port));
             relay.replace(after.endpoint.local_addr().unwrap());
             client.say(&request("MESSAGE", 2, "on")).await;
-            let told = timeout(Duration::from_secs(1), client.end()).await;
+            let told = timeout(if knows { SOON } else { Duration::from_secs(1) }, client.end()).await;
             let words = "the peer knows nothing of this connection: it was restarted";
             assert_eq!(told.ok().as_deref(), knows.then_some(words));
         }
@@ -302,14 +304,14 @@ async fn another_socket_of_ours_ends_no_flow() {
         let (mut client, mut server) = (End::new(client), End::new(server));
         exchange(&mut client, &mut server, 1).await;
         mover().unwrap();
-        let began = std::time::Instant::now();
+        let prompt = Prompt::begin();
         // The server speaks first: it has heard of the other address without a message.
-        while seen.remote_address() == before && began.elapsed() < SOON {
+        while seen.remote_address() == before && prompt.began.elapsed() < SOON {
             tokio::task::yield_now().await;
         }
         exchange(&mut server, &mut client, 2).await;
         exchange(&mut client, &mut server, 3).await;
-        assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+        prompt.end();
         assert_ne!(seen.remote_address(), before);
     })
     .await;

@@ -9,7 +9,9 @@ use bytes::Bytes;
 
 use super::{Shell, now};
 use crate::gateway::Haste;
+use crate::io::audit::Audit;
 use crate::io::journal::{Journal, Records};
+use crate::io::store::Store;
 use crate::sip::{FlowId, Hop};
 
 /// How long a packet waits for the disk at most; then it leaves all the same, since a person waits, too.
@@ -23,6 +25,8 @@ pub(super) struct Record {
     journal: Journal,
     held: HashMap<Hop, VecDeque<Held>>,
     count: usize,
+    /// Since when packets have left without it.
+    slow: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -34,7 +38,7 @@ struct Held {
 
 impl Record {
     pub fn new(journal: Journal) -> Self {
-        Self { journal, held: HashMap::new(), count: 0 }
+        Self { journal, held: HashMap::new(), count: 0, slow: None }
     }
 
     /// When the first packet has waited long enough.
@@ -45,6 +49,18 @@ impl Record {
     /// See [`Journal::more_is_safe`].
     pub async fn more_is_safe(&mut self) {
         self.journal.more_is_safe().await;
+        self.on_safe();
+    }
+
+    /// Why nothing can be written now, or how long the disk has been about it.
+    pub fn trouble(&self) -> Option<String> {
+        let slow = self.slow.map(|since| {
+            format!(
+                "the disk has put nothing on record for {} s: answers do not wait for it, and a power cut may lose what is new",
+                since.elapsed().as_secs()
+            )
+        });
+        self.journal.trouble().or(slow)
     }
 
     pub async fn close(self) {
@@ -74,6 +90,25 @@ impl Record {
         None
     }
 
+    /// Tells once that packets do not wait any longer, and that they do again.
+    fn watch_the_disk(&mut self, safe: u64, now: Instant) {
+        let first = self.held.values().filter_map(VecDeque::front).find(|first| first.until <= now);
+        if first.is_some_and(|first| first.entry > safe) && self.slow.is_none() {
+            self.slow = Some(now.checked_sub(PATIENCE).unwrap_or(now));
+            tracing::warn!(
+                "the disk takes more than {} ms over the record: answers do not wait for it, and a power cut may lose what is new",
+                PATIENCE.as_millis()
+            );
+        }
+    }
+
+    /// The disk has taken something.
+    fn on_safe(&mut self) {
+        if let Some(since) = self.slow.take() {
+            tracing::info!("the record is on the disk again, after {} s", since.elapsed().as_secs());
+        }
+    }
+
     /// Packets that need not wait any more.
     pub fn released(&mut self) -> Vec<(Hop, Bytes)> {
         let mut released = Vec::new();
@@ -81,6 +116,7 @@ impl Record {
             return released;
         }
         let (safe, now, full) = (self.journal.safe(), Instant::now(), self.count > HELD);
+        self.watch_the_disk(safe, now);
         for (hop, queue) in &mut self.held {
             while queue.front().is_some_and(|first| full || first.entry <= safe || first.until <= now) {
                 self.count -= 1;
@@ -103,13 +139,22 @@ impl Shell {
         let found = self.gateway.resume(&records, &sockets, now());
         if !records.is_empty() {
             tracing::info!(
-                "from the run before: {} subscriptions go on, {} are told their end, {} phones are reachable, {} records lead nowhere",
+                "from the run before: {} subscriptions go on, {} are told their end, {} phones are reachable, {} alerts are remembered, {} records lead nowhere",
                 found.subscriptions,
                 found.ended,
                 found.bindings,
+                found.alerts,
                 found.dropped
             );
         }
+    }
+
+    /// What is wrong with the disk, in words.
+    pub(super) fn disk(&self) -> Vec<String> {
+        let record = self.record.as_ref().and_then(Record::trouble);
+        let store = self.store.as_ref().and_then(Store::trouble);
+        let audit = self.audit.as_ref().and_then(Audit::trouble);
+        record.into_iter().chain(store).chain(audit).collect()
     }
 
     pub(super) fn put_on_record(&mut self, key: Bytes, body: Option<Bytes>, haste: Haste) {

@@ -42,7 +42,8 @@ impl Shell {
     /// Answers a question of the control socket.
     pub(super) async fn on_question(&mut self, question: Question) {
         if !question.is_reload() {
-            return control::answer(question, &mut self.gateway, now());
+            let disk = self.disk();
+            return control::answer(question, &mut self.gateway, disk, now());
         }
         let outcome = self.reload().await;
         question.reloaded(outcome);

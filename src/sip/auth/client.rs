@@ -28,13 +28,13 @@ pub fn answer(
     };
     let (digest, algorithm) = challenge.all(name).filter_map(Digest::parse).find_map(|digest| {
         let algorithm = Algorithm::new(digest.algorithm.unwrap_or("MD5"))?;
-        Some((digest, algorithm))
+        // `auth-int` alone wants a proof that covers the body.
+        (digest.qop.is_none_or(str::is_empty) || proves_auth(&digest)).then_some((digest, algorithm))
     })?;
     let (realm, nonce) = (digest.realm?, digest.nonce?);
     let ha1 = hash(algorithm, &[login.user.as_bytes(), realm.as_bytes(), login.password.as_bytes()]);
     let ha2 = hash(algorithm, &[method.as_bytes(), uri.as_bytes()]);
-    let qop =
-        digest.qop.is_some_and(|list| list.split(',').any(|qop| qop.trim().eq_ignore_ascii_case("auth")));
+    let qop = proves_auth(&digest);
     let nc = format!("{count:08x}");
     let proof = if qop {
         hash(algorithm, &[ha1.as_str(), nonce, &nc, cnonce, "auth", ha2.as_str()].map(str::as_bytes))
@@ -54,6 +54,11 @@ pub fn answer(
     }
     value.push_str("\r\n");
     Some(Answer { field: value, realm: realm.to_owned(), stale: digest.stale })
+}
+
+/// Whether the server takes a proof of the request line alone (RFC 7616 §3.3).
+fn proves_auth(digest: &Digest<'_>) -> bool {
+    digest.qop.is_some_and(|list| list.split(',').any(|qop| qop.trim().eq_ignore_ascii_case("auth")))
 }
 
 /// See [`answer`].

@@ -1,7 +1,7 @@
 //! The gateway as digest server: challenges without memory, and what a proof is worth.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::Instant;
 
 use base64::Engine as _;
@@ -12,6 +12,7 @@ use subtle::ConstantTimeEq as _;
 
 use super::{Algorithm, Digest, Secrets, credentials, hash};
 use crate::limits;
+use crate::sip::network_of;
 use crate::sip::wire::{Message, Name};
 use crate::timer::Now;
 
@@ -378,14 +379,6 @@ impl Server {
     }
 }
 
-/// Whom an address stands for: who has one of IPv6 has the other 2^64 of its network, too.
-fn network_of(source: IpAddr) -> IpAddr {
-    match source.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
-        v4 => v4,
-    }
-}
-
 fn head_of(issued: Issued) -> [u8; 12] {
     let mut head = [0u8; 12];
     let (at, serial) = head.split_at_mut(8);
@@ -396,6 +389,7 @@ fn head_of(issued: Issued) -> [u8; 12] {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv6Addr;
     use std::time::Duration;
 
     use super::super::{Login, answer};

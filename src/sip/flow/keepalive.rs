@@ -125,8 +125,8 @@ pub struct Keepalive {
     mapped: Option<SocketAddr>,
     /// The same, by the Via of its answers.
     seen: Option<SocketAddr>,
-    /// When it last answered, in milliseconds since 1970.
-    answered_ms: Option<i64>,
+    /// When it last answered.
+    answered_at: Option<Instant>,
     /// What was answered ever, and what on this flow.
     ever: Answers,
     here: Answers,
@@ -154,7 +154,7 @@ impl Keepalive {
             asked: None,
             mapped: None,
             seen: None,
-            answered_ms: None,
+            answered_at: None,
             ever,
             here: Answers::default(),
             unanswered: false,
@@ -194,9 +194,9 @@ impl Keepalive {
         self.mapped.or(self.seen)
     }
 
-    /// When the far end last answered, in milliseconds since 1970.
-    pub fn answered_ms(&self) -> Option<i64> {
-        self.answered_ms
+    /// When the far end last answered.
+    pub fn answered_at(&self) -> Option<Instant> {
+        self.answered_at
     }
 
     /// What the far end is known to answer.
@@ -336,7 +336,7 @@ impl Keepalive {
 
     fn answered(&mut self, rng: &mut ChaCha8Rng, now: Now) -> News {
         self.ever.pings |= self.here.pings;
-        self.answered_ms = Some(now.wall_ms);
+        self.answered_at = Some(now.mono);
         self.state = State::Idle;
         self.rest(rng, now);
         let asked = self.asked.take().filter(|_| !self.transport.is_reliable());

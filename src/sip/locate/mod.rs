@@ -90,8 +90,10 @@ pub struct Srv {
     pub target: String,
 }
 
+/// What a name leaves open is chosen from these, the best first.
+pub const CHOICE: &[Transport] = &[Transport::Tls, Transport::Tcp, Transport::Udp];
 /// Most targets of one walk; others are left out.
-const TARGETS: usize = 16;
+const TARGETS: usize = 32;
 /// Most records of one answer that are looked at.
 const RECORDS: usize = 32;
 /// Most questions of one walk.
@@ -112,6 +114,8 @@ pub struct Walk {
     wanted: Wanted,
     /// What we can, the best first.
     able: Vec<Transport>,
+    /// What is spoken where neither a record nor anybody else says it.
+    usual: Transport,
     todo: VecDeque<Todo>,
     asked: usize,
     targets: Vec<Target>,
@@ -149,6 +153,8 @@ impl Walk {
         };
         let mut walk = Self {
             able,
+            // §4.1: that is UDP for an address, for a name with a port, and for a name without records.
+            usual: wanted.transport.unwrap_or(Transport::Udp),
             todo: VecDeque::new(),
             asked: 0,
             targets: Vec::new(),
@@ -157,14 +163,14 @@ impl Walk {
             rng,
             wanted: wanted.clone(),
         };
-        let first = walk.able.first().copied().unwrap_or(Transport::Udp);
+        let usual = walk.usual;
         match (wanted.host.parse::<IpAddr>(), wanted.port, wanted.transport) {
             (Ok(ip), port, _) => {
-                let addr = SocketAddr::new(ip, port.unwrap_or(first.port()));
-                walk.add(Target { addr, transport: first });
+                let addr = SocketAddr::new(ip, port.unwrap_or(usual.port()));
+                walk.add(Target { addr, transport: usual });
             }
             (Err(_), Some(port), _) => {
-                walk.todo.push_back(Todo::Addresses { host: wanted.host, port, transport: first });
+                walk.todo.push_back(Todo::Addresses { host: wanted.host, port, transport: usual });
             }
             (Err(_), None, Some(transport)) => {
                 let name = service(transport, &wanted.host);
@@ -234,7 +240,7 @@ impl Walk {
         // No SRV record led anywhere: the host itself is the server (§4.2).
         let nothing = self.todo.is_empty() && self.targets.is_empty() && !self.declined;
         if nothing && !self.wanted.is_plain() && self.asked < QUERIES && !self.tried_plain() {
-            self.plain(self.able.first().copied().unwrap_or(Transport::Udp));
+            self.plain(self.usual);
         }
     }
 

@@ -44,7 +44,7 @@ impl Zone {
     ) -> Vec<Target> {
         let wanted = Wanted { host: host.to_owned(), port, transport };
         let rng = ChaCha8Rng::seed_from_u64(seed);
-        let mut walk = Walk::new(wanted, &[Transport::Udp, Transport::Tcp], rng);
+        let mut walk = Walk::new(wanted, CHOICE, rng);
         self.asked.clear();
         loop {
             let query = match walk.step() {

@@ -56,7 +56,8 @@ impl World {
             local: "192.0.2.7:40000".parse().unwrap(),
             peer: "203.0.113.9:5060".parse().unwrap(),
         };
-        publisher.on_flow_up(hop, &["<sip:edge.provider.example;lr>".to_owned()], login(), now);
+        publisher.set_route(&["<sip:edge.provider.example;lr>".to_owned()]);
+        publisher.on_flow_up(hop, login(), now);
         Self { now, transactions: Transactions::new(ChaCha8Rng::seed_from_u64(6)), publisher }
     }
 
@@ -238,7 +239,7 @@ fn after_silence_the_newest_is_sent_with_patience() {
     let hop = world.publisher.hop().unwrap();
     world.publisher.on_flow_down();
     world.pass(1000);
-    world.publisher.on_flow_up(hop, &[], login(), world.now);
+    world.publisher.on_flow_up(hop, login(), world.now);
     world.pass(0);
     let sent = world.sent().unwrap();
     assert_eq!(sent.shape(), shape(None, 300, "c"));
@@ -248,7 +249,7 @@ fn after_silence_the_newest_is_sent_with_patience() {
     for nth in 6..26 {
         world.publisher.on_flow_down();
         world.pass(10);
-        world.publisher.on_flow_up(hop, &[], login(), world.now);
+        world.publisher.on_flow_up(hop, login(), world.now);
         let (sent, wait) = world.next();
         assert_eq!(sent.shape(), shape(Some(&format!("t{nth}")), 300, ""));
         world.respond(&sent, 200, &format!("SIP-ETag: t{}\r\nExpires: 300\r\n", nth + 1));

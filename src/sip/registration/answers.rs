@@ -6,18 +6,18 @@ use rand::Rng as _;
 use rand_chacha::ChaCha8Rng;
 
 use super::super::User;
-use super::super::auth::{self, Login};
+use super::super::challenge::Refused;
 use super::super::dialog::contact_uri;
 use super::super::flow::backoff::retry_after;
 use super::super::transaction::Transactions;
 use super::super::wire::text::seconds;
 use super::super::wire::{Address, Message, Name, Start};
 use super::terms::Ours;
-use super::{REFUSED_WAIT, Registration, Standing, Terms};
+use super::{REFUSED_WAIT, Registration, SWEEPS, Standing, Terms};
 use crate::timer::Now;
 
 /// Lifetimes up to this, in seconds, are refreshed before their half.
-const SHORT: u32 = 600;
+pub(super) const SHORT: u32 = 600;
 /// A shorter lifetime, in seconds, is a refusal: to keep it alive would be a flood.
 const SHORTEST: u32 = 10;
 /// The longest that a registrar may ask for (423), in seconds: a day.
@@ -35,6 +35,7 @@ impl Registration {
         now: Now,
     ) {
         let Start::Response { status, reason } = response.start else { return };
+        self.busy = self.busy.saturating_add(u8::from(status == 503));
         match status {
             200..300 if self.leaving => self.on_flow_down(),
             200..300 => self.registered(response, rng, now),
@@ -44,7 +45,7 @@ impl Registration {
             // First Hop Lacks Outbound Support, or a registrar that stumbles over it.
             439 | 420 if self.reg_id().is_some() => {
                 self.plain = true;
-                self.challenges = 0;
+                self.challenges.forget();
                 self.send(transactions, None, now);
             }
             // The edge lives, and the flow behind it does not: another one is asked over at once.
@@ -72,14 +73,18 @@ impl Registration {
         }
         self.terms = Terms::of(response, &ours);
         // Under RFC 5626 the registrar itself replaces the binding of a flow by that of the next.
-        self.strays = if self.terms.outbound { Vec::new() } else { ours.strays(response) };
-        let since_ms = *self.since_ms.get_or_insert(now.wall_ms);
+        self.strays = match self.terms.outbound || self.swept >= SWEEPS {
+            true => Vec::new(),
+            false => ours.strays(response),
+        };
+        let since = *self.since.get_or_insert(now.mono);
         self.backoff.works();
         self.hurried = false;
-        self.challenges = 0;
+        (self.stood, self.busy) = (true, 0);
+        self.challenges.forget();
         let until = now.mono + Duration::from_secs(u64::from(granted));
         self.gruus.bound(until, now.mono);
-        self.standing = Standing::Registered { since_ms, until };
+        self.standing = Standing::Registered { since, until };
         // A registrar that restarts forgets us: a short lifetime is one that wants this seen soon.
         let share = if granted <= SHORT { rng.random_range(0.4..0.5) } else { rng.random_range(0.5..0.9) };
         let rest =
@@ -94,31 +99,22 @@ impl Registration {
         rng: &mut ChaCha8Rng,
         now: Now,
     ) {
-        use secrecy::ExposeSecret as _;
-        self.challenges += 1;
-        let uri = format!("sip:{}", self.identity.domain);
-        let cnonce = format!("{:016x}", rng.random::<u64>());
-        let login =
-            Login { user: &self.identity.auth_user, password: self.identity.password.expose_secret() };
-        match auth::answer(response, login, "REGISTER", &uri, &cnonce, 1) {
-            // One answer per challenge, three more when only the nonce was old.
-            Some(answer) if self.challenges == 1 || (answer.stale && self.challenges <= 4) => {
-                self.realm = Some(answer.realm.clone());
-                self.send(transactions, Some(&answer.field), now);
+        let why = match self.challenges.on_challenge(response) {
+            Ok(()) => {
+                self.realm = self.challenges.realm().map(ToOwned::to_owned);
+                let uri = format!("sip:{}", self.identity.domain);
+                let proofs = self.challenges.fields("REGISTER", &uri, rng);
+                return self.send(transactions, Some(&proofs), now);
             }
-            Some(_) => {
+            Err(Refused::Unsupported) => {
+                "the registrar asks for a kind of login that is not supported".to_owned()
+            }
+            Err(_) => {
                 let user = shown(self.identity.auth_user.as_bytes());
-                let why =
-                    format!("the registrar refuses the password of `{user}`: is it right in the home file?");
-                self.refused(why, Some(REFUSED_WAIT), rng, now);
+                format!("the registrar refuses the password of `{user}`: is it right in the home file?")
             }
-            None => self.refused(
-                "the registrar asks for a kind of login that is not supported".to_owned(),
-                Some(REFUSED_WAIT),
-                rng,
-                now,
-            ),
-        }
+        };
+        self.refused(why, Some(REFUSED_WAIT), rng, now);
     }
 
     fn too_brief(
@@ -136,7 +132,7 @@ impl Registration {
             Some(least) if least > self.expires && !self.lengthened => {
                 self.lengthened = true;
                 self.expires = least;
-                self.challenges = 0;
+                self.challenges.forget();
                 self.send(transactions, None, now);
             }
             Some(least) if least > self.expires => {

@@ -47,7 +47,7 @@ pub enum Standing {
     /// Registered until then, unless the registrar forgets.
     Registered {
         /// Since when without a break.
-        since_ms: i64,
+        since: Instant,
         /// When the binding ends.
         until: Instant,
     },

@@ -4,6 +4,7 @@
 //! A registration never gives up, never hammers, and says truthfully how it stands.
 
 mod answers;
+mod echo;
 mod gruus;
 mod identity;
 mod instance;
@@ -14,15 +15,17 @@ use std::time::{Duration, Instant};
 use rand::Rng as _;
 use rand_chacha::ChaCha8Rng;
 
-use super::dialog::contact_uri;
+use super::challenge::{Challenges, Login};
+use super::dialog::{contact_uri, via_with};
 use super::flow::backoff::Backoff;
 use super::transaction::Transactions;
 use super::wire::{Method, Uri, Writer};
 use super::{Hop, User};
 use crate::timer::Now;
 
+pub use self::echo::Echo;
 pub use self::identity::{Identity, Standing};
-pub use self::terms::{Terms, seen};
+pub use self::terms::{Listed, Terms, keep, seen};
 
 /// Names a registration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -42,11 +45,11 @@ pub struct Registration {
     identity: Identity,
     hop: Option<Hop>,
     standing: Standing,
-    since_ms: Option<i64>,
+    since: Option<Instant>,
     call_id: String,
     tag: String,
     cseq: u32,
-    challenges: u8,
+    challenges: Challenges,
     /// 423 was obeyed for this request.
     lengthened: bool,
     /// The registrar was there and said no: it is left alone until then, whatever becomes of the flow.
@@ -57,6 +60,8 @@ pub struct Registration {
     plain: bool,
     /// Bindings that an earlier run of ours left there, to be removed with the next REGISTER.
     strays: Vec<String>,
+    /// How often that was done on this flow.
+    swept: u8,
     terms: Terms,
     gruus: gruus::Gruus,
     /// Another flow to the same registrar works.
@@ -65,6 +70,10 @@ pub struct Registration {
     silent: bool,
     /// The last failure was a 430.
     flow_failed: bool,
+    /// 503s on end, by the server of this flow.
+    busy: u8,
+    /// It was registered over this flow.
+    stood: bool,
     /// It was tried early after the last silence.
     hurried: bool,
     /// When to send the next REGISTER by itself.
@@ -80,8 +89,17 @@ pub struct Registration {
     no_way: Option<String>,
 }
 
+/// How often old bindings are removed on one flow: a registrar that keeps them is not asked without end.
+const SWEEPS: u8 = 4;
+/// 503s on end after which a server that registered us is given up for another.
+const BUSY: u8 = 3;
 /// The wait after an answer that only a person can change: wrong password, forbidden.
 const REFUSED_WAIT: Duration = Duration::from_secs(600);
+
+/// Whoever the registrar is stands in the home file: it may ask under any name.
+fn login(identity: &Identity) -> Login {
+    Login { user: identity.auth_user.clone(), password: Some(identity.password.clone()), realm: None }
+}
 
 impl Registration {
     /// Not registered, without a flow.
@@ -91,22 +109,25 @@ impl Registration {
             id,
             hop: None,
             standing: Standing::NoFlow,
-            since_ms: None,
+            since: None,
             call_id: format!("{:016x}{:08x}", rng.random::<u64>(), rng.random::<u32>()),
             tag: format!("{:08x}", rng.random::<u32>()),
             cseq: 0,
-            challenges: 0,
+            challenges: Challenges::registering(login(&identity)),
             lengthened: false,
             rest: None,
             backoff: Backoff::default(),
             expires,
             plain: false,
             strays: Vec::new(),
+            swept: 0,
             terms: Terms::default(),
             gruus: gruus::Gruus::default(),
             another_up: false,
             silent: false,
             flow_failed: false,
+            busy: 0,
+            stood: false,
             hurried: false,
             wake: None,
             leaving: false,
@@ -198,6 +219,7 @@ impl Registration {
     pub fn on_flow_up(&mut self, hop: Hop, within: Duration, rng: &mut ChaCha8Rng, now: Now) {
         self.hop = Some(hop);
         self.no_way = None;
+        (self.swept, self.busy, self.stood) = (0, 0, false);
         let soon = now.mono + within.mul_f64(rng.random());
         self.wake = Some(match self.rest.filter(|rest| *rest > soon) {
             Some(rest) => rest,
@@ -223,8 +245,8 @@ impl Registration {
         self.hop = None;
         self.terms = Terms::default();
         self.wake = None;
-        self.since_ms = None;
-        self.challenges = 0;
+        self.since = None;
+        self.challenges.forget();
         // A refusal is one still, whether or not the server hangs up after it.
         if self.rest.is_none() || !matches!(self.standing, Standing::Failed { .. }) {
             self.standing = Standing::NoFlow;
@@ -270,6 +292,15 @@ impl Registration {
     /// The other one is there.
     pub fn on_flow_moved(&mut self, hop: Hop) {
         self.hop = Some(hop);
+        self.no_way = None;
+        (self.swept, self.busy, self.stood) = (0, 0, false);
+    }
+
+    /// Whether the server is too busy (503), so that the next attempt is better made at another one of the same name
+    /// (RFC 3263 §4.3). One that registered us over this flow has more patience.
+    pub fn seeks_another(&self) -> bool {
+        let enough = if self.stood { BUSY } else { 1 };
+        self.busy >= enough && matches!(self.standing, Standing::Failed { .. })
     }
 
     /// Nobody at all answered a small question either: the silence is that of the network.
@@ -305,7 +336,8 @@ impl Registration {
     pub fn on_deadline(&mut self, transactions: &mut Transactions<User>, now: Now) {
         if self.hop.is_some() && self.wake.is_some_and(|at| at <= now.mono) {
             self.wake = None;
-            (self.challenges, self.lengthened, self.rest) = (0, false, None);
+            (self.lengthened, self.rest) = (false, None);
+            self.challenges.forget();
             self.send(transactions, None, now);
         }
     }
@@ -321,7 +353,7 @@ impl Registration {
         let asked = self.standing == Standing::Trying && self.cseq > 0;
         if !self.leaving && (asked || matches!(self.standing, Standing::Registered { .. })) {
             self.leaving = true;
-            self.challenges = 0;
+            self.challenges.forget();
             self.wake = None;
             self.send(transactions, None, now);
         }
@@ -352,7 +384,7 @@ impl Registration {
         let backoff = self.backoff.failed(self.another_up, rng);
         let again = now.mono + wait.unwrap_or(backoff);
         self.rest = None;
-        self.since_ms = None;
+        self.since = None;
         (self.silent, self.flow_failed) = (false, false);
         self.terms = Terms::default();
         self.standing = Standing::Failed { why, again };
@@ -378,10 +410,10 @@ impl Registration {
         let reg_id = self.reg_id();
         let route = self.identity.route.as_deref();
         let strays = std::mem::take(&mut self.strays);
+        self.swept += u8::from(!strays.is_empty());
         transactions.send(hop, Method::Register, User::Register(self.id), now.mono, |branch| {
             let mut writer = Writer::request(Method::Register, &format!("sip:{domain}"));
-            let (transport, local) = (hop.transport.via(), hop.local);
-            writer.field_fmt("Via", format_args!("SIP/2.0/{transport} {local};branch={branch};rport;keep"));
+            via_with(&mut writer, hop, branch, ";keep");
             writer.raw(b"Max-Forwards: 70\r\n");
             if let Some(route) = route {
                 writer.field("Route", &[route]);

@@ -10,8 +10,8 @@ use crate::sip::wire::{Address, Message, Name, Uri};
 pub struct Terms {
     /// `Require: outbound`: the flow itself is what is registered (RFC 5626).
     pub outbound: bool,
-    /// The answer lists no Contact at all, which every registrar owes (RFC 3261 §10.3).
-    pub unlisted: bool,
+    /// Whose Contacts the answer lists: every registrar owes all that there are (RFC 3261 §10.3).
+    pub listed: Listed,
     /// How often the flow wants a keep-alive, in seconds: Flow-Timer, or `keep` in our Via (RFC 6223); 0: as
     /// often as we like. `None`: nobody promised to answer one.
     pub keep: Option<u32>,
@@ -25,10 +25,24 @@ pub struct Terms {
     pub seen: Option<SocketAddr>,
 }
 
+/// Whose Contacts a 2xx lists.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Listed {
+    /// Ours, or one that may be it: who is between us and the registrar may write it otherwise.
+    #[default]
+    Ours,
+    /// Others, and none that could be ours.
+    Others,
+    /// None.
+    Nobodys,
+}
+
 /// Most stations of a service route; those behind are left out.
 const ROUTES: usize = 8;
 /// Longest GRUU that is taken, in bytes; a longer one is none.
 const GRUU: usize = 256;
+/// The shortest lifetime that is believed of a Contact that is perhaps ours, in seconds: others may be about to end.
+const UNKNOWN: u32 = 60;
 /// Most old bindings that are removed at once; more wait for the next time.
 const STRAYS: usize = 4;
 
@@ -39,7 +53,7 @@ impl Terms {
         let timer = response.first(Name::FlowTimer).and_then(seconds).filter(|_| outbound);
         Self {
             outbound,
-            unlisted: response.first(Name::Contact).is_none(),
+            listed: ours.listed(response),
             // RFC 6223 §9: where both are said, they are the same.
             keep: timer.or_else(|| keep(response)).or(outbound.then_some(0)),
             service_route: response.list(Name::ServiceRoute).filter_map(text).take(ROUTES).collect(),
@@ -58,16 +72,34 @@ pub(super) struct Ours<'a> {
 }
 
 impl Ours<'_> {
-    /// The lifetime of our Contact.
+    /// The lifetime of our Contact. Where none of several is known for ours, it may be the one that ends first.
     pub fn granted(&self, response: &Message<'_>) -> Option<u32> {
-        self.of(response)
-            .and_then(|contact| contact.params.get("expires").flatten().and_then(seconds))
-            .or_else(|| response.expires())
+        let own = |contact: Address<'_>| contact.params.get("expires").flatten().and_then(seconds);
+        let of_user = || contacts(response).filter(|contact| self.is_of_user(contact));
+        if let Some(contact) = self.of(response).or_else(|| sole(of_user())) {
+            return own(contact).or_else(|| response.expires());
+        }
+        let first = of_user().filter_map(own).min().or_else(|| contacts(response).filter_map(own).min());
+        let first = first.map(|seconds| seconds.max(UNKNOWN));
+        first.into_iter().chain(response.expires()).min()
+    }
+
+    fn listed(&self, response: &Message<'_>) -> Listed {
+        let ours = self.of(response).is_some() || contacts(response).any(|contact| self.is_of_user(&contact));
+        match response.first(Name::Contact).is_some() {
+            _ if ours => Listed::Ours,
+            true => Listed::Others,
+            false => Listed::Nobodys,
+        }
     }
 
     /// Contacts of this device that are not this one: left by an earlier run, at an address where nobody
-    /// listens any more. Those of flows are left alone.
+    /// listens any more. Those of flows are left alone; and all, where ours is not among them as we wrote it: then
+    /// one of them is ours in the words of somebody between us and the registrar.
     pub fn strays(&self, response: &Message<'_>) -> Vec<String> {
+        if !contacts(response).any(|contact| self.is_this(&contact)) {
+            return Vec::new();
+        }
         let left = |contact: &Address<'_>| {
             self.is_of_device(contact) && !self.is_this(contact) && contact.params.get("reg-id").is_none()
         };
@@ -75,8 +107,20 @@ impl Ours<'_> {
         contacts.filter(|uri| is_clean(uri)).take(STRAYS).collect()
     }
 
+    /// As we wrote it, or the one of this device and flow.
     fn of<'m>(&self, response: &Message<'m>) -> Option<Address<'m>> {
-        contacts(response).find(|contact| self.is_this(contact))
+        let of_flow = |contact: &Address<'_>| {
+            let reg_id = contact.params.get("reg-id").flatten().and_then(seconds);
+            self.is_of_device(contact) && reg_id.is_some() && reg_id == self.reg_id.map(u32::from)
+        };
+        contacts(response)
+            .find(|contact| self.is_this(contact))
+            .or_else(|| contacts(response).find(of_flow))
+            .or_else(|| sole(contacts(response).filter(|contact| self.is_of_device(contact))))
+    }
+
+    fn is_of_user(&self, contact: &Address<'_>) -> bool {
+        Uri::parse(self.contact).is_ok_and(|ours| ours.user == contact.uri.user)
     }
 
     fn is_this(&self, contact: &Address<'_>) -> bool {
@@ -89,12 +133,16 @@ impl Ours<'_> {
     }
 }
 
+fn sole<'m>(mut contacts: impl Iterator<Item = Address<'m>>) -> Option<Address<'m>> {
+    contacts.next().filter(|_| contacts.next().is_none())
+}
+
 fn contacts<'m>(response: &Message<'m>) -> impl Iterator<Item = Address<'m>> {
     response.list(Name::Contact).filter_map(|value| Address::parse(value).ok())
 }
 
-/// `keep=N` in our Via; without a value nobody agreed.
-fn keep(response: &Message<'_>) -> Option<u32> {
+/// `keep=N` in our Via, in seconds (RFC 6223 §4.3); 0: as often as we like. Without a value nobody agreed.
+pub fn keep(response: &Message<'_>) -> Option<u32> {
     response.via().ok()?.params.get("keep").flatten().and_then(seconds)
 }
 

@@ -18,7 +18,7 @@ use rand::Rng as _;
 use rand_chacha::ChaCha8Rng;
 
 use super::challenge::{Challenges, Login, Refused};
-use super::dialog::{Dialog, contact_towards, via};
+use super::dialog::{Dialog, contact_towards, preloaded, via_with};
 use super::exchange::address_of;
 use super::transaction::{TIMEOUT, Transactions};
 use super::wire::{Method, Writer};
@@ -145,6 +145,9 @@ const LONGEST_LIFE: u32 = 30 * 24 * 3600;
 #[derive(Debug)]
 pub struct Subscriber {
     wish: Wish,
+    route: Vec<String>,
+    /// Whether to offer keep-alives for the dialog (RFC 6223).
+    keep: bool,
     state: State,
     hop: Option<Hop>,
     challenges: Challenges,
@@ -176,6 +179,8 @@ impl Subscriber {
     pub fn new(wish: Wish, login: Login, hop: Hop, rng: ChaCha8Rng, now: Instant) -> Self {
         Self {
             wish,
+            route: Vec::new(),
+            keep: false,
             state: State::Waiting(Some(now)),
             hop: Some(hop),
             challenges: Challenges::new(login),
@@ -210,6 +215,19 @@ impl Subscriber {
     /// Another login counts from the next request on.
     pub fn set_login(&mut self, login: Login) {
         self.challenges = Challenges::new(login);
+    }
+
+    /// The way of what is sent outside a dialog from now on: the newest service route of our registration (RFC 3608),
+    /// value by value.
+    pub fn set_route(&mut self, route: &[String]) {
+        if self.route != route {
+            self.route = route.to_vec();
+        }
+    }
+
+    /// Offers keep-alives for as long as each dialog lasts (RFC 6223 §4.2.3): nothing is registered over the flow.
+    pub fn offer_keep(&mut self) {
+        self.keep = true;
     }
 
     /// The next piece of news.
@@ -390,6 +408,7 @@ impl Subscriber {
         let credentials = self.challenges.fields("SUBSCRIBE", uri, &mut self.rng);
         let expires = if self.state == State::Leaving { 0 } else { *expires };
         let (call_id, tag, cseq, dialog) = (&self.call_id, &self.tag, self.cseq, &mut self.dialog);
+        let (route, keep) = (&self.route, if self.keep { ";keep" } else { "" });
         transactions.send(hop, Method::Subscribe, user, now, |branch| {
             let mut writer = match dialog {
                 Some(dialog) => {
@@ -398,8 +417,9 @@ impl Subscriber {
                 }
                 None => {
                     let mut writer = Writer::request(Method::Subscribe, target);
-                    via(&mut writer, hop, branch);
+                    via_with(&mut writer, hop, branch, keep);
                     writer.raw(b"Max-Forwards: 70\r\n");
+                    preloaded(&mut writer, route);
                     writer.field_fmt("From", format_args!("<{from}>;tag={tag}"));
                     writer.field("To", &["<", &address_of(target), ">"]);
                     writer.field("Call-ID", &[call_id]);

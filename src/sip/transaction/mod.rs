@@ -139,6 +139,8 @@ struct ServerEntry {
     machine: ServerMachine,
     hop: Hop,
     weight: Weight,
+    /// The request may come again.
+    repeats: bool,
     response: Option<Bytes>,
 }
 
@@ -283,7 +285,9 @@ impl<U: Copy> Transactions<U> {
             Method::Invite => ServerMachine::Invite(ServerInvite::default()),
             _ => ServerMachine::Other(Server::default()),
         };
-        let index = self.servers.insert(ServerEntry { serial, hash, machine, hop, weight, response: None });
+        let repeats = may_come_again(request, hop);
+        let entry = ServerEntry { serial, hash, machine, hop, weight, repeats, response: None };
+        let index = self.servers.insert(entry);
         self.by_hash.insert(hash, index);
         Some(ServerKey { index, serial })
     }
@@ -295,7 +299,7 @@ impl<U: Copy> Transactions<U> {
         };
         let reliable = entry.hop.transport.is_reliable();
         let step = match &mut entry.machine {
-            ServerMachine::Other(machine) => machine.on_answer(status, reliable, now),
+            ServerMachine::Other(machine) => machine.on_answer(status, !entry.repeats, now),
             ServerMachine::Invite(machine) => machine.on_answer(status, reliable, now),
         };
         if step != Step::Repeat {
@@ -448,6 +452,14 @@ impl<U: Copy> Transactions<U> {
         add(method.as_bytes());
         Some(hasher.finish128().as_u128())
     }
+}
+
+/// Whether a request may come again: by datagrams, or over a connection from a proxy without transactions that gets it by
+/// datagrams. To forget it at once (RFC 3261 §17.2.2: J is 0 over what is reliable) would be to take the repetition for new.
+fn may_come_again(request: &Message<'_>, hop: Hop) -> bool {
+    let by_datagrams =
+        |via: &[u8]| super::wire::Via::parse(via).is_ok_and(|via| via.transport.eq_ignore_ascii_case("UDP"));
+    !hop.transport.is_reliable() || request.list(Name::Via).skip(1).any(by_datagrams)
 }
 
 /// The ACK to a final non-2xx response (RFC 3261 §17.1.1.3).

@@ -33,12 +33,26 @@ pub struct Framer {
     broken: bool,
     /// We are the client here, who alone pings (RFC 5626 §4.4.1): every CRLF is a pong.
     client: bool,
+    /// What many say comes over it: one message that is too large ends it for nobody else, as long as it can be framed.
+    many: bool,
 }
+
+/// How many times as large as of one peer a message may be on a connection of [`Framer::of_many`].
+const MANY: usize = 4;
 
 impl Framer {
     /// For a connection of ours to a server.
     pub fn of_client() -> Self {
         Self { client: true, ..Self::default() }
+    }
+
+    /// For a connection over which a server leads what many clients say: answers are larger than what was asked.
+    pub fn of_many() -> Self {
+        Self { many: true, ..Self::default() }
+    }
+
+    fn most(&self, bytes: usize) -> usize {
+        if self.many { MANY * bytes } else { bytes }
     }
 
     /// Adds what was read. After [`Frame::Broken`] everything is ignored.
@@ -113,14 +127,18 @@ impl Framer {
         let window = self.buffer.get(from..).unwrap_or_default();
         let Some(found) = end_of_head(window) else {
             self.searched = self.buffer.len();
-            return if self.buffer.len() > limits::HEADER_BYTES { Head::Bad(0) } else { Head::Incomplete };
+            return if self.buffer.len() > self.most(limits::HEADER_BYTES) {
+                Head::Bad(0)
+            } else {
+                Head::Incomplete
+            };
         };
         let end = from + found;
-        if end > limits::HEADER_BYTES {
+        if end > self.most(limits::HEADER_BYTES) {
             return Head::Bad(0);
         }
         match content_length(self.buffer.get(..end).unwrap_or_default()) {
-            Some(length) if length <= limits::BODY_BYTES => Head::Complete(end, end + length),
+            Some(length) if length <= self.most(limits::BODY_BYTES) => Head::Complete(end, end + length),
             _ => Head::Bad(end),
         }
     }

@@ -137,10 +137,23 @@ pub fn response(
     to_tag: Option<&str>,
     source: Option<SocketAddr>,
 ) -> Writer {
+    keeping(request, status, reason, to_tag, source, None)
+}
+
+/// The same, which promises to answer keep-alives where the topmost Via asks for that, and says how often they are
+/// wanted, in seconds (RFC 6223 §4.4).
+pub fn keeping(
+    request: &Message<'_>,
+    status: u16,
+    reason: &str,
+    to_tag: Option<&str>,
+    source: Option<SocketAddr>,
+    keep: Option<u32>,
+) -> Writer {
     let mut writer = Writer::status(status, reason);
     for (nth, via) in request.list(Name::Via).enumerate() {
         match source.filter(|_| nth == 0) {
-            Some(source) => push_via(&mut writer, via, source),
+            Some(source) => push_keeping_via(&mut writer, via, source, keep),
             None => {
                 writer.echo("Via", via);
             }
@@ -166,6 +179,10 @@ pub fn copy_record_route(writer: &mut Writer, request: &Message<'_>) {
 
 /// A topmost Via with the source of the packet in it (RFC 3261 §18.2.1, RFC 3581 §4).
 pub fn push_via(writer: &mut Writer, via: &[u8], source: SocketAddr) {
+    push_keeping_via(writer, via, source, None);
+}
+
+fn push_keeping_via(writer: &mut Writer, via: &[u8], source: SocketAddr, keep: Option<u32>) {
     writer.0.extend_from_slice(b"Via: ");
     let (protocol, params) = super::text::split_outside(via, b';');
     writer.clean(protocol);
@@ -178,9 +195,12 @@ pub fn push_via(writer: &mut Writer, via: &[u8], source: SocketAddr) {
         }
         writer.0.push(b';');
         writer.clean(name);
+        let wanted = keep.filter(|_| value.is_none() && name.eq_ignore_ascii_case(b"keep"));
         if let Some(value) = value {
             writer.0.push(b'=');
             writer.clean(value);
+        } else if let Some(seconds) = wanted {
+            writer.push_fmt(format_args!("={seconds}"));
         }
     }
     writer.push_fmt(format_args!(";received={}", source.ip().to_canonical()));

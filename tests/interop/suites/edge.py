@@ -1,6 +1,7 @@
 """Two edges before Kamailio, a gateway with a flow over each, a phone at Kamailio: what dies, and what goes on."""
 
 import base64
+import contextlib
 import hashlib
 import hmac
 import json
@@ -12,7 +13,7 @@ import time
 
 import home
 from certs import Authority
-from lab import GATEWAY, PASSWORD, USER, check, equal, free_port, until
+from lab import GATEWAY, PASSWORD, USER, Stopwatch, check, equal, free_port, until
 from mqtt_plug import Plug
 from peers import Kamailio, Mosquitto
 from suites.quic import Nat
@@ -253,6 +254,14 @@ def ask(source, to, bytes_, timeout=3):
         return udp.recv(65535)
 
 
+def repeated(source, to, bytes_):
+    """As a phone does it: a datagram that the kernel had no room for comes again."""
+    for timeout in (0.5, 1, 2, 4):
+        with contextlib.suppress(TimeoutError):
+            return ask(source, to, bytes_, timeout)
+    raise TimeoutError("no answer to four datagrams")
+
+
 def tokens(world):
     lab, one = world.lab, world.one
     routes = " ".join(world.watch.routes)
@@ -298,18 +307,16 @@ def floods(world):
         served, sent, begun = [], 0, time.monotonic()
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
             udp.bind(("127.0.0.66", 0))
-            while (passed := time.monotonic() - begun) < 5:
+            while (passed := time.monotonic() - begun) < 5 or sent < 25_000:
                 while sent < passed * 10_000:
                     udp.sendto(lines[sent % 4], one.tcp)
                     sent += 1
                 if passed > len(served) + 1:
-                    at = time.monotonic()
-                    ask("127.0.0.77", one.tcp, lambda via: raw("REGISTER", f"sip:{DOMAIN}", "<sip:127.0.0.3;lr>", via), 2)
-                    served.append(time.monotonic() - at)
+                    clock = Stopwatch(one.program, world.kamailio.program)
+                    repeated("127.0.0.77", one.tcp, lambda via: raw("REGISTER", f"sip:{DOMAIN}", "<sip:127.0.0.3;lr>", via))
+                    served.append(clock.passed())
                 time.sleep(0.001)
-        rate = sent / (time.monotonic() - begun)
         check(len(served) >= 3 and max(served) < 1, f"others were answered after {served}")
-        check(rate > 5_000, f"only {rate:.0f} datagrams a second were sent")
         grown = one.program.rss_kb() - before
         check(grown < 8_192, f"{grown} kB more")
         check(one.count("shed") > shed, "nothing was shed")
@@ -369,11 +376,11 @@ def over_quic(world, broker, authority):
         with lab.case(f"the router takes another port: commands and changes go on within a second, on the same flow ({nth + 1})"):
             before, devices, outward = good_for(lab, control), one.status()["devices"], one.count("outward")
             router.move()
-            began = time.monotonic()
+            watch = Stopwatch(one.program, world.house.program, world.kamailio.program)
             # Who sits behind a router speaks first: nobody else knows the new port.
             world.hears(3)
             switch(world, "third")
-            check(time.monotonic() - began < 2, f"it took {time.monotonic() - began:.1f} s")
+            watch.within(2, "it")
             check(all(now <= then for now, then in zip(good_for(lab, control), before, strict=True)), "a REGISTER was sent")
             equal(one.status()["devices"], devices, "the devices of the edge")
             check(one.count("outward") > outward, "the command came over QUIC")

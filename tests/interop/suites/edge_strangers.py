@@ -10,7 +10,7 @@ import threading
 import time
 
 from certs import Authority
-from lab import GATEWAY, PASSWORD, USER, check, equal, free_port, until
+from lab import GATEWAY, PASSWORD, USER, Stopwatch, check, equal, free_port, until
 from peers import Kamailio
 from suites.edge import DOMAIN, NAME, REGISTRAR, Edge, ask, raw
 
@@ -27,7 +27,10 @@ def run(lab):
     with lab.case("a phone registers through the edge over TCP"):
         equal(phone.register().status, 200, "REGISTER")
     requests(lab, edge)
+    large(lab, edge, phone)
+    renewed = renew(lab, edge, authority, certificate)
     slow(lab, edge)
+    renewed()
     greedy(lab, edge)
     many(lab, edge, authority)
     silent(lab, edge, kamailio)
@@ -40,10 +43,10 @@ def run(lab):
 
 def probe(edge):
     """How long another client waits for an answer that the registrar gives."""
-    began = time.monotonic()
+    clock = Stopwatch(edge.program)
     answer = ask("127.0.0.77", edge.tcp, lambda via: raw("REGISTER", f"sip:{DOMAIN}", f"<sip:{edge.tcp[0]};lr>", via), 5)
     check(answer.startswith(b"SIP/2.0 401 "), answer[:60])
-    return time.monotonic() - began
+    return clock.passed()
 
 
 def requests(lab, edge):
@@ -69,6 +72,50 @@ def requests(lab, edge):
         with socket.create_connection(edge.tcp) as client:
             client.sendall(b"MESSAGE sip:x@a SIP/2.0\r\nX: " + b"x" * 40_000)
             check(ends(client, 3), "the connection of an endless header stays")
+
+
+def large(lab, edge, phone):
+    with lab.case("a message that is larger than Kamailio takes is 513, and ends the connection of nobody else"):
+        for bytes_ in (15_600, 16_100, 16_384):
+            with socket.create_connection(edge.tcp) as client:
+                client.settimeout(3)
+                text = raw("REGISTER", f"sip:{DOMAIN}", f"<sip:{edge.tcp[0]};lr>", ("127.0.0.1", 1)).replace(b"Call-ID: ", b"Call-ID: PAD")
+                client.sendall(text.replace(b"PAD", b"x" * (bytes_ - len(text) + 3)))
+                answer = client.recv(65535)
+                check(answer.startswith(b"SIP/2.0 513 "), answer[:60])
+        equal(edge.count("too_large"), 3, "counted")
+        equal(phone.register().status, 200, "REGISTER over the same connection to Kamailio")
+        check("the connection to the registrar ended" not in edge.program.output(), edge.program.tail())
+
+
+def renew(lab, edge, authority, certificate):
+    """A certificate is renewed behind the edge's back; what is returned looks at what came of it, some time later."""
+    context = ssl.create_default_context(cafile=authority.file)
+
+    def secure():
+        client = context.wrap_socket(socket.create_connection(edge.tls, source_address=("127.0.0.79", 0)), server_hostname=NAME)
+        client.settimeout(3)
+        return client
+
+    held = secure()
+    before = held.getpeercert(True)
+    for new, old in zip(authority.sign("renewed", f"DNS:{NAME}"), certificate, strict=True):
+        new.replace(old)
+
+    def shown():
+        held.sendall(b"\r\n\r\n")
+        equal(held.recv(10), b"\r\n", "the pong on the connection of before")
+        with secure() as client:
+            return client.getpeercert(True) != before
+
+    def renewed():
+        with lab.case("a certificate that is renewed on the disk counts without a signal, and no connection ends for it"):
+            until("the new one to be shown", shown, 60, 1)
+            held.close()
+
+    held.sendall(b"\r\n\r\n")
+    equal(held.recv(10), b"\r\n", "the pong")
+    return renewed
 
 
 def path_token(lab, edge):

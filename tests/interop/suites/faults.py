@@ -12,12 +12,13 @@ import random
 import re
 import signal
 import socket
+import subprocess
 import threading
 import time
 
 import home
 import ua as sip
-from lab import GATEWAY, PASSWORD, ROOT, USER, Gateway, answers_options, check, equal, power, record, until
+from lab import GATEWAY, PASSWORD, ROOT, USER, Gateway, Stopwatch, answers_options, check, equal, power, record, until
 from mqtt_plug import Plug
 from peers import Kamailio, Mosquitto
 from relay import Relay
@@ -44,6 +45,7 @@ def run(lab):
     registrar(house)
     room(house)
     disk(house)
+    card(house)
     hung(house)
     clock(house)
 
@@ -245,14 +247,15 @@ def watchdog(house):
         listen, arguments = home.write(house.lab, "watched.local", house.broker.address, name="watched")
         program = house.lab.start("gateway-watched", [GATEWAY, *arguments], env={"NOTIFY_SOCKET": str(path), "WATCHDOG_USEC": "1000000"})
         until("READY", lambda: any("READY=1" in said for said in heard()), 10)
-        time.sleep(2)
-        check(sum("WATCHDOG=1" in said for said in heard()) >= 3, "hardly a word in two seconds")
+        clock, words = Stopwatch(program), []
+        until("three words", lambda: words.extend(said for said in heard() if "WATCHDOG=1" in said) or len(words) >= 3, 10)
+        clock.within(2, "to say three words")
         stop(program)
         heard()
         time.sleep(2)
         equal(heard(), [], "said while it stood still")
         os.kill(program.pid, signal.SIGCONT)
-        until("a word", lambda: any("WATCHDOG=1" in said for said in heard()), 2)
+        until("a word", lambda: any("WATCHDOG=1" in said for said in heard()), 10)
         program.stop()
 
 
@@ -284,9 +287,12 @@ def lossy(house):
             judge(house, given, since, understood=not more.get("damaged"))
             phone.pump(2)
             watch.refresh()
-            phone.pump(1)
-            whole = [n for n in watch.notifies if n.body]
-            equal(power_of(whole), house.plug.on, "what the watcher believes")
+
+            def believes():
+                # A NOTIFY that was lost comes again, after up to four seconds.
+                phone.pump(1)
+                return power_of([n for n in watch.notifies if n.body]) == house.plug.on
+            until("the watcher to believe what is so", believes, 30)
             slow = sorted(e - b for b, e, *_ in given)
             print(f"    {sum(g[4] == 200 for g in given)} of {orders} answered 200, the slowest after {slow[-1]:.1f} s, {line.lost} packets lost", flush=True)
             check(house.gateway.alive(), "it runs")
@@ -327,9 +333,9 @@ def room(house):
             until("the plug to be known", lambda: phone.message(phone.uri("plug"), "status").status == 200, 10)
             times = []
             for word in ("on", "off") * 5:
-                began = time.monotonic()
+                clock = Stopwatch(limited.program, house.broker.program)
                 equal(phone.message(phone.uri("plug"), word).status, 200, f"MESSAGE {word}")
-                times.append(time.monotonic() - began)
+                times.append(clock.passed())
             check(max(times) < 2, f"the slowest took {max(times):.1f} s")
         finally:
             for stream in strangers:
@@ -372,13 +378,19 @@ def disk(house):
         gateway = start(house, "slow", [*slow, "inject=fdatasync:delay_exit=500000"], audit=str(folder / "slow.jsonl"))
         phone = known(house, gateway)
         order(phone, "door", "on", 200)
-        busy = threading.Thread(target=lambda: [order(phone, "door", word, 200) for word in ("off", "on", "off")])
-        busy.start()
         times = []
-        while busy.is_alive():
-            began = time.monotonic()
+
+        def busy():
+            given = 0
+            while given < 3 or given % 2 == 0 or len(times) <= 20:
+                order(phone, "door", "on" if given % 2 else "off", 200)
+                given += 1
+        orders = threading.Thread(target=busy, daemon=True)
+        orders.start()
+        while orders.is_alive():
+            clock = Stopwatch(gateway.program)
             check(answers_options(gateway.listen), "no answer to OPTIONS")
-            times.append(time.monotonic() - began)
+            times.append(clock.passed())
             time.sleep(0.02)
         check(len(times) > 20 and sorted(times)[len(times) * 9 // 10] < 0.1, f"the slowest of {len(times)} took {max(times):.2f} s")
         gateway.program.kill()
@@ -386,6 +398,78 @@ def disk(house):
         phone = known(house, gateway)
         refused(house, phone)
         order(phone, "door", "on", 200)
+        gateway.program.kill()
+
+
+def card(house):
+    """What is kept under `state:`, on a card that takes nothing, or takes its time."""
+    lab, folder = house.lab, house.lab.folder / "card"
+    folder.mkdir()
+    own = [] if os.geteuid() == 0 else ["-r"]
+
+    def mounted(what):
+        return ["unshare", *own, "-m", "sh", "-c", f'mount -t tmpfs -o size=64k none "{folder}" && {what} && exec "$0" "$@"']
+
+    def watch(phone):
+        """One more subscription, which is answered soon."""
+        nth = len(watched)
+        began = time.monotonic()
+        watched.append(phone.subscribe(phone.uri("plug"), f"presence;id=n{nth}", expires=600))
+        equal(watched[-1].answer.status, 200, "SUBSCRIBE")
+        check(time.monotonic() - began < 2, f"SUBSCRIBE took {time.monotonic() - began:.1f} s")
+
+    def trouble(gateway):
+        return home.status(lab, gateway.control)["disk"]
+
+    def record(gateway):
+        return pathlib.Path(f"/proc/{gateway.program.pid}/root{folder}/state/records").read_bytes()
+
+    watched = []
+    with lab.case("the card is full: watchers are served, it is told once and in the status; there is room again, and all is on record"):
+        gateway = start(house, "full", mounted("true"), state=str(folder / "state"))
+        phone = known(house, gateway)
+        watch(phone)
+        equal(trouble(gateway), [], "trouble")
+        ballast = pathlib.Path(f"/proc/{gateway.program.pid}/root{folder}/ballast")
+        with contextlib.suppress(OSError), open(ballast, "wb", 0) as file:
+            while True:
+                file.write(b"x" * 64)
+        until("no room", lambda: watch(phone) or trouble(gateway), 20, 0)
+        check("records cannot be written" in trouble(gateway)[0], trouble(gateway))
+        watch(phone)
+        order(phone, "plug", "off" if house.plug.on else "on", 200)
+        equal(gateway.program.output().count("cannot be written"), 1, "lines in the journal")
+        ballast.unlink()
+        watch(phone)
+        until("no trouble", lambda: not trouble(gateway), 5)
+        missing = [nth for nth in range(len(watched)) if b"id=n%d\r" % nth not in record(gateway)]
+        equal(missing, [], "subscriptions that are not on record")
+        gateway.program.kill()
+    watched.clear()
+    with lab.case("the card is read-only at the start: it starts, serves and says so; it can be written, and what was made meanwhile is on record"):
+        gateway = start(house, "readonly", mounted(f'mount -o remount,ro "{folder}"'), state=str(folder / "state"))
+        phone = known(house, gateway)
+        watch(phone)
+        until("trouble", lambda: trouble(gateway), 5)
+        order(phone, "plug", "off" if house.plug.on else "on", 200)
+        inside = [] if os.geteuid() == 0 else ["-U", "--preserve-credentials"]
+        subprocess.run(["nsenter", "-t", str(gateway.program.pid), *inside, "-m", "mount", "-o", "remount,rw", folder], check=True)
+        watch(phone)
+        until("no trouble", lambda: not trouble(gateway), 5)
+        check(all(b"id=n%d\r" % nth in record(gateway) for nth in range(2)), "not on record")
+        gateway.program.kill()
+    watched.clear()
+    with lab.case("the card takes three seconds over everything: nobody waits for it, it is told, and a kill loses nothing"):
+        slow = ["strace", "-f", "--seccomp-bpf", "-o", "/dev/null", "-e", "trace=fdatasync", "-e", "inject=fdatasync:delay_enter=3000000"]
+        gateway = start(house, "stalled", slow, state=str(lab.folder / "stalled"))
+        phone = known(house, gateway)
+        for _ in range(4):
+            watch(phone)
+        gateway.program.see("the disk takes more than 500 ms over the record", 5)
+        check("nothing on record for" in str(trouble(gateway)), trouble(gateway))
+        gateway.program.kill()
+        gateway = start(house, "stalled", [], state=str(lab.folder / "stalled"))
+        gateway.program.see("4 subscriptions go on", 5)
         gateway.program.kill()
 
 
@@ -398,9 +482,10 @@ def hung(house):
         stop(house.broker.program)
         since = time.time()
         for _ in range(3):
-            began = time.monotonic()
+            clock = Stopwatch(house.gateway.program)
             answer = phone.message(phone.uri("plug"), "on")
-            check(answer.status >= 400 and time.monotonic() - began < 5, f"{answer.start} after {time.monotonic() - began:.1f} s")
+            check(answer.status >= 400, answer.start)
+            clock.within(5, "the refusal")
         phone.pump(4)
         house.broker.program.tell(signal.SIGCONT)
         until("the house to be there", lambda: settled(house), 30)

@@ -1,5 +1,6 @@
 """A gateway between servers that lie, stall, refuse and talk nonsense: nobody is flooded, the status says what is wrong, and what becomes sane again is used again."""
 
+import itertools
 import os
 import re
 import secrets
@@ -11,7 +12,7 @@ import time
 import home
 from certs import Authority
 from fakes import HOST, Names, Registrar, answer, sane
-from lab import GATEWAY, check, equal, until
+from lab import GATEWAY, Stopwatch, check, equal, until
 
 AFTER = 42      # when everything is looked at, in seconds: behind the 32 s that a registrar has to answer
 BACK = 45       # how long it may then take until who is sane again is registered at
@@ -82,6 +83,25 @@ def rubbish_stun(fake, packet, send):
     send(b"\x01\x01\x00\x08\x21\x12\xa4\x42" + packet[8:20] + b"\x00\x20\x00\xff")
 
 
+def both(fake, request, send):
+    """A proxy wants a proof, and the registrar behind it another."""
+    if b"\r\nProxy-Authorization: Digest" in request and b"\r\nAuthorization: Digest" in request:
+        return sane(fake, request, send)
+    if b"\r\nProxy-Authorization: Digest" in request:
+        return challenge()(fake, request, send)
+    return proxy(fake, request, send)
+
+
+def rewritten(fake, request, send):
+    """Our Contact in the words of a router on the way."""
+    send(answer(request, expires=60, swap=[(r"Contact: <sip:([^@]*)@[^>]*>", r"Contact: <sip:\1@203.0.113.5:31000>"),
+                                           (r"(Contact: .*)", r"\1;" + instance(request))]))
+
+
+def instance(request):
+    return re.search(rb'\+sip\.instance="[^"]*"', request).group(0).decode()
+
+
 def keeping(fake, request, send):
     """It promises to answer STUN."""
     send(answer(request, expires=60, swap=[(r";keep(?=[;\r])", ";keep=20")]))
@@ -113,6 +133,11 @@ CASES = {
     "algorithm": (challenge(algorithm="ROT13"), "udp", "failed", "kind of login", 1, NEVER),
     "basic": (says("401 Unauthorized", 'WWW-Authenticate: Basic realm="x"'), "udp", "failed", "kind of login", 1, NEVER),
     "proxy": (proxy, "udp", "registered", "since", 5, None),
+    "both": (both, "udp", "registered", "since", 7, None),
+    "covers": (says("401 Unauthorized", 'WWW-Authenticate: Digest realm="x", nonce="1", qop="auth-int"'), "udp", "failed", "kind of login", 1, NEVER),
+    "rewritten": (rewritten, "udp", "registered", r"good for [1-6]?\d s", 3, None),
+    "others": (says("200 OK", "Contact: <sip:x@203.0.113.9>;expires=60", contact=False), "udp", "registered", "other Contacts than ours", 3, None),
+    "wordless": (sane, None, "registered", "udp 127.0.0.1", 3, None),
     "brief": (says("423 Interval Too Brief", "Min-Expires: 4294967295"), "udp", "failed", "more than a day", 1, NEVER),
     "rising": (rising, "udp", "failed", "423 again and again", 4, NEVER),
     "busy": (says("503 Service Unavailable", "Retry-After: 120"), "udp", "failed", r"503.*trying again in (1[01]\d|[6-9]\d) s", 1, NEVER),
@@ -145,7 +170,7 @@ def run(lab):
     upstream = {}
     for name, (_, transport, *_) in cases.items():
         port = fakes[name].port if name in fakes else full
-        upstream[name] = {"server": f"{HOST}:{port}", "transport": transport, "domain": f"{name}.test", "expires": "60s",
+        upstream[name] = {"server": f"{HOST}:{port}", **({"transport": transport} if transport else {}), "domain": f"{name}.test", "expires": "60s",
                           "accounts": [{"user": name, "password": {"secret": "word"}}]}
         if transport == "tls":
             upstream[name]["ca"] = str(lab.folder / "ca.pem")
@@ -156,9 +181,9 @@ def run(lab):
     phone = house.phone()
     slowest, rss = 0, 0
     while time.monotonic() - began < AFTER:
-        at = time.monotonic()
+        at, clock = time.monotonic(), Stopwatch(house.program)
         equal(phone.send(phone.build("OPTIONS", phone.uri("house"))).status, 200, "OPTIONS by a phone at home")
-        slowest = max(slowest, time.monotonic() - at)
+        slowest = max(slowest, clock.passed())
         if not rss and at - began > 12:
             rss = house.program.rss_kb()
         if names and names[0].silent and at - began > 18:
@@ -196,10 +221,10 @@ def run(lab):
     names_back(lab, names)
     with lab.case("a stop is quick, whoever does not answer"):
         for program in (house.program, *([names[1].program] if names else [])):
-            at = time.monotonic()
+            clock = Stopwatch(program)
             program.tell(15)
-            equal(program.wait(6), 0, "the exit code")
-            check(time.monotonic() - at < 5, f"{time.monotonic() - at:.1f} s")
+            equal(program.wait(15), 0, "the exit code")
+            clock.within(5, "it")
 
 
 def look(lab, control, program):
@@ -335,9 +360,14 @@ def names_judge(lab, names):
     with lab.case("names: nobody is asked without end"):
         passed = time.monotonic() - house.began
         for name in house.lies:
-            asked = sum(1 for got, _ in server.asked if got == name or got.endswith("." + name))
-            # Two kinds of address each, and what does not fit a datagram twice.
-            check(asked <= 2 * passed, f"{name} was asked for {asked} times in {passed:.0f} s")
+            asked = [at for got, _, at in server.asked if got == name or got.endswith("." + name)]
+            if name != "many.test":
+                # Two kinds of address each, and what does not fit a datagram twice.
+                check(len(asked) <= 2 * passed, f"{name} was asked for {len(asked)} times in {passed:.0f} s")
+                continue
+            # The C library asks for a thousand addresses anew with each larger buffer: a lookup is what comes in one go.
+            looked = 1 + sum(later - at > 0.5 for at, later in itertools.pairwise(asked))
+            check(looked <= passed / 2, f"{name} was looked up {looked} times in {passed:.0f} s")
 
 
 def names_heal(lab, names):

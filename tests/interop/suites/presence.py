@@ -61,7 +61,7 @@ def start(lab, kamailio, broker):
 
 
 def published(lab, watcher, plug, house):
-    # Proves: PB-1
+    # Proves: PB-1, SR-1
     with lab.case("the gateway publishes the plug at Kamailio, and its watchers see it"):
         until("the plug to be published", lambda: state(lab, house, "publications") == "published", 20)
         watch = watcher.subscribe(f"sip:plug@{DOMAIN}", "presence", PIDF, 600)
@@ -89,7 +89,7 @@ def person(lab, ana, phone, house):
     with lab.case("a person who publishes nothing is neither reachable nor away"):
         watch = phone.subscribe(phone.uri("ana"), "appliance", "application/senml+json", 600)
         watch.wait("unknown", lambda n: record(n, "health") == "unknown", timeout=15)
-    # Proves: EV-2, EV-4
+    # Proves: EV-2, EV-4, SR-1
     with lab.case("a person at Kamailio is a device of the house"):
         tag = publish(ana, "open", "Back at three")
         watch.wait("reachable", lambda n: record(n, "reachable") is True, timeout=15)

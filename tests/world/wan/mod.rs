@@ -8,7 +8,10 @@
 //! [`Wan::run_until`] goes from one event to the next; nothing polls. Between two events the home is reachable until
 //! the last binding, mapping or flow that serves it ends.
 
+mod guest;
+mod power;
 pub mod provider;
+mod quic;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -24,7 +27,10 @@ use sipliance::sip::{FlowId, Hop, Transport};
 use sipliance::timer::Now;
 use sipliance_driver::Event as Said;
 
+use self::guest::Guest;
+use self::power::Disk;
 use self::provider::{Health, Provider};
+use self::quic::{Quic, Side};
 use super::plug::Plug;
 use super::world::{arrived, epoch};
 
@@ -40,6 +46,9 @@ const SYNS: [u64; 4] = [1, 2, 4, 3];
 const KERNEL: std::ops::Range<u64> = 30..40;
 /// How long a segment is sent again before the kernel gives up.
 const USER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Lines that are kept of what crossed the border.
+const TRACE: usize = 20_000;
 
 enum Event {
     /// Sent by a home, on its way to an edge.
@@ -87,6 +96,19 @@ enum Event {
         home: usize,
         flow: FlowId,
     },
+    /// A timer of an end of a connection over QUIC.
+    Quic {
+        home: usize,
+        flow: FlowId,
+        side: Side,
+        turn: u64,
+    },
+    /// A message that came over one.
+    OverQuic {
+        home: usize,
+        flow: FlowId,
+        bytes: Bytes,
+    },
     /// The far end reset a connection.
     Reset {
         home: usize,
@@ -96,6 +118,34 @@ enum Event {
         home: usize,
         event: Said,
     },
+    /// The guest said something, on its way to the provider.
+    FromGuest {
+        bytes: Bytes,
+    },
+    /// It was passed on to him.
+    GuestHears {
+        bytes: Bytes,
+    },
+}
+
+impl Event {
+    /// Whose process it would happen to.
+    fn of_gateway(&self) -> Option<usize> {
+        match self {
+            Self::Again { home, .. }
+            | Self::Open { home, .. }
+            | Self::NoWay { home, .. }
+            | Self::Syn { home, .. }
+            | Self::Kernel { home, .. }
+            | Self::Quic { home, .. }
+            | Self::OverQuic { home, .. }
+            | Self::Reset { home, .. }
+            | Self::Driver { home, .. } => Some(*home),
+            Self::ToEdge { .. } | Self::ToHome { .. } | Self::FromGuest { .. } | Self::GuestHears { .. } => {
+                None
+            }
+        }
+    }
 }
 
 /// What a router knows of a flow.
@@ -117,12 +167,20 @@ struct Socket {
 pub struct Home {
     pub gateway: Gateway,
     pub plug: Plug,
+    config: Arc<Config>,
+    /// What it keeps: nothing, where the home file has no `state:`.
+    pub disk: Disk,
+    /// Without power.
+    pub off: bool,
+    /// How far its wall clock is ahead, in milliseconds.
+    wall_off: i64,
     /// Whether the router reaches the internet.
     pub online: bool,
     outside: IpAddr,
     mappings: BTreeMap<FlowId, Mapping>,
     inside: BTreeMap<SocketAddr, FlowId>,
     sockets: BTreeMap<FlowId, Socket>,
+    quic: BTreeMap<FlowId, Quic>,
     port: u16,
     deadline: Option<Instant>,
     /// Since when nobody can reach it, and the spans when nobody could; of the first home.
@@ -140,6 +198,13 @@ pub struct Wan {
     pub homes: Vec<Home>,
     pub provider: Provider,
     pub loss: f64,
+    /// Datagrams that arrive twice.
+    pub duplicates: f64,
+    /// Whether name servers answer.
+    pub names: bool,
+    pub guest: Option<Guest>,
+    /// The first home can be reached until then at least, if nothing bad happens.
+    sure: Duration,
     /// What routers remember of a flow over UDP that is silent.
     pub udp_mapping: Duration,
     queue: BTreeMap<(Duration, u64), Event>,
@@ -162,6 +227,10 @@ impl Wan {
             homes: Vec::new(),
             provider,
             loss: 0.0,
+            duplicates: 0.0,
+            names: true,
+            guest: None,
+            sure: Duration::ZERO,
             udp_mapping: UDP_MAPPING,
             queue: BTreeMap::new(),
             deadlines: BTreeSet::new(),
@@ -178,17 +247,22 @@ impl Wan {
 
     fn move_in(&mut self, config: Arc<Config>) {
         let at = self.homes.len();
-        let gateway = Gateway::new(config, self.rng.random(), self.time());
+        let gateway = Gateway::new(config.clone(), self.rng.random(), self.time_off(0));
         let plug = Plug::new("plug");
         let hello: Vec<Said> = std::iter::once(Said::Up).chain(plug.hello()).collect();
         self.homes.push(Home {
             gateway,
             plug,
+            config,
+            disk: Disk::default(),
+            off: false,
+            wall_off: 0,
             online: true,
             outside: address(at, 1),
             mappings: BTreeMap::new(),
             inside: BTreeMap::new(),
             sockets: BTreeMap::new(),
+            quic: BTreeMap::new(),
             port: 20_000,
             deadline: None,
             down: Some(self.now),
@@ -201,9 +275,18 @@ impl Wan {
         self.drain(at);
     }
 
+    /// The time at the first home.
     pub fn time(&self) -> Now {
+        self.time_of(0)
+    }
+
+    fn time_of(&self, home: usize) -> Now {
+        self.time_off(self.homes[home].wall_off)
+    }
+
+    fn time_off(&self, off: i64) -> Now {
         let ms = i64::try_from(self.now.as_millis()).unwrap();
-        Now { mono: self.epoch + self.now, wall_ms: WALL_MS + ms }
+        Now { mono: self.epoch + self.now, wall_ms: WALL_MS + ms + off }
     }
 
     fn push(&mut self, wait: Duration, event: Event) {
@@ -220,10 +303,16 @@ impl Wan {
             let packet = self.queue.keys().next().map(|(at, _)| *at);
             let first = self.deadlines.first().copied();
             let deadline = first.map(|(at, _)| at.saturating_duration_since(self.epoch));
-            let Some(at) = [packet, deadline].into_iter().flatten().min().filter(|at| *at <= until) else {
+            let guest = self.guest_due();
+            let Some(at) = [packet, deadline, guest].into_iter().flatten().min().filter(|at| *at <= until)
+            else {
                 break;
             };
             self.pass(at.max(self.now));
+            if guest.is_some_and(|due| due <= self.now) {
+                self.on_guest_deadline();
+                continue;
+            }
             match self.queue.first_entry().filter(|entry| entry.key().0 <= self.now) {
                 Some(entry) => {
                     let event = entry.remove();
@@ -246,8 +335,13 @@ impl Wan {
 
     /// Time passes, and it is counted when nobody could reach the first home.
     fn pass(&mut self, to: Duration) {
+        if to <= self.sure {
+            self.now = to;
+            return;
+        }
         for home in 0..self.homes.len().min(1) {
             let until = self.reachable_until(home);
+            self.sure = until.unwrap_or_default();
             let it = &mut self.homes[home];
             match (until, it.down) {
                 (Some(_), Some(since)) if since < self.now => it.outages.push((since, self.now)),
@@ -270,10 +364,14 @@ impl Wan {
         bindings
             .filter_map(|binding| {
                 let edge = &self.provider.edges[binding.edge];
-                let flow = self.inside(home, binding.source)?;
-                let socket = it.sockets.get(&flow)?;
-                let carried =
-                    !socket.transport.is_reliable() || edge.connections.contains_key(&binding.source);
+                let flow = match binding.transport {
+                    Transport::Quic => self.led_to(binding.edge, binding.source)?,
+                    _ => self.inside(home, binding.source)?,
+                };
+                let carried = match it.sockets.get(&flow)?.transport {
+                    Transport::Udp | Transport::Quic => true,
+                    _ => edge.connections.contains_key(&binding.source),
+                };
                 let works = edge.health == Health::Up && carried && binding.until > self.now;
                 works.then_some(binding.until.min(self.mapping_until(home, flow)?))
             })
@@ -283,9 +381,11 @@ impl Wan {
     fn mapping_until(&self, home: usize, flow: FlowId) -> Option<Duration> {
         let it = &self.homes[home];
         let mapping = it.mappings.get(&flow).filter(|mapping| mapping.outside.ip() == it.outside)?;
-        let lasts =
-            if it.sockets.get(&flow)?.transport.is_reliable() { TCP_MAPPING } else { self.udp_mapping };
-        let until = mapping.used + lasts;
+        let until = match it.sockets.get(&flow)?.transport {
+            Transport::Quic if it.quic.get(&flow).is_some_and(Quic::is_steady) => Duration::MAX,
+            Transport::Udp | Transport::Quic => mapping.used + self.udp_mapping,
+            _ => mapping.used + TCP_MAPPING,
+        };
         (it.online && until > self.now).then_some(until)
     }
 
@@ -306,6 +406,10 @@ impl Wan {
             Event::ToEdge { home, flow, from, edge, bytes } => self.arrive(home, flow, from, edge, &bytes),
             Event::Again { home, flow, bytes, began } => self.segment(home, flow, bytes, began),
             Event::ToHome { edge, to, transport, bytes } => self.come_home(edge, to, transport, &bytes),
+            Event::Quic { home, flow, side, turn } => self.quic_timer(home, flow, side, turn),
+            Event::OverQuic { home, flow, bytes } => self.over_quic(home, flow, &bytes),
+            Event::FromGuest { bytes } => self.guest_said(&bytes),
+            Event::GuestHears { bytes } => self.guest_hears(&bytes),
             Event::Reset { home, flow } => self.close(home, flow, "the far end reset it"),
             Event::Kernel { home, flow } => {
                 let Some(socket) = self.homes[home].sockets.get(&flow).copied() else { return };
@@ -330,7 +434,17 @@ impl Wan {
                 self.homes[home].sockets.remove(&flow);
                 return self.syn(home, way, edge, transport, 0);
             };
-            self.provider.edges[edge].connections.insert(outside, Default::default());
+            match transport {
+                Transport::Quic if self.provider.edges[edge].health != Health::Up => {
+                    self.homes[home].sockets.remove(&flow);
+                    return self.syn(home, way, edge, transport, 0);
+                }
+                Transport::Quic => {
+                    let quic = Quic::new(edge, outside, self.now);
+                    self.homes[home].quic.insert(flow, quic);
+                }
+                _ => drop(self.provider.edges[edge].connections.insert(outside, Default::default())),
+            }
         }
         let peer = self.provider.edges[edge].address;
         self.handle(home, Input::Opened { flow, transport, local, peer, upstream: Some(way) });
@@ -357,7 +471,10 @@ impl Wan {
     }
 
     fn handle(&mut self, home: usize, input: Input<'_>) {
-        let now = self.time();
+        if self.homes[home].off {
+            return;
+        }
+        let now = self.time_of(home);
         self.homes[home].gateway.handle(input, now);
         self.drain(home);
     }
@@ -385,6 +502,7 @@ impl Wan {
                         self.push(wait, Event::Driver { home, event });
                     }
                 }
+                Output::Record { key, body, haste } => self.homes[home].disk.put(key, body, haste),
                 _ => {}
             }
         }
@@ -403,6 +521,8 @@ impl Wan {
         if it.sockets.remove(&flow).is_none() {
             return;
         }
+        self.sure = Duration::ZERO;
+        it.quic.remove(&flow);
         if let Some(mapping) = it.mappings.remove(&flow) {
             it.inside.remove(&mapping.outside);
         }
@@ -413,6 +533,10 @@ impl Wan {
         self.homes[home].connects += 1;
         let edge = self.provider.edges.iter().position(|edge| edge.host == host).expect("a known edge");
         self.note(home, edge, true, &format!("connect by {}", transport.word()));
+        if !self.names {
+            let why = "no name server answers";
+            return self.push(Duration::from_secs(5), Event::NoWay { home, way, why });
+        }
         match transport.is_reliable() {
             true => self.syn(home, way, edge, transport, 0),
             false => self.push(Duration::from_millis(1), Event::Open { home, way, edge, transport }),
@@ -421,11 +545,14 @@ impl Wan {
 
     fn syn(&mut self, home: usize, way: usize, edge: usize, transport: Transport, sent: usize) {
         let health = self.provider.edges[edge].health;
+        let quic = transport == Transport::Quic;
         match (self.homes[home].online, health) {
-            (true, Health::Up | Health::Silent) => {
+            // Retry, and the handshake. Of a program that is dead or hangs nothing is heard.
+            (true, Health::Up) if quic => self.push(4 * LAG, Event::Open { home, way, edge, transport }),
+            (true, Health::Up | Health::Silent) if !quic => {
                 self.push(2 * LAG, Event::Open { home, way, edge, transport })
             }
-            (true, Health::Refuses) => {
+            (true, Health::Refuses) if !quic => {
                 self.push(2 * LAG, Event::NoWay { home, way, why: "nobody listens there" })
             }
             _ => match SYNS.get(sent) {
@@ -442,12 +569,23 @@ impl Wan {
         let flow = hop.flow;
         let Some(edge) = self.homes[home].sockets.get(&flow).map(|socket| socket.edge) else { return };
         self.note_packet(home, edge, true, &bytes);
+        if hop.transport == Transport::Quic {
+            return self.say(home, flow, Side::Home, bytes);
+        }
         if hop.transport.is_reliable() {
             return self.segment(home, flow, bytes, self.now);
         }
         let Some(from) = self.translate(home, flow, true) else { return };
-        if !self.rng.random_bool(self.loss) {
-            self.push(LAG, Event::ToEdge { home, flow, from, edge, bytes });
+        for _ in 0..self.copies() {
+            self.push(LAG, Event::ToEdge { home, flow, from, edge, bytes: bytes.clone() });
+        }
+    }
+
+    /// How often a datagram arrives.
+    fn copies(&mut self) -> usize {
+        match self.rng.random_bool(self.loss) {
+            true => 0,
+            false => 1 + usize::from(self.duplicates > 0.0 && self.rng.random_bool(self.duplicates)),
         }
     }
 
@@ -469,13 +607,20 @@ impl Wan {
     fn arrive(&mut self, home: usize, flow: FlowId, from: SocketAddr, edge: usize, bytes: &[u8]) {
         let transport = self.homes[home].sockets.get(&flow).map_or(Transport::Udp, |socket| socket.transport);
         let known = self.provider.edges[edge].connections.contains_key(&from);
-        if transport.is_reliable() && !known {
+        if transport.is_reliable() && transport != Transport::Quic && !known {
             if self.provider.edges[edge].health != Health::Gone && self.homes[home].online {
                 self.push(LAG, Event::Reset { home, flow });
             }
             return;
         }
+        let registers = self.provider.times.len();
         let answers = self.provider.receive(home, edge, from, transport, bytes, self.now);
+        if self.provider.times.len() > registers {
+            self.sure = Duration::ZERO;
+        }
+        for (edge, from, transport, bytes) in std::mem::take(&mut self.provider.passed) {
+            self.tell_guest(edge, from, transport, &bytes);
+        }
         for (edge, to, bytes) in answers {
             self.deliver(edge, to, transport, bytes);
         }
@@ -483,10 +628,19 @@ impl Wan {
 
     /// From an edge to an address outside.
     pub fn deliver(&mut self, edge: usize, to: SocketAddr, transport: Transport, bytes: Bytes) {
-        let lost = self.rng.random_bool(self.loss);
-        if lost && !transport.is_reliable() {
+        if transport == Transport::Quic {
+            if let Some((home, flow)) = self.named(edge, to) {
+                self.say(home, flow, Side::Edge, bytes);
+            }
             return;
         }
+        if transport == Transport::Udp {
+            for _ in 0..self.copies() {
+                self.push(LAG, Event::ToHome { edge, to, transport, bytes: bytes.clone() });
+            }
+            return;
+        }
+        let lost = self.rng.random_bool(self.loss);
         let wait = if lost { LAG + Duration::from_millis(300) } else { LAG };
         self.push(wait, Event::ToHome { edge, to, transport, bytes });
     }
@@ -515,6 +669,9 @@ impl Wan {
             let arrow = if out { "──▶" } else { "◀──" };
             let host = &self.provider.edges[edge].host;
             let time = self.now.as_secs_f64();
+            if self.trace.len() >= TRACE {
+                self.trace.drain(..TRACE / 2);
+            }
             self.trace.push(format!("{time:10.3}  home{home} {arrow} {host}  {what}"));
         }
     }
@@ -523,14 +680,26 @@ impl Wan {
 
     /// The kernel looks after every connection of a home that may have lost its way.
     fn doubt(&mut self, home: usize) {
+        self.sure = Duration::ZERO;
         let mut flows: Vec<FlowId> = self.homes[home].sockets.keys().copied().collect();
         flows.sort_by_key(|flow| flow.0);
         for flow in flows {
-            if self.homes[home].sockets.get(&flow).is_some_and(|socket| socket.transport.is_reliable()) {
+            let transport = self.homes[home].sockets.get(&flow).map(|socket| socket.transport);
+            if transport == Some(Transport::Quic) {
+                self.trouble(home, flow);
+            } else if transport.is_some_and(Transport::is_reliable) {
                 let wait = Duration::from_secs(self.rng.random_range(KERNEL));
                 self.push(wait, Event::Kernel { home, flow });
             }
         }
+    }
+
+    /// Somebody presses the plug of a home.
+    pub fn press(&mut self, home: usize) {
+        let plug = &mut self.homes[home].plug;
+        plug.on = !plug.on;
+        let event = Plug::read("stat/plug/POWER", if plug.on { "ON" } else { "OFF" }, false);
+        self.handle(home, Input::Driver { link: LinkId(0), event });
     }
 
     pub fn cable(&mut self, home: usize, online: bool) {
@@ -539,12 +708,19 @@ impl Wan {
         self.doubt(home);
     }
 
+    /// The registrar forgets every binding; the edges and their flows live.
+    pub fn forget(&mut self) {
+        self.note(0, 0, false, "· the registrar forgets");
+        self.provider.bindings.clear();
+        self.sure = Duration::ZERO;
+    }
+
     /// The router forgets what it translates.
     pub fn flush(&mut self, home: usize) {
-        self.homes[home].mappings.clear();
-        self.homes[home].inside.clear();
         self.note(home, 0, true, "· the router restarts");
         self.doubt(home);
+        self.homes[home].mappings.clear();
+        self.homes[home].inside.clear();
     }
 
     pub fn readdress(&mut self, home: usize) {
@@ -561,6 +737,7 @@ impl Wan {
         self.provider.edges[edge].health = health;
         if matches!(health, Health::Refuses | Health::Gone) {
             self.provider.edges[edge].connections.clear();
+            self.forget_quic(edge);
         }
         for home in 0..self.homes.len() {
             if health == Health::Refuses {
@@ -575,7 +752,7 @@ impl Wan {
 
     /// How many packets, mappings and sockets there are: none of it may grow.
     pub fn size(&self) -> usize {
-        let of = |home: &Home| home.mappings.len() + home.inside.len() + home.sockets.len();
+        let of = |home: &Home| home.mappings.len() + home.inside.len() + home.sockets.len() + home.quic.len();
         self.queue.len() + self.homes.iter().map(of).sum::<usize>()
     }
 }

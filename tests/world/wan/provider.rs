@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sipliance::sip::Transport;
-use sipliance::sip::flow::stun::{self, Stun};
 use sipliance::sip::wire::frame::{Frame, Framer};
 use sipliance::sip::wire::{Address, Message, Name, Writer, write};
 
@@ -74,12 +73,19 @@ pub struct Provider {
     pub registers: Vec<(Duration, usize, usize, String)>,
     /// When, which home: kept always.
     pub times: Vec<(Duration, usize)>,
+    /// REGISTERs that came long before the binding had to be refreshed.
+    pub early: Vec<Duration>,
     /// Keep-alives: when, which edge, whether it was STUN.
     pub pings: Vec<(Duration, usize, bool)>,
     /// Other requests of homes, and their answers: when, by which edge, what.
     pub heard: Vec<(Duration, usize, String)>,
+    /// Leads OPTIONS to where their address is registered, or says 404, rather than answer them.
+    pub leads: bool,
     /// Requests of homes other than REGISTER are answered.
     pub talks: bool,
+    /// Somebody out there is spoken with, to whom everything but REGISTER and OPTIONS is passed on.
+    pub passes: bool,
+    pub passed: Vec<(usize, SocketAddr, Transport, Bytes)>,
     tags: u32,
 }
 
@@ -106,9 +112,13 @@ impl Provider {
             logging: true,
             registers: Vec::new(),
             times: Vec::new(),
+            early: Vec::new(),
             pings: Vec::new(),
             heard: Vec::new(),
+            leads: false,
             talks: true,
+            passes: false,
+            passed: Vec::new(),
             tags: 0,
         }
     }
@@ -127,7 +137,9 @@ impl Provider {
             return Vec::new();
         }
         let mut out: Vec<Bytes> = Vec::new();
-        if transport.is_reliable() {
+        if transport == Transport::Quic {
+            out.extend(self.message(home, edge, from, transport, bytes, now));
+        } else if transport.is_reliable() {
             let Some(framer) = self.edges[edge].connections.get_mut(&from) else { return Vec::new() };
             framer.push(bytes);
             let frames: Vec<Frame> = std::iter::from_fn(|| framer.next_frame()).collect();
@@ -144,9 +156,9 @@ impl Provider {
                     Frame::Broken(head) => panic!("{head:?}"),
                 }
             }
-        } else if let Some(Stun::Request(id)) = stun::is_stun(bytes).then(|| stun::parse(bytes)).flatten() {
+        } else if let Some(answer) = mapped(bytes, from) {
             self.ping(now, edge, true);
-            out.extend(self.answers.then(|| Bytes::from(stun::answer(id, from))));
+            out.extend(self.answers.then_some(answer));
         } else if bytes == b"\r\n\r\n" {
             self.ping(now, edge, false);
         } else {
@@ -179,8 +191,17 @@ impl Provider {
             }
             return self.register(home, edge, from, transport, &message, now);
         }
+        if self.passes && request.as_deref() != Some("OPTIONS") {
+            self.passed.push((edge, from, transport, Bytes::copy_from_slice(bytes)));
+            return None;
+        }
         if self.logging {
             self.heard.push((now, edge, String::from_utf8_lossy(bytes).into_owned()));
+        }
+        if self.leads
+            && let Some(on) = self.lead(&message, bytes, from, now)
+        {
+            return Some(on);
         }
         request.filter(|method| method != "ACK" && self.talks)?;
         let mut writer = write::response(&message, 200, "OK", Some("p"), Some(from));
@@ -190,6 +211,32 @@ impl Provider {
             writer.field_fmt("SIP-ETag", format_args!("tag{}", self.tags));
         }
         Some(Bytes::from(writer.finish()))
+    }
+
+    /// An OPTIONS to an address goes to whom it is of, here always the sender; the answer comes back the same way.
+    fn lead(&self, message: &Message<'_>, bytes: &[u8], from: SocketAddr, now: Duration) -> Option<Bytes> {
+        let text = String::from_utf8_lossy(bytes);
+        if message.request().is_none() {
+            // Ours is the first Via.
+            let (head, rest) = text.split_once("\r\n")?;
+            let (first, rest) = rest.split_once("\r\n")?;
+            return first.contains("z9hG4bKled").then(|| Bytes::from(format!("{head}\r\n{rest}")));
+        }
+        let (method, uri) = message.request()?;
+        let user = uri.strip_prefix("sip:")?.split_once('@')?.0;
+        if method.as_str() != "OPTIONS" {
+            return None;
+        }
+        let Some(binding) = self.bindings.iter().find(|it| it.user == user && it.until > now) else {
+            let writer = write::response(message, 404, "Not Registered", Some("p"), Some(from));
+            return Some(Bytes::from(writer.finish()));
+        };
+        let branch = message.via().ok()?.branch()?;
+        let (_, rest) = text.split_once("\r\n")?;
+        Some(Bytes::from(format!(
+            "OPTIONS {} SIP/2.0\r\nVia: SIP/2.0/UDP {};branch=z9hG4bKled{branch}\r\n{rest}",
+            binding.contact, self.edges[0].address
+        )))
     }
 
     fn register(
@@ -241,6 +288,10 @@ impl Provider {
             Some(reg_id) => format!("{}#{reg_id}", contact.params.text("+sip.instance").unwrap_or_default()),
             None => contact.uri.raw.to_owned(),
         };
+        let before = self.bindings.iter().find(|it| it.home == home && it.user == user && it.key == key);
+        if before.is_some_and(|it| it.until.saturating_sub(now).as_secs() > u64::from(self.grants) * 6 / 10) {
+            self.early.push(now);
+        }
         self.bindings.retain(|it| it.until > now && !(it.home == home && it.user == user && it.key == key));
         let asked = request.expires().unwrap_or(self.grants);
         let granted = asked.min(self.grants);
@@ -269,6 +320,21 @@ impl Provider {
         let of = |it: &&Binding| it.home == home && it.user == user && it.until > now;
         self.bindings.iter().filter(of).cloned().collect()
     }
+}
+
+/// The answer to a Binding request as the gateway sends it, by hand: a year has millions of them.
+fn mapped(request: &[u8], from: SocketAddr) -> Option<Bytes> {
+    const COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
+    let id = request.strip_prefix(&[0, 1, 0, 0]).and_then(|rest| rest.strip_prefix(&COOKIE))?;
+    let SocketAddr::V4(from) = from else { panic!("{from}") };
+    let mut answer = Vec::with_capacity(32);
+    answer.extend([1, 1, 0, 12]);
+    answer.extend(COOKIE);
+    answer.extend(id);
+    answer.extend([0, 0x20, 0, 8, 0, 1]);
+    answer.extend((from.port() ^ 0x2112).to_be_bytes());
+    answer.extend((u32::from(*from.ip()) ^ u32::from_be_bytes(COOKIE)).to_be_bytes());
+    Some(answer.into())
 }
 
 /// The first line of a message, and its number.

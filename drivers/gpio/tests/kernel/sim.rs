@@ -2,8 +2,8 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -74,27 +74,32 @@ impl SimChip {
     /// Looks at a wire all the time from now on.
     pub fn watch(&self, name: &str) -> Scope {
         let (path, stop) = (self.wire(name, "value"), Arc::new(AtomicBool::new(false)));
-        let seen = Arc::clone(&stop);
+        let (seen, levels) = (Arc::clone(&stop), Arc::new(Mutex::new(Vec::<Step>::new())));
+        let told = Arc::clone(&levels);
         let (ready, begun) = std::sync::mpsc::channel();
         let thread = std::thread::spawn(move || {
-            let mut levels: Vec<Step> = Vec::new();
             let mut after = Instant::now();
             while !seen.load(Ordering::Relaxed) {
                 let looked = Instant::now();
                 if let Ok(text) = fs::read_to_string(&path) {
                     let high = text.trim() == "1";
-                    if levels.last().is_none_or(|last| last.high != high) {
-                        levels.push(Step { high, after, by: Instant::now() });
-                        let _ = ready.send(());
+                    let (mut told, blind) = (told.lock().unwrap(), looked - after);
+                    match told.last_mut() {
+                        Some(last) if last.high == high => {
+                            last.still += if blind > STILL { blind } else { Duration::ZERO };
+                        }
+                        _ => {
+                            told.push(Step { high, after, by: Instant::now(), still: Duration::ZERO });
+                            let _ = ready.send(());
+                        }
                     }
                 }
                 after = looked;
                 std::thread::sleep(Duration::from_micros(500));
             }
-            levels
         });
         begun.recv().unwrap();
-        Scope { stop, thread }
+        Scope { stop, levels, thread }
     }
 }
 
@@ -109,25 +114,37 @@ impl Drop for SimChip {
     }
 }
 
+/// Who looks every half millisecond and could not for so long stood still, as did all that share his machine.
+const STILL: Duration = Duration::from_millis(20);
+
 /// A level that a wire took, between two looks at it.
 #[derive(Debug)]
 pub struct Step {
     pub high: bool,
     pub after: Instant,
     pub by: Instant,
+    /// How long the machine stood still while it had this level.
+    pub still: Duration,
 }
 
 /// An oscilloscope at one wire.
 pub struct Scope {
     stop: Arc<AtomicBool>,
-    thread: JoinHandle<Vec<Step>>,
+    levels: Arc<Mutex<Vec<Step>>>,
+    thread: JoinHandle<()>,
 }
 
 impl Scope {
     /// The levels that the wire had, and since when.
     pub fn end(self) -> Vec<Step> {
         self.stop.store(true, Ordering::Relaxed);
-        self.thread.join().unwrap()
+        self.thread.join().unwrap();
+        std::mem::take(&mut self.levels.lock().unwrap())
+    }
+
+    /// How often the level has changed.
+    pub fn changes(&self) -> usize {
+        self.levels.lock().unwrap().len() - 1
     }
 
     /// The levels alone.

@@ -58,6 +58,12 @@ pub fn brain(written: Arc<Mutex<Vec<Vec<u8>>>>) -> Brain {
     })
 }
 
+/// How long an answer that comes is waited for. A busy machine may need long.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long one is waited for that does not come.
+pub const SHORT: Duration = Duration::from_millis(200);
+
 fn aloud(brain: Brain) -> Mouth {
     Arc::new(move |pdu| brain(pdu).into_iter().map(|answer| (Duration::ZERO, whole(answer))).collect())
 }
@@ -110,7 +116,7 @@ impl Terminal {
             while !gone.load(Ordering::Relaxed) {
                 match wire.read(&mut bytes) {
                     Ok(n) => held.extend_from_slice(&bytes[..n]),
-                    Err(_) => std::thread::yield_now(),
+                    Err(_) => std::thread::sleep(Duration::from_millis(1)),
                 }
                 let need = match held.get(1) {
                     Some(16) => held.get(6).map(|bytes| 9 + usize::from(*bytes)),
@@ -147,7 +153,7 @@ impl Drop for Terminal {
 
 pub fn rtu(path: &Path) -> Settings {
     let line = Line::Rtu { path: path.to_owned(), baud: 9600, format: "8N1".into() };
-    Settings { line, gap: Duration::from_millis(5), timeout: Duration::from_millis(200), retries: 1 }
+    Settings { line, gap: Duration::from_millis(5), timeout: PATIENCE, retries: 1 }
 }
 
 pub struct Client {
@@ -163,7 +169,7 @@ impl Client {
     }
 
     pub async fn next(&mut self) -> Event {
-        timeout(Duration::from_secs(10), self.link.events.recv()).await.expect("no event in 10 s").unwrap()
+        timeout(Duration::from_secs(30), self.link.events.recv()).await.expect("no event in 30 s").unwrap()
     }
 
     pub async fn until(&mut self, wanted: impl Fn(&Event) -> bool) -> Event {
@@ -175,10 +181,16 @@ impl Client {
         }
     }
 
+    /// A reading that is answered.
     pub async fn read(&mut self, channel: &str) -> Result<Bytes, Failure> {
+        self.read_in(channel, PATIENCE).await
+    }
+
+    /// A reading; each try has so long.
+    pub async fn read_in(&mut self, channel: &str, timeout: Duration) -> Result<Bytes, Failure> {
         self.last += 1;
         let id = OpId(self.last);
-        let (name, timeout) = (Channel::new(channel), Duration::from_millis(200));
+        let name = Channel::new(channel);
         self.link.ops.send(Op::Ask { id, channel: name, payload: Bytes::new(), timeout }).await.unwrap();
         let mut came = Bytes::new();
         loop {
@@ -228,5 +240,5 @@ pub async fn tcp_slave(listener: tokio::net::TcpListener, brain: Brain) {
 
 pub fn over_tcp(port: u16) -> Settings {
     let line = Line::Tcp { host: "127.0.0.1".into(), port };
-    Settings { line, gap: Duration::ZERO, timeout: Duration::from_millis(200), retries: 0 }
+    Settings { line, gap: Duration::ZERO, timeout: PATIENCE, retries: 0 }
 }

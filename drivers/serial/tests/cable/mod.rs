@@ -75,7 +75,7 @@ impl Cable {
     pub async fn hear(&mut self, wanted: &str) {
         let mut heard = Vec::new();
         while !heard.ends_with(wanted.as_bytes()) {
-            let byte = timeout(Duration::from_secs(5), self.heard.as_mut().unwrap().recv()).await;
+            let byte = timeout(Duration::from_secs(30), self.heard.as_mut().unwrap().recv()).await;
             heard.push(
                 byte.unwrap_or_else(|_| panic!("heard only {:?}", String::from_utf8_lossy(&heard))).unwrap(),
             );
@@ -90,7 +90,7 @@ impl Drop for Cable {
 }
 
 pub async fn next(link: &mut Link) -> Event {
-    timeout(Duration::from_secs(10), link.events.recv()).await.expect("no event in 10 s").unwrap()
+    timeout(Duration::from_secs(30), link.events.recv()).await.expect("no event in 30 s").unwrap()
 }
 
 pub async fn down(link: &mut Link) -> String {
