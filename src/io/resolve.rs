@@ -216,7 +216,7 @@ mod tests {
         let target = |text: &str| Target { addr: text.parse().unwrap(), transport: Transport::Udp };
         let [six, four] = ["[2001:db8::7]:5060", "192.0.2.7:5060"].map(target);
         let (mut marks, begin) = (Marks::default(), Instant::now());
-        let mut first = |marks: &mut Marks, after: u64| {
+        let first = |marks: &mut Marks, after: u64| {
             let mut targets = [six, four];
             marks.sort(&mut targets, begin + Duration::from_secs(after));
             targets[0]
