@@ -181,6 +181,13 @@ pub struct HostPort {
     pub port: u16,
 }
 
+impl HostPort {
+    /// Whether it is an address that leads nowhere without an interface.
+    pub fn is_link_local(&self) -> bool {
+        self.host.parse().is_ok_and(crate::sip::is_link_local)
+    }
+}
+
 /// Index into [`Config::links`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LinkId(pub usize);

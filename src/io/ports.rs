@@ -47,9 +47,8 @@ impl Ports {
             ports.listening.push(listen);
         }
         for addr in http {
-            let listener = TcpListener::bind(addr)
-                .await
-                .map_err(|why| format!("cannot listen on {addr} for HTTP: {why}{}", hint(&why)))?;
+            let listener =
+                tcp(*addr).map_err(|why| format!("cannot listen on {addr} for HTTP: {why}{}", hint(&why)))?;
             ports.http_at.push(listener.local_addr().unwrap_or(*addr));
             ports.http.push((*addr, listener));
         }
@@ -83,13 +82,30 @@ impl Ports {
             #[cfg(not(feature = "quic"))]
             Transport::Quic => return Err(io::Error::other(super::reach::NO_QUIC)),
             _ => {
-                let listener = TcpListener::bind(listen.addr).await?;
+                let listener = tcp(listen.addr)?;
                 listen.addr = listener.local_addr()?;
                 self.listeners.push((wanted, listener));
             }
         }
         Ok(())
     }
+}
+
+/// Connections that wait to be accepted; the kernel drops what is more, and they are tried again.
+const WAITING: i32 = 1024;
+
+/// `[::]` is IPv6 alone, as it is for UDP: so both can stand beside each other, and nobody comes as `::ffff:192.0.2.7`.
+fn tcp(addr: SocketAddr) -> io::Result<TcpListener> {
+    let domain = socket2::Domain::for_address(addr);
+    let socket = socket2::Socket::new(domain, socket2::Type::STREAM, Some(socket2::Protocol::TCP))?;
+    if addr.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&addr.into())?;
+    socket.listen(WAITING)?;
+    TcpListener::from_std(socket.into())
 }
 
 fn hint(why: &io::Error) -> &'static str {
@@ -100,5 +116,22 @@ fn hint(why: &io::Error) -> &'static str {
         io::ErrorKind::AddrNotAvailable => " (this machine has no such address)",
         io::ErrorKind::PermissionDenied => " (ports below 1024 need a capability)",
         _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn both_families_have_the_same_port() {
+        let listen = |transport, addr: &str| Listen { transport, addr: addr.parse().unwrap() };
+        let first = Ports::open(&[listen(Transport::Tcp, "0.0.0.0:0")], &[]).await.unwrap();
+        let port = first.listening()[0].addr.port();
+        drop(first);
+        let all = [Transport::Udp, Transport::Tcp]
+            .map(|transport| ["0.0.0.0", "[::]"].map(|any| listen(transport, &format!("{any}:{port}"))));
+        let ports = Ports::open(all.as_flattened(), &[]).await.unwrap();
+        assert_eq!(ports.listening().len(), 4);
     }
 }

@@ -1,13 +1,17 @@
 //! Out to others: a name, a connection, TLS and a WebSocket, or words that say what is wrong.
 
+mod knock;
+
 use std::cell::Cell;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::Duration;
 
 use sipliance_tls::Dialer;
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 use super::resolve::Resolver;
 use super::route::source;
@@ -21,6 +25,9 @@ use crate::sip::locate::Target;
 pub const CONNECT: Duration = Duration::from_secs(10);
 /// How long a way is alone before the next is tried beside it (RFC 8305 §5).
 const HEAD_START: Duration = Duration::from_millis(250);
+/// The same for one on which somebody was met: TLS on a slow line takes longer than the other family takes to connect,
+/// and chance should not say which of them it is.
+const HANDSHAKE: Duration = Duration::from_secs(2);
 /// Ways that are tried at once at most, so that a name with many addresses is no flood.
 const AT_ONCE: usize = 4;
 
@@ -62,27 +69,37 @@ pub async fn reach(
     resolver.asked_again(asking);
     let targets = resolver.locate(server).await.map_err(Fault::nobody)?;
     let host = server.host.as_str();
-    let (target, reached) =
-        race(&targets, |target| way(target, host.to_owned(), dial.clone()), resolver).await?;
+    let several = targets.len() > 1;
+    let start = |target, met| way(target, several, host.to_owned(), dial.clone(), met);
+    let (target, reached) = race(&targets, start, resolver).await?;
     resolver.took(asking, target);
     Ok(reached)
 }
 
-async fn way(target: Target, host: String, dial: Dial) -> Result<Reached, Fault> {
+async fn way(
+    target: Target,
+    several: bool,
+    host: String,
+    dial: Dial,
+    met: Rc<Cell<bool>>,
+) -> Result<Reached, Fault> {
     if target.transport == Transport::Udp {
         // Datagrams begin without an answer; but where this machine has no way at all, another address is tried.
         source(target.addr).map_err(|error| Fault::nobody(refused(&error)))?;
+        if several {
+            knock::answers(target.addr).await.map_err(|error| Fault::nobody(refused(&error)))?;
+        }
         return Ok(Reached::Datagrams(target.addr));
     }
     let server = HostPort { host, port: target.addr.port() };
-    let address = [target.addr];
-    connect(&address, &server, target.transport, &dial).await.map(Reached::Connection)
+    connect_to(&[target.addr], &server, target.transport, &dial, &met).await.map(Reached::Connection)
 }
 
-/// The first of several ways that works; one that takes its time is not waited for alone.
+/// The first of several ways that works; one that takes its time is not waited for alone. `start` begins with one, and
+/// sets what it is given when somebody was met on it.
 async fn race<F>(
     targets: &[Target],
-    start: impl Fn(Target) -> F,
+    start: impl Fn(Target, Rc<Cell<bool>>) -> F,
     resolver: &Resolver,
 ) -> Result<(Target, Reached), Fault>
 where
@@ -90,19 +107,27 @@ where
 {
     let mut left = targets.iter().copied();
     let mut running = tokio::task::JoinSet::new();
-    let mut begin = |running: &mut tokio::task::JoinSet<_>| {
+    let mut newest = Rc::default();
+    let mut begun = Instant::now();
+    let mut begin = |running: &mut tokio::task::JoinSet<_>, newest: &mut Rc<Cell<bool>>| {
         let next = left.next()?;
-        let work = start(next);
+        *newest = Rc::default();
+        let work = start(next, newest.clone());
         running.spawn_local(async move { (next, work.await) });
         Some(())
     };
-    begin(&mut running);
+    begin(&mut running, &mut newest);
     let (mut faults, mut met) = (Vec::new(), true);
     let mut more = true;
     loop {
+        let alone = if newest.get() { HANDSHAKE } else { HEAD_START };
         tokio::select! {
-            () = tokio::time::sleep(HEAD_START), if more && running.len() < AT_ONCE => {
-                more = begin(&mut running).is_some();
+            () = tokio::time::sleep_until(begun + alone), if more && running.len() < AT_ONCE => {
+                // Somebody may have been met meanwhile.
+                if !newest.get() || alone == HANDSHAKE {
+                    more = begin(&mut running, &mut newest).is_some();
+                    begun = Instant::now();
+                }
             }
             done = running.join_next() => match done {
                 Some(Ok((target, Ok(reached)))) => return Ok((target, reached)),
@@ -110,7 +135,8 @@ where
                     resolver.failed(target);
                     met &= why.met;
                     faults.push(format!("{} {}: {}", target.transport.word(), target.addr, why.words));
-                    more = begin(&mut running).is_some();
+                    more = begin(&mut running, &mut newest).is_some();
+                    begun = Instant::now();
                 }
                 Some(Err(error)) => faults.push(error.to_string()),
                 None => return Err(Fault { words: words(&faults), met: met && !faults.is_empty() }),
@@ -138,8 +164,18 @@ pub async fn connect(
     transport: Transport,
     dial: &Dial,
 ) -> Result<Connection, Fault> {
-    let met = Cell::new(false);
-    let work = connected(addresses, server, transport, dial, &met);
+    connect_to(addresses, server, transport, dial, &Cell::new(false)).await
+}
+
+/// The same; sets `met` when somebody is there.
+async fn connect_to(
+    addresses: &[SocketAddr],
+    server: &HostPort,
+    transport: Transport,
+    dial: &Dial,
+    met: &Cell<bool>,
+) -> Result<Connection, Fault> {
+    let work = connected(addresses, server, transport, dial, met);
     let done = tokio::time::timeout(CONNECT, work).await;
     let done = done.unwrap_or_else(|_| {
         let words =
@@ -245,6 +281,62 @@ pub fn refused(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => "nobody listens there".to_owned(),
         io::ErrorKind::TimedOut => "no answer".to_owned(),
+        io::ErrorKind::NetworkUnreachable if error.raw_os_error().is_some() => {
+            "this machine has no way there".to_owned()
+        }
         _ => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Meets somebody after so long, if ever, and is through after so long.
+    async fn after(
+        target: Target,
+        meets: Option<u64>,
+        ends: u64,
+        met: Rc<Cell<bool>>,
+    ) -> Result<Reached, Fault> {
+        let began = Instant::now();
+        if let Some(meets) = meets {
+            tokio::time::sleep(Duration::from_millis(meets)).await;
+            met.set(true);
+        }
+        tokio::time::sleep_until(began + Duration::from_millis(ends)).await;
+        Ok(Reached::Datagrams(target.addr))
+    }
+
+    /// Which of two ways is taken, and after how many milliseconds: each meets somebody, and is through.
+    async fn raced(ways: [(Option<u64>, u64); 2]) -> (usize, u128) {
+        let target = |port| Target { addr: ([127, 0, 0, 1], port).into(), transport: Transport::Tls };
+        let targets = [target(0), target(1)];
+        let (began, resolver) = (Instant::now(), Resolver::default());
+        let race = race(
+            &targets,
+            |target, met| {
+                let (meets, ends) = ways[usize::from(target.addr.port())];
+                after(target, meets, ends, met)
+            },
+            &resolver,
+        );
+        let (taken, _) = tokio::task::LocalSet::new().run_until(race).await.unwrap();
+        (usize::from(taken.addr.port()), began.elapsed().as_millis())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn chance_does_not_choose_the_family() {
+        assert_eq!(
+            raced([(Some(100), 1_500), (Some(20), 60)]).await,
+            (0, 1_500),
+            "a handshake takes its time"
+        );
+        assert_eq!(raced([(None, 9_000), (Some(20), 60)]).await, (1, 310), "nobody is there");
+        assert_eq!(
+            raced([(Some(100), 9_000), (Some(20), 60)]).await,
+            (1, 2_060),
+            "somebody is, and says nothing"
+        );
     }
 }

@@ -7,7 +7,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 pub use self::changes::Changes;
-use crate::sip::FlowId;
+use crate::sip::{FlowId, is_link_local};
 
 /// What a look found out.
 #[derive(Debug, PartialEq, Eq)]
@@ -38,19 +38,33 @@ impl System for Kernel {
     }
 
     fn has(&self, ip: IpAddr) -> bool {
-        UdpSocket::bind((ip, 0)).is_ok()
+        // Any other fault says something of this process: it has no descriptor left.
+        !UdpSocket::bind((ip, 0)).is_err_and(|error| error.kind() == io::ErrorKind::AddrNotAvailable)
     }
 }
 
 /// Our address on the way to `peer`. Nothing is sent.
 ///
 /// # Errors
-/// When there is no way.
+/// When there is no way, or none that an answer could come back on.
 pub fn source(peer: SocketAddr) -> io::Result<IpAddr> {
     let any: SocketAddr = if peer.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0u16; 8], 0).into() };
     let socket = UdpSocket::bind(any)?;
     socket.connect(peer)?;
-    Ok(socket.local_addr()?.ip())
+    let ours = socket.local_addr()?.ip();
+    answerable(ours, peer.ip()).map(|()| ours)
+}
+
+/// Where a network lost its prefix and kept its router, all that is left to begin at is a link-local address, to which
+/// nobody beyond that router can answer.
+fn answerable(ours: IpAddr, peer: IpAddr) -> io::Result<()> {
+    match is_link_local(ours) && !is_link_local(peer) {
+        true => Err(io::Error::new(
+            io::ErrorKind::NetworkUnreachable,
+            format!("this machine has only {ours} there, which leads no further than the next router"),
+        )),
+        false => Ok(()),
+    }
 }
 
 /// The flows of ours to servers elsewhere, and the addresses that were seen last. There is one for each way of
@@ -67,13 +81,15 @@ struct Route {
     bound: IpAddr,
     mover: Option<Mover>,
     seen: Option<IpAddr>,
+    /// The address that it began at was this machine's when that was last looked at.
+    there: bool,
 }
 
 impl Routes {
     /// A flow is open.
     pub fn add(&mut self, flow: FlowId, local: IpAddr, peer: SocketAddr, mover: Option<Mover>) {
         self.forget(flow);
-        self.flows.push(Route { flow, peer, bound: local, mover, seen: Some(local) });
+        self.flows.push(Route { flow, peer, bound: local, mover, seen: Some(local), there: true });
     }
 
     /// A flow is gone.
@@ -86,19 +102,26 @@ impl Routes {
         let mut news = Vec::new();
         let mut changed = false;
         for route in &mut self.flows {
-            let now = system.source(route.peer);
-            if now == route.seen {
+            let (now, bound) = (system.source(route.peer), route.bound);
+            // One that moves begins wherever the way begins.
+            let there = route.mover.is_some() || system.has(bound);
+            let left = std::mem::replace(&mut route.there, there) && !there;
+            if now == route.seen && !left {
                 continue;
             }
             route.seen = now;
-            // While there is no way, nothing can be done: the flow may outlive it.
-            let Some(now) = now else { continue };
+            let Some(now) = now else {
+                // Nothing can be done, and the flow may outlive it. Where its address went as well, it is asked: there may
+                // be another way to its server.
+                changed |= left;
+                continue;
+            };
             changed = true;
-            let bound = route.bound;
             let why = match &route.mover {
                 Some(mover) => mover().err().map(|error| format!("no socket for another way to it: {error}")),
-                None => (bound != now && !system.has(bound))
-                    .then(|| format!("this machine's address {bound} is gone, {now} took its place")),
+                None => {
+                    (!there).then(|| format!("this machine's address {bound} is gone, {now} took its place"))
+                }
             };
             news.extend(why.map(|why| News::Gone(route.flow, why)));
         }
@@ -184,7 +207,7 @@ mod tests {
 
     #[test]
     fn a_network_that_goes_and_comes_back_is_told_when_it_is_back() {
-        let ((mut routes, moved), mut machine) = (routes(), Machine::default());
+        let ((mut routes, moved), mut machine) = (routes(), Machine { way: None, has: vec![WIRE] });
         assert_eq!(routes.look(&machine), []);
         machine = Machine { way: Some(WIRE), has: vec![WIRE] };
         assert_eq!(routes.look(&machine), [News::Network]);
@@ -193,6 +216,37 @@ mod tests {
         routes.forget(FlowId(2));
         machine.way = Some(PHONE);
         assert_eq!(routes.look(&machine), []);
+    }
+
+    /// A temporary address of IPv6: another one comes first for hours before it ends.
+    #[test]
+    fn an_address_that_ends_long_after_another_came_is_gone_all_the_same() {
+        let ((mut routes, _), mut machine) = (routes(), Machine { way: Some(PHONE), has: vec![WIRE, PHONE] });
+        routes.forget(FlowId(2));
+        assert_eq!(routes.look(&machine), [News::Network]);
+        assert_eq!(routes.look(&machine), []);
+        machine.has = vec![PHONE];
+        assert!(matches!(&routes.look(&machine)[..], [News::Gone(FlowId(1), _), News::Network]));
+    }
+
+    /// Its server may have an address of the other family.
+    #[test]
+    fn a_flow_whose_address_went_with_the_network_is_asked_once() {
+        let ((mut routes, _), mut machine) = (routes(), Machine { way: None, has: vec![WIRE] });
+        assert_eq!(routes.look(&machine), [], "the address is there: a cable that is put back in");
+        machine.has = Vec::new();
+        assert_eq!(routes.look(&machine), [News::Network]);
+        assert_eq!(routes.look(&machine), []);
+        machine = Machine { way: Some(PHONE), has: vec![PHONE] };
+        assert!(matches!(&routes.look(&machine)[..], [News::Gone(FlowId(1), _), News::Network]));
+    }
+
+    #[test]
+    fn nobody_answers_a_link_local_address_from_afar() {
+        let [link, far]: [IpAddr; 2] = ["fe80::1".parse().unwrap(), "2001:db8::1".parse().unwrap()];
+        let why = answerable(link, far).unwrap_err().to_string();
+        assert!(why.contains("fe80::1"), "{why}");
+        assert!(answerable(link, link).is_ok() && answerable(far, far).is_ok());
     }
 
     #[test]

@@ -380,6 +380,8 @@ impl Shell {
             // Only now: a peer that takes its time over the end still has its place.
             drop(seat);
         });
+        // Without the interface of a link-local address, which means nothing to others.
+        let local = SocketAddr::new(local.ip(), local.port());
         self.gateway.handle(Input::Opened { flow, transport, local, peer, upstream }, now());
     }
 

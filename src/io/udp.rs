@@ -118,7 +118,7 @@ impl Udp {
     pub fn hop(&self, peer: SocketAddr, destination: Option<IpAddr>) -> Hop {
         let local = match destination {
             Some(ip) if self.local.ip().is_unspecified() => SocketAddr::new(ip, self.local.port()),
-            _ => self.local,
+            _ => SocketAddr::new(self.local.ip(), self.local.port()),
         };
         Hop { flow: self.flow, transport: Transport::Udp, local, peer }
     }

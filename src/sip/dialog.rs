@@ -1,7 +1,7 @@
 //! A dialog from the side that accepted it (RFC 3261 §12.1.1, RFC 6665 §4.4.1).
 
-use super::Hop;
 use super::wire::{Address, Message, Method, Name, Uri, Writer};
+use super::{Hop, is_link_local};
 
 /// What the two ends of a dialog must agree on, and the fields that each of our requests in it repeats.
 #[derive(Clone, Debug)]
@@ -184,21 +184,32 @@ pub fn preloaded(writer: &mut Writer, route: &[String]) {
 
 /// Our Contact URI on `hop` for the address `user`.
 pub fn contact_uri(user: &str, hop: Hop) -> String {
-    contact("sip", user, hop, hop.transport.uri_param())
+    contact("sip", user, hop, hop.transport.uri_param(), None)
 }
 
 /// Our Contact URI in a dialog with `uri`: what follows a request to a `sips:` URI is to be as secure (RFC
 /// 3261 §12.1.1).
 pub fn contact_towards(uri: &str, user: &str, hop: Hop) -> String {
-    match Uri::parse(uri).is_ok_and(|uri| uri.is_secure()) {
-        true => contact("sips", user, hop, hop.transport.sips_param()),
-        false => contact_uri(user, hop),
+    let target = Uri::parse(uri).ok();
+    let host = target.as_ref().map(|uri| uri.host).filter(|_| is_link_local(hop.local.ip()));
+    match target.as_ref().is_some_and(Uri::is_secure) {
+        true => contact("sips", user, hop, hop.transport.sips_param(), host),
+        false => contact("sip", user, hop, hop.transport.uri_param(), host),
     }
 }
 
-fn contact(scheme: &str, user: &str, hop: Hop, param: &str) -> String {
+/// At our own address. A link-local one means nothing without the interface of whoever uses it (RFC 4007 §6), so it is the
+/// `host` by which we were reached instead, or else a name that leads nowhere: the flow does (RFC 5626).
+fn contact(scheme: &str, user: &str, hop: Hop, param: &str, host: Option<&str>) -> String {
     let at = if user.is_empty() { "" } else { "@" };
-    format!("{scheme}:{user}{at}{}{param}", hop.local)
+    if !is_link_local(hop.local.ip()) {
+        return format!("{scheme}:{user}{at}{}{param}", hop.local);
+    }
+    let literal = |host: &&str| host.starts_with('[');
+    match host.filter(|host| !literal(host)) {
+        Some(host) => format!("{scheme}:{user}{at}{host}:{}{param}", hop.local.port()),
+        None => format!("{scheme}:{user}{at}link-local.invalid{param}"),
+    }
 }
 
 fn contact_of<'a>(request: &Message<'a>) -> Result<&'a str, DialogFault> {
@@ -214,4 +225,31 @@ fn contact_of<'a>(request: &Message<'a>) -> Result<&'a str, DialogFault> {
 pub fn target_of(contact: &[u8]) -> Result<&str, DialogFault> {
     let address = Address::parse(contact).map_err(|_| DialogFault::Contact)?;
     if address.uri.is_sip() { Ok(address.uri.raw) } else { Err(DialogFault::Contact) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sip::{FlowId, Transport};
+
+    #[test]
+    fn a_link_local_address_is_in_no_contact() {
+        let hop = |local: &str, transport| Hop {
+            flow: FlowId(1),
+            transport,
+            local: local.parse().unwrap(),
+            peer: "[fe80::7]:5060".parse().unwrap(),
+        };
+        let link = hop("[fe80::1]:5060", Transport::Udp);
+        assert_eq!(contact_towards("sip:plug@home.local", "plug", link), "sip:plug@home.local:5060");
+        assert_eq!(contact_towards("sip:plug@[fe80::1]", "plug", link), "sip:plug@link-local.invalid");
+        assert_eq!(contact_uri("plug", link), "sip:plug@link-local.invalid");
+        let tls = hop("[fe80::1]:5061", Transport::Tls);
+        assert_eq!(contact_towards("sips:plug@home.local", "plug", tls), "sips:plug@home.local:5061");
+        let wide = hop("[2001:db8::1]:5060", Transport::Tcp);
+        assert_eq!(
+            contact_towards("sip:plug@home.local", "plug", wide),
+            "sip:plug@[2001:db8::1]:5060;transport=tcp"
+        );
+    }
 }

@@ -22,6 +22,11 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 pub use transport::Transport;
 
+/// An address of IPv6 that leads nowhere without an interface (RFC 4291 §2.5.6): each cable may have another machine with it.
+pub fn is_link_local(ip: IpAddr) -> bool {
+    matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local())
+}
+
 /// A socket of the shell: a UDP socket, or one connection. Never used twice in one run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FlowId(pub u64);

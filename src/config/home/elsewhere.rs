@@ -189,7 +189,7 @@ fn peer(name: &str, value: &Node, path: &str, listen: &[Listen], build: &mut Bui
         build.faults.error(place, &server_path, message, Some("name the other gateway".to_owned()));
         return None;
     }
-    let domain = domain_wanted.unwrap_or_else(|| server.host.to_ascii_lowercase());
+    let domain = domain_wanted.unwrap_or_else(|| server.domain());
     Some(Upstream {
         name: name.to_owned(),
         edges: vec![Edge { dial: dial.of(&server.host, &domain), server, is_proxy: false }],

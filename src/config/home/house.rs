@@ -66,7 +66,7 @@ pub(super) fn domain(node: &Node, path: &str, faults: &mut Faults) -> Option<Str
 
 /// The sockets under a key.
 pub(super) fn sockets(node: Option<&Node>, key: &str, build: &mut Build<'_>) -> Vec<Listen> {
-    let mut sockets: Vec<Listen> = Vec::new();
+    let (mut sockets, mut places): (Vec<Listen>, Vec<_>) = Default::default();
     let texts = node.and_then(|node| node.texts(key, &mut build.faults)).unwrap_or_default();
     for (index, (place, text)) in texts.into_iter().enumerate() {
         let path = format!("{key}[{index}]");
@@ -79,11 +79,23 @@ pub(super) fn sockets(node: Option<&Node>, key: &str, build: &mut Build<'_>) -> 
                 build.faults.error(Some(place), &path, message, None);
                 break;
             }
-            Ok(socket) => sockets.push(socket),
+            Ok(socket) => {
+                places.push((place, socket));
+                sockets.push(socket);
+            }
             Err(why) => {
                 let help = "write udp:0.0.0.0:5060 or \"tcp:[::]:5060\"".to_owned();
                 build.faults.error(Some(place), &path, why, Some(help));
             }
+        }
+    }
+    for (place, one) in &places {
+        let other = |socket: &Listen| socket.transport == one.transport && socket.addr.is_ipv4();
+        if one.addr.is_ipv6() && one.addr.ip().is_unspecified() && !sockets.iter().any(other) {
+            let word = one.transport.word();
+            let message = format!("`{word}:{}` is IPv6 alone: nobody comes in by IPv4", one.addr);
+            let help = format!("add {word}:0.0.0.0:{}, unless that is meant", one.addr.port());
+            build.faults.warning(Some(*place), key, message, Some(help));
         }
     }
     sockets

@@ -104,6 +104,7 @@ impl Dial {
     /// what DNS made of them (RFC 5922 §4).
     pub(super) fn of(mut self, host: &str, domain: &str) -> Self {
         if self.names.is_empty() {
+            let domain = domain.trim_start_matches('[').trim_end_matches(']');
             self.names = vec![host.to_ascii_lowercase(), domain.to_owned()];
             self.names.dedup();
         }

@@ -55,8 +55,7 @@ fn upstream(name: &str, value: &Node, devices: &[DeviceConfig], build: &mut Buil
         let message = "behind edge proxies the registrar needs its name";
         build.faults.error(Some(place), &domain_path, message, Some("add `domain: example.com`".to_owned()));
     }
-    let domain = wanted
-        .unwrap_or_else(|| servers.first().map(|(it, _)| it.host.to_ascii_lowercase()).unwrap_or_default());
+    let domain = wanted.unwrap_or_else(|| servers.first().map(|(it, _)| it.domain()).unwrap_or_default());
     let edge = |(server, is_proxy): (Wanted, bool)| {
         let dial = dial.clone().of(&server.host, &domain);
         Edge { server, dial, is_proxy }
@@ -119,7 +118,7 @@ pub(super) fn edge(text: &str, usual: Option<Transport>) -> Option<Wanted> {
         Some((word, rest)) if Transport::of_word(word).is_some() => (Transport::of_word(word), rest),
         _ => (usual, text),
     };
-    Some(wanted(host_port(rest, 0)?, transport))
+    host_port(rest, 0).filter(|server| !server.is_link_local()).map(|server| wanted(server, transport))
 }
 
 /// Port 0 is none.

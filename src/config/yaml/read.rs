@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::spelling::{duration, host_port};
+use super::spelling::{doubtful, duration, host_port};
 use super::words::{Block, Takes};
 use super::{Data, Key, Node};
 use crate::config::HostPort;
@@ -463,6 +463,10 @@ impl Node {
     /// A host name or address with a port; without one, `default_port` counts.
     pub fn host_port(&self, default_port: u16, path: &str, faults: &mut Faults) -> Option<HostPort> {
         let text = self.scalar().unwrap_or_default();
+        if let Some((message, help)) = doubtful(&text) {
+            faults.error(Some(self.place), path, message, Some(help));
+            return None;
+        }
         if let Some(found) = host_port(&text, default_port) {
             return Some(found);
         }

@@ -50,3 +50,21 @@ pub fn host_port(text: &str, default_port: u16) -> Option<HostPort> {
     };
     Some(HostPort { host: host.to_owned(), port })
 }
+
+/// What an address of IPv6 says that cannot be meant, and what to write instead.
+pub(super) fn doubtful(text: &str) -> Option<(String, String)> {
+    if host_port(text, 0).is_some_and(|found| found.is_link_local()) {
+        let message = format!("`{text}` is a link-local address, which leads nowhere without an interface");
+        return Some((
+            message,
+            "write another address of that machine (`ip -6 addr`), or its name".to_owned(),
+        ));
+    }
+    // `2001:db8::1:5060` is an address as well, and hardly the one that was meant.
+    let (host, port) = text.rsplit_once(':')?;
+    let bare = host.contains(':') && !host.ends_with(']') && ["5060", "5061"].contains(&port);
+    bare.then(|| {
+        let message = format!("`{text}`: where the address ends and the port begins cannot be told");
+        (message, format!("write \"[{host}]:{port}\""))
+    })
+}

@@ -38,6 +38,9 @@ const SENT: u32 = 7;
 const LAST: u32 = 16;
 /// How long the answer to an OPTIONS over UDP is waited for: until it was sent six times (RFC 3261 §17.1.2).
 const ANSWER: Duration = Duration::from_secs(15);
+/// How often the pace is doubled at most for a router that forgets flows over UDP sooner than others (RFC 4787 REQ-5
+/// wants two minutes): what is left holds for a memory of 8 s.
+const HALVED: u8 = 2;
 /// An answer that took longer comes from somebody who was away meanwhile.
 const LATE: Duration = Duration::from_millis(2_500);
 /// Unanswered OPTIONS after which they end where none was ever answered.
@@ -72,13 +75,17 @@ pub enum News {
     Moved(String),
 }
 
-/// What the far end of a way was seen to answer, ever.
+/// What the far end of a way was seen to answer, ever, and what the routers on the way to it are like.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Answers {
     /// STUN, or CRLF CRLF.
     pub pings: bool,
     /// An OPTIONS.
     pub questions: bool,
+    /// They remembered a flow over UDP through the last silence between two keep-alives.
+    pub holds: bool,
+    /// They did not, so often: each time the pace is doubled.
+    pub halved: u8,
 }
 
 impl Answers {
@@ -129,6 +136,8 @@ pub struct Keepalive {
     misses: u32,
     /// The next blind CRLF brings a REGISTER.
     refresh: bool,
+    /// This question came before its time: what it shows says nothing of the pace.
+    hurried: bool,
 }
 
 impl Keepalive {
@@ -151,6 +160,7 @@ impl Keepalive {
             unanswered: false,
             misses: 0,
             refresh: false,
+            hurried: false,
         };
         alive.rest(rng, now);
         alive
@@ -203,6 +213,7 @@ impl Keepalive {
     pub fn hurry(&mut self, now: Now) {
         if self.state == State::Idle && self.next.is_some() {
             self.next = Some(now.mono);
+            self.hurried = true;
         }
     }
 
@@ -238,7 +249,9 @@ impl Keepalive {
         match stun {
             Stun::Mapped(id, seen) if id == asked => {
                 self.here.pings = true;
-                if let Some(before) = self.mapped.replace(seen).filter(|before| *before != seen) {
+                let before = self.mapped.replace(seen);
+                self.learn(before, seen);
+                if let Some(before) = before.filter(|before| *before != seen) {
                     self.die();
                     return News::Moved(moved(before, seen));
                 }
@@ -257,6 +270,9 @@ impl Keepalive {
     /// address now: what is registered has to be told.
     pub fn on_answer(&mut self, seen: Option<SocketAddr>, rng: &mut ChaCha8Rng, now: Now) -> News {
         (self.here.questions, self.ever.questions, self.misses) = (true, true, 0);
+        if let Some(seen) = seen.filter(|_| self.state == State::Asked && !self.transport.is_reliable()) {
+            self.learn(self.seen, seen);
+        }
         let news = match self.state {
             State::Asked => self.answered(rng, now),
             _ => News::Well,
@@ -270,6 +286,22 @@ impl Keepalive {
         let seen = seen.filter(|_| !self.transport.is_reliable())?;
         let before = self.seen.replace(seen).filter(|before| *before != seen)?;
         Some(News::Moved(moved(before, seen)))
+    }
+
+    /// What the answer to a keep-alive over UDP says of the routers on the way. Another port at the same address is a
+    /// mapping that was forgotten: by a router that was restarted, or by one whose memory is shorter than our silences,
+    /// as those of providers that share an address may be. Where it never held through one, it is the latter.
+    fn learn(&mut self, before: Option<SocketAddr>, seen: SocketAddr) {
+        let Some(before) = before else { return };
+        match () {
+            () if before.ip() != seen.ip() => (self.ever.holds, self.ever.halved) = (false, 0),
+            () if self.hurried => {}
+            () if before == seen => self.ever.holds = true,
+            () => {
+                let short = !std::mem::replace(&mut self.ever.holds, false);
+                self.ever.halved = (self.ever.halved + u8::from(short)).min(HALVED);
+            }
+        }
     }
 
     /// The best question that there is for this far end.
@@ -360,6 +392,7 @@ impl Keepalive {
     }
 
     fn rest(&mut self, rng: &mut ChaCha8Rng, now: Now) {
+        self.hurried = false;
         let Some(usual) = self.transport.keepalive() else {
             self.next = None;
             return;
@@ -373,7 +406,9 @@ impl Keepalive {
             None if blind => BLIND,
             None => usual,
         };
-        self.next = Some(now.mono + Duration::from_secs_f64(rng.random_range(range)));
+        let pace = f64::from(1u32 << self.ever.halved.min(HALVED));
+        let wait = rng.random_range(range) / pace;
+        self.next = Some(now.mono + Duration::from_secs_f64(wait));
     }
 }
 

@@ -16,7 +16,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use rand_chacha::ChaCha8Rng;
 
-use super::Transport;
+use super::{Transport, is_link_local};
 
 /// The server that is looked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -206,6 +206,11 @@ impl Walk {
     pub fn fault(&self) -> Option<String> {
         let host = &self.wanted.host;
         if let Some(ip) = self.useless {
+            if is_link_local(ip) {
+                return Some(format!(
+                    "the name `{host}` leads to {ip}, a link-local address, which leads nowhere without an interface: write another address"
+                ));
+            }
             return Some(format!(
                 "the name `{host}` leads to {ip}, where no server can be: does a filter in this network block it?"
             ));
@@ -302,6 +307,12 @@ impl Wanted {
         self.transport.is_some_and(Transport::is_secure)
     }
 
+    /// As a domain, where nobody says another.
+    pub fn domain(&self) -> String {
+        let host = self.host.to_ascii_lowercase();
+        if host.contains(':') { format!("[{host}]") } else { host }
+    }
+
     /// For people: the name, and what is said besides.
     pub fn words(&self) -> String {
         let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
@@ -320,9 +331,10 @@ impl Wanted {
     }
 }
 
-/// An address that one machine can have.
+/// An address that one machine can have, and that says where it is.
 fn is_host(ip: IpAddr) -> bool {
-    !ip.is_unspecified() && !ip.is_multicast() && ip != IpAddr::V4(std::net::Ipv4Addr::BROADCAST)
+    let one = !ip.is_unspecified() && !ip.is_multicast() && ip != IpAddr::V4(std::net::Ipv4Addr::BROADCAST);
+    one && !is_link_local(ip)
 }
 
 /// A name that can be asked for: letters, digits, `-`, `_` and dots.

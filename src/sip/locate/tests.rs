@@ -175,3 +175,23 @@ fn a_domain_that_lies_ends_in_bounds() {
     );
     assert!(zone.walk("example.com", None, None, 1).is_empty());
 }
+
+/// A name server at home tells such addresses of its own network.
+#[test]
+fn a_link_local_address_is_no_way() {
+    let mut zone = Zone::default().host("pi.home", &["fe80::1", "192.0.2.7"]);
+    let targets = zone.walk("pi.home", Some(5060), Some(Transport::Udp), 1);
+    assert_eq!(targets, [Target { addr: "192.0.2.7:5060".parse().unwrap(), transport: Transport::Udp }]);
+    let wanted = Wanted { host: "fe80::1".to_owned(), port: None, transport: None };
+    let mut walk = Walk::new(wanted, &[Transport::Udp], ChaCha8Rng::seed_from_u64(1));
+    assert_eq!(walk.step(), Step::Done(Vec::new()));
+    assert!(walk.fault().unwrap().contains("link-local"));
+}
+
+#[test]
+fn an_address_of_ipv6_stands_in_brackets() {
+    let wanted = Wanted { host: "2001:DB8::1".to_owned(), port: Some(5060), transport: None };
+    assert_eq!(wanted.words(), "[2001:DB8::1]:5060");
+    assert_eq!(wanted.domain(), "[2001:db8::1]");
+    assert_eq!(wanted.route(), "<sip:[2001:DB8::1]:5060;lr>");
+}

@@ -3,17 +3,20 @@
 import re
 import subprocess
 
-from net import EDGES, PROVIDER
+from net import EDGES, PROVIDER, SIX
 
 MAGIC = bytes.fromhex("2112a442")
 FIELDS = ("frame.time_epoch", "frame.interface_name", "ip.src", "ip.dst", "udp.srcport", "udp.dstport", "tcp.srcport", "tcp.dstport",
-          "tcp.flags", "udp.payload", "tcp.payload")
+          "tcp.flags", "udp.payload", "tcp.payload", "ipv6.src", "ipv6.dst")
 WIDE = 9
+# What the provider sees of the house: its public address, and its prefixes.
+HOUSE = ("203.0.113.", "2001:db8:77:")
 
 
 class Packet:
     def __init__(self, line):
-        at, self.link, self.source, self.target, *ports, flags, udp, tcp = line.split("\t")
+        at, self.link, source, target, *ports, flags, udp, tcp, source_six, target_six = line.split("\t")
+        self.source, self.target = source or source_six, target or target_six
         self.at, self.over = float(at), "udp" if ports[0] else "tcp"
         self.ports = tuple(int(port) for port in ports if port)
         self.flags = int(flags, 16) if flags else 0
@@ -30,7 +33,10 @@ def read(capture, since=0.0, until=1e12):
     argv = ["tshark", "-r", str(capture), "-Y", wanted, "-T", "fields", *(word for name in FIELDS for word in ("-e", name))]
     # A capture that is still written to ends in half a packet, which tshark complains of.
     text = subprocess.run(argv, capture_output=True, text=True, timeout=120).stdout
-    return [Packet(line) for line in text.splitlines() if line.count("\t") == len(FIELDS) - 1 and line.split("\t")[2].count(".") == 3]
+    whole = [line for line in text.splitlines() if line.count("\t") == len(FIELDS) - 1]
+    # An error of ICMP names the addresses of the packet that it is about as well.
+    packets = [Packet(line) for line in whole if "," not in line]
+    return [packet for packet in packets if packet.source]
 
 
 # -- keep-alives -----------------------------------------------------------------------------------------------
@@ -51,7 +57,7 @@ def pace(packets, over):
     """Seconds between two keep-alives of one flow; a STUN request that was sent again counts once."""
     flows, known = {}, set()
     for packet in packets:
-        if packet.link != "wan1" or not is_ping(packet, over) or not packet.source.startswith("203."):
+        if packet.link != "wan1" or not is_ping(packet, over) or not is_house(packet):
             continue
         if over == "udp" and packet.bytes in known:
             continue
@@ -62,8 +68,19 @@ def pace(packets, over):
 
 def silences(packets):
     """Seconds of silence over QUIC between two packets of the house; what comes in a burst is one."""
-    times = [packet.at for packet in packets if is_quic(packet) and packet.link == "wan1" and packet.source.startswith("203.")]
+    times = [packet.at for packet in packets if is_quic(packet) and packet.link == "wan1" and is_house(packet)]
     return sorted(round(b - a, 1) for a, b in zip(times, times[1:]) if b - a > 1)
+
+
+def is_house(packet):
+    return packet.source.startswith(HOUSE)
+
+
+def headers(packets, name):
+    """The values of a header field in what the house said as plain text; each as often as it was said."""
+    found = re.compile(rf"(?im)^{name}:\s*(.*?)\r$")
+    texts = (packet.bytes.decode("utf-8", "replace") for packet in packets if packet.link == "wan1" and is_house(packet))
+    return [value for text in texts for value in found.findall(text)]
 
 
 def is_quic(packet):
@@ -72,7 +89,7 @@ def is_quic(packet):
 
 def next_from_elsewhere(packets, at):
     """When the house's first packet over QUIC came from another address or port than before `at`."""
-    ours = [packet for packet in packets if is_quic(packet) and packet.link == "wan1" and packet.source.startswith("203.")]
+    ours = [packet for packet in packets if is_quic(packet) and packet.link == "wan1" and is_house(packet)]
     before = {packet.who() for packet in ours if packet.at < at}
     return min((packet.at for packet in ours if packet.at >= at and packet.who() not in before), default=None)
 
@@ -90,9 +107,9 @@ def actor(address, near):
     for nth, edge in enumerate(EDGES):
         if address in edge:
             return f"edge{nth + 1}" if near > 1 else "edge"
-    if address == PROVIDER:
+    if address in (PROVIDER, SIX):
         return "kamailio"
-    return "house" if address.startswith("203.0.113.") else "watcher" if address.startswith("203.0.114.") else address
+    return "house" if address.startswith(HOUSE) else "watcher" if address.startswith("203.0.114.") else address
 
 
 def said(packet):

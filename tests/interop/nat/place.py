@@ -14,7 +14,8 @@ import ua as sip
 from lab import GATEWAY, HERE, PASSWORD, USER, check, record, until
 from mqtt_plug import Plug
 
-DOMAIN, PORT, SECURE, WEB = "example.com", 5060, 5061, 5080
+DOMAIN, PORT, SECURE, WEB, SECURE_WEB = "example.com", 5060, 5061, 5080, 5081
+PORTS = {"tls": SECURE, "quic": SECURE, "ws": WEB, "wss": SECURE_WEB}
 BROKER = ("127.0.0.1", 1883)
 SEEN, BACK = 45, 30             # what is promised, in seconds
 FAILOVER = 10                   # how long a question may wait while one flow of several lives: the registrar's own patience is 5 s
@@ -23,13 +24,17 @@ SOCKET = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
 
 
 class Place:
-    """`over`: how the gateway reaches its provider; with several, over an edge proxy each."""
+    """`over`: how the gateway reaches its provider; with several, over an edge proxy each. `addresses`: what the name of the provider leads to; without
+    them the home file has its address of IPv4. `net`: words for the network."""
 
-    def __init__(self, lab, name, over, certificate, edges=0, expires="600s"):
+    def __init__(self, lab, name, over, certificate, edges=0, expires="600s", addresses=(), **net):
         self.lab, self.name, self.over, self.certificate, self.expires = lab, name, over, certificate, expires
         self.folder = lab.folder / name
         self.folder.mkdir()
-        self.net = network.Net(name)
+        self.net = network.Net(name, **net)
+        self.hosts = self.folder / "hosts"
+        self.hosts.write_text("127.0.0.1 localhost\n" + "".join(f"{address} {DOMAIN}\n" for address in addresses))
+        self.addresses = addresses
         self.control = self.folder / "control"
         self.edges = [Edge(self, nth) for nth in range(edges)]
         self.programs, self.plug, self.prober = [], None, None
@@ -53,7 +58,8 @@ class Place:
 
     def furnish(self):
         self.capture = self.folder / "wire.pcapng"
-        self.start("prov", "tshark", ["tshark", "-q", "-i", "wan1", "-i", "wan2", "-i", "lo", "-w", self.capture, "-f", "udp or tcp"])
+        links = ["wan1", "lo"] if self.net.shared else ["wan1", "wan2", "lo"]
+        self.start("prov", "tshark", ["tshark", "-q", *(word for link in links for word in ("-i", link)), "-w", self.capture, "-f", "udp or tcp"])
         self.kamailio()
         for edge in self.edges:
             edge.begin()
@@ -65,30 +71,40 @@ class Place:
         account = {"user": "plug", "password": {"secret": "kam"}, "device": "plug"}
         _, arguments = home.write(self.lab, DOMAIN, BROKER, upstream={"kam": {**self.way(), "accounts": [account]}}, secrets={"kam": PASSWORD},
                                   name=f"home-{self.name}")
-        self.gateway = self.start("home", "gateway", [GATEWAY, *arguments, "--control", self.control])
-        self.gateway.see(rf"plug@{DOMAIN}: registered", 20)
+        # It has a file of names of its own.
+        self.arguments = ["sh", "-c", 'mount --bind "$0" /etc/hosts && exec "$@"', self.hosts, GATEWAY, *arguments, "--control", self.control]
+        self.move_in()
         with self.net.within("far"):
             self.phone = sip.Ua((network.PROVIDER, PORT), USER, PASSWORD, DOMAIN, host=network.FAR)
             self.prober = Prober(0.1 if "quic" in self.over else 0.2)
 
+    def move_in(self, within=20):
+        """The gateway starts; how long until it is registered."""
+        began = time.monotonic()
+        self.gateway = self.start("home", "gateway", self.arguments)
+        mark = len(self.gateway.output())
+        self.gateway.see(rf"plug@{DOMAIN}: registered", within, mark)
+        return time.monotonic() - began
+
     def way(self):
         """The registrar in the home file."""
         common = {"domain": DOMAIN, "expires": self.expires}
-        if {"tls", "quic"} & set(self.over):
-            common |= {"ca": "ca.pem", "name": DOMAIN}
+        if {"tls", "wss", "quic"} & set(self.over):
+            common |= {"ca": "ca.pem"} | ({} if self.addresses else {"name": DOMAIN})
         if self.edges:
-            ports = {"quic": SECURE, "tls": SECURE}
-            return common | {"edges": [f"{over}:{edge.outer}:{ports.get(over, PORT)}" for over, edge in zip(self.over, self.edges)]}
-        port = {"tls": SECURE, "ws": WEB}.get(self.over[0], PORT)
-        return common | {"server": f"{network.PROVIDER}:{port}", "transport": self.over[0]} | ({"path": "/ws"} if self.over[0] == "ws" else {})
+            return common | {"edges": [f"{over}:{edge.outer}:{PORTS.get(over, PORT)}" for over, edge in zip(self.over, self.edges)]}
+        server, port = DOMAIN if self.addresses else network.PROVIDER, PORTS.get(self.over[0], PORT)
+        return common | {"server": f"{server}:{port}", "transport": self.over[0]} | ({"path": "/ws"} if self.over[0] in ("ws", "wss") else {})
 
     def kamailio(self):
         folder = self.folder / "kamailio"
         folder.mkdir(exist_ok=True)
         certificate, key = self.certificate
-        filled = {"HOST": network.PROVIDER, "PORT": PORT, "SECURE": SECURE, "WEB": WEB, "EDGES": "^198[.]51[.]100[.][12][12]",
+        filled = {"HOST": network.PROVIDER, "PORT": PORT, "SECURE": SECURE, "WEB": WEB, "COVERED": SECURE_WEB, "EDGES": "^198[.]51[.]100[.][12][12]",
                   "PASSWORD": PASSWORD, "CERTIFICATE": certificate, "KEY": key}
         words = [f"--substdef=!{name}!{value}!g" for name, value in filled.items()]
+        if self.net.six:
+            words += ["-A", "SIX", f"--substdef=!ADDRESS_6!{network.SIX}!g"]
         self.server = self.start("prov", "kamailio", ["kamailio", "-DD", "-E", "-f", HERE / "kamailio" / "nat.cfg", "-Y", folder,
                                                       "-P", folder / "pid", "-m", "32", "-M", "8", *words])
 

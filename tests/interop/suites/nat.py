@@ -6,6 +6,7 @@ NAT_LONG=1: the cable is out for ten minutes instead of one.
 
 import json
 import os
+import re
 import sys
 import threading
 import time
@@ -16,7 +17,7 @@ from lab import HERE, PASSWORD, Skip, check, until
 sys.path.insert(0, str(HERE / "nat"))
 import ladder  # noqa: E402
 import net as network  # noqa: E402
-from place import BACK, DOMAIN, FAILOVER, SEEN, SLACK, Fault, Place  # noqa: E402
+from place import BACK, DOMAIN, FAILOVER, SEEN, SLACK, Fault, Place, asked  # noqa: E402
 
 from peers import Baresip, sipp  # noqa: E402
 
@@ -43,15 +44,21 @@ def run(lab):
     names = [f"IP:{address}" for address in (network.PROVIDER, *(edge[0] for edge in network.EDGES))]
     certificate = Authority(lab).sign("kamailio", f"DNS:{DOMAIN}", f"URI:sip:{DOMAIN}", *names)
     figures = {"rows": [], "quic": [], "two": [], "paces": {}, "ladders": {}}
-    only = os.environ.get("NAT_ONLY", "udp tcp tls ws quic two").split()
     plans = {
         "udp": lambda: Single(lab, "udp", ["udp"], certificate),
         "tcp": lambda: Single(lab, "tcp", ["tcp"], certificate),
         "tls": lambda: Single(lab, "tls", ["tls"], certificate),
         "ws": lambda: Single(lab, "ws", ["ws"], certificate),
+        "wss": lambda: Single(lab, "wss", ["wss"], certificate, addresses=[network.PROVIDER]),
+        "cgnat": lambda: Shared(lab, "cgnat", ["udp"], certificate, shared=True),
+        "six": lambda: Six(lab, "six", ["udp"], certificate, six=True, four=False, addresses=[network.SIX]),
+        "six-tcp": lambda: Six(lab, "six-tcp", ["tcp"], certificate, six=True, four=False, addresses=[network.SIX]),
+        "dual": lambda: Dual(lab, "dual", ["tls"], certificate, six=True, addresses=[network.SIX, network.PROVIDER]),
+        "dual-udp": lambda: Dual(lab, "dual-udp", ["udp"], certificate, six=True, addresses=[network.SIX, network.PROVIDER]),
         "quic": lambda: Quic(lab, "quic", ["quic"], certificate, edges=1),
         "two": lambda: Two(lab, "two", ["udp", "tcp"], certificate, edges=2, expires="60s"),
     }
+    only = os.environ.get("NAT_ONLY", " ".join(plans)).split()
     places = [plans[name]() for name in only]
     threads = [threading.Thread(target=place.live, args=(figures,), daemon=True) for place in places]
     try:
@@ -143,12 +150,12 @@ class Scene(Place):
             check(max(told + done) <= 32, f"the slowest took {max(told + done):.1f} s")
             self.figures["rows"].append({"place": self.name, "over": self.title, "what": words, "told": round(max(told), 1), "command": round(max(done), 1), "promise": 32})
 
-    def paced(self, over):
+    def paced(self, over, least=2):
         """Keep-alives come at 80 to 100 % of what the registrar asked for, at the provider."""
         time.sleep(2)       # tshark writes with a delay
         gaps = ladder.pace(ladder.read(self.capture), over)
         self.figures["paces"][f"{self.name} {over}"] = gaps
-        check(len(gaps) >= 2, f"too few keep-alives over {over}: {gaps}")
+        check(len(gaps) >= least, f"too few keep-alives over {over}: {gaps}")
         # The router holds a packet for no time at all; the machine may, so that one is late and the next early.
         check(FLOW_TIMER * 0.8 - 0.5 <= gaps[0] and gaps[-1] <= FLOW_TIMER + SLACK, f"seconds between keep-alives over {over}: {gaps}")
 
@@ -165,7 +172,7 @@ class Single(Scene):
     def play(self):
         over = self.over[0]
         self.calm(CALM)
-        if over != "tls":       # encrypted: what is a keep-alive cannot be told from outside
+        if over not in ("tls", "wss"):      # encrypted: what is a keep-alive cannot be told from outside
             # Proves: OB-9, OB-10
             with self.lab.case(f"{self.title}: a flow that is left alone has keep-alives of the pace that was asked for"):
                 self.paced(over)
@@ -177,6 +184,102 @@ class Single(Scene):
         self.trial(Fault(f"the cable is out for {CABLE} s", lambda: self.net.cable(False), BACK, lambda: self.net.cable(True), CABLE))
         self.trial(Fault(f"Kamailio is killed, and back after {DEATH} s", self.kamailio_dies, BACK, self.kamailio_is_back, DEATH))
         self.losses()
+
+
+class Shared(Scene):
+    """Behind two routers, the outer of which the watcher shares: the same address outside, a short memory, and no way from one to the other."""
+
+    def play(self):
+        # Proves: OB-10
+        with self.lab.case(f"{self.title}: a router that forgets after {network.UDP_IDLE_SHARED} s is spoken over more often"):
+            self.rest(45)       # it is found out by the first silence that is too long
+            flow, since = self.flows(), time.time()
+            self.rest(45)
+            check(self.flows() == flow, f"the flow is another one: {self.flows()}, before {flow}")
+            time.sleep(2)
+            gaps = ladder.pace(ladder.read(self.capture, since), "udp")
+            self.figures["paces"][f"{self.name} udp"] = gaps
+            check(len(gaps) >= 2 and gaps[-1] < network.UDP_IDLE_SHARED, f"seconds between keep-alives: {gaps}")
+        self.calm(25)
+        self.trial(Fault("the outer router restarts and takes other ports", self.net.restart_router, SEEN + BACK))
+        # It is the watcher's address as well, so that he is told when he subscribes anew.
+        self.trial(Fault("another public address", self.net.readdress, SEEN + BACK, press=False))
+        self.losses(15)
+
+
+class Six(Scene):
+    """A house with IPv6 alone, behind a wall that translates nothing."""
+
+    def play(self):
+        over = self.over[0]
+        self.calm(70)
+        with self.lab.case(f"{self.title}: a flow that is left alone has keep-alives of the pace that was asked for"):
+            self.paced(over, least=1)
+        moved = Fault("another temporary address of this machine comes first", self.net.privacy, QUICK, dead=False)
+        with self.lab.case(f"{self.title}: the flow outlives it that another temporary address comes first"):
+            flow = self.flows()
+            self.suffer(moved)
+            check(self.flows() == flow, f"the flow is another one: {self.flows()}, before {flow}")
+        # The kernel tells it: nobody has to wait for a keep-alive.
+        self.trial(Fault("the temporary address of before ends", self.net.expire_private, BACK))
+        self.trial(Fault("the provider gives the house another prefix", self.net.other_prefix, BACK))
+        self.trial(Fault("the router restarts", self.net.forget_six, SEEN + BACK, dead=over != "udp"))
+        # Proves: REQ-4.3
+        with self.lab.case(f"{self.title}: what the house says of its address is one of IPv6, in brackets, and not link-local"):
+            self.written()
+
+    def written(self):
+        time.sleep(2)       # tshark writes with a delay
+        packets = ladder.read(self.capture)
+        vias = [value for value in ladder.headers(packets, "Via") if "z9hG4bK" in value and network.SIX not in value.partition(";")[0]]
+        contacts = ladder.headers(packets, "Contact")
+        ours = re.compile(r"\[2001:db8:77:[0-9]+::[0-9]+\]:[0-9]+")
+        check(vias and contacts, "nothing was captured")
+        wrong = [value for value in vias if not re.match(rf"SIP/2\.0/(UDP|TCP) {ours.pattern};", value) and network.FAR not in value]
+        # A GRUU is the registrar's own address.
+        wrong += [value for value in contacts if not ours.search(value) and ";gr" not in value]
+        check(not wrong, f"{len(wrong)} of {len(vias + contacts)}: {wrong[:4]}")
+        check(not any("fe80" in value for value in vias + contacts), "a link-local address")
+
+
+class Dual(Scene):
+    """A house with both, and a provider whose name leads to both. One of them leads nowhere at each moment that matters: which of two that work is
+    taken is a matter of milliseconds."""
+
+    def live(self, figures):
+        self.net.four_leads(False)
+        super().live(figures)
+
+    def play(self):
+        self.leads_over(network.SIX, "the flow is over IPv6 after a start while IPv4 leads nowhere")
+        self.net.four_leads(True)
+        self.trial(Fault("IPv6 goes, with the address of this machine", self.net.without_six, BACK))
+        self.leads_over(network.PROVIDER, "the flow is over IPv4 when IPv6 is gone")
+        self.net.with_six()
+        self.trial(Fault("IPv4 leads nowhere any more", lambda: self.net.four_leads(False), SEEN + BACK))
+        self.leads_over(network.SIX, "the flow is over IPv6 when IPv4 leads nowhere")
+        # Only now, so that there is one way alone.
+        self.trial(Fault("IPv6 leads nowhere any more, and IPv4 does again", self.other_family, SEEN + BACK))
+        self.leads_over(network.PROVIDER, "the flow is over IPv4 when IPv6 leads nowhere")
+        words = "a start while IPv6, which the provider's name leads to first, leads nowhere"
+        with self.lab.case(f"{self.title}: {words}"), self.prober.asking():
+            self.gateway.kill()
+            began = time.monotonic()
+            self.move_in(BACK)
+            self.until("the plug to be reached", lambda: self.prober.first(began), BACK)
+            took = self.prober.first(began) - began
+            self.figures["rows"].append({"place": self.name, "over": self.title, "what": words, "asked": round(took, 1), "promise": BACK})
+            print(f"    {self.title}: {words}: {took:.1f} s", flush=True)
+        self.leads_over(network.PROVIDER, "the flow is over IPv4 after that start")
+
+    def other_family(self):
+        self.net.six_leads(False)
+        self.net.four_leads(True)
+
+    def leads_over(self, due, words):
+        with self.lab.case(f"{self.title}: {words}"):
+            flows = [flow["words"] for flow in asked(self.control)["flows"]]
+            check(flows and all(f" to {due}:" in flow or f" to [{due}]:" in flow for flow in flows), f"the flow: {flows}")
 
 
 class Quic(Scene):

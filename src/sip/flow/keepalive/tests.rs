@@ -193,3 +193,74 @@ fn where_nobody_agreed_to_stun_a_router_is_kept_awake_by_crlf() {
         assert_eq!(bench.step().1, Some(Due::Send(b"\r\n\r\n".to_vec())));
     }
 }
+
+/// The port outside of a router that forgets a flow over UDP after `memory` seconds of silence.
+fn port_behind(memory: f64, silence: f64, port: u16) -> u16 {
+    if silence > memory { port + 1 } else { port }
+}
+
+/// Flows to one server on end behind such a router, for ten minutes: how many there were, and the longest of the last silences.
+fn flows_behind(memory: f64) -> (u32, f64) {
+    let (mut bench, mut port, mut flows, mut longest) = (Bench::new(5, Transport::Udp), 31_000, 1, 0f64);
+    bench.agree(Some(29));
+    let mut last = 0.0;
+    while last < 600.0 {
+        let (at, _) = bench.step();
+        port = port_behind(memory, at - last, port);
+        if last > 300.0 {
+            longest = longest.max(at - last);
+        }
+        last = at;
+        if let News::Moved(_) = bench.stun(&format!("203.0.113.7:{port}")) {
+            flows += 1;
+            bench.alive = Keepalive::new(Transport::Udp, bench.alive.answers(), &mut bench.rng, bench.now);
+            bench.agree(Some(29));
+        }
+    }
+    (flows, longest)
+}
+
+#[test]
+fn a_router_that_forgets_soon_is_spoken_over_more_often() {
+    let (flows, longest) = flows_behind(30.0);
+    assert!(flows == 1 && longest > 23.0, "{flows} flows, {longest} s of silence");
+    let (flows, longest) = flows_behind(20.0);
+    assert!(flows == 2 && longest <= 14.5, "{flows} flows, {longest} s of silence");
+    let (flows, longest) = flows_behind(10.0);
+    assert!(flows == 3 && longest <= 7.25, "{flows} flows, {longest} s of silence");
+}
+
+#[test]
+fn a_router_that_restarts_or_another_network_leaves_the_pace_as_it_was() {
+    let mut bench = Bench::new(5, Transport::Udp);
+    bench.agree(Some(29));
+    for _ in 0..3 {
+        bench.step();
+        assert_eq!(bench.stun("203.0.113.7:31000"), News::Well);
+    }
+    assert!(bench.alive.answers().holds);
+    bench.step();
+    assert!(matches!(bench.stun("203.0.113.7:40000"), News::Moved(_)));
+    assert_eq!(bench.alive.answers().halved, 0, "it held before: it was restarted");
+    let known = Answers { halved: 2, ..bench.alive.answers() };
+    bench.alive = Keepalive::new(Transport::Udp, known, &mut bench.rng, bench.now);
+    bench.agree(Some(29));
+    bench.step();
+    assert_eq!(bench.stun("203.0.113.7:40000"), News::Well);
+    bench.step();
+    assert!(matches!(bench.stun("198.51.100.4:40000"), News::Moved(_)));
+    assert_eq!(bench.alive.answers().halved, 0, "another network");
+}
+
+/// A plain registrar says in its answers how it sees us, and the flow goes on.
+#[test]
+fn behind_a_router_that_forgets_soon_a_plain_registrar_is_asked_more_often() {
+    let mut bench = Bench::new(5, Transport::Udp);
+    bench.plain();
+    bench.step();
+    bench.answer("203.0.113.7:31000");
+    let (asked, _) = bench.step();
+    assert!(matches!(bench.answer("203.0.113.7:31001"), News::Moved(_)));
+    let (again, _) = bench.step();
+    assert!(again - asked <= 14.5, "{} s", again - asked);
+}
