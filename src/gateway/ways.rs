@@ -433,7 +433,7 @@ impl Gateway {
         let Some(key) = found.map(|(key, _)| key) else { return };
         let Some(known) = self.registrations.get(registration) else { return };
         let (stands, silent, flow_failed) = (known.stands(), known.is_silent(), known.flow_failed());
-        let terms = known.terms().clone();
+        let (terms, back) = (known.terms().clone(), known.came_back(now.mono));
         let Some(way) = self.ways.get_mut(key) else { return };
         if silent {
             way.lost.get_or_insert(now.mono);
@@ -442,11 +442,15 @@ impl Gateway {
         if stands {
             (way.failures, way.useless, way.patience) = (0, 0, Backoff::default());
             (way.told, way.lost) = (None, None);
+            let hop = way.hop.filter(|_| back);
             self.agree(key, &terms, now);
             if terms.outbound {
                 self.wake_others(key);
             }
             self.adopt(upstream, now);
+            if let Some(hop) = hop {
+                self.notifier.served_again(hop.flow, now);
+            }
         } else if flow_failed {
             self.fail_flow(key, "the edge proxy says that the flow failed (430)", now);
         } else if silent && reliable && !way.answers.any() {

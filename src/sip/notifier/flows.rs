@@ -16,6 +16,7 @@ impl Notifier {
             };
             subscription.dialog.move_to(hop);
             subscription.outstanding = false;
+            subscription.served_again();
             subscription.lost = false;
             subscription.dirty = true;
             subscription.next_page = 0;
@@ -78,6 +79,18 @@ impl Notifier {
         (subscription.doubted, subscription.lost, subscription.dirty) = (true, true, true);
         (subscription.outstanding, subscription.next_page) = (false, 0);
         true
+    }
+
+    /// The server at the far end of a flow serves again, after it did not: who could not be told meanwhile is told now,
+    /// rather than when the wait after its refusal is over.
+    pub fn served_again(&mut self, flow: FlowId, now: Now) {
+        let ids: Vec<_> = self.ids().collect();
+        for id in ids {
+            let of = |it: &&mut Subscription| it.dialog.hop.flow == flow;
+            if self.get_mut(id).filter(of).is_some_and(Subscription::served_again) {
+                self.schedule(id, now);
+            }
+        }
     }
 
     /// A flow lives: who could not be told over it is told now.

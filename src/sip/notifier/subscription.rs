@@ -14,10 +14,12 @@ use crate::sip::transaction::Transactions;
 use crate::sip::wire::Method;
 use crate::timer::Now;
 
-/// The wait after a NOTIFY that did not reach its watcher; it doubles with each on end.
+/// The wait after a NOTIFY that did not reach its watcher; it doubles with each on end, up to [`LONGEST`]: who is back
+/// knows what is so within two minutes.
 const REFUSED: Duration = Duration::from_secs(10);
+const LONGEST: Duration = Duration::from_secs(120);
 /// How many of them there are on end.
-const REFUSALS: u32 = 7;
+const REFUSALS: u32 = 14;
 
 #[derive(Debug)]
 pub(super) struct Subscription {
@@ -188,12 +190,25 @@ impl Subscription {
     pub fn again(&mut self, seconds: Option<u32>, now: Now) {
         let wait = match seconds {
             Some(seconds) => Duration::from_secs(u64::from(seconds.min(limits::RETRY_AFTER))),
-            None if self.refused < REFUSALS => REFUSED * (1 << self.refused),
+            None if self.refused < REFUSALS => (REFUSED * (1 << self.refused.min(4))).min(LONGEST),
             None => return,
         };
         self.refused = self.refused.saturating_add(1).min(REFUSALS);
         (self.dirty, self.retries) = (true, seconds.is_none());
         self.hold = Some(now.mono + wait);
+    }
+
+    /// Whoever refused for the watcher serves again: what he was not told is due, but for a wait that was asked for.
+    /// Whether there is anything.
+    pub fn served_again(&mut self) -> bool {
+        if std::mem::take(&mut self.refused) == 0 {
+            return false;
+        }
+        if std::mem::take(&mut self.retries) {
+            self.hold = None;
+        }
+        self.dirty = true;
+        !self.outstanding
     }
 
     /// When the next NOTIFY may go out, as far as rates say.

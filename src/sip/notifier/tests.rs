@@ -71,3 +71,44 @@ fn who_cannot_be_told_the_end_is_not_kept_for_it() {
     notifier.end(End::Rejected, |_, _| true, now);
     assert!(notifier.is_empty() && notifier.by_who.is_empty());
 }
+
+/// Sends what is due, and has it refused.
+fn refused(notifier: &mut Notifier, id: SubscriptionId, now: Now) {
+    let subscription = notifier.get_mut(id).unwrap();
+    (subscription.dirty, subscription.outstanding, subscription.last) = (false, true, Some(now.mono));
+    let cseq = subscription.dialog.local_seq;
+    notifier.on_answer(id, cseq, Answered { status: 503, ..Answered::default() }, now);
+}
+
+#[test]
+fn who_could_not_be_told_hears_the_state_when_the_server_serves_again() {
+    let mut now = Now { mono: Instant::now(), wall_ms: 0 };
+    let (mut notifier, id, _) = watched(now);
+    let due = |notifier: &Notifier| notifier.get(id).unwrap().next();
+    let mut waits = Vec::new();
+    for _ in 0..20 {
+        refused(&mut notifier, id, now);
+        let subscription = notifier.get(id).unwrap();
+        if subscription.dirty {
+            waits.push(due(&notifier).unwrap().duration_since(now.mono).as_secs());
+        }
+        now.mono += Duration::from_secs(200);
+    }
+    assert_eq!(waits, [10, 20, 40, 80, 120, 120, 120, 120, 120, 120, 120, 120, 120, 120], "then it is over");
+    notifier.served_again(FlowId(2), now);
+    assert!(!notifier.get(id).unwrap().dirty, "that is another flow");
+    notifier.served_again(FlowId(1), now);
+    assert!(notifier.get(id).unwrap().dirty && due(&notifier).unwrap() <= now.mono);
+    // The same while it waits, and when it goes on over another flow.
+    refused(&mut notifier, id, now);
+    assert!(due(&notifier).unwrap() > now.mono + Duration::from_secs(9));
+    notifier.served_again(FlowId(1), now);
+    assert!(due(&notifier).unwrap() <= now.mono + Duration::from_secs(1), "paced as ever");
+    refused(&mut notifier, id, now);
+    notifier.move_flow(FlowId(1), hop(2), now);
+    assert!(due(&notifier).unwrap() <= now.mono + Duration::from_secs(1));
+    // Nobody who was told is told again.
+    notifier.get_mut(id).unwrap().dirty = false;
+    notifier.served_again(FlowId(2), now);
+    assert!(!notifier.get(id).unwrap().dirty);
+}

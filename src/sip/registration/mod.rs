@@ -296,6 +296,11 @@ impl Registration {
         (self.swept, self.busy, self.stood) = (0, 0, false);
     }
 
+    /// Whether it stands since this very moment, after it did not.
+    pub fn came_back(&self, now: Instant) -> bool {
+        matches!(self.standing, Standing::Registered { since, .. } if since == now)
+    }
+
     /// Whether the server is too busy (503), so that the next attempt is better made at another one of the same name
     /// (RFC 3263 §4.3). One that registered us over this flow has more patience.
     pub fn seeks_another(&self) -> bool {
