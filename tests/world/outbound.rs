@@ -410,24 +410,26 @@ fn what_changes_while_the_line_is_out_is_told_afterwards() {
     }
 }
 
-/// The registrar behind an edge is away for a while. A connection that says nothing of its keep-alives lives all the
-/// same, and the watcher is told when it is back, not when the next REGISTER was answered.
+/// The registrar behind an edge is away for a while. The flow to the edge lives all the same, and the watcher is told when
+/// the registrar is back, not when the next REGISTER was answered.
 #[test]
-fn what_was_not_answered_over_quic_is_told_again() {
-    let mut wan = wan(917, "quic", Provider::new(2));
-    wan.run(secs(130));
-    subscribe(&mut wan, 1, "");
-    let before = notified(&wan, secs(0)).len();
-    // What is passed on reaches nobody.
-    wan.provider.passes = true;
-    report(&mut wan, "ON");
-    wan.run(secs(31));
-    wan.provider.passes = false;
-    wan.run(secs(5));
-    let after = notified(&wan, secs(0));
-    let told = after.last().is_some_and(|(_, text)| text.contains("\"vb\":true"));
-    assert!(after.len() > before && told, "{after:?}");
-    assert_eq!(wan.homes[0].gateway.status(wan.time()).subscriptions, 1);
+fn what_was_not_answered_behind_an_edge_is_told_again() {
+    for transport in ["udp", "tcp", "quic"] {
+        let mut wan = wan(917, transport, Provider::new(2));
+        wan.run(secs(130));
+        subscribe(&mut wan, 1, "");
+        let before = notified(&wan, secs(0)).len();
+        // What is passed on reaches nobody.
+        wan.provider.passes = true;
+        report(&mut wan, "ON");
+        wan.run(secs(31));
+        wan.provider.passes = false;
+        wan.run(secs(5));
+        let after = notified(&wan, secs(0));
+        let told = after.last().is_some_and(|(_, text)| text.contains("\"vb\":true"));
+        assert!(after.len() > before && told, "{transport}: {after:?}");
+        assert_eq!(wan.homes[0].gateway.status(wan.time()).subscriptions, 1, "{transport}");
+    }
 }
 
 /// The clock was ahead until a time server was heard. That the flow had answered a day later, by that clock, does not
